@@ -1,0 +1,1 @@
+"""How N nodes agree on one gradient."""

@@ -1,0 +1,1 @@
+"""Codes for levels: their lengths, and what a message costs."""

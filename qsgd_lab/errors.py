@@ -1,0 +1,39 @@
+"""Errors that end a command with one line and a fixed exit code."""
+
+from __future__ import annotations
+
+
+class LabError(Exception):
+    """Something the user can mend; the command line prints it as one line.
+
+    Attributes
+    ----------
+    exit_code : int
+        1 a run failed, 2 usage, 3 data missing, 4 integrity.
+    """
+
+    exit_code = 1
+
+
+class RunFailedError(LabError):
+    """At least one run of a sweep could not be finished."""
+
+    exit_code = 1
+
+
+class UsageError(LabError):
+    """The request itself cannot be met."""
+
+    exit_code = 2
+
+
+class DataMissingError(LabError):
+    """A data set or file that the request needs is not there."""
+
+    exit_code = 3
+
+
+class IntegrityError(LabError):
+    """Stored or received bytes are not what they claim to be."""
+
+    exit_code = 4

@@ -1,0 +1,1 @@
+"""Networks, named so that nobody can mistake them."""

@@ -1,0 +1,1 @@
+"""Run records to rows, and rows to LaTeX, text, Markdown, CSV and JSON."""

@@ -1,0 +1,1 @@
+"""Configurations, the plan of a sweep, and the store of its runs."""

@@ -1,0 +1,1 @@
+"""Per-node gradients, the training loop and its presets."""

@@ -1,0 +1,1 @@
+"""The papers' formulas as functions; numpy and scipy only."""

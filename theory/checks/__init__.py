@@ -1,0 +1,1 @@
+"""Measurements of the real kernels, held against the formulas."""
