@@ -1,0 +1,45 @@
+"""Keep Numba's on-disk cache honest across files.
+
+Numba refreshes a cached kernel when the file that defines it changes, but not when a function that was inlined from
+another file does: editing ``philox.py`` would leave the old words inside the cached quantizer. A digest of all kernel sources is kept
+beside the cache; when it differs, the cached kernels are removed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+from pathlib import Path
+
+_DIGEST_NAME = "kernel-sources.sha256"
+
+
+def sources_digest(folder: Path) -> str:
+    """Return the SHA-256 of the names and contents of all Python files of a folder."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.glob("*.py")):
+        digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()
+
+
+def drop_stale_kernels(folder: Path) -> bool:
+    """Remove cached kernels that were compiled from other sources; return whether there were any to judge.
+
+    A cache that cannot be written is left alone: then Numba keeps its own elsewhere, by path and date.
+    """
+    cache = folder / "__pycache__"
+    stamp = cache / _DIGEST_NAME
+    digest = sources_digest(folder)
+    with contextlib.suppress(OSError):
+        if stamp.read_text() == digest:
+            return False
+    with contextlib.suppress(OSError):
+        for pattern in ("*.nbi", "*.nbc"):
+            for path in cache.glob(pattern):
+                path.unlink(missing_ok=True)
+        cache.mkdir(exist_ok=True)
+        part = cache / f"{_DIGEST_NAME}.{os.getpid()}"
+        part.write_text(digest)
+        part.replace(stamp)
+    return True

@@ -1,0 +1,123 @@
+"""Bucket norms whose result does not depend on how the work is divided.
+
+The sum of squares of a bucket is taken in float64, where squares of float32 are exact, in one fixed order that is
+also parallel: blocks of 512 from the bucket's start; in a block, lane l of 32 adds its coordinates l, l+32, ... in turn, and
+the lanes are then halved (16, 8, 4, 2, 1); the block sums are summed by the same rule, and so on up.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from qsgd_lab.kernels.fixed_point import INFINITY_BITS, MAGNITUDE_MASK, storable_norm
+
+BLOCK = 512
+LANES = 32
+L2, MAX = 0, 1  # kinds of norm, as the kernels know them
+
+
+@njit(cache=True, fastmath=False, forceinline=True)
+def fold_lanes(lanes):
+    """Return the sum of 32 float64 lanes by halving."""
+    for half in (16, 8, 4, 2, 1):
+        for lane in range(half):
+            lanes[lane] += lanes[lane + half]
+    return lanes[0]
+
+
+@njit(cache=True, fastmath=False, forceinline=True)
+def square(x, i):
+    """Return the exact square of a float32 coordinate as float64."""
+    value = np.float64(x[i])
+    return value * value
+
+
+@njit(cache=True, fastmath=False)
+def full_block_sum(x, lanes):
+    """Return the sum of squares of exactly 512 coordinates; written out so that lanes stay in registers."""
+    for i in range(LANES):
+        total = square(x, i)
+        total += square(x, i + 32)
+        total += square(x, i + 64)
+        total += square(x, i + 96)
+        total += square(x, i + 128)
+        total += square(x, i + 160)
+        total += square(x, i + 192)
+        total += square(x, i + 224)
+        total += square(x, i + 256)
+        total += square(x, i + 288)
+        total += square(x, i + 320)
+        total += square(x, i + 352)
+        total += square(x, i + 384)
+        total += square(x, i + 416)
+        total += square(x, i + 448)
+        total += square(x, i + 480)
+        lanes[i] = total
+    return fold_lanes(lanes)
+
+
+@njit(cache=True, fastmath=False)
+def block_sum(x, lanes):
+    """Return the sum of squares of at most 512 coordinates; lanes that run out add nothing."""
+    if x.size == BLOCK:
+        return full_block_sum(x[:BLOCK], lanes)
+    lanes[:] = 0.0
+    rows = x.size // LANES
+    for row in range(rows):
+        part = x[row * LANES : (row + 1) * LANES]
+        for lane in range(LANES):
+            lanes[lane] += square(part, lane)
+    tail = x[rows * LANES :]
+    for lane in range(tail.size):
+        lanes[lane] += square(tail, lane)
+    return fold_lanes(lanes)
+
+
+@njit(cache=True, fastmath=False)
+def fold_sums(sums, count, lanes):
+    """Return the sum of the first `count` block sums by the same rule, level after level, in place."""
+    while count > 1:
+        blocks = (count + BLOCK - 1) // BLOCK
+        for block in range(blocks):
+            lanes[:] = 0.0
+            for i in range(block * BLOCK, min(count, (block + 1) * BLOCK)):
+                lanes[i % LANES] += sums[i]
+            sums[block] = fold_lanes(lanes)
+        count = blocks
+    return sums[0]
+
+
+@njit(cache=True, fastmath=False)
+def sum_of_squares(x, lanes, sums):
+    """Return the float64 sum of squares of a bucket; `sums` holds a float64 for each block of 512."""
+    if x.size <= BLOCK:
+        return block_sum(x, lanes)
+    blocks = (x.size + BLOCK - 1) // BLOCK
+    for block in range(blocks):
+        sums[block] = block_sum(x[block * BLOCK : min(x.size, (block + 1) * BLOCK)], lanes)
+    return fold_sums(sums, blocks, lanes)
+
+
+@njit(cache=True, fastmath=False)
+def largest_magnitude(x_bits):
+    """Return max |x| as float64; NaN if any coordinate is NaN or infinite.
+
+    Magnitudes of floats are ordered like their bit patterns, and an integer maximum vectorises.
+    """
+    largest = np.int32(0)
+    for i in range(x_bits.size):
+        largest = max(largest, np.int32(x_bits[i] & MAGNITUDE_MASK))
+    if largest >= INFINITY_BITS:
+        return np.nan
+    holder = np.empty(1, np.int32)
+    holder[0] = largest
+    return np.float64(holder.view(np.float32)[0])
+
+
+@njit(cache=True, fastmath=False)
+def bucket_norm(x, x_bits, kind, lanes, sums):
+    """Return the float32 norm of one bucket (`x_bits` is `x` viewed as int32)."""
+    if kind == MAX:
+        return storable_norm(largest_magnitude(x_bits))
+    return storable_norm(np.sqrt(sum_of_squares(x, lanes, sums)))

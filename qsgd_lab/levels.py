@@ -1,0 +1,61 @@
+"""What "b bits" means: the number of levels s, under each convention of the field.
+
+Public systems use one label for different quantizers. Here ``bits=b`` is a b-bit magnitude index with the sign
+apart, so that s = 2**b - 1 and a coordinate costs b + 1 bits at fixed width; ``bits=1`` is ternary. The other conventions
+are there to compare with work that used them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+MAX_BITS = 15
+MAX_LEVELS = 2**MAX_BITS - 1
+
+#: Name -> s as a function of b. Adding a row adds a choice everywhere.
+CONVENTIONS: dict[str, Callable[[int], int]] = {
+    "magnitude": lambda b: 2**b - 1,  # this library; also the 2023 report's text
+    "sign-inside": lambda b: 2 ** (b - 1) - 1,  # "4-bit QSGD" of the literature: s = 7
+    "power-of-two": lambda b: 2**b,  # HSQ's code and those derived from it: s + 1 magnitudes do not fit b bits
+}
+
+
+def num_levels(bits: int, convention: str = "magnitude") -> int:
+    """Return s, the number of levels above zero.
+
+    Parameters
+    ----------
+    bits : int
+        b, 1 to 15.
+    convention : str
+        A key of `CONVENTIONS`.
+
+    Raises
+    ------
+    ValueError
+        If the convention is unknown, b out of range, or s would be 0 or above 32767.
+
+    Examples
+    --------
+    >>> num_levels(3), num_levels(4, "sign-inside"), num_levels(3, "power-of-two")
+    (7, 7, 8)
+    """
+    if convention not in CONVENTIONS:
+        raise ValueError(f"unknown convention {convention!r}; known: {', '.join(CONVENTIONS)}")
+    if isinstance(bits, bool) or not isinstance(bits, int) or not 1 <= bits <= MAX_BITS:
+        raise ValueError(f"bits is {bits!r}; it must be an integer from 1 to {MAX_BITS} (32 means fp32: do not quantize)")
+    levels = CONVENTIONS[convention](bits)
+    if not 1 <= levels <= MAX_LEVELS:
+        raise ValueError(f"{bits} bits under {convention!r} give {levels} levels; 1 to {MAX_LEVELS} are possible")
+    return levels
+
+
+def magnitude_bits(levels: int) -> int:
+    """Return the bits of a fixed-width magnitude index in 0..s, its sign apart.
+
+    Examples
+    --------
+    >>> [magnitude_bits(s) for s in (1, 3, 7, 8, 127)]
+    [1, 2, 3, 4, 7]
+    """
+    return int(levels).bit_length()

@@ -1,0 +1,83 @@
+"""How the coordinates of a gradient are divided into tensors and buckets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+MAX_TENSOR_SIZE = 2**34  # as many coordinates as a stream has words
+
+
+@dataclass(frozen=True)
+class Partition:
+    """Tensors and buckets of n coordinates; build it with `partition`.
+
+    Attributes
+    ----------
+    tensor_sizes : tuple of int
+        Coordinates of each tensor; they sum to n.
+    bucket_size : int, "tensor" or "model"
+        Coordinates that share a norm: an integer (buckets do not straddle tensors; a tensor's last one may be
+        short), one bucket a tensor, or one for all.
+    """
+
+    tensor_sizes: tuple[int, ...]
+    bucket_size: int | str
+
+    @property
+    def num_coordinates(self) -> int:
+        """The number of coordinates, n."""
+        return sum(self.tensor_sizes)
+
+    @property
+    def num_buckets(self) -> int:
+        """The number of buckets, and of norms, B."""
+        return self.bucket_offsets.size - 1
+
+    @cached_property
+    def tensor_offsets(self) -> NDArray[np.int64]:
+        """Boundaries of the tensors, int64, shape (T + 1,), from 0 to n."""
+        return np.concatenate([[0], np.cumsum(np.array(self.tensor_sizes, np.int64))]).astype(np.int64)
+
+    @cached_property
+    def bucket_offsets(self) -> NDArray[np.int64]:
+        """Boundaries of the buckets, int64, shape (B + 1,), from 0 to n. No bucket is empty."""
+        tensors = self.tensor_offsets
+        if self.bucket_size == "model":
+            return np.unique(tensors[[0, -1]])
+        if self.bucket_size == "tensor":
+            return np.unique(tensors)
+        starts = [np.arange(a, b, self.bucket_size) for a, b in zip(tensors[:-1], tensors[1:], strict=True)]
+        return np.concatenate([*starts, tensors[-1:]]).astype(np.int64)
+
+
+@lru_cache(maxsize=64)
+def _partition(tensor_sizes: tuple[int, ...], bucket_size: int | str) -> Partition:
+    return Partition(tensor_sizes, bucket_size)
+
+
+def partition(
+    num_coordinates: int,
+    bucket_size: int | str = 512,
+    tensor_sizes: tuple[int, ...] | None = None,
+) -> Partition:
+    """Return the partition of `num_coordinates`; without `tensor_sizes` they are one tensor.
+
+    Raises
+    ------
+    ValueError
+        If the bucket size is neither a positive integer nor "tensor" nor "model", if a tensor size is negative or above
+        2**34, or if the sizes do not sum to `num_coordinates`.
+    """
+    valid_int = isinstance(bucket_size, int | np.integer) and not isinstance(bucket_size, bool) and bucket_size > 0
+    if not valid_int and bucket_size not in ("tensor", "model"):
+        raise ValueError(f"bucket_size is {bucket_size!r}; it must be a positive integer, 'tensor' or 'model'")
+    sizes = (num_coordinates,) if tensor_sizes is None else tuple(int(size) for size in tensor_sizes)
+    if any(size < 0 or size > MAX_TENSOR_SIZE for size in sizes):
+        raise ValueError(f"tensor sizes must be from 0 to {MAX_TENSOR_SIZE}, got {sizes}")
+    if sum(sizes) != num_coordinates:
+        raise ValueError(f"tensor_sizes sum to {sum(sizes)}, but the gradient has {num_coordinates} coordinates")
+    return _partition(sizes, bucket_size if isinstance(bucket_size, str) else int(bucket_size))

@@ -1,0 +1,229 @@
+"""QSGD's quantizer: `quantize`, `dequantize` and what passes between them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qsgd_lab.arrays import flat_float32, is_torch, like_input
+from qsgd_lab.levels import MAX_LEVELS, num_levels
+from qsgd_lab.partition import Partition, partition
+from qsgd_lab.stream import Stream
+
+NORMS = ("l2", "max")
+ROUNDINGS = ("stochastic", "nearest")
+BACKENDS = ("auto", "cpu", "reference")
+
+
+@dataclass(frozen=True)
+class QuantizedGradient:
+    """A gradient as norms and integer levels.
+
+    Attributes
+    ----------
+    levels : int8 or int16, shape (n,)
+        Signed levels in -s..s; int8 for s <= 127. NumPy array or torch tensor, like the gradient.
+    norms : float32, shape (B,)
+        The norm of each bucket; NaN where the bucket held NaN or an infinity.
+    num_levels : int
+        s.
+    norm : {"l2", "max"}
+    partition : Partition
+        Tensors and buckets.
+    shape : tuple of int
+        Of the gradient.
+    """
+
+    levels: Any
+    norms: Any
+    num_levels: int
+    norm: str
+    partition: Partition
+    shape: tuple[int, ...]
+
+    def __len__(self) -> int:
+        return self.partition.num_coordinates
+
+
+def check_scheme(levels: int, norm: str, rounding: str) -> None:
+    """Check what every quantizer is made of.
+
+    Raises
+    ------
+    ValueError
+        If s is not an integer from 1 to 32767, or the norm or rounding is unknown.
+    """
+    if isinstance(levels, bool) or not isinstance(levels, int | np.integer) or not 1 <= levels <= MAX_LEVELS:
+        raise ValueError(f"levels is {levels!r}; it must be an integer from 1 to {MAX_LEVELS}")
+    if norm not in NORMS:
+        raise ValueError(f"unknown norm {norm!r}; known: {', '.join(NORMS)}")
+    if rounding not in ROUNDINGS:
+        raise ValueError(f"unknown rounding {rounding!r}; known: {', '.join(ROUNDINGS)}")
+
+
+def level_dtype(levels: int) -> type[np.int8] | type[np.int16]:
+    """Return the dtype that stores levels -s..s."""
+    return np.int8 if levels <= 127 else np.int16
+
+
+def quantize(
+    gradient: Any,
+    bits: int | None = None,
+    *,
+    levels: int | None = None,
+    convention: str = "magnitude",
+    bucket_size: int | str = 512,
+    norm: str = "l2",
+    rounding: str = "stochastic",
+    seed: int = 0,
+    node: int = 0,
+    step: int = 0,
+    tensor: int = 0,
+    tensor_sizes: tuple[int, ...] | None = None,
+    backend: str = "auto",
+) -> QuantizedGradient:
+    r"""Quantize a gradient to s levels a bucket, unbiased under stochastic rounding.
+
+    .. math:: Q_s(v)_i = \lVert v \rVert \, \operatorname{sgn}(v_i) \, \zeta_i / s, \qquad
+              \zeta_i = \lfloor a_i \rfloor + \operatorname{Bernoulli}(a_i - \lfloor a_i \rfloor), \quad
+              a_i = s |v_i| / \lVert v \rVert
+
+    Parameters
+    ----------
+    gradient : float32, float16 or bfloat16 array or CPU torch tensor of any shape
+    bits : int, optional
+        Magnitude bits b, the sign apart: s = 2**b - 1 (see `qsgd_lab.levels` for other conventions).
+    levels : int, optional
+        s itself, 1 to 32767; give either this or `bits`.
+    bucket_size : int, "tensor" or "model"
+        Coordinates that share a norm. Buckets do not straddle tensors, unless "model".
+    norm : {"l2", "max"}
+        Of a bucket; the theory uses l2, practice max.
+    rounding : {"stochastic", "nearest"}
+        Nearest is deterministic and biased; ties go away from zero.
+    seed, node, step, tensor : int
+        The stream of random words: a coordinate's word depends on these and on its index in its tensor alone.
+    tensor_sizes : tuple of int, optional
+        The tensors that a flat gradient is made of; piece k draws from stream ``tensor + k``, so that the result
+        equals quantizing the pieces one by one.
+    backend : {"auto", "cpu", "reference"}
+        The reference is plain NumPy; all backends give the same bits.
+
+    Returns
+    -------
+    QuantizedGradient
+        Its arrays are torch tensors if the gradient is one.
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of its range.
+    TypeError
+        If the gradient's dtype or device is not supported.
+
+    Notes
+    -----
+    A zero bucket gets norm 0; one that holds NaN or an infinity gets norm NaN and level 0, and decodes to NaN. An l2
+    norm above the float32 range is stored as the largest float32, which still dominates every coordinate.
+    The result is unbiased to the last bit but a few of float32: levels are rounded in 24-bit fixed point.
+
+    References
+    ----------
+    Alistarh, Grubic, Li, Tomioka, Vojnovic: QSGD. NeurIPS 2017, section 3.1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> q = quantize(np.float32([3, -4, 0, 0]), bits=2, norm="max", rounding="nearest")
+    >>> q.levels.tolist(), q.norms.tolist(), q.num_levels
+    ([2, -3, 0, 0], [4.0], 3)
+    >>> dequantize(q).round(3).tolist()
+    [2.667, -4.0, 0.0, 0.0]
+    """
+    if (bits is None) == (levels is None):
+        raise ValueError("give either bits or levels")
+    s = num_levels(bits, convention) if bits is not None else levels
+    assert s is not None
+    check_scheme(s, norm, rounding)
+    if backend not in BACKENDS:
+        raise ValueError(f"unknown backend {backend!r}; known: {', '.join(BACKENDS)}")
+    stream = Stream(seed, node, step, tensor).check()
+    x = flat_float32(gradient)
+    parts = partition(x.size, bucket_size, tensor_sizes)
+    run = _quantize_reference if backend == "reference" else _quantize_cpu
+    coordinates, norms = run(x, parts, int(s), norm, rounding, stream)
+    return QuantizedGradient(
+        like_input(coordinates, gradient), like_input(norms, gradient), int(s), norm, parts, tuple(gradient.shape)
+    )
+
+
+def _quantize_reference(
+    x: NDArray[np.float32], parts: Partition, s: int, norm: str, rounding: str, stream: Stream
+) -> tuple[NDArray[Any], NDArray[np.float32]]:
+    from qsgd_lab.kernels import reference
+
+    levels, norms = reference.quantize(x, parts.bucket_offsets, parts.tensor_offsets, norm, rounding, s, *stream)
+    return levels.astype(level_dtype(s)), norms
+
+
+def _quantize_cpu(
+    x: NDArray[np.float32], parts: Partition, s: int, norm: str, rounding: str, stream: Stream
+) -> tuple[NDArray[Any], NDArray[np.float32]]:
+    from qsgd_lab.kernels.fixed_point import fraction_bits
+    from qsgd_lab.kernels.quantize_cpu import quantize_all
+
+    levels = np.empty(x.size, level_dtype(s))
+    norms = np.empty(parts.num_buckets, np.float32)
+    quantize_all(
+        x,
+        x.view(np.int32),
+        parts.bucket_offsets,
+        parts.tensor_offsets,
+        stream.kernel_key(),
+        NORMS.index(norm),
+        rounding == "stochastic",
+        np.uint32(s),
+        np.uint32(fraction_bits(s)),
+        levels,
+        norms,
+    )
+    return levels, norms
+
+
+def dequantize(quantized: QuantizedGradient, *, backend: str = "auto") -> Any:
+    """Return the float32 gradient that levels and norms stand for.
+
+    Parameters
+    ----------
+    quantized : QuantizedGradient
+    backend : {"auto", "cpu", "reference"}
+
+    Returns
+    -------
+    float32, of the original gradient's shape
+        ``float32(level * (norm / s))``, the product in float64: level s gives back the norm exactly.
+
+    Raises
+    ------
+    ValueError
+        If the backend is unknown.
+    """
+    if backend not in BACKENDS:
+        raise ValueError(f"unknown backend {backend!r}; known: {', '.join(BACKENDS)}")
+    levels, norms = quantized.levels, quantized.norms
+    if is_torch(levels):
+        levels, norms = levels.numpy(), norms.numpy()
+    offsets = quantized.partition.bucket_offsets
+    if backend == "reference":
+        from qsgd_lab.kernels import reference
+
+        values = reference.dequantize(levels, norms, offsets, quantized.num_levels)
+    else:
+        from qsgd_lab.kernels.quantize_cpu import dequantize_all
+
+        values = np.empty(levels.size, np.float32)
+        dequantize_all(levels, norms, offsets, quantized.num_levels, values)
+    return like_input(values.reshape(quantized.shape), quantized.levels)
