@@ -1,0 +1,69 @@
+"""What a gradient compressor is: a pure pair, and the same thing fused for training."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qsgd_lab.coding.tally import Tally
+from qsgd_lab.stream import Stream
+
+Gradient = NDArray[np.float32]
+
+
+class Compressor(ABC):
+    """Turns a flat float32 gradient into a message and back.
+
+    State is passed, never hidden: ``compress`` returns what the next call needs. A compressor knows nothing of nodes,
+    models or training; the stream names whose gradient it is and of which step.
+    """
+
+    @abstractmethod
+    def init(self, num_coordinates: int, tensor_sizes: tuple[int, ...] | None = None) -> Any:
+        """Return the first state for gradients of `num_coordinates`, made of tensors of these sizes."""
+
+    @abstractmethod
+    def compress(self, gradient: Gradient, state: Any, stream: Stream) -> tuple[Any, Any]:
+        """Return (message, next state)."""
+
+    @abstractmethod
+    def decompress(self, message: Any) -> Gradient:
+        """Return the gradient that a receiver reads from a message."""
+
+    @abstractmethod
+    def count(self, message: Any, tally: Tally) -> None:
+        """Add the size of a message to a tally."""
+
+    @property
+    @abstractmethod
+    def is_unbiased(self) -> bool:
+        """Whether E[decompress(compress(v))] = v for every v."""
+
+    @abstractmethod
+    def variance_factor(self, num_coordinates: int) -> float | None:
+        """Return the least w with E||Q(v) - v||^2 <= w ||v||^2 for every v; None if no finite one is known."""
+
+    def accumulate(self, gradient: Gradient, state: Any, stream: Stream, total: Gradient, tally: Tally) -> Any:
+        """Add to `total` what a receiver would decode, count it, and return the next state.
+
+        The same as compress, decompress and add; overridden where one pass does all three.
+        """
+        message, state = self.compress(gradient, state, stream)
+        total += self.decompress(message)
+        self.count(message, tally)
+        return state
+
+    def accumulate_with_residual(
+        self, gradient: Gradient, residual: Gradient, state: Any, stream: Stream, total: Gradient, tally: Tally
+    ) -> Any:
+        """Send gradient + residual, and leave in `residual`, in place, what was not sent."""
+        residual += gradient
+        message, state = self.compress(residual, state, stream)
+        sent = self.decompress(message)
+        total += sent
+        residual -= sent
+        self.count(message, tally)
+        return state

@@ -1,0 +1,147 @@
+"""QSGD: stochastic (or nearest) rounding to s levels of a bucket's norm."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from qsgd_lab.coding.tally import Tally, num_classes
+from qsgd_lab.compressors.base import Compressor, Gradient
+from qsgd_lab.levels import num_levels
+from qsgd_lab.partition import Partition, partition
+from qsgd_lab.quantization import NORMS, QuantizedGradient, check_scheme, dequantize, quantize
+from qsgd_lab.stream import Stream
+
+
+class QSGD(Compressor):
+    """The quantizer of Alistarh et al. 2017 as a compressor; its state is the partition of the gradient.
+
+    Parameters
+    ----------
+    bits : int, optional
+        Magnitude bits b; s = 2**b - 1.
+    levels : int, optional
+        s itself; give either this or `bits`.
+    norm : {"l2", "max"}
+    bucket_size : int, "tensor" or "model"
+    rounding : {"stochastic", "nearest"}
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of its range.
+    """
+
+    def __init__(
+        self,
+        bits: int | None = None,
+        *,
+        levels: int | None = None,
+        norm: str = "l2",
+        bucket_size: int | str = 512,
+        rounding: str = "stochastic",
+    ) -> None:
+        if (bits is None) == (levels is None):
+            raise ValueError("give either bits or levels")
+        self.levels = num_levels(bits) if bits is not None else int(levels or 0)
+        check_scheme(self.levels, norm, rounding)
+        partition(0, bucket_size)  # refuses a bad bucket size here, not at the first gradient
+        self.norm, self.bucket_size, self.rounding = norm, bucket_size, rounding
+
+    def init(self, num_coordinates: int, tensor_sizes: tuple[int, ...] | None = None) -> Partition:
+        """Return the partition into tensors and buckets."""
+        return partition(num_coordinates, self.bucket_size, tensor_sizes)
+
+    def compress(
+        self, gradient: Gradient, state: Partition, stream: Stream
+    ) -> tuple[QuantizedGradient, Partition]:
+        """Return (quantized gradient, the same partition)."""
+        quantized = quantize(
+            gradient,
+            levels=self.levels,
+            norm=self.norm,
+            bucket_size=self.bucket_size,
+            rounding=self.rounding,
+            tensor_sizes=state.tensor_sizes,
+            **stream._asdict(),
+        )
+        return quantized, state
+
+    def decompress(self, message: QuantizedGradient) -> Gradient:
+        """Return the values of levels."""
+        values: Gradient = dequantize(message)
+        return values
+
+    def count(self, message: QuantizedGradient, tally: Tally) -> None:
+        """Count levels and norms."""
+        magnitudes = np.abs(message.levels.astype(np.int32)) + 1
+        reached = np.array([(magnitudes >= 2**j).sum() for j in range(num_classes(self.levels))], np.int64)
+        tally.add_quantized(self.levels, message.norms.size, reached)
+
+    @property
+    def is_unbiased(self) -> bool:
+        """True under stochastic rounding."""
+        return self.rounding == "stochastic"
+
+    def variance_factor(self, num_coordinates: int) -> float:
+        """Return the tight worst case of E||Q(v) - v||^2 / ||v||^2 over all v (for nearest rounding, an upper bound).
+
+        With d coordinates a bucket: for l2, sqrt(d)/s - 1 where s <= sqrt(d)/2, else d/(4 s^2); for max,
+        (sqrt(1 + (d-1)/s^2) - 1)/2. Nearest rounding errs by at most half a level everywhere and by no more than |v_i|.
+        """
+        d = num_coordinates if isinstance(self.bucket_size, str) else min(self.bucket_size, num_coordinates)
+        s = self.levels
+        if self.rounding == "nearest":
+            return min(1.0, d / (4 * s * s))
+        if self.norm == "max":
+            return (math.sqrt(1 + (d - 1) / s**2) - 1) / 2
+        return math.sqrt(d) / s - 1 if s <= math.sqrt(d) / 2 else d / (4 * s * s)
+
+    def accumulate(
+        self, gradient: Gradient, state: Partition, stream: Stream, total: Gradient, tally: Tally
+    ) -> Partition:
+        """Quantize, decode, add and count in one pass."""
+        return self._fused(gradient, np.empty(0, np.float32), state, stream, total, tally)
+
+    def accumulate_with_residual(
+        self,
+        gradient: Gradient,
+        residual: Gradient,
+        state: Partition,
+        stream: Stream,
+        total: Gradient,
+        tally: Tally,
+    ) -> Partition:
+        """Do the same for gradient + residual, and leave in `residual` what was not sent."""
+        return self._fused(gradient, residual, state, stream, total, tally)
+
+    def _fused(
+        self,
+        gradient: Gradient,
+        residual: Gradient,
+        state: Partition,
+        stream: Stream,
+        total: Gradient,
+        tally: Tally,
+    ) -> Partition:
+        from qsgd_lab.kernels.accumulate_cpu import accumulate_all
+        from qsgd_lab.kernels.fixed_point import fraction_bits
+
+        reached = np.zeros(num_classes(self.levels), np.int64)
+        accumulate_all(
+            gradient,
+            residual,
+            state.bucket_offsets,
+            state.tensor_offsets,
+            stream.kernel_key(),
+            NORMS.index(self.norm),
+            self.rounding == "stochastic",
+            np.uint32(self.levels),
+            np.uint32(fraction_bits(self.levels)),
+            total,
+            reached,
+            np.empty(state.num_buckets, np.float32),
+        )
+        tally.add_quantized(self.levels, state.num_buckets, reached)
+        return state
