@@ -36,9 +36,13 @@ def flat_float32(gradient: Any) -> NDArray[np.float32]:
 def _flat_from_torch(tensor: Any) -> NDArray[np.float32]:
     torch = sys.modules["torch"]
     if tensor.device.type != "cpu":
-        raise TypeError(f"gradient lives on {tensor.device}; only host memory is supported so far: call .cpu() first")
+        raise TypeError(
+            f"gradient lives on {tensor.device}; only host memory is supported so far: call .cpu() first"
+        )
     if tensor.dtype not in (torch.float32, torch.float16, torch.bfloat16):
-        raise TypeError(f"gradient is {tensor.dtype}; quantize takes float32, float16 or bfloat16: convert it with .float()")
+        raise TypeError(
+            f"gradient is {tensor.dtype}; quantize takes float32, float16 or bfloat16: convert it with .float()"
+        )
     flat: NDArray[np.float32] = tensor.detach().to(torch.float32).contiguous().view(-1).numpy()
     return flat
 

@@ -37,3 +37,9 @@ class IntegrityError(LabError):
     """Stored or received bytes are not what they claim to be."""
 
     exit_code = 4
+
+
+class MessageError(LabError):
+    """Bytes that claim to be a message are not one: damaged, cut off, or made to mislead."""
+
+    exit_code = 4

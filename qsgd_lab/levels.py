@@ -1,8 +1,8 @@
 """What "b bits" means: the number of levels s, under each convention of the field.
 
-Public systems use one label for different quantizers. Here ``bits=b`` is a b-bit magnitude index with the sign
-apart, so that s = 2**b - 1 and a coordinate costs b + 1 bits at fixed width; ``bits=1`` is ternary. The other conventions
-are there to compare with work that used them.
+Public systems use one label for different quantizers. Here ``bits=b`` is a b-bit magnitude index with the
+sign apart, so that s = 2**b - 1 and a coordinate costs b + 1 bits at fixed width; ``bits=1`` is ternary. The
+other conventions are there to compare with work that used them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ MAX_LEVELS = 2**MAX_BITS - 1
 CONVENTIONS: dict[str, Callable[[int], int]] = {
     "magnitude": lambda b: 2**b - 1,  # this library; also the 2023 report's text
     "sign-inside": lambda b: 2 ** (b - 1) - 1,  # "4-bit QSGD" of the literature: s = 7
-    "power-of-two": lambda b: 2**b,  # HSQ's code and those derived from it: s + 1 magnitudes do not fit b bits
+    "power-of-two": lambda b: (
+        2**b
+    ),  # HSQ's code and those derived from it: s + 1 magnitudes do not fit b bits
 }
 
 
@@ -43,10 +45,14 @@ def num_levels(bits: int, convention: str = "magnitude") -> int:
     if convention not in CONVENTIONS:
         raise ValueError(f"unknown convention {convention!r}; known: {', '.join(CONVENTIONS)}")
     if isinstance(bits, bool) or not isinstance(bits, int) or not 1 <= bits <= MAX_BITS:
-        raise ValueError(f"bits is {bits!r}; it must be an integer from 1 to {MAX_BITS} (32 means fp32: do not quantize)")
+        raise ValueError(
+            f"bits is {bits!r}; it must be an integer from 1 to {MAX_BITS} (32 means fp32: do not quantize)"
+        )
     levels = CONVENTIONS[convention](bits)
     if not 1 <= levels <= MAX_LEVELS:
-        raise ValueError(f"{bits} bits under {convention!r} give {levels} levels; 1 to {MAX_LEVELS} are possible")
+        raise ValueError(
+            f"{bits} bits under {convention!r} give {levels} levels; 1 to {MAX_LEVELS} are possible"
+        )
     return levels
 
 

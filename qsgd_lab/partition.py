@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,7 +51,7 @@ class Partition:
             return np.unique(tensors[[0, -1]])
         if self.bucket_size == "tensor":
             return np.unique(tensors)
-        starts = [np.arange(a, b, self.bucket_size) for a, b in zip(tensors[:-1], tensors[1:], strict=True)]
+        starts = [np.arange(a, b, self.bucket_size) for a, b in pairwise(tensors)]
         return np.concatenate([*starts, tensors[-1:]]).astype(np.int64)
 
 
@@ -69,15 +70,21 @@ def partition(
     Raises
     ------
     ValueError
-        If the bucket size is neither a positive integer nor "tensor" nor "model", if a tensor size is negative or above
-        2**34, or if the sizes do not sum to `num_coordinates`.
+        If the bucket size is neither a positive integer nor "tensor" nor "model", if a tensor size is
+        negative or above 2**34, or if the sizes do not sum to `num_coordinates`.
     """
-    valid_int = isinstance(bucket_size, int | np.integer) and not isinstance(bucket_size, bool) and bucket_size > 0
+    valid_int = (
+        isinstance(bucket_size, int | np.integer) and not isinstance(bucket_size, bool) and bucket_size > 0
+    )
     if not valid_int and bucket_size not in ("tensor", "model"):
-        raise ValueError(f"bucket_size is {bucket_size!r}; it must be a positive integer, 'tensor' or 'model'")
+        raise ValueError(
+            f"bucket_size is {bucket_size!r}; it must be a positive integer, 'tensor' or 'model'"
+        )
     sizes = (num_coordinates,) if tensor_sizes is None else tuple(int(size) for size in tensor_sizes)
     if any(size < 0 or size > MAX_TENSOR_SIZE for size in sizes):
         raise ValueError(f"tensor sizes must be from 0 to {MAX_TENSOR_SIZE}, got {sizes}")
     if sum(sizes) != num_coordinates:
-        raise ValueError(f"tensor_sizes sum to {sum(sizes)}, but the gradient has {num_coordinates} coordinates")
+        raise ValueError(
+            f"tensor_sizes sum to {sum(sizes)}, but the gradient has {num_coordinates} coordinates"
+        )
     return _partition(sizes, bucket_size if isinstance(bucket_size, str) else int(bucket_size))

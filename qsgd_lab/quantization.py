@@ -107,8 +107,8 @@ def quantize(
     seed, node, step, tensor : int
         The stream of random words: a coordinate's word depends on these and on its index in its tensor alone.
     tensor_sizes : tuple of int, optional
-        The tensors that a flat gradient is made of; piece k draws from stream ``tensor + k``, so that the result
-        equals quantizing the pieces one by one.
+        The tensors that a flat gradient is made of; piece k draws from stream ``tensor + k``, so that the
+        result equals quantizing the pieces one by one.
     backend : {"auto", "cpu", "reference"}
         The reference is plain NumPy; all backends give the same bits.
 
@@ -126,9 +126,10 @@ def quantize(
 
     Notes
     -----
-    A zero bucket gets norm 0; one that holds NaN or an infinity gets norm NaN and level 0, and decodes to NaN. An l2
-    norm above the float32 range is stored as the largest float32, which still dominates every coordinate.
-    The result is unbiased to the last bit but a few of float32: levels are rounded in 24-bit fixed point.
+    A zero bucket gets norm 0; one that holds NaN or an infinity gets norm NaN and level 0, and decodes to
+    NaN. An l2 norm above the float32 range is stored as the largest float32, which still dominates every
+    coordinate. The result is unbiased to the last bit but a few of float32: levels are rounded in 24-bit
+    fixed point.
 
     References
     ----------
@@ -156,7 +157,12 @@ def quantize(
     run = _quantize_reference if backend == "reference" else _quantize_cpu
     coordinates, norms = run(x, parts, int(s), norm, rounding, stream)
     return QuantizedGradient(
-        like_input(coordinates, gradient), like_input(norms, gradient), int(s), norm, parts, tuple(gradient.shape)
+        like_input(coordinates, gradient),
+        like_input(norms, gradient),
+        int(s),
+        norm,
+        parts,
+        tuple(gradient.shape),
     )
 
 
@@ -165,7 +171,9 @@ def _quantize_reference(
 ) -> tuple[NDArray[Any], NDArray[np.float32]]:
     from qsgd_lab.kernels import reference
 
-    levels, norms = reference.quantize(x, parts.bucket_offsets, parts.tensor_offsets, norm, rounding, s, *stream)
+    levels, norms = reference.quantize(
+        x, parts.bucket_offsets, parts.tensor_offsets, norm, rounding, s, *stream
+    )
     return levels.astype(level_dtype(s)), norms
 
 

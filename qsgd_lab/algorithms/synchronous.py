@@ -56,4 +56,5 @@ class SynchronousAverage:
             self.states[node] = self.compressor.accumulate(
                 gradients[node], self.states[node], stream, mean, self.tally
             )
-        mean /= np.float32(self.nodes)
+        if self.nodes > 1:
+            mean /= np.float32(self.nodes)

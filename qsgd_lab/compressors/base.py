@@ -17,8 +17,8 @@ Gradient = NDArray[np.float32]
 class Compressor(ABC):
     """Turns a flat float32 gradient into a message and back.
 
-    State is passed, never hidden: ``compress`` returns what the next call needs. A compressor knows nothing of nodes,
-    models or training; the stream names whose gradient it is and of which step.
+    State is passed, never hidden: ``compress`` returns what the next call needs. A compressor knows nothing
+    of nodes, models or training; the stream names whose gradient it is and of which step.
     """
 
     @abstractmethod
@@ -44,9 +44,11 @@ class Compressor(ABC):
 
     @abstractmethod
     def variance_factor(self, num_coordinates: int) -> float | None:
-        """Return the least w with E||Q(v) - v||^2 <= w ||v||^2 for every v; None if no finite one is known."""
+        """Return the least w with E||Q(v) - v||^2 <= w ||v||^2 for every v; None if none is known."""
 
-    def accumulate(self, gradient: Gradient, state: Any, stream: Stream, total: Gradient, tally: Tally) -> Any:
+    def accumulate(
+        self, gradient: Gradient, state: Any, stream: Stream, total: Gradient, tally: Tally
+    ) -> Any:
         """Add to `total` what a receiver would decode, count it, and return the next state.
 
         The same as compress, decompress and add; overridden where one pass does all three.
@@ -57,7 +59,13 @@ class Compressor(ABC):
         return state
 
     def accumulate_with_residual(
-        self, gradient: Gradient, residual: Gradient, state: Any, stream: Stream, total: Gradient, tally: Tally
+        self,
+        gradient: Gradient,
+        residual: Gradient,
+        state: Any,
+        stream: Stream,
+        total: Gradient,
+        tally: Tally,
     ) -> Any:
         """Send gradient + residual, and leave in `residual`, in place, what was not sent."""
         residual += gradient

@@ -22,7 +22,7 @@ class DampedState:
 
 @dataclass(frozen=True)
 class DampedMessage:
-    """The wrapped compressor's message and the factor that its receiver, too, knows from the configuration."""
+    """The wrapped compressor's message, and the factor, which its receiver knows too."""
 
     inner: Any
     factor: np.float32

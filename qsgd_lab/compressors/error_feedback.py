@@ -29,13 +29,15 @@ class ErrorFeedback(Compressor):
 
     Notes
     -----
-    The residual stays bounded if the compressor is a contraction, E||Q(v) - v||^2 <= (1 - delta) ||v||^2 with delta > 0
-    (Karimireddy et al. 2019, Lemma 3). An unbiased quantizer whose `variance_factor` exceeds 1 is none, and training with it can
-    diverge; wrap it in `Damped` first, which makes any unbiased quantizer a contraction.
+    The residual stays bounded if the compressor is a contraction, E||Q(v) - v||^2 <= (1 - delta) ||v||^2 with
+    delta > 0 (Karimireddy et al. 2019, Lemma 3). An unbiased quantizer whose `variance_factor` exceeds 1 is
+    none, and training with it can diverge; wrap it in `Damped` first, which makes any unbiased quantizer a
+    contraction.
 
     References
     ----------
-    Karimireddy, Rebjock, Stich, Jaggi: Error feedback fixes SignSGD and other gradient compression schemes. ICML 2019.
+    Karimireddy, Rebjock, Stich, Jaggi: Error feedback fixes SignSGD and other gradient compression schemes.
+    ICML 2019.
     """
 
     def __init__(self, inner: Compressor) -> None:
@@ -50,7 +52,7 @@ class ErrorFeedback(Compressor):
     def compress(
         self, gradient: Gradient, state: ErrorFeedbackState, stream: Stream
     ) -> tuple[Any, ErrorFeedbackState]:
-        """Return (message of gradient + residual, state with what it missed); the given state is left as it was."""
+        """Return (message of gradient + residual, state with what it missed); the given state stays."""
         corrected = gradient + state.residual
         message, inner = self.inner.compress(corrected, state.inner, stream)
         return message, ErrorFeedbackState(inner, corrected - self.inner.decompress(message))

@@ -85,10 +85,11 @@ class QSGD(Compressor):
         return self.rounding == "stochastic"
 
     def variance_factor(self, num_coordinates: int) -> float:
-        """Return the tight worst case of E||Q(v) - v||^2 / ||v||^2 over all v (for nearest rounding, an upper bound).
+        """Return the tight worst case of E||Q(v) - v||^2 / ||v||^2 over all v (nearest: an upper bound).
 
         With d coordinates a bucket: for l2, sqrt(d)/s - 1 where s <= sqrt(d)/2, else d/(4 s^2); for max,
-        (sqrt(1 + (d-1)/s^2) - 1)/2. Nearest rounding errs by at most half a level everywhere and by no more than |v_i|.
+        (sqrt(1 + (d-1)/s^2) - 1)/2. Nearest rounding errs by at most half a level everywhere and by no more
+        than |v_i|.
         """
         d = num_coordinates if isinstance(self.bucket_size, str) else min(self.bucket_size, num_coordinates)
         s = self.levels

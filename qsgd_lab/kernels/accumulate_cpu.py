@@ -1,10 +1,11 @@
-"""What a receiver would add, without a message: quantize, decode, accumulate and count in one pass on the CPU.
+"""What a receiver would add, without a message: quantize, decode, add and count in one pass on the CPU.
 
-Training needs of a node's gradient only its decoded values, the bits they would have cost and, with error feedback,
-what was not sent. All three come out of one pass over cache-sized pieces; levels never leave the cache.
+Training needs of a node's gradient only its decoded values, the bits they would have cost and, with error
+feedback, what was not sent. All three come out of one pass over cache-sized pieces; levels never leave the
+cache.
 
-Shapes as in ``quantize_cpu``. ``class_counts`` is int64: entry j counts the coordinates with |level| + 1 >= 2^j, j = 0, 1, ..., which
-decides every Elias length (they depend on floor(log2) alone).
+Shapes as in ``quantize_cpu``. ``class_counts`` is int64: entry j counts the coordinates with |level| + 1 >=
+2^j, j = 0, 1, ..., which decides every Elias length (they depend on floor(log2) alone).
 """
 
 from __future__ import annotations
@@ -13,16 +14,9 @@ import numpy as np
 from numba import njit
 
 from qsgd_lab.kernels.fixed_point import HALF_WORD, bucket_factors, level_step, level_value, round_level
-from qsgd_lab.kernels.norms_cpu import BLOCK, LANES, bucket_norm
+from qsgd_lab.kernels.norms_cpu import BLOCK, LANES, add_and_norm, bucket_norm
 from qsgd_lab.kernels.philox import GROUP, fill_group
 from qsgd_lab.kernels.quantize_cpu import longest_bucket, segment_end
-
-
-@njit(cache=True, fastmath=False)
-def add_in_place(total, addend):
-    """Add coordinate by coordinate in float32."""
-    for i in range(total.size):
-        total[i] += addend[i]
 
 
 @njit(cache=True, fastmath=False)
@@ -42,6 +36,8 @@ def count_classes(levels, class_counts):
         count = np.int32(0)
         for i in range(levels.size):
             count = np.int32(count + np.int32(abs(levels[i]) >= threshold))
+        if count == 0:  # nor does any reach a higher one; most segments of a gradient end here early
+            break
         class_counts[j] += count
 
 
@@ -76,9 +72,10 @@ def accumulate_all(
     class_counts,
     norms,
 ):
-    """Add to `total` what a receiver decodes of `gradient`; with a residual (n coordinates, else 0), of their sum.
+    """Add to `total` what a receiver decodes of the gradient, or of gradient + residual.
 
-    The residual, where there is one, takes part in what is sent and is left holding what was not.
+    A residual has n coordinates, or 0 if there is none; it takes part in what is sent and is left holding
+    what was not.
     """
     with_residual = residual.size > 0
     x = residual if with_residual else gradient
@@ -105,12 +102,14 @@ def accumulate_all(
                 while bucket < 0 or position >= bucket_offsets[bucket + 1]:
                     bucket += 1
                     low, high = bucket_offsets[bucket], bucket_offsets[bucket + 1]
+                    part_x, part_bits = x[low:high], x_bits[low:high]
                     if with_residual:
-                        add_in_place(residual[low:high], gradient[low:high])
-                    norms[bucket] = bucket_norm(x[low:high], x_bits[low:high], kind, lanes, sums)
+                        norms[bucket] = add_and_norm(part_x, part_bits, gradient[low:high], kind, lanes, sums)
+                    else:
+                        norms[bucket] = bucket_norm(part_x, part_bits, kind, lanes, sums)
                     factors = bucket_factors(norms[bucket], top)
                     value_step = level_step(norms[bucket], num_levels)
-                end = segment_end(position, last, bucket_offsets, bucket)
+                end = segment_end(last, bucket_offsets, bucket)
                 part = levels[: end - position]
                 if factors[1] == np.float32(0.0):
                     part[:] = 0

@@ -1,8 +1,8 @@
 """Keep Numba's on-disk cache honest across files.
 
-Numba refreshes a cached kernel when the file that defines it changes, but not when a function that was inlined from
-another file does: editing ``philox.py`` would leave the old words inside the cached quantizer. A digest of all kernel sources is kept
-beside the cache; when it differs, the cached kernels are removed.
+Numba refreshes a cached kernel when the file that defines it changes, but not when a function that was
+inlined from another file does: editing ``philox.py`` would leave the old words inside the cached quantizer. A
+digest of all kernel sources is kept beside the cache; when it differs, the cached kernels are removed.
 """
 
 from __future__ import annotations

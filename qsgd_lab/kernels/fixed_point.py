@@ -1,9 +1,9 @@
 """What one coordinate undergoes: float to fixed point, random rounding, and back to a value.
 
-A coordinate x of a bucket with norm M and s levels becomes ``y = trunc(|x| * (s 2^F / M))``, its level with F fraction
-bits; adding a uniform F-bit word and dropping the fraction rounds it up with the probability of its fraction.
-No float add follows a float multiply anywhere, so contraction to FMA cannot change a result, and CPU, GPU and
-NumPy agree bit for bit.
+A coordinate x of a bucket with norm M and s levels becomes ``y = trunc(|x| * (s 2^F / M))``, its level with F
+fraction bits; adding a uniform F-bit word and dropping the fraction rounds it up with the probability of its
+fraction. No float add follows a float multiply anywhere, so contraction to FMA cannot change a result, and
+CPU, GPU and NumPy agree bit for bit.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ FLOAT32_MAX = np.float32(3.4028235e38)
 INFINITY_BITS = np.int32(0x7F800000)
 MAGNITUDE_MASK = np.int32(0x7FFFFFFF)
 
-# Below this norm s 2^F / norm could leave the float32 range; bucket and norm are then first multiplied by 2^96, exactly.
+# Below this norm s 2^F / norm could leave the float32 range; bucket and norm are then first multiplied by
+# 2^96, exactly.
 SMALL_NORM = np.float32(2.0**-64)
 SMALL_NORM_FACTOR = np.float32(2.0**96)
 
@@ -34,7 +35,7 @@ def fraction_bits(num_levels: int) -> int:
 
 @njit(cache=True, fastmath=False, forceinline=True)
 def storable_norm(norm):
-    """Return the float32 that is stored for a float64 norm: NaN if not finite, at most the largest float32."""
+    """Return the float32 stored for a float64 norm: NaN if not finite, at most the largest float32."""
     if not np.isfinite(norm):
         return np.float32(np.nan)
     if norm > np.float64(FLOAT32_MAX):

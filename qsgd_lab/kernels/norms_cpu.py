@@ -1,8 +1,9 @@
 """Bucket norms whose result does not depend on how the work is divided.
 
-The sum of squares of a bucket is taken in float64, where squares of float32 are exact, in one fixed order that is
-also parallel: blocks of 512 from the bucket's start; in a block, lane l of 32 adds its coordinates l, l+32, ... in turn, and
-the lanes are then halved (16, 8, 4, 2, 1); the block sums are summed by the same rule, and so on up.
+The sum of squares of a bucket is taken in float64, where squares of float32 are exact, in one fixed order
+that is also parallel: blocks of 512 from the bucket's start; in a block, lane l of 32 adds its coordinates l,
+l+32, ... in turn, and the lanes are then halved (16, 8, 4, 2, 1); the block sums are summed by the same rule,
+and so on up.
 """
 
 from __future__ import annotations
@@ -89,35 +90,55 @@ def fold_sums(sums, count, lanes):
 
 
 @njit(cache=True, fastmath=False)
-def sum_of_squares(x, lanes, sums):
-    """Return the float64 sum of squares of a bucket; `sums` holds a float64 for each block of 512."""
-    if x.size <= BLOCK:
-        return block_sum(x, lanes)
-    blocks = (x.size + BLOCK - 1) // BLOCK
-    for block in range(blocks):
-        sums[block] = block_sum(x[block * BLOCK : min(x.size, (block + 1) * BLOCK)], lanes)
-    return fold_sums(sums, blocks, lanes)
+def largest_bits(x_bits, largest):
+    """Return the largest bit pattern of a magnitude (int32), or `largest` if that is larger.
+
+    Magnitudes of floats are ordered like their bit patterns, infinity and NaN last, and an integer maximum
+    vectorises.
+    """
+    for i in range(x_bits.size):
+        largest = max(largest, np.int32(x_bits[i] & MAGNITUDE_MASK))
+    return largest
 
 
 @njit(cache=True, fastmath=False)
-def largest_magnitude(x_bits):
-    """Return max |x| as float64; NaN if any coordinate is NaN or infinite.
-
-    Magnitudes of floats are ordered like their bit patterns, and an integer maximum vectorises.
-    """
-    largest = np.int32(0)
-    for i in range(x_bits.size):
-        largest = max(largest, np.int32(x_bits[i] & MAGNITUDE_MASK))
-    if largest >= INFINITY_BITS:
+def float_of_bits(bits):
+    """Return the float32 of a bit pattern as float64; NaN if it is not finite."""
+    if bits >= INFINITY_BITS:
         return np.nan
     holder = np.empty(1, np.int32)
-    holder[0] = largest
+    holder[0] = bits
     return np.float64(holder.view(np.float32)[0])
 
 
 @njit(cache=True, fastmath=False)
 def bucket_norm(x, x_bits, kind, lanes, sums):
-    """Return the float32 norm of one bucket (`x_bits` is `x` viewed as int32)."""
+    """Return the float32 norm of one bucket.
+
+    `x_bits` is `x` viewed as int32; `lanes` holds 32 float64, `sums` one for each block of 512.
+    """
     if kind == MAX:
-        return storable_norm(largest_magnitude(x_bits))
-    return storable_norm(np.sqrt(sum_of_squares(x, lanes, sums)))
+        return storable_norm(float_of_bits(largest_bits(x_bits, np.int32(0))))
+    blocks = (x.size + BLOCK - 1) // BLOCK
+    for block in range(blocks):
+        sums[block] = block_sum(x[block * BLOCK : min(x.size, (block + 1) * BLOCK)], lanes)
+    return storable_norm(np.sqrt(fold_sums(sums, blocks, lanes)))
+
+
+@njit(cache=True, fastmath=False)
+def add_and_norm(x, x_bits, addend, kind, lanes, sums):
+    """Add to `x` in float32, in place, and return the norm of the sum: one pass over memory for both."""
+    largest = np.int32(0)
+    blocks = (x.size + BLOCK - 1) // BLOCK
+    for block in range(blocks):
+        low, high = block * BLOCK, min(x.size, (block + 1) * BLOCK)
+        part, part_addend = x[low:high], addend[low:high]
+        for i in range(part.size):
+            part[i] += part_addend[i]
+        if kind == MAX:
+            largest = largest_bits(x_bits[low:high], largest)
+        else:
+            sums[block] = block_sum(part, lanes)
+    if kind == MAX:
+        return storable_norm(float_of_bits(largest))
+    return storable_norm(np.sqrt(fold_sums(sums, blocks, lanes)))

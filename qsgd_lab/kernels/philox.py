@@ -1,10 +1,10 @@
 """Philox4x32-10: the random word of a coordinate, as a function of what it belongs to.
 
 A counter-based generator has no state to share or to lose: the word of coordinate i of a tensor is a function
-of (seed, node, step, tensor, i), so results depend on neither thread, bucket, chunk nor backend. The key is the
-64-bit seed; the counter is (block, step, tensor, node). A block gives four words, and coordinates take them in
-strided order within groups of 512: block ``128 g + j`` serves coordinates ``512 g + j + {0, 128, 256, 384}``, so that a
-vector unit computes many blocks at once and no lane is ever shuffled.
+of (seed, node, step, tensor, i), so results depend on neither thread, bucket, chunk nor backend. The key is
+the 64-bit seed; the counter is (block, step, tensor, node). A block gives four words, and coordinates take
+them in strided order within groups of 512: block ``128 g + j`` serves coordinates ``512 g + j + {0, 128, 256,
+384}``, so that a vector unit computes many blocks at once and no lane is ever shuffled.
 
 References
 ----------
@@ -32,8 +32,9 @@ _HALF = np.uint64(32)
 def philox_round(c0, c1, c2, c3, k0, k1):
     """Return the counter after one round.
 
-    Values are uint64 of which only the low half counts: a vector unit multiplies 32-bit halves of 64-bit lanes in place, and
-    narrowing to uint32 between rounds would cost a shuffle each (measured: 2.5 times the time).
+    Values are uint64 of which only the low half counts: a vector unit multiplies 32-bit halves of 64-bit
+    lanes in place, and narrowing to uint32 between rounds would cost a shuffle each (measured: 2.5 times the
+    time).
     """
     product_0 = (c0 & _LOW) * _MULTIPLIER_0
     product_1 = (c2 & _LOW) * _MULTIPLIER_1

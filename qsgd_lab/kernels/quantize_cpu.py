@@ -1,7 +1,8 @@
 """Quantize and dequantize on the CPU: loops over groups, buckets and coordinates, nothing else.
 
-Shapes: n coordinates, B buckets, T tensors. ``bucket_offsets`` (B+1) and ``tensor_offsets`` (T+1) are int64, start at 0 and
-end at n; a bucket may hold several tensors, and a tensor several buckets. Nothing here is checked.
+Shapes: n coordinates, B buckets, T tensors. ``bucket_offsets`` (B+1) and ``tensor_offsets`` (T+1) are int64,
+start at 0 and end at n; a bucket may hold several tensors, and a tensor several buckets. Nothing here is
+checked.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ def quantize_segment(x, words, factors, fraction, num_levels, levels):
 
 
 @njit(cache=True, fastmath=False)
-def segment_end(position, end, bucket_offsets, bucket):
-    """Return where the run of coordinates from `position` that share a bucket ends, at most `end`."""
+def segment_end(end, bucket_offsets, bucket):
+    """Return where a run of coordinates of this bucket ends, at most `end`."""
     return min(end, bucket_offsets[bucket + 1])
 
 
@@ -67,7 +68,7 @@ def quantize_all(
                     low, high = bucket_offsets[bucket], bucket_offsets[bucket + 1]
                     norms[bucket] = bucket_norm(x[low:high], x_bits[low:high], kind, lanes, sums)
                     factors = bucket_factors(norms[bucket], top)
-                end = segment_end(position, last, bucket_offsets, bucket)
+                end = segment_end(last, bucket_offsets, bucket)
                 if factors[1] == np.float32(0.0):
                     levels[position:end] = 0
                 else:

@@ -1,9 +1,11 @@
-"""The quantizer in plain NumPy: slow, short, and sharing no code with the kernels, whose every bit it predicts.
+"""The quantizer in plain NumPy: slow, short, sharing no code with the kernels whose every bit it predicts.
 
 Read this file to learn what the kernels do; call it with ``backend="reference"``.
 """
 
 from __future__ import annotations
+
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,9 +13,7 @@ from numpy.typing import NDArray
 _LOW = np.uint64(0xFFFFFFFF)
 
 
-def philox_words(
-    count: int, seed: int, node: int, step: int, tensor: int
-) -> NDArray[np.uint32]:
+def philox_words(count: int, seed: int, node: int, step: int, tensor: int) -> NDArray[np.uint32]:
     """Return the random words of the first `count` coordinates of a tensor, shape (count,)."""
     groups = -(-count // 512)
     c0 = np.arange(128 * groups, dtype=np.uint64)
@@ -95,7 +95,7 @@ def quantize(
     top = np.float32(num_levels * 2.0**fraction)
     levels = np.zeros(x.size, np.int16)
     norms = np.zeros(bucket_offsets.size - 1, np.float32)
-    for b, (low, high) in enumerate(zip(bucket_offsets[:-1], bucket_offsets[1:], strict=True)):
+    for b, (low, high) in enumerate(pairwise(bucket_offsets)):
         norms[b] = norm_of(x[low:high], norm)
         if norms[b] == 0 or np.isnan(norms[b]):
             continue

@@ -1,0 +1,76 @@
+# The workshop's table of contents. `make` lists it; `make demo` and `make test` are all a newcomer needs.
+#
+#   make PYTHON=python3.12 test        with another Python
+#   make test PYTEST_ARGS="-k table"   a part of the suite
+
+PYTHON ?= python3
+VENV ?= .venv
+PYTEST_ARGS ?=
+
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.set-up
+TYPES := $(VENV)/types
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint types docs bench gpu-check paper clean
+
+help:  ## List the targets.
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+# Runs once, and again when the requirements change. The package is installed editable; setuptools comes
+# first so that it is the pinned one that builds.
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  echo "Error: '$(PYTHON)' is not Python 3.11 or newer; name one that is: make PYTHON=python3.12 ..." >&2; exit 1; }
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || { rm -rf $(VENV); $(PYTHON) -m venv $(VENV); } || { \
+	  rm -rf $(VENV); \
+	  echo "Error: $(PYTHON) cannot make a virtual environment; on Debian: apt-get install python3-venv" >&2; exit 1; }
+	@echo "Setting up $(VENV) (torch is large: minutes, the first time)" >&2
+	$(BIN)/python -m pip install --quiet --upgrade --constraint constraints.txt pip setuptools
+	PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --no-build-isolation --constraint constraints.txt --group dev --editable .
+	@touch $@
+
+demo: $(STAMP)  ## Set up, train the comparison on the embedded data, print its table.
+	$(BIN)/qsgd-lab reproduce --model alexnet --nodes 1,2,4,8
+	@echo
+	@echo "The runs are in runs/. Next:"
+	@echo "  $(BIN)/qsgd-lab table --format text       the same table again, from the stored runs"
+	@echo "  $(BIN)/qsgd-lab table > results.tex       as LaTeX"
+	@echo "  $(BIN)/qsgd-lab variance --bits 1..8      the quantizer against the paper's formulas"
+	@echo "  $(BIN)/qsgd-lab doctor                    what this machine has and lacks"
+
+test: $(STAMP)  ## Set up, run the whole suite.
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: $(STAMP)  ## Check style and formatting with ruff.
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+# mypy does not follow the import hook of an editable install with mapped folders, so it is shown a folder
+# of links in which cli and theory stand where they are installed.
+types: $(STAMP)  ## Check types with mypy, strictly.
+	@rm -rf $(TYPES) && mkdir -p $(TYPES)/qsgd_lab
+	@ln -s $(addprefix $(CURDIR)/,$(wildcard qsgd_lab/*) cli theory) $(TYPES)/qsgd_lab/
+	cd $(TYPES) && $(abspath $(BIN))/mypy --config-file $(CURDIR)/pyproject.toml \
+	  --cache-dir $(CURDIR)/.mypy_cache --package qsgd_lab
+
+docs: $(STAMP)  ## Check that docs/cli.md is what --help says, and that links resolve.
+	$(BIN)/python docs/make_cli_reference.py --check
+	$(BIN)/python docs/check_links.py
+
+bench: $(STAMP)  ## Run the benchmarks.
+	@if ls benchmarks/test_*.py >/dev/null 2>&1; then \
+	  $(BIN)/python -m pytest benchmarks/ --benchmark-only $(PYTEST_ARGS); \
+	else echo "no benchmarks yet: benchmarks/ has no test_*.py"; fi
+
+gpu-check:  ## Check the CUDA kernels, where there is a CUDA device.
+	@if nvidia-smi --list-gpus 2>/dev/null | grep -q '^GPU'; then \
+	  echo "a CUDA device is present, but qsgd-lab has no CUDA kernels yet: nothing checked"; \
+	else echo "no CUDA device: nothing checked"; fi
+
+paper:  ## Build the paper.
+	@echo "the paper is not written yet: nothing built"
+
+clean:  ## Delete the virtual environment and everything generated; runs/ stays.
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
+	find qsgd_lab cli theory tests benchmarks docs -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,78 @@
+"""How errors reach the user: one line on stderr and a fixed exit code; a bug keeps its traceback."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import click
+
+from qsgd_lab.errors import LabError
+
+INTERRUPTED = 130  # 128 + SIGINT, as a shell reports it
+READER_GONE = 141  # 128 + SIGPIPE
+
+#: Failures of the machine rather than of the program: no space, quota used up, read-only file system.
+_MACHINE_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
+
+
+@contextmanager
+def argument_errors(option: str | None = None) -> Iterator[None]:
+    """Turn a library function's ValueError or TypeError into a usage error (exit code 2).
+
+    Put it round the one call that checks the user's arguments, never round the work itself: there,
+    such an exception is a bug and its traceback is wanted.
+
+    Parameters
+    ----------
+    option : str, optional
+        The option at fault, such as ``--bits``, where it is known.
+
+    Raises
+    ------
+    click.UsageError
+        In place of the ValueError or TypeError.
+    """
+    try:
+        yield
+    except (ValueError, TypeError) as error:
+        context = click.get_current_context(silent=True)
+        if option is None:
+            raise click.UsageError(str(error), ctx=context) from error
+        raise click.BadParameter(str(error), ctx=context, param_hint=f"'{option}'") from error
+
+
+def report_error(error: Exception) -> int:
+    """Print `error` as one line on stderr.
+
+    Returns
+    -------
+    int
+        The exit code: 2 for usage errors, `LabError.exit_code`, 1 for failures of the machine.
+
+    Raises
+    ------
+    Exception
+        `error` itself, if it is neither of these: it is then a bug.
+    """
+    if isinstance(error, click.ClickException):
+        click.echo(f"Error: {_one_line(error.format_message()).rstrip('.')}{_help_hint(error)}", err=True)
+        return error.exit_code
+    if isinstance(error, LabError):
+        click.echo(f"Error: {_one_line(str(error))}", err=True)
+        return error.exit_code
+    if isinstance(error, OSError) and error.errno in _MACHINE_ERRORS:
+        where = f": {error.filename}" if error.filename else ""
+        click.echo(f"Error: {error.strerror}{where}; free some space or write elsewhere", err=True)
+        return 1
+    raise error
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _help_hint(error: click.ClickException) -> str:
+    context = getattr(error, "ctx", None)
+    return "" if context is None else f" (see '{context.command_path} --help')"

@@ -1,0 +1,80 @@
+"""The ``qsgd-lab`` command: the table of its commands, and the one place where errors become exit codes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import click
+
+from qsgd_lab import __version__
+from qsgd_lab.cli.errors import INTERRUPTED, READER_GONE, report_error
+from qsgd_lab.cli.lazy import Entry, LazyGroup
+from qsgd_lab.cli.standard_output import ReaderGoneError, discard_stdout, flush_stdout
+
+#: One row a command. A command's module imports neither torch nor numba at its top.
+COMMANDS = {
+    "reproduce": Entry("qsgd_lab.cli.reproduce", "reproduce", "Train a whole comparison; print its table."),
+    "table": Entry("qsgd_lab.cli.table", "table", "Print stored runs as LaTeX, text, Markdown or data."),
+    "variance": Entry("qsgd_lab.cli.variance", "variance", "Measure the quantizer against its formulas."),
+    "doctor": Entry("qsgd_lab.cli.doctor", "doctor", "Check this machine and say what would mend it."),
+    "completion": Entry("qsgd_lab.cli.completion", "completion", "Print the completion script for a shell."),
+}
+
+
+@click.group(
+    cls=LazyGroup,
+    table=COMMANDS,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.version_option(__version__, prog_name="qsgd-lab", message="%(prog)s %(version)s")
+@click.pass_context
+def cli(ctx: click.Context) -> None:
+    """Quantize gradients, train with them, check the theory and print the tables.
+
+    \b
+    Example:
+      qsgd-lab doctor
+      qsgd-lab variance --bits 1..8
+      qsgd-lab reproduce --model alexnet --nodes 1,2,4,8
+      qsgd-lab table > paper/results.tex
+
+    Results go to standard output; progress and warnings to standard error. Exit codes: 0 all is well,
+    1 a run or check failed, 2 the command line is wrong, 3 data are missing, 4 stored data are damaged,
+    130 interrupted.
+    """
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help(), err=True)
+        ctx.exit(2)
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    A command ends by returning, by ``ctx.exit(code)`` or by raising.
+
+    Parameters
+    ----------
+    args : sequence of str, optional
+        Arguments without the program's name; those of the process by default.
+
+    Returns
+    -------
+    int
+        The exit code. Anything but a usage error, a `LabError` or a failure of the machine is a bug and is
+        raised.
+    """
+    try:
+        code = cli.main(args, prog_name="qsgd-lab", standalone_mode=False)
+        flush_stdout()
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("Interrupted.", err=True)
+        return INTERRUPTED
+    except ReaderGoneError:
+        discard_stdout()
+        return READER_GONE
+    except Exception as error:
+        code = report_error(error)
+        if isinstance(error, OSError):
+            discard_stdout()
+    return code if isinstance(code, int) else 0

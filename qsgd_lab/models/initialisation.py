@@ -1,0 +1,49 @@
+"""First parameters as a function of the seed alone, not of a global generator."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from torch import nn
+
+from qsgd_lab.randomness import Purpose, generator
+
+
+def initialise(module: nn.Module, seed: int) -> None:
+    """Draw weights from He's uniform law, variance 2 / fan in; biases are zero.
+
+    Without BatchNorm a deep ReLU network needs this variance: smaller weights shrink the signal at every
+    layer, and training then spends its first epochs undoing that.
+
+    Parameters
+    ----------
+    module : nn.Module
+        Changed in place.
+    seed : int
+
+    References
+    ----------
+    He, Zhang, Ren, Sun: Delving deep into rectifiers. ICCV 2015.
+
+    Raises
+    ------
+    ValueError
+        If a layer with parameters is of another kind.
+    """
+    random = generator(seed, Purpose.INITIALISATION)
+    for layer in module.modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            fan_in = layer.weight[0].numel()
+            _fill_uniform(layer.weight, math.sqrt(6 / fan_in), random)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+        elif next(layer.parameters(recurse=False), None) is not None:
+            raise ValueError(f"no rule to initialise a {type(layer).__name__}")
+
+
+def _fill_uniform(parameter: nn.Parameter, bound: float, random: np.random.Generator) -> None:
+    values = random.uniform(-bound, bound, tuple(parameter.shape)).astype(np.float32)
+    with torch.no_grad():
+        parameter.copy_(torch.from_numpy(values))

@@ -1,0 +1,172 @@
+"""What a run leaves behind: the outcome a worker returns and the record that run.json holds."""
+
+from __future__ import annotations
+
+import json
+import typing
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar, Literal, TypedDict
+
+from qsgd_lab.runs import validation
+from qsgd_lab.runs.config import RunConfig
+
+Status = Literal["done", "diverged"]
+
+
+class Interrupted(Exception):  # noqa: N818 (not an error: the run was asked to stop, and did)
+    """Raised by a worker's function after ``should_stop()`` was true; the cell stays to be done."""
+
+
+class RunResult(TypedDict):
+    """The numbers of a run that do not depend on time, process or order.
+
+    Accuracies are shares in [0, 1]; `best_epoch` and `epochs_to_target` count epochs from 1, and `best_epoch`
+    is 0 when no epoch was finished; the two ``..._to_target`` are None when the target was never reached;
+    `final_train_loss` is None when it is not finite; `bits_per_coordinate` has an entry a code, norms
+    included.
+    """
+
+    test_accuracy: float
+    validation_accuracy: float
+    best_epoch: int
+    epochs_to_target: int | None
+    steps_to_target: int | None
+    epochs: int
+    steps: int
+    final_train_loss: float | None
+    num_parameters: int
+    coordinates_sent: int
+    bits_per_coordinate: dict[str, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOutcome:
+    """What a worker's function returns for one configuration.
+
+    Attributes
+    ----------
+    status : {"done", "diverged"}
+    result : RunResult
+    timing : dict of str to float
+        Seconds by name; ``total_s`` must be among them and includes time spent before an interruption.
+    epochs : list of dict
+        One flat dict an epoch, for epochs.jsonl. Numbers that are not finite are stored as null.
+    device : str
+        What the run was computed on.
+    """
+
+    status: Status
+    result: RunResult
+    timing: dict[str, float]
+    epochs: list[dict[str, Any]]
+    device: str = "cpu"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRecord:
+    """One finished run as run.json holds it; see `RunOutcome` for the fields that come from there.
+
+    Attributes
+    ----------
+    key : str
+        Name of the run's folder: the configuration's key at the time of the run.
+    config : RunConfig
+        In canonical form.
+    environment : dict of str to scalar
+        Versions, device and machine, from `qsgd_lab.runs.environment`.
+    """
+
+    SCHEMA: ClassVar[int] = 1
+
+    key: str
+    status: Status
+    config: RunConfig
+    result: RunResult
+    timing: dict[str, float]
+    environment: dict[str, str | float | bool | None]
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether the run was made with other component versions than today's, so that it must be redone."""
+        return self.key != self.config.key
+
+    def to_json(self) -> str:
+        """Return the canonical text of run.json.
+
+        Raises
+        ------
+        ValueError
+            If a value is not finite.
+        """
+        document = {"schema": self.SCHEMA} | asdict(self) | {"config": self.config.to_dict()}
+        return json.dumps(document, sort_keys=True, indent=1, allow_nan=False) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> RunRecord:
+        """Parse run.json, trusting nothing in it.
+
+        Raises
+        ------
+        ValueError
+            With the reason, if the text is not JSON, or a field is missing, unknown, of the wrong type or out
+            of range.
+        """
+        document = validation.parse_json(text)
+        if isinstance(document, dict) and document.get("schema", cls.SCHEMA) != cls.SCHEMA:
+            raise ValueError(f"its schema is not {cls.SCHEMA}, the one this version reads")
+        fields = validation.fields(document, "the record", _RECORD_CHECKS)
+        del fields["schema"]
+        return cls(**fields)
+
+
+def _config(value: Any, name: str) -> RunConfig:
+    hints = typing.get_type_hints(RunConfig)
+    checks = {field: validation.of_type(annotation) for field, annotation in hints.items()}
+    config = RunConfig(**validation.fields(value, name, checks))
+    if min(config.nodes, config.bits, config.global_batch) < 1 or config.target_accuracy > 1:
+        raise ValueError(f"{name} is out of range")
+    if config.to_dict() != value:
+        raise ValueError(f"{name} is not in canonical form")
+    return config
+
+
+def _result(value: Any, name: str) -> dict[str, Any]:
+    return validation.fields(value, name, _RESULT_CHECKS)
+
+
+def _status(value: Any, name: str) -> str:
+    if value not in typing.get_args(Status):
+        raise ValueError(f"{name} must be done or diverged")
+    return typing.cast(str, value)
+
+
+def _timing(value: Any, name: str) -> dict[str, float]:
+    timing = validation.mapping_of(validation.number)(value, name)
+    if "total_s" not in timing:
+        raise ValueError(f"{name} lacks total_s")
+    return typing.cast(dict[str, float], timing)
+
+
+_RESULT_CHECKS: dict[str, validation.Check] = {
+    "test_accuracy": validation.share,
+    "validation_accuracy": validation.share,
+    "best_epoch": validation.count,
+    "epochs_to_target": validation.optional(validation.count),
+    "steps_to_target": validation.optional(validation.count),
+    "epochs": validation.count,
+    "steps": validation.count,
+    "final_train_loss": validation.optional(validation.number),
+    "num_parameters": validation.count,
+    "coordinates_sent": validation.count,
+    "bits_per_coordinate": validation.mapping_of(validation.number),
+}
+
+_RECORD_CHECKS: dict[str, validation.Check] = {
+    "schema": validation.count,
+    "key": validation.text,
+    "status": _status,
+    "config": _config,
+    "result": _result,
+    "timing": _timing,
+    "environment": validation.mapping_of(validation.scalar),
+}

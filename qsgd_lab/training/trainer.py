@@ -1,0 +1,104 @@
+"""One run's state and its steps: gradients at N nodes, agreement, SGD."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from qsgd_lab.algorithms.synchronous import SynchronousAverage
+from qsgd_lab.coding.tally import Tally
+from qsgd_lab.compressors.error_feedback import ErrorFeedbackState
+from qsgd_lab.data import Dataset
+from qsgd_lab.models import MODELS
+from qsgd_lab.models.initialisation import initialise
+from qsgd_lab.randomness import Purpose, generator
+from qsgd_lab.runs.config import RunConfig
+from qsgd_lab.training.checkpoint import Arrays
+from qsgd_lab.training.flat_model import FlatModel
+from qsgd_lab.training.methods import compressor_of
+from qsgd_lab.training.node_batched import NodeBatched, supports
+from qsgd_lab.training.node_loop import NodeLoop
+from qsgd_lab.training.schedule import warmup_then_linear
+from qsgd_lab.training.stopwatch import Stopwatch
+
+
+class Trainer:
+    """The model, the nodes and the optimizer of a run; everything follows from the configuration.
+
+    Parameters
+    ----------
+    config : RunConfig
+    dataset : Dataset
+    """
+
+    def __init__(self, config: RunConfig, dataset: Dataset) -> None:
+        self.config, self.dataset = config, dataset
+        module = MODELS[config.model]()
+        initialise(module, config.seed)
+        self.model = FlatModel(module.train())
+        batched = config.nodes > 1 and supports(module)
+        self.engine = (NodeBatched if batched else NodeLoop)(self.model, config.nodes)
+        self.algorithm = SynchronousAverage(
+            compressor_of(config), config.nodes, config.seed, self.model.sizes
+        )
+        self.mean = torch.zeros(self.model.num_parameters)
+        self.model.parameters.grad = self.mean
+        self.optimizer = torch.optim.SGD(
+            [self.model.parameters], config.learning_rate, config.momentum, weight_decay=config.weight_decay
+        )
+        self.steps_per_epoch = len(dataset.train) // config.global_batch
+        self.num_steps = self.steps_per_epoch * config.epochs
+        self._order: tuple[int, torch.Tensor] = (-1, torch.empty(0))
+
+    def step(self, step: int, watch: Stopwatch) -> float:
+        """Take one step and return the mean loss over the nodes; not finite if the run has diverged."""
+        images, labels = self._batch(step)
+        with watch.time("compute_s"):
+            loss = float(self.engine.compute(images, labels).mean())
+        with watch.time("quantize_s"):
+            self.algorithm.agree(self.engine.gradients.numpy(), step, self.mean.numpy())
+        config = self.config
+        rate = warmup_then_linear(step, self.num_steps, config.learning_rate, config.warmup)
+        self.optimizer.param_groups[0]["lr"] = rate
+        self.optimizer.step()
+        return loss
+
+    def _batch(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the global batch of a step: the same at every N; node i takes share i."""
+        epoch, index = divmod(step, self.steps_per_epoch)
+        if self._order[0] != epoch:
+            random = generator(self.config.seed, Purpose.DATA_ORDER, epoch)
+            self._order = (epoch, torch.from_numpy(random.permutation(len(self.dataset.train))))
+        batch = self.config.global_batch
+        chosen = self._order[1][index * batch : (index + 1) * batch]
+        return self.dataset.train.images[chosen], self.dataset.train.labels[chosen]
+
+    def state(self) -> tuple[Arrays, dict[str, Any]]:
+        """Return (arrays, scalars) from which `load` continues bit for bit."""
+        snapshot = {f"model{i}": t.numpy() for i, t in enumerate(self.model.snapshot())}
+        arrays: Arrays = {**snapshot, **self._residuals()}
+        momentum = self.optimizer.state[self.model.parameters].get("momentum_buffer")
+        if momentum is not None:
+            arrays["momentum"] = momentum.numpy()
+        return arrays, {"tally": self.algorithm.tally.to_dict()}
+
+    def load(self, arrays: Arrays, scalars: dict[str, Any]) -> None:
+        """Take up the state of an earlier trainer of the same configuration."""
+        count = sum(name.startswith("model") for name in arrays)
+        self.model.restore([torch.from_numpy(arrays[f"model{i}"]) for i in range(count)])
+        for name, residual in self._residuals().items():
+            residual[:] = arrays[name]
+        if "momentum" in arrays:
+            momentum = torch.from_numpy(arrays["momentum"].copy())
+            self.optimizer.state[self.model.parameters]["momentum_buffer"] = momentum
+        self.algorithm.tally = Tally.from_dict(scalars["tally"])
+
+    def _residuals(self) -> Arrays:
+        states = self.algorithm.states
+        return {
+            f"residual{node}": np.asarray(state.residual)
+            for node, state in enumerate(states)
+            if isinstance(state, ErrorFeedbackState)
+        }

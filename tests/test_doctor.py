@@ -1,0 +1,229 @@
+"""What `qsgd-lab doctor` finds, and what it makes of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import warnings
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from qsgd_lab.cli import doctor as doctor_module
+from qsgd_lab.cli import health_data, health_machine, health_software
+from qsgd_lab.cli.health import Finding, conclusion
+from qsgd_lab.cli.main import cli
+
+FINE = Finding("numba", "ok", "0.68.1", necessary=True)
+OPTIONAL = Finding("LaTeX", "missing", "not found: latexmk", "install it")
+FATAL = Finding("torch", "missing", "No module named 'torch'", "install it", necessary=True)
+
+
+@pytest.mark.parametrize(
+    ("findings", "code", "last_line"),
+    [
+        ([FINE], 0, "All is well."),
+        ([FINE, OPTIONAL], 0, "Everything necessary is there; 1 of 2 could be better."),
+        ([FINE, OPTIONAL, FATAL], 1, "The lab cannot work yet: torch."),
+    ],
+)
+def test_only_what_is_necessary_fails(monkeypatch, findings, code, last_line):
+    """The exit code is 1 exactly when something necessary is missing, in both formats."""
+    monkeypatch.setattr(doctor_module, "examine", lambda _: findings)
+
+    text = CliRunner().invoke(cli, ["doctor"])
+    data = CliRunner().invoke(cli, ["doctor", "--format", "json"])
+    assert text.exit_code == data.exit_code == code
+    assert text.stdout.splitlines()[-1] == last_line == conclusion(findings)
+    assert json.loads(data.stdout)["ok"] == (code == 0)
+
+
+def test_every_remedy_is_shown(monkeypatch):
+    """The text report shows the status, the finding and the remedy of each check."""
+    monkeypatch.setattr(doctor_module, "examine", lambda _: [FINE, OPTIONAL])
+
+    output = CliRunner().invoke(cli, ["doctor"]).stdout
+    for finding in (FINE, OPTIONAL):
+        assert all(part in output for part in (finding.status, finding.name, finding.detail, finding.remedy))
+
+
+def test_this_machine_is_healthy(tmp_path):
+    """On a machine that runs the tests nothing necessary is missing, and each fault has a remedy."""
+    findings = doctor_module.examine(tmp_path / "runs")
+
+    assert [finding for finding in findings if finding.is_fatal] == []
+    assert [finding for finding in findings if finding.status != "ok" and not finding.remedy] == []
+    assert len({finding.name for finding in findings}) == len(findings)
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("module", ["torch", "numba"])
+def test_a_package_that_does_not_import_is_fatal(monkeypatch, module):
+    """A package that cannot be imported is reported with the command that reinstalls it."""
+    monkeypatch.setitem(sys.modules, module, None)
+
+    finding = getattr(health_software, f"check_{module}")()
+    assert finding.is_fatal
+    assert finding.remedy.endswith(f"pip install --force-reinstall {module}")
+    assert health_machine.check_threads().status == "warn"
+
+
+def test_a_cuda_device_is_named(monkeypatch):
+    """On a machine with a GPU the device, their number and bf16 are shown instead of the processor."""
+    cuda = pytest.importorskip("torch").cuda
+    monkeypatch.setattr(cuda, "is_available", lambda: True)
+    monkeypatch.setattr(cuda, "is_bf16_supported", lambda: True)
+    monkeypatch.setattr(cuda, "get_device_name", lambda: "Example GPU")
+    monkeypatch.setattr(cuda, "device_count", lambda: 2)
+
+    finding = health_software.check_torch()
+    assert finding.status == "ok"
+    assert finding.detail.endswith("CUDA: Example GPU (2 in all), bf16: yes")
+
+
+def test_what_torch_complains_of_is_passed_on(monkeypatch):
+    """A warning of torch's, such as that of a driver too old, is shown; the lab still works."""
+    cuda = pytest.importorskip("torch").cuda
+
+    def complain():
+        warnings.warn("the driver is too old\nsecond line", UserWarning, stacklevel=1)
+        return False
+
+    monkeypatch.setattr(cuda, "is_available", complain)
+    finding = health_software.check_torch()
+    assert (finding.status, finding.remedy) == ("warn", "torch says: the driver is too old")
+
+
+def test_required_packages_leave_extras_out():
+    """What is looked for is what qsgd-lab needs, without the CUDA extra."""
+    names = health_software.required_packages()
+
+    assert {"numpy", "numba", "torch", "pytest-benchmark"} <= set(names)
+    assert "numba-cuda" not in names
+
+
+def test_an_absent_package_is_named(monkeypatch):
+    """A package that is not installed is fatal, and named in the command that installs it."""
+    monkeypatch.setattr(health_software, "required_packages", lambda: ["numpy", "no-such-package"])
+
+    finding = health_software.check_packages()
+    assert finding.is_fatal
+    assert finding.remedy == "python -m pip install no-such-package"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("flags : fpu avx512_bf16\n", "yes"), ("flags : fpu avx2\n", "no"), (None, "unknown")],
+)
+def test_bf16_is_read_from_the_processor(tmp_path, text, expected):
+    """Hardware bf16 is a flag of /proc/cpuinfo; without that file it is unknown."""
+    cpuinfo = tmp_path / "cpuinfo"
+    if text is not None:
+        cpuinfo.write_text(text)
+
+    assert health_software._cpu_bf16(cpuinfo) == expected
+
+
+def test_an_unwritable_numba_cache_is_fatal(monkeypatch):
+    """Kernels that cannot be cached cannot be declared, so the place must be mended."""
+    numba = pytest.importorskip("numba")
+
+    def refuse(**options):
+        raise RuntimeError("cannot cache function 'f': no locator available")
+
+    monkeypatch.setattr(numba, "njit", refuse)
+    finding = health_software.check_numba_cache()
+    assert finding.is_fatal
+    assert "NUMBA_CACHE_DIR" in finding.remedy
+
+
+@pytest.mark.parametrize(("content", "expected"), [("50000 100000", 0.5), ("max 100000", None), ("", None)])
+def test_a_container_may_have_less_than_its_cores(tmp_path, content, expected):
+    """A cgroup's quota bounds the usable cores; without one they are those of the process."""
+    (tmp_path / "cpu.max").write_text(content)
+
+    assert health_machine.usable_cores(tmp_path) == (expected or len(os.sched_getaffinity(0)))
+
+
+def test_more_threads_than_cores_is_a_warning(monkeypatch):
+    """Threads beyond the cores are reported with the variables that lower them."""
+    monkeypatch.setattr(health_machine, "usable_cores", lambda: 0.5)
+
+    finding = health_machine.check_threads()
+    assert finding.status == "warn"
+    assert finding.remedy == "export OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1"
+
+
+def test_cifar10_is_found_in_every_form(tmp_path):
+    """Both archives and both unpacked folders are found; none at all is said with where to put it."""
+    assert health_data.check_cifar10([tmp_path]).status == "missing"
+    assert str(tmp_path) in health_data.check_cifar10([tmp_path]).remedy
+
+    for archive, size in health_data.CIFAR10_ARCHIVES.items():
+        with (tmp_path / archive).open("wb") as file:
+            file.truncate(size)
+        assert health_data.check_cifar10([tmp_path / "elsewhere", tmp_path]).status == "ok"
+        (tmp_path / archive).unlink()
+
+    for folder, files in health_data.CIFAR10_FOLDERS.items():
+        place = tmp_path / f"place of {folder}"
+        (place / folder).mkdir(parents=True)
+        assert health_data.check_cifar10([place]).status == "warn"
+        for name in files:
+            (place / folder / name).touch()
+        assert health_data.check_cifar10([place]).status == "ok"
+
+
+def test_a_cut_archive_is_a_warning(tmp_path):
+    """An archive of the wrong size, as a broken download leaves it, is not taken for good."""
+    (tmp_path / "cifar-10-binary.tar.gz").write_bytes(b"cut")
+
+    finding = health_data.check_cifar10([tmp_path])
+    assert finding.status == "warn"
+    assert "3 bytes instead of 170052171" in finding.detail
+
+
+def test_the_named_data_folder_comes_first(monkeypatch, tmp_path):
+    """QSGD_LAB_DATA goes before the cache folder and ./data."""
+    monkeypatch.setenv("QSGD_LAB_DATA", str(tmp_path))
+    named = health_data.data_folders()
+    monkeypatch.delenv("QSGD_LAB_DATA")
+
+    assert named == [tmp_path, *health_data.data_folders()]
+    assert named[-1] == Path("data")
+
+
+def test_a_runs_folder_that_is_a_file_is_fatal(tmp_path):
+    """Runs cannot be kept under a file."""
+    (tmp_path / "file").touch()
+
+    assert health_machine.check_runs_folder(tmp_path / "file").is_fatal
+    assert health_machine.check_runs_folder(tmp_path / "file" / "runs").is_fatal
+    assert health_machine.check_runs_folder(tmp_path / "a" / "b").status == "ok"
+
+
+def test_a_read_only_or_full_disk_is_reported(monkeypatch, tmp_path):
+    """A folder that refuses a file is fatal; a disk with little room is a warning."""
+    monkeypatch.setattr(health_machine, "MIN_FREE_BYTES", 2**80)
+    assert health_machine.check_runs_folder(tmp_path).status == "warn"
+
+    def refuse(**options):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(health_machine.tempfile, "TemporaryFile", refuse)
+    assert health_machine.check_runs_folder(tmp_path).is_fatal
+
+
+def test_latex_files_are_asked_of_kpsewhich(monkeypatch, tmp_path):
+    """What kpsewhich does not find is named, and no LaTeX at all is no failure."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert health_machine.check_latex().detail == "not found: latexmk, kpsewhich"
+    assert not health_machine.check_latex().is_fatal
+
+    for tool in ("latexmk", "kpsewhich"):
+        script = tmp_path / tool
+        script.write_text("#!/bin/sh\necho /texmf/IEEEtran.cls\necho /texmf/booktabs.sty\nexit 1\n")
+        script.chmod(0o755)
+    assert health_machine.check_latex().detail == "not found: siunitx.sty"

@@ -1,0 +1,191 @@
+"""The arrows of docs/architecture.md: which room may import what."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import checkout
+import pytest
+
+SOURCES = checkout.sources()
+
+#: Arrows go down, and a room may also import what its arrows reach. "ground" is the files that stand at the
+#: package's top, such as errors.py: they import only each other, and everybody may import them.
+MAY_IMPORT = {
+    "ground": [],
+    "kernels": [],
+    "quantization": ["kernels"],
+    "coding": ["kernels"],
+    "compressors": ["coding", "quantization"],
+    "algorithms": ["compressors"],
+    "models": [],
+    "data": [],
+    "runs": [],
+    "training": ["algorithms", "models", "data", "runs"],
+    "report": ["runs"],
+    "theory": [],
+    "theory.checks": ["theory", "coding", "quantization"],
+    "cli": ["training", "report", "theory.checks"],
+}
+#: The rooms beside the store know a run's configuration and its record, and nothing else of it.
+RUNS_CONTRACT = {"qsgd_lab.runs.config", "qsgd_lab.runs.record"}
+BESIDE_THE_STORE = {"training", "report"}
+
+TORCH_ROOMS = {"models", "data", "training", "algorithms"}
+FORMULAS_MAY_USE = {"numpy", "scipy"}
+
+
+class Import(NamedTuple):
+    """One imported module, and whether it stands at a module's top."""
+
+    target: str
+    at_top: bool
+
+
+def imports(path: Path) -> list[Import]:
+    """Return what a file imports, imports for type checkers left out."""
+    return list(_imports(ast.parse(path.read_text(encoding="utf-8")), at_top=True))
+
+
+def _imports(node: ast.AST, *, at_top: bool) -> Iterator[Import]:
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.Import):
+            yield from (Import(alias.name, at_top) for alias in child.names)
+        elif isinstance(child, ast.ImportFrom):
+            yield from (Import(_imported(child, alias.name), at_top) for alias in child.names)
+        elif not (isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test)):
+            is_function = isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef)
+            yield from _imports(child, at_top=at_top and not is_function)
+
+
+def _imported(node: ast.ImportFrom, name: str) -> str:
+    module = "." * node.level + (node.module or "")
+    submodule = f"{module}.{name}"
+    return submodule if submodule in SOURCES or submodule == "numba.cuda" else module
+
+
+def room(module: str) -> str | None:
+    """Return the room of one of the package's modules; None for the package itself."""
+    parts = module.split(".")[1:]
+    if not parts:
+        return None
+    if parts[:2] == ["theory", "checks"]:
+        return "theory.checks"
+    is_file_at_top = SOURCES[f"qsgd_lab.{parts[0]}"].name != "__init__.py"
+    return "ground" if is_file_at_top and parts[0] != "quantization" else parts[0]
+
+
+def reachable(start: str) -> set[str]:
+    """Return the rooms that `start` may import."""
+    rooms = {start, "ground"}
+    for below in MAY_IMPORT[start]:
+        rooms |= reachable(below)
+    return rooms
+
+
+IN_ROOMS = {module: imports(path) for module, path in SOURCES.items() if room(module) is not None}
+
+
+def test_imports_follow_the_arrows():
+    """A room imports only the rooms that its arrows reach; a new room is drawn first."""
+    assert {room(module) for module in IN_ROOMS} <= set(MAY_IMPORT)
+
+    against = [
+        f"{module} -> {target}"
+        for module, imported in IN_ROOMS.items()
+        for target, _ in imported
+        if target in IN_ROOMS and room(target) not in reachable(room(module))
+    ]
+    assert against == []
+
+
+def test_only_the_command_line_knows_the_store():
+    """Training and report see a run's configuration and record, never the store."""
+    against = [
+        f"{module} -> {target}"
+        for module, imported in IN_ROOMS.items()
+        for target, _ in imported
+        if room(module) in BESIDE_THE_STORE and target.startswith("qsgd_lab.runs")
+        if target not in RUNS_CONTRACT
+    ]
+    assert against == []
+
+
+def test_imports_of_the_package_are_absolute():
+    """No import is relative, and none names the folders cli and theory by themselves."""
+    against = [
+        f"{module} -> {target}"
+        for module, imported in IN_ROOMS.items()
+        for target, _ in imported
+        if target.split(".")[0] in {"", "cli", "theory"}
+    ]
+    assert against == []
+
+
+def test_torch_stays_in_its_rooms():
+    """Only models, data, training and algorithms import torch, and commands inside their functions."""
+    against = [
+        f"{module} -> {target}"
+        for module, imported in IN_ROOMS.items()
+        for target, at_top in imported
+        if target.split(".")[0] == "torch" and room(module) not in TORCH_ROOMS
+        if room(module) != "cli" or at_top
+    ]
+    assert against == []
+
+
+def test_formulas_need_only_numpy_and_scipy():
+    """The papers' formulas import numpy, scipy, the standard library and each other."""
+    allowed = FORMULAS_MAY_USE | sys.stdlib_module_names | {"qsgd_lab"}
+    against = [
+        f"{module} -> {target}"
+        for module, imported in IN_ROOMS.items()
+        for target, _ in imported
+        if room(module) == "theory" and target.split(".")[0] not in allowed
+    ]
+    assert against == []
+
+
+def test_numba_cuda_stands_only_in_cuda_files():
+    """Files not named *_cuda.py import no numba.cuda, so that no GPU driver is touched by accident."""
+    against = [
+        f"{module} -> {target}"
+        for module, imported in IN_ROOMS.items()
+        for target, _ in imported
+        if target.startswith(("numba.cuda", "numba_cuda")) and not SOURCES[module].stem.endswith("_cuda")
+    ]
+    assert against == []
+
+
+@pytest.mark.parametrize("module", ["qsgd_lab", "qsgd_lab.theory", "qsgd_lab.runs"])
+def test_importing_loads_nothing_heavy(module, tmp_path):
+    """Importing the package loads neither torch nor numba, which take seconds and look for a GPU."""
+    code = f"import sys, {module}; print(*sorted({{'torch', 'numba'}} & set(sys.modules)))"
+    result = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+
+    assert result.stdout.split() == []
+
+
+def test_an_import_against_the_arrows_is_seen(tmp_path):
+    """The reader of imports sees those in functions and classes, and skips those for type checkers."""
+    path = tmp_path / "example.py"
+    path.write_text(
+        "from numba import cuda\n"
+        "if TYPE_CHECKING:\n    import torch\n"
+        "def f():\n    import scipy.stats\n    from qsgd_lab import errors\n"
+        "class C:\n    from . import sibling\n"
+    )
+
+    assert imports(path) == [
+        Import("numba.cuda", at_top=True),
+        Import("scipy.stats", at_top=False),
+        Import("qsgd_lab.errors", at_top=False),
+        Import(".", at_top=True),
+    ]
