@@ -45,7 +45,7 @@ def load_checkpoint(path: Path, key: str) -> tuple[Arrays, dict[str, Any]] | Non
     A damaged or foreign file is not an error: the run then starts from the beginning.
     """
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored.files}
         head = json.loads(str(arrays.pop("_scalars")))
         if head["key"] != key:
