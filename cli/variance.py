@@ -10,6 +10,7 @@ import click
 
 from qsgd_lab.cli.lists import DIMENSION, IntListType
 from qsgd_lab.errors import DataMissingError, UsageError
+from qsgd_lab.theory.checks.distributions import DISTRIBUTION_NAMES
 
 if TYPE_CHECKING:
     import numpy as np
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
 
     from qsgd_lab.theory.level_positions import Norm
 
-# Written out: asking the theory for them would import NumPy to print the help. A test holds them equal.
-DISTRIBUTIONS = ("normal", "laplace", "student", "cauchy", "onehot", "constant", "worst-case")
 DEFAULT_DIMENSION = 2**18
 WHOLE_VECTOR = "tensor"
 
@@ -60,7 +59,9 @@ class BucketSizeType(click.ParamType):  # type: ignore[type-arg]
 @click.option(
     "--rounding", type=click.Choice(["stochastic", "nearest"]), default="stochastic", show_default=True
 )
-@click.option("--distribution", type=click.Choice(DISTRIBUTIONS), help="Of the vector.  [default: normal]")
+@click.option(
+    "--distribution", type=click.Choice(DISTRIBUTION_NAMES), help="Of the vector.  [default: normal]"
+)
 @click.option(
     "--input",
     "input_file",

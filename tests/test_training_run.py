@@ -175,7 +175,7 @@ def test_epochs_to_target_is_the_first_that_reaches_it() -> None:
 
 
 def test_a_diverged_run_is_a_result() -> None:
-    """A learning rate that blows up ends as `diverged`, with an accuracy and no infinite number in its result."""
+    """A learning rate that blows up ends as `diverged`, with an accuracy and no infinite number."""
     outcome = train(config(FP32, learning_rate=1e6))
     assert outcome.status == "diverged"
     assert 0 <= outcome.result["test_accuracy"] <= 1

@@ -1,0 +1,91 @@
+"""Quantize one vector many times and keep the sums that the checks need.
+
+A quantizer is any function of (vector, setting, trial) that gives back what a receiver decodes, so that a
+check can be pointed at a faulty one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qsgd_lab.theory.arrays import Floats
+from qsgd_lab.theory.level_positions import Norm
+
+
+@dataclass(frozen=True)
+class QuantizerSetting:
+    """What is checked: `bits`, `bucket_size`, `norm`, `rounding` and `seed` as in `qsgd_lab.quantize`."""
+
+    bits: int
+    bucket_size: int = 512
+    norm: Norm = "l2"
+    rounding: str = "stochastic"
+    seed: int = 0
+
+    @property
+    def num_levels(self) -> int:
+        """The number of levels, s = 2^bits - 1."""
+        return int(2**self.bits - 1)
+
+
+#: (float32 vector, setting, trial) -> the decoded vector, float32, shape (n,).
+Quantizer = Callable[[NDArray[np.float32], QuantizerSetting, int], NDArray[np.float32]]
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """Sums over T trials of quantizing one vector of n coordinates.
+
+    Attributes
+    ----------
+    errors : ndarray of float64, shape (2, n)
+        Q(v) - v added up over the even trials and over the odd ones.
+    squared_errors : ndarray of float64, shape (T,)
+        ||Q(v) - v||^2 of each trial.
+    nonzeros : ndarray of float64, shape (T,)
+        ||Q(v)||_0 of each trial.
+    """
+
+    errors: Floats
+    squared_errors: Floats
+    nonzeros: Floats
+
+    @property
+    def trials(self) -> int:
+        """T."""
+        return int(self.nonzeros.size)
+
+
+def lab_quantizer(vector: NDArray[np.float32], setting: QuantizerSetting, trial: int) -> NDArray[np.float32]:
+    """Quantize and decode with `qsgd_lab.quantization`; the trial is the step of the random stream."""
+    from qsgd_lab.quantization import dequantize, quantize
+
+    quantized = quantize(
+        vector,
+        bits=setting.bits,
+        bucket_size=setting.bucket_size,
+        norm=setting.norm,
+        rounding=setting.rounding,
+        seed=setting.seed,
+        step=trial,
+    )
+    return np.asarray(dequantize(quantized), dtype=np.float32)
+
+
+def measure(
+    vector: NDArray[np.float32], setting: QuantizerSetting, trials: int, quantizer: Quantizer
+) -> Measurement:
+    """Quantize a vector `trials` times, with independent random words."""
+    errors = np.zeros((2, vector.size))
+    squared_errors, nonzeros = np.empty(trials), np.empty(trials)
+    for trial in range(trials):
+        decoded = quantizer(vector, setting, trial)
+        error = np.subtract(decoded, vector, dtype=np.float64)
+        errors[trial % 2] += error
+        squared_errors[trial] = error @ error
+        nonzeros[trial] = np.count_nonzero(decoded)
+    return Measurement(errors, squared_errors, nonzeros)

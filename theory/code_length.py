@@ -1,0 +1,189 @@
+r"""Bits of Code_s, the sparse layout: exact expectation for a vector, and bounds for every vector.
+
+A bucket is sent as a 32-bit norm, then for each non-zero the Elias code of its distance from the previous
+one (the first: its position from 1), a sign bit and the Elias code of its level (QSGD, section 3.2). As
+printed the layout has no end mark; `end="marker"` counts one, a virtual non-zero behind the last
+coordinate; the default counts none, as the paper does, and leaves it to the framing to say where the
+message ends.
+
+With N non-zeros, sum of gaps <= n and S = sum of squared levels, every outcome obeys
+
+.. math:: |Code_s| \le 32 + N \bigl[1 + \Phi(\log_2 \tfrac nN) + \Phi(\tfrac12 \log_2 \tfrac SN)\bigr]
+
+with the concave envelope Phi of the code's lengths, by Jensen twice. The right side is jointly concave in
+(N, S), so that Jensen once more puts the means of N and S in their places (C1).
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy import optimize
+
+from qsgd_lab.theory.arrays import Floats
+from qsgd_lab.theory.elias import Code, code_length, floor_log2, length_at_power, length_envelope
+from qsgd_lab.theory.level_positions import Norm, level_positions
+from qsgd_lab.theory.variance import worst_case_variance_l2
+
+NORM_BITS = 32
+
+End = Literal["none", "marker"]
+
+
+def exact_sparse_bits(
+    gradient: ArrayLike,
+    num_levels: int,
+    *,
+    norm: Norm = "l2",
+    bucket_size: int | None = None,
+    code: Code = "omega",
+    end: End = "none",
+) -> float:
+    """Return E|Code_s(Q(v))| in bits, exactly, in O(n log n).
+
+    The levels are independent, so the gap behind coordinate i exceeds g with probability prod (1 - q_k)
+    over the g coordinates that follow; lengths are constant between powers of two, so log2(n) differences
+    of such products are enough.
+
+    Parameters
+    ----------
+    gradient, num_levels, norm, bucket_size
+        As in `qsgd_lab.theory.level_positions.level_positions`.
+    code : {"gamma", "delta", "omega"}
+    end : {"none", "marker"}
+        Whether an end mark in each bucket is counted.
+    """
+    at = level_positions(gradient, num_levels, norm=norm, bucket_size=bucket_size)
+    q, lower, p = at.nonzero_probabilities, at.lower_levels.astype(np.int64), at.up_probabilities
+    values = np.where(lower >= 1, (1 - p) * code_length(np.maximum(lower, 1), code), 0.0)
+    values += p * code_length(lower + 1, code)
+    starts = range(0, q.size, at.bucket_size)
+    gaps = sum(_expected_gap_bits(q[start : start + at.bucket_size], code, end) for start in starts)
+    return float(NORM_BITS * len(starts) + q.sum() + values.sum() + gaps)
+
+
+def _expected_gap_bits(q: Floats, code: Code, end: End) -> float:
+    """Return the expected bits of all gaps of one bucket, the first gap starting before coordinate 1."""
+    n = q.size
+    weights = np.concatenate(([1.0], q))
+    begins = np.arange(n + 1)
+    certain = np.concatenate(([0], np.cumsum(q >= 1)))
+    log_miss = np.concatenate(([0.0], np.cumsum(np.log1p(-np.where(q < 1, q, 0.0)))))
+
+    def survival(gap: int) -> Floats:
+        """P(the next `gap` coordinates are zero), clipped at the end of the bucket, for every beginning."""
+        ends = np.minimum(begins + gap, n)
+        misses = np.exp(log_miss[ends] - log_miss[begins])
+        return np.where(certain[ends] == certain[begins], misses, 0.0)
+
+    total = 0.0
+    for exponent in range(int(floor_log2(n)) + 1):
+        share = survival(2**exponent - 1) - survival(2 ** (exponent + 1) - 1)
+        total += float(length_at_power(exponent, code)) * float(weights @ share)
+    if end == "marker":
+        total += float((weights * survival(n)) @ code_length(n + 1 - begins, code))
+    return total
+
+
+def sparse_bits_bound_for(
+    gradient: ArrayLike,
+    num_levels: int,
+    *,
+    norm: Norm = "l2",
+    bucket_size: int | None = None,
+    code: Code = "omega",
+) -> float:
+    """Return the bound (C1) on E|Code_s| from the mean non-zeros and squared levels of this vector, in bits.
+
+    Parameters as in `exact_sparse_bits`; without end marks.
+    """
+    at = level_positions(gradient, num_levels, norm=norm, bucket_size=bucket_size)
+    counts = at.bucket_sums(at.nonzero_probabilities)
+    squares = at.bucket_sums(at.positions**2 + at.bernoulli_variances)
+    bits = _perspective(at.bucket_lengths, counts, squares, code, values_are_one=num_levels == 1)
+    return float((NORM_BITS + bits).sum())
+
+
+def worst_case_sparse_bits(num_coordinates: int, num_levels: float, *, code: Code = "omega") -> float:
+    """Return the bound (C2) on E|Code_s| for every vector of one bucket under the l2 norm, in bits.
+
+    (C1) at the largest second moment, maximised over the number of non-zeros up to min(n, s sqrt(n)).
+
+    Parameters
+    ----------
+    num_coordinates : int
+        n, of one bucket.
+    num_levels : float
+        s >= 1.
+    code : {"gamma", "delta", "omega"}
+    """
+    n, s = float(num_coordinates), float(num_levels)
+    most = min(n, s * np.sqrt(n))
+    squares = s**2 * (1 + float(worst_case_variance_l2(n, s)))
+
+    def bits(count: float) -> float:
+        return float(_perspective(n, count, squares, code, values_are_one=s == 1))
+
+    # Concave in the count: the maximum is inside, or at the largest count.
+    inside = optimize.minimize_scalar(
+        lambda count: -bits(count), bounds=(most * 1e-9, most), method="bounded"
+    )
+    return NORM_BITS + max(bits(most), -float(inside.fun))
+
+
+def _perspective(
+    n: ArrayLike, counts: ArrayLike, squares: ArrayLike, code: Code, *, values_are_one: bool
+) -> Floats:
+    """Return N [1 + Phi(log2(n / N)) + Phi(log2(S / N) / 2)], 0 at N = 0."""
+    N = np.asarray(counts, dtype=np.float64)
+    safe = np.where(N > 0, N, 1.0)
+    gaps = length_envelope(np.log2(np.maximum(np.asarray(n) / safe, 1)), code)
+    values = length_envelope(0.5 * np.log2(np.maximum(np.asarray(squares) / safe, 1)), code)
+    return np.asarray(N * (1 + gaps + (1.0 if values_are_one else values)))
+
+
+def closed_form_sparse_bits(num_coordinates: int, num_levels: float) -> float:
+    r"""Return the closed form (C2') of `worst_case_sparse_bits` for omega, in bits: 15/4 for 3/2 + o(1).
+
+    .. math:: 32 + x [3 + 2.5 \log_2 (n / x) + 1.25 \log_2 (S^* / x)]
+
+    at its maximum over x <= min(n, s sqrt(n)), from the line (W1) in the place of the envelope. This is
+    what can be proved for all n by that line. Parameters as in `worst_case_sparse_bits`.
+    """
+    n, s = float(num_coordinates), float(num_levels)
+    most = min(n, s * np.sqrt(n))
+    squares = s**2 * (1 + float(worst_case_variance_l2(n, s)))
+    best = 2 ** ((3 - 3.75 / np.log(2) + 2.5 * np.log2(n) + 1.25 * np.log2(squares)) / 3.75)
+    x = min(most, best)
+    return float(NORM_BITS + x * (3 + 2.5 * np.log2(n / x) + 1.25 * np.log2(squares / x)))
+
+
+def ternary_sparse_bits(num_coordinates: int) -> float:
+    """Return 32 + sqrt(n) (log2 n + 5) bits, a bound (C3) on E|Code_1| with omega for every vector.
+
+    QSGD's corollary sqrt(n) (log n + O(1)) with its constant. Levels are then all 1.
+
+    Raises
+    ------
+    ValueError
+        If n < 4.
+    """
+    if num_coordinates < 4:
+        raise ValueError(f"num_coordinates is {num_coordinates}; the bound holds from 4 on")
+    return float(NORM_BITS + np.sqrt(num_coordinates) * (np.log2(num_coordinates) + 5))
+
+
+def paper_sparse_bits(num_coordinates: int, num_levels: float, *, little_o: float = 0.0) -> float:
+    r"""Return QSGD, Theorem 3.2, with a number in the place of its o(1), in bits.
+
+    .. math:: \Bigl(3 + (\tfrac32 + o(1)) \log_2 \frac{2 (s^2 + n)}{s (s + \sqrt n)}\Bigr) s (s + \sqrt n) +
+    32
+
+    With o(1) = 0 no vector was found to exceed it (constant vectors come to 0.96 of it), but it is then an
+    observation, not a theorem. Parameters as in `worst_case_sparse_bits`.
+    """
+    n, s = float(num_coordinates), float(num_levels)
+    count = s * (s + np.sqrt(n))
+    return float((3 + (1.5 + little_o) * np.log2(2 * (s**2 + n) / count)) * count + NORM_BITS)

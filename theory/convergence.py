@@ -1,0 +1,147 @@
+r"""How many iterations quantized SGD needs: convex, non-convex and asynchronous bounds.
+
+QSGD's theorems put B' = min(n/s^2, sqrt(n)/s) B, with B >= E||g||^2, in the place of the gradient's
+variance. That is the added variance alone: by Pythagoras the error of Q(g) about grad f is sigma^2 + omega
+B (`total_variance`); as s grows B' goes to zero, and the noise of the gradient itself stays. The functions
+take the total.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def total_variance(gradient_variance: float, gradient_second_moment: float, variance_factor: float) -> float:
+    """Return sigma^2 + omega B, the variance of Q(g) about the true gradient.
+
+    Parameters
+    ----------
+    gradient_variance : float
+        sigma^2 >= E||g - grad f||^2.
+    gradient_second_moment : float
+        B >= E||g||^2.
+    variance_factor : float
+        omega, such as `qsgd_lab.theory.variance.worst_case_variance_l2`.
+    """
+    return gradient_variance + variance_factor * gradient_second_moment
+
+
+def convex_gap(
+    radius: float, smoothness: float, variance: float, num_steps: int, num_workers: int = 1
+) -> float:
+    r"""Return a bound on E f(mean of the T iterates) - f* of mini-batch SGD on K workers.
+
+    .. math:: R \sqrt{2 \sigma^2 / (K T)} + L R^2 / T
+
+    Assumes f convex and L-smooth, unbiased gradients of variance at most sigma^2, independent over the
+    workers, and the step of `convex_step`. QSGD, Theorem 2.1 (after Bubeck 2015, Theorem 6.3) with sigma^2
+    / K.
+
+    Parameters
+    ----------
+    radius : float
+        R, with R^2 >= ||x - x_0||^2 over the domain.
+    smoothness : float
+        L.
+    variance : float
+        sigma^2; of quantized gradients, `total_variance`.
+    num_steps, num_workers : int
+        T and K.
+    """
+    noise = radius * np.sqrt(2 * variance / (num_workers * num_steps))
+    return float(noise + smoothness * radius**2 / num_steps)
+
+
+def convex_step(
+    radius: float, smoothness: float, variance: float, num_steps: int, num_workers: int = 1
+) -> float:
+    """Return the step 1 / (L + 1 / (sqrt(K) gamma)), gamma = (R / sigma) sqrt(2 / T), of `convex_gap`.
+
+    More workers mean less variance, hence a longer step. As printed with QSGD's parallel theorem the step has
+    sqrt(K) / gamma (`printed_parallel_step`), and shrinks. Parameters as in `convex_gap`.
+    """
+    gamma = radius * np.sqrt(2 / (num_steps * variance))
+    return float(1 / (smoothness + 1 / (np.sqrt(num_workers) * gamma)))
+
+
+def printed_parallel_step(
+    radius: float, smoothness: float, variance: float, num_steps: int, num_workers: int
+) -> float:
+    """Return 1 / (L + sqrt(K) / gamma) as printed; at K = 16 its gap is many times that of `convex_step`."""
+    gamma = radius * np.sqrt(2 / (num_steps * variance))
+    return float(1 / (smoothness + np.sqrt(num_workers) / gamma))
+
+
+def convex_steps_to(
+    gap: float, radius: float, smoothness: float, variance: float, num_workers: int = 1
+) -> int:
+    """Return the least T for which `convex_gap` is at most `gap`: QSGD, Theorem 3.4, with its constants.
+
+    Solves gap T - R sqrt(2 sigma^2 / K) sqrt(T) - L R^2 = 0 for sqrt(T).
+    """
+    linear = radius * np.sqrt(2 * variance / num_workers)
+    root = (linear + np.sqrt(linear**2 + 4 * gap * smoothness * radius**2)) / (2 * gap)
+    # The ceiling, unless rounding alone pushed a whole number over itself.
+    return max(1, int(np.ceil(root**2 * (1 - 1e-12))))
+
+
+def nonconvex_gradient_bound(
+    loss_gap: float, smoothness: float, step: float, variance: float, num_steps: int, num_workers: int = 1
+) -> float:
+    r"""Return a bound on the mean of E||grad f(x_t)||^2 over T steps, f L-smooth and perhaps not convex.
+
+    .. math:: \frac{2 (f(x_0) - f^*)}{\eta T} + \frac{L \eta \sigma^2}{K}, \qquad \eta \le 1 / L
+
+    A checkable form of QSGD, Theorem 3.5 (after Ghadimi, Lan 2013), whose formula is printed ambiguously.
+    Proof: the descent lemma, E||mean of Q(g_k)||^2 <= ||grad f||^2 + sigma^2 / K, and eta L <= 1.
+
+    Parameters
+    ----------
+    loss_gap : float
+        f(x_0) - f*.
+    smoothness, step : float
+        L and eta.
+    variance : float
+        sigma^2; of quantized gradients, `total_variance`.
+    num_steps, num_workers : int
+        T and K.
+
+    Raises
+    ------
+    ValueError
+        If eta > 1 / L.
+    """
+    if step * smoothness > 1:
+        raise ValueError(f"the step {step} exceeds 1 / L = {1 / smoothness}; the bound needs step <= 1 / L")
+    return 2 * loss_gap / (step * num_steps) + smoothness * step * variance / num_workers
+
+
+def asynchronous_gradient_bound(
+    loss_gap: float, smoothness: float, variance: float, num_steps: int, batch: int, max_delay: int
+) -> float:
+    r"""Return a bound on the mean of E||grad f||^2 over K updates of asynchronous SGD with bounded delay.
+
+    .. math:: 4 \sqrt{(f_0 - f^*) L \sigma^2 / (M K)}, \qquad K \ge 4 L (f_0 - f^*) (\tau + 1)^2 M / \sigma^2
+
+    with the step sqrt((f_0 - f*) / (L M K sigma^2)). Lian et al. 2015 as QSGD applies it, as remembered:
+    the constants were not re-read. QSGD puts (1 + omega) sigma^2 in the place of sigma^2; `total_variance`
+    needs B, not sigma^2.
+
+    Parameters
+    ----------
+    loss_gap, smoothness, variance : float
+        f_0 - f*, L and sigma^2 of one sample.
+    num_steps, batch, max_delay : int
+        K, M and tau.
+
+    Raises
+    ------
+    ValueError
+        If K is too small for the theorem.
+    """
+    least = 4 * smoothness * loss_gap * (max_delay + 1) ** 2 * batch / variance
+    if num_steps < least:
+        raise ValueError(
+            f"num_steps is {num_steps}; at this delay the theorem needs at least {int(np.ceil(least))}"
+        )
+    return float(4 * np.sqrt(loss_gap * smoothness * variance / (batch * num_steps)))

@@ -1,0 +1,99 @@
+"""How few bits the levels need: their entropy, and a prior that meets 2.8 n for every vector.
+
+Coding the signed levels arithmetically with one fixed discrete Gaussian costs a number of bits that depends
+on the vector only through the sum of squared levels, whose expectation is at most s^2 (1 + omega). So the
+largest expected length over all vectors is a closed expression (D3): 2.21 n + 34 at s = sqrt(n), where
+Elias codes need 4 n + 32.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy import optimize, stats
+
+from qsgd_lab.theory.arrays import Floats
+from qsgd_lab.theory.code_length import NORM_BITS
+from qsgd_lab.theory.level_positions import Norm, level_positions
+from qsgd_lab.theory.variance import worst_case_variance_l2
+
+#: What an arithmetic coder adds to the ideal length of a whole message.
+ARITHMETIC_OVERHEAD_BITS = 2
+
+#: Beyond so many standard deviations the normal law has no weight in float64.
+_NEGLIGIBLE_DEVIATIONS = 9
+
+
+def mean_level_probabilities(
+    gradient: ArrayLike, num_levels: int, *, norm: Norm = "l2", bucket_size: int | None = None
+) -> Floats:
+    """Return the expected share of each signed level -s..s, shape (2s + 1,): what an order-0 coder sees.
+
+    Parameters
+    ----------
+    gradient, num_levels, norm, bucket_size
+        As in `qsgd_lab.theory.level_positions.level_positions`.
+    """
+    at = level_positions(gradient, num_levels, norm=norm, bucket_size=bucket_size)
+    signs = np.where(np.signbit(np.asarray(gradient, dtype=np.float64).reshape(-1)), -1, 1)
+    lower = at.lower_levels.astype(np.int64)
+    shares = np.zeros(2 * num_levels + 1)
+    np.add.at(shares, num_levels + signs * lower, 1 - at.up_probabilities)
+    np.add.at(shares, num_levels + signs * np.minimum(lower + 1, num_levels), at.up_probabilities)
+    shares /= shares.sum()
+    return shares
+
+
+def normal_level_probabilities(scale: float) -> Floats:
+    """Return the law of a signed level when positions are normal with deviation `scale`, in levels.
+
+    The limit for a long normal vector, where scale = s / sqrt(n); shape (2m + 1,) for levels -m..m, with m
+    beyond any likely one. A level k takes the mean of the triangle max(0, 1 - |z - k|).
+    """
+    most = int(np.ceil(_NEGLIGIBLE_DEVIATIONS * scale)) + 1
+    edges = np.arange(-most - 1, most + 2)
+    # The second difference of E max(0, z - k) over k is the triangle's mean.
+    hinge = scale * (stats.norm.pdf(edges / scale) - edges / scale * stats.norm.sf(edges / scale))
+    shares: Floats = np.maximum(np.diff(hinge, 2), 0)
+    shares /= shares.sum()
+    return shares
+
+
+def entropy_bits(probabilities: ArrayLike) -> float:
+    """Return the Shannon entropy of a law, in bits a symbol.
+
+    Examples
+    --------
+    >>> round(entropy_bits(normal_level_probabilities(1.0)), 3)  # s = sqrt(n), normal vector
+    2.158
+    """
+    return float(stats.entropy(np.asarray(probabilities, dtype=np.float64), base=2))
+
+
+def discrete_gaussian_bits(second_moment: float) -> float:
+    """Return G(m), the largest entropy of a law on the integers with second moment m > 0, in bits.
+
+    It is that of the discrete Gaussian with that moment, and the cost of coding with it as a fixed prior.
+
+    Examples
+    --------
+    >>> [round(discrete_gaussian_bits(m), 3) for m in (1.25, 4.25)]
+    [2.208, 3.091]
+    """
+    most = int(np.ceil(40 * np.sqrt(second_moment))) + 40
+    squares = np.arange(-most, most + 1, dtype=np.float64) ** 2
+
+    def cost(log_rate: float) -> float:
+        rate = np.exp(log_rate)
+        return float((np.log(np.exp(-rate * squares).sum()) + rate * second_moment) / np.log(2))
+
+    # The rate 1 / (2 sigma^2) is near 1 / (2 m) for large m, and near log(2 / m) for small.
+    guess = np.log(max(1 / (2 * second_moment), np.log1p(1 / second_moment)))
+    return float(optimize.minimize_scalar(cost, bracket=(guess - 1, guess)).fun)
+
+
+def universal_prior_bits(num_coordinates: int, num_levels: float) -> float:
+    """Return 34 + n G(s^2 (1 + omega) / n): bits that suffice for every vector, one l2 bucket (D3)."""
+    n, s = float(num_coordinates), float(num_levels)
+    second_moment = s**2 * (1 + float(worst_case_variance_l2(n, s))) / n
+    return NORM_BITS + ARITHMETIC_OVERHEAD_BITS + n * discrete_gaussian_bits(second_moment)

@@ -1,0 +1,159 @@
+"""Where the coordinates of a vector fall between the quantizer's levels: the start of every exact formula.
+
+With s levels, a bucket of norm N and a coordinate v_i, the position is x_i = s |v_i| / N in [0, s].
+Stochastic rounding takes level floor(x_i) + 1 with probability p_i = x_i - floor(x_i) and level floor(x_i)
+otherwise, independently over the coordinates; one level is worth N / s. Everything here is float64 and
+backend-free.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from qsgd_lab.theory.arrays import Floats
+
+Norm = Literal["l2", "max"]
+
+NORMS: tuple[Norm, ...] = ("l2", "max")
+
+
+@dataclass(frozen=True)
+class LevelPositions:
+    """A vector seen from the quantizer: positions between levels, and the norm of each bucket.
+
+    Attributes
+    ----------
+    positions : ndarray of float64, shape (n,)
+        x_i = s |v_i| / norm of its bucket, in levels; 0 in a zero bucket.
+    norms : ndarray of float64, shape (B,)
+        One norm a bucket, in the units of the vector.
+    num_levels : int
+        s, the number of levels above zero.
+    bucket_size : int
+        d, the number of coordinates a bucket has; the last may be shorter.
+    """
+
+    positions: Floats
+    norms: Floats
+    num_levels: int
+    bucket_size: int
+
+    @cached_property
+    def lower_levels(self) -> Floats:
+        """floor(x_i), shape (n,): the level below (or at) the coordinate, as float64."""
+        return np.floor(self.positions)
+
+    @cached_property
+    def up_probabilities(self) -> Floats:
+        """p_i = x_i - floor(x_i), shape (n,): the probability of the level above."""
+        return self.positions - self.lower_levels
+
+    @cached_property
+    def bernoulli_variances(self) -> Floats:
+        """p_i (1 - p_i), shape (n,): the variance of the level, in squared levels."""
+        p = self.up_probabilities
+        return p * (1 - p)
+
+    @cached_property
+    def nonzero_probabilities(self) -> Floats:
+        """P(level_i > 0) = min(1, x_i), shape (n,)."""
+        return np.minimum(self.positions, 1.0)
+
+    @cached_property
+    def steps(self) -> Floats:
+        """What one level is worth at each coordinate, norm / s, shape (n,), in the units of the vector."""
+        return self.per_coordinate(self.norms / self.num_levels)
+
+    def per_coordinate(self, per_bucket: Floats) -> Floats:
+        """Repeat a value a bucket, shape (B,), at each of its coordinates, shape (n,)."""
+        return np.repeat(per_bucket, self.bucket_size)[: self.positions.size]
+
+    def bucket_sums(self, per_coordinate: Floats) -> Floats:
+        """Add up a value a coordinate, shape (n,), within each bucket, shape (B,)."""
+        return np.add.reduceat(per_coordinate, np.arange(0, self.positions.size, self.bucket_size))
+
+    @property
+    def bucket_lengths(self) -> Floats:
+        """The number of coordinates in each bucket, shape (B,)."""
+        return bucket_lengths(self.positions.size, self.bucket_size)
+
+
+def level_positions(
+    gradient: ArrayLike, num_levels: int, *, norm: Norm = "l2", bucket_size: int | None = None
+) -> LevelPositions:
+    """Place a vector between the quantizer's levels (QSGD, section 3.1: the "u" of Q_s, times s).
+
+    Parameters
+    ----------
+    gradient : array_like, any shape, real and finite
+        Read in C order as one vector of n >= 1 coordinates; computed in float64.
+    num_levels : int
+        s >= 1.
+    norm : {"l2", "max"}
+        What a bucket is scaled by.
+    bucket_size : int, optional
+        d >= 1; None is one bucket for the whole vector.
+
+    Raises
+    ------
+    ValueError
+        If the vector is empty or not finite, or a parameter is out of range.
+
+    Examples
+    --------
+    >>> level_positions([3.0, 4.0], 5).positions
+    array([3., 4.])
+    """
+    vector = _finite_vector(gradient)
+    if num_levels < 1:
+        raise ValueError(f"num_levels is {num_levels}; it must be at least 1")
+    if norm not in NORMS:
+        raise ValueError(f"norm is {norm!r}; it must be 'l2' or 'max'")
+    size = min(bucket_size or vector.size, vector.size)
+    if bucket_size is not None and bucket_size < 1:
+        raise ValueError(f"bucket_size is {bucket_size}; it must be at least 1")
+    unit, norms = _scale_buckets(vector, size, norm)
+    return LevelPositions(np.minimum(num_levels * unit, num_levels), norms, num_levels, size)
+
+
+def bucket_lengths(num_coordinates: int, bucket_size: int | None) -> Floats:
+    """Return the number of coordinates in each bucket, shape (B,), the last one possibly short.
+
+    Examples
+    --------
+    >>> bucket_lengths(10, 4)
+    array([4., 4., 2.])
+    """
+    size = min(bucket_size or num_coordinates, num_coordinates)
+    starts = np.arange(0, num_coordinates, size)
+    return np.minimum(size, num_coordinates - starts).astype(np.float64)
+
+
+def _finite_vector(gradient: ArrayLike) -> Floats:
+    vector = np.asarray(gradient, dtype=np.float64).reshape(-1)
+    if vector.size == 0:
+        raise ValueError("the vector is empty; it must have at least one coordinate")
+    if not np.isfinite(vector).all():
+        raise ValueError("the vector has NaN or infinite coordinates; the formulas need finite ones")
+    return vector
+
+
+def _scale_buckets(vector: Floats, size: int, norm: Norm) -> tuple[Floats, Floats]:
+    """Return |v_i| / norm of its bucket, shape (n,), and the norms, shape (B,)."""
+    num_buckets = -(-vector.size // size)
+    padded = np.zeros(num_buckets * size)
+    padded[: vector.size] = np.abs(vector)
+    buckets = padded.reshape(num_buckets, size)
+    # Dividing by the largest coordinate first keeps squares of very large or very small numbers in range.
+    peaks = buckets.max(axis=1)
+    buckets /= np.where(peaks > 0, peaks, 1.0)[:, None]
+    relative_norms = (
+        np.sqrt(np.einsum("bd,bd->b", buckets, buckets)) if norm == "l2" else np.ones(num_buckets)
+    )
+    buckets /= np.where(peaks > 0, relative_norms, 1.0)[:, None]
+    return padded[: vector.size], peaks * relative_norms

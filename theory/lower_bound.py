@@ -1,0 +1,60 @@
+r"""How few bits any compressor can send, of any design: the rate-distortion bound.
+
+If E||C(x) - x||^2 <= alpha ||x||^2 for every x, then it holds on average over normal vectors, and no code
+for n independent normal numbers with mean squared distortion alpha uses fewer than (n/2) log2(1/alpha)
+bits; so some x needs that many, also with randomness shared between sender and receiver. An unbiased
+compressor of variance factor omega, shrunk by 1/(1 + omega), has alpha = omega / (1 + omega).
+
+References
+----------
+Cover, Thomas: Elements of Information Theory, 2nd ed., Theorem 10.3.2 (normal source).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from qsgd_lab.theory.arrays import Floats
+
+
+def contraction_bits(contraction_error: ArrayLike) -> Floats:
+    """Return (1/2) log2(1 / alpha): the least bits a coordinate of a compressor with relative error alpha.
+
+    Parameters
+    ----------
+    contraction_error : array_like
+        alpha in (0, 1], with E||C(x) - x||^2 <= alpha ||x||^2 for every x.
+
+    Raises
+    ------
+    ValueError
+        If some alpha is outside (0, 1].
+    """
+    alpha = np.asarray(contraction_error, dtype=np.float64)
+    if (alpha <= 0).any() or (alpha > 1).any():
+        raise ValueError("the relative error must lie in (0, 1]")
+    bits: Floats = -0.5 * np.log2(alpha)
+    return bits
+
+
+def unbiased_bits(variance_factor: ArrayLike) -> Floats:
+    """Return (1/2) log2(1 + 1 / omega): the least bits a coordinate of an unbiased compressor.
+
+    Parameters
+    ----------
+    variance_factor : array_like
+        omega > 0, with E||C(x) - x||^2 <= omega ||x||^2 for every x.
+
+    Examples
+    --------
+    >>> unbiased_bits([0.25, 1.0]).round(3)
+    array([1.161, 0.5  ])
+    """
+    omega = np.asarray(variance_factor, dtype=np.float64)
+    if (omega <= 0).any():
+        raise ValueError(
+            "the variance factor must be positive; without variance no finite number of bits will do"
+        )
+    bits: Floats = 0.5 * np.log2(1 + 1 / omega)
+    return bits
