@@ -78,7 +78,7 @@ def test_two_processes_give_the_table_of_one(
 def test_killed_sweeps_end_with_the_same_table(
     undisturbed: tuple[Path, subprocess.CompletedProcess[str]], tmp_path: Path
 ) -> None:
-    """kill -9 of the whole process group at random moments, then the same command: the same bytes."""
+    """After kill -9 of the whole process group at random moments the same command gives the same bytes."""
     moments = random.Random(0)
     folder = tmp_path / "runs"
     for _ in range(3):
@@ -159,7 +159,7 @@ def test_dry_run_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[st
 def test_bad_requests_get_one_line(
     args: list[str], code: int, words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A request that cannot be met is one line with what would be right, exit code 2, and leaves no folder."""
+    """A request that cannot be met is one line with what would be right, exit 2, and leaves no folder."""
     assert main(["reproduce", "--runs", str(tmp_path / "runs"), *args]) == code
     captured = capsys.readouterr()
     assert captured.out == ""
