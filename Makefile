@@ -54,8 +54,9 @@ types: $(STAMP)  ## Check types with mypy, strictly.
 	cd $(TYPES) && $(abspath $(BIN))/mypy --config-file $(CURDIR)/pyproject.toml \
 	  --cache-dir $(CURDIR)/.mypy_cache --package qsgd_lab
 
-docs: $(STAMP)  ## Check that docs/cli.md is what --help says, and that links resolve.
+docs: $(STAMP)  ## Check that docs/cli.md, the README table and links are current.
 	$(BIN)/python docs/make_cli_reference.py --check
+	$(BIN)/python docs/make_readme_table.py --check
 	$(BIN)/python docs/check_links.py
 
 bench: $(STAMP)  ## Run the benchmarks.

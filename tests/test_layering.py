@@ -20,7 +20,7 @@ MAY_IMPORT = {
     "ground": [],
     "kernels": [],
     "quantization": ["kernels"],
-    "coding": ["kernels"],
+    "coding": ["kernels", "quantization"],
     "compressors": ["coding", "quantization"],
     "algorithms": ["compressors"],
     "models": [],
@@ -31,6 +31,7 @@ MAY_IMPORT = {
     "theory": [],
     "theory.checks": ["theory", "coding", "quantization"],
     "cli": ["training", "report", "theory.checks"],
+    "__main__": ["cli"],
 }
 #: The rooms beside the store know a run's configuration and its record, and nothing else of it.
 RUNS_CONTRACT = {"qsgd_lab.runs.config", "qsgd_lab.runs.record"}
@@ -77,7 +78,8 @@ def room(module: str) -> str | None:
     if parts[:2] == ["theory", "checks"]:
         return "theory.checks"
     is_file_at_top = SOURCES[f"qsgd_lab.{parts[0]}"].name != "__init__.py"
-    return "ground" if is_file_at_top and parts[0] != "quantization" else parts[0]
+    has_own_arrows = parts[0] in {"quantization", "__main__"}
+    return "ground" if is_file_at_top and not has_own_arrows else parts[0]
 
 
 def reachable(start: str) -> set[str]:

@@ -15,7 +15,9 @@ from qsgd_lab.runs.config import COMPONENT_VERSIONS
 PACKAGES = ("torch", "numpy", "numba")
 
 
-def collect_environment(device: str = "cpu") -> dict[str, str | float | bool | None]:
+def collect_environment(
+    device: str = "cpu", data_sha256: str | None = None
+) -> dict[str, str | float | bool | None]:
     """Return the environment of this process as flat JSON-ready values.
 
     Versions come from the installed packages' metadata, so that neither torch nor numba is imported.
@@ -24,6 +26,8 @@ def collect_environment(device: str = "cpu") -> dict[str, str | float | bool | N
     ----------
     device : str
         What the run is computed on.
+    data_sha256 : str or None
+        Digest of its data set.
     """
     threads = os.environ.get("OMP_NUM_THREADS", "")
     return {
@@ -33,9 +37,22 @@ def collect_environment(device: str = "cpu") -> dict[str, str | float | bool | N
         "components": ", ".join(f"{name} {number}" for name, number in sorted(COMPONENT_VERSIONS.items())),
         "device": device,
         "machine": f"{platform.system()} {platform.machine()}",
+        "processor": _processor(),
+        "data_sha256": data_sha256,
         "threads": int(threads) if threads.isdecimal() else os.cpu_count(),
         **_checkout(),
     }
+
+
+@functools.cache
+def _processor() -> str | None:
+    """Return the processor's name where the system tells it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or None
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or None
 
 
 def _installed_version(package: str) -> str | None:

@@ -53,6 +53,8 @@ class RunOutcome:
         One flat dict an epoch, for epochs.jsonl. Numbers that are not finite are stored as null.
     device : str
         What the run was computed on.
+    data_sha256 : str or None
+        Digest of the arrays that the run was trained and tested on.
     """
 
     status: Status
@@ -60,6 +62,7 @@ class RunOutcome:
     timing: dict[str, float]
     epochs: list[dict[str, Any]]
     device: str = "cpu"
+    data_sha256: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -99,7 +99,7 @@ def _run_cell(
                 return events.CellFinished(config, record, here=False)
             channel.send(events.CellStarted(config))
             outcome = _call(function, config, store, channel)
-            record = store.write(config, outcome, collect_environment(outcome.device))
+            record = store.write(config, outcome, collect_environment(outcome.device, outcome.data_sha256))
         return events.CellFinished(config, record)
     except Interrupted:
         return events.CellInterrupted(config)

@@ -166,6 +166,7 @@ class _Run:
             result=self._result(test, validation, final_loss),
             timing=self.watch.read(),
             epochs=self.progress.epochs,
+            data_sha256=self.dataset.sha256,
         )
 
     def _result(self, test: float, validation: float, final_loss: float) -> RunResult:
