@@ -120,7 +120,7 @@ def test_error_feedback_remembers_what_was_not_sent() -> None:
     trainer = Trainer(config(nodes=2), load_dataset("digits"))
     assert isinstance(trainer.algorithm.compressor, ErrorFeedback)
     trainer.step(0, Stopwatch())
-    residuals = [state.residual for state in trainer.algorithm.states]
+    residuals = trainer.algorithm.states.residual
     sent = trainer.mean.numpy() * 2
     total = trainer.engine.gradients.numpy().sum(0)
     assert all(np.abs(residual).max() > 0 for residual in residuals)

@@ -36,7 +36,7 @@ class SynchronousAverage:
 
     def __post_init__(self) -> None:
         size = sum(self.tensor_sizes)
-        self.states: list[Any] = [self.compressor.init(size, self.tensor_sizes) for _ in range(self.nodes)]
+        self.states: Any = self.compressor.init_nodes(self.nodes, size, self.tensor_sizes)
         self.tally = Tally()
 
     def agree(self, gradients: NDArray[np.float32], step: int, mean: NDArray[np.float32]) -> None:
@@ -50,11 +50,5 @@ class SynchronousAverage:
             Counts from 0; part of the random stream.
         mean : float32, shape (n,)
         """
-        mean.fill(0)
-        for node in range(self.nodes):
-            stream = Stream(self.seed, node, step)
-            self.states[node] = self.compressor.accumulate(
-                gradients[node], self.states[node], stream, mean, self.tally
-            )
-        if self.nodes > 1:
-            mean /= np.float32(self.nodes)
+        stream = Stream(self.seed, node=0, step=step)
+        self.states = self.compressor.average(gradients, self.states, stream, mean, self.tally)

@@ -75,3 +75,56 @@ class Compressor(ABC):
         residual -= sent
         self.count(message, tally)
         return state
+
+    def init_nodes(
+        self, nodes: int, num_coordinates: int, tensor_sizes: tuple[int, ...] | None = None
+    ) -> Any:
+        """Return the first states of N nodes, for `average`."""
+        return [self.init(num_coordinates, tensor_sizes) for _ in range(nodes)]
+
+    def average(self, gradients: Gradient, states: Any, stream: Stream, mean: Gradient, tally: Tally) -> Any:
+        """Write the mean of what a receiver decodes of N nodes, count it, and return the next states.
+
+        The same as `accumulate` for each node and a division; overridden where one pass does all.
+
+        Parameters
+        ----------
+        gradients : float32, shape (N, n)
+        states
+            Of all nodes, from `init_nodes` or an earlier call; spent by this one.
+        stream : Stream
+            Of the first node; node i draws from ``stream.node + i``.
+        mean : float32, shape (n,)
+            Overwritten.
+        tally : Tally
+        """
+        mean.fill(0)
+        after = []
+        for node, (gradient, state) in enumerate(zip(gradients, states, strict=True)):
+            own = stream._replace(node=stream.node + node)
+            after.append(self.accumulate(gradient, state, own, mean, tally))
+        return _divided(mean, len(gradients), after)
+
+    def average_with_residuals(
+        self,
+        gradients: Gradient,
+        residuals: Gradient,
+        states: Any,
+        stream: Stream,
+        mean: Gradient,
+        tally: Tally,
+    ) -> Any:
+        """Do the same for gradients + residuals, both of shape (N, n), and leave there what was not sent."""
+        mean.fill(0)
+        after = []
+        rows = zip(gradients, residuals, states, strict=True)
+        for node, (gradient, residual, state) in enumerate(rows):
+            own = stream._replace(node=stream.node + node)
+            after.append(self.accumulate_with_residual(gradient, residual, state, own, mean, tally))
+        return _divided(mean, len(gradients), after)
+
+
+def _divided(total: Gradient, nodes: int, states: list[Any]) -> list[Any]:
+    if nodes > 1:
+        total /= np.float32(nodes)
+    return states

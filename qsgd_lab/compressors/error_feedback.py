@@ -14,7 +14,10 @@ from qsgd_lab.stream import Stream
 
 @dataclass(frozen=True)
 class ErrorFeedbackState:
-    """The wrapped compressor's state and the residual, float32 of shape (n,): everything not sent so far."""
+    """The wrapped compressor's state, and the residual: everything not sent so far.
+
+    The residual is float32 of shape (n,), or (N, n) for all nodes together.
+    """
 
     inner: Any
     residual: Gradient
@@ -82,3 +85,19 @@ class ErrorFeedback(Compressor):
             gradient, state.residual, state.inner, stream, total, tally
         )
         return ErrorFeedbackState(inner, state.residual)
+
+    def init_nodes(
+        self, nodes: int, num_coordinates: int, tensor_sizes: tuple[int, ...] | None = None
+    ) -> ErrorFeedbackState:
+        """Return the inner states and zero residuals of shape (N, n)."""
+        inner = self.inner.init_nodes(nodes, num_coordinates, tensor_sizes)
+        return ErrorFeedbackState(inner, np.zeros((nodes, num_coordinates), np.float32))
+
+    def average(
+        self, gradients: Gradient, states: ErrorFeedbackState, stream: Stream, mean: Gradient, tally: Tally
+    ) -> ErrorFeedbackState:
+        """Fused over all nodes; the given residuals are reused, so that the states given are spent."""
+        inner = self.inner.average_with_residuals(
+            gradients, states.residual, states.inner, stream, mean, tally
+        )
+        return ErrorFeedbackState(inner, states.residual)

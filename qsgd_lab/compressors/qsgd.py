@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import cached_property
 
 import numpy as np
 
@@ -12,6 +14,8 @@ from qsgd_lab.levels import num_levels
 from qsgd_lab.partition import Partition, partition
 from qsgd_lab.quantization import NORMS, QuantizedGradient, check_scheme, dequantize, quantize
 from qsgd_lab.stream import Stream
+
+_NO_RESIDUALS: Gradient = np.empty((0, 0), np.float32)
 
 
 class QSGD(Compressor):
@@ -44,9 +48,11 @@ class QSGD(Compressor):
     ) -> None:
         if (bits is None) == (levels is None):
             raise ValueError("give either bits or levels")
-        self.levels = num_levels(bits) if bits is not None else int(levels or 0)
-        check_scheme(self.levels, norm, rounding)
+        s = num_levels(bits) if bits is not None else levels
+        assert s is not None
+        check_scheme(s, norm, rounding)
         partition(0, bucket_size)  # refuses a bad bucket size here, not at the first gradient
+        self.levels = int(s)
         self.norm, self.bucket_size, self.rounding = norm, bucket_size, rounding
 
     def init(self, num_coordinates: int, tensor_sizes: tuple[int, ...] | None = None) -> Partition:
@@ -103,7 +109,7 @@ class QSGD(Compressor):
         self, gradient: Gradient, state: Partition, stream: Stream, total: Gradient, tally: Tally
     ) -> Partition:
         """Quantize, decode, add and count in one pass."""
-        return self._fused(gradient, np.empty(0, np.float32), state, stream, total, tally)
+        return self._fused(gradient[None], _NO_RESIDUALS, state, stream, total, tally, average=False)
 
     def accumulate_with_residual(
         self,
@@ -115,34 +121,68 @@ class QSGD(Compressor):
         tally: Tally,
     ) -> Partition:
         """Do the same for gradient + residual, and leave in `residual` what was not sent."""
-        return self._fused(gradient, residual, state, stream, total, tally)
+        return self._fused(gradient[None], residual[None], state, stream, total, tally, average=False)
+
+    def init_nodes(
+        self, nodes: int, num_coordinates: int, tensor_sizes: tuple[int, ...] | None = None
+    ) -> Partition:
+        """Return the partition, which all nodes share."""
+        return self.init(num_coordinates, tensor_sizes)
+
+    def average(
+        self, gradients: Gradient, states: Partition, stream: Stream, mean: Gradient, tally: Tally
+    ) -> Partition:
+        """Quantize, decode, average and count all nodes' gradients in one pass."""
+        return self._fused(gradients, _NO_RESIDUALS, states, stream, mean, tally, average=True)
+
+    def average_with_residuals(
+        self,
+        gradients: Gradient,
+        residuals: Gradient,
+        states: Partition,
+        stream: Stream,
+        mean: Gradient,
+        tally: Tally,
+    ) -> Partition:
+        """Do the same for gradients + residuals, and leave in `residuals` what was not sent."""
+        return self._fused(gradients, residuals, states, stream, mean, tally, average=True)
+
+    @cached_property
+    def _kernel(self) -> tuple[Callable[..., None], np.uint32]:
+        """The kernel and its fraction bits, imported at the first call so that nothing compiles before."""
+        from qsgd_lab.kernels.accumulate_cpu import accumulate_nodes
+        from qsgd_lab.kernels.fixed_point import fraction_bits
+
+        return accumulate_nodes, np.uint32(fraction_bits(self.levels))
 
     def _fused(
         self,
-        gradient: Gradient,
-        residual: Gradient,
+        gradients: Gradient,
+        residuals: Gradient,
         state: Partition,
         stream: Stream,
         total: Gradient,
         tally: Tally,
+        *,
+        average: bool,
     ) -> Partition:
-        from qsgd_lab.kernels.accumulate_cpu import accumulate_all
-        from qsgd_lab.kernels.fixed_point import fraction_bits
-
+        kernel, fraction = self._kernel
+        nodes = len(gradients)
         reached = np.zeros(num_classes(self.levels), np.int64)
-        accumulate_all(
-            gradient,
-            residual,
+        kernel(
+            gradients,
+            residuals,
             state.bucket_offsets,
             state.tensor_offsets,
             stream.kernel_key(),
             NORMS.index(self.norm),
             self.rounding == "stochastic",
             np.uint32(self.levels),
-            np.uint32(fraction_bits(self.levels)),
+            fraction,
             total,
+            average,
             reached,
-            np.empty(state.num_buckets, np.float32),
+            np.empty((state.num_buckets, nodes), np.float32),
         )
-        tally.add_quantized(self.levels, state.num_buckets, reached)
+        tally.add_quantized(self.levels, state.num_buckets * nodes, reached)
         return state

@@ -1,11 +1,12 @@
 """What a receiver would add, without a message: quantize, decode, add and count in one pass on the CPU.
 
-Training needs of a node's gradient only its decoded values, the bits they would have cost and, with error
-feedback, what was not sent. All three come out of one pass over cache-sized pieces; levels never leave the
-cache.
+Training needs of the nodes' gradients only the sum of their decoded values, the bits they would have cost and,
+with error feedback, what was not sent. All three come out of one pass over pieces of 2048 coordinates: a
+piece of the sum stays in cache while every node adds to it, and levels never leave it.
 
-Shapes as in ``quantize_cpu``. ``class_counts`` is int64: entry j counts the coordinates with |level| + 1 >=
-2^j, j = 0, 1, ..., which decides every Elias length (they depend on floor(log2) alone).
+Shapes: N nodes, n coordinates, B buckets, T tensors; offsets as in ``quantize_cpu``. ``class_counts`` is
+int64: entry j counts the coordinates with |level| + 1 >= 2^j, j = 0, 1, ..., which decides every Elias length
+(they depend on floor(log2) alone).
 """
 
 from __future__ import annotations
@@ -15,52 +16,124 @@ from numba import njit
 
 from qsgd_lab.kernels.fixed_point import HALF_WORD, bucket_factors, level_step, level_value, round_level
 from qsgd_lab.kernels.norms_cpu import BLOCK, LANES, add_and_norm, bucket_norm
-from qsgd_lab.kernels.philox import GROUP, fill_group
-from qsgd_lab.kernels.quantize_cpu import longest_bucket, segment_end
+from qsgd_lab.kernels.philox import GROUP, fill_groups
+from qsgd_lab.kernels.quantize_cpu import longest_bucket
+
+PIECE = (
+    4 * GROUP
+)  # coordinates worked on at a time: few enough for the first-level cache, enough to pay for loops
 
 
-@njit(cache=True, fastmath=False)
+@njit(cache=True, fastmath=False, forceinline=True)
 def round_segment(x, words, factors, fraction, num_levels, levels):
-    """Write the levels (int32) of coordinates that share a bucket and a group."""
+    """Write the levels (int32) of coordinates that share a bucket and a piece."""
     factor, scale = factors
     for i in range(x.size):
         levels[i] = round_level(x[i], factor, scale, words[i], fraction, num_levels)
 
 
-@njit(cache=True, fastmath=False)
-def count_classes(levels, class_counts):
-    """Add to entry j the number of levels with |level| + 1 >= 2^j."""
-    class_counts[0] += levels.size
+@njit(cache=True, fastmath=False, forceinline=True)
+def count_classes(levels, size, class_counts):
+    """Add to entry j the number of the first `size` levels with |level| + 1 >= 2^j."""
+    class_counts[0] += size
     for j in range(1, class_counts.size):
         threshold = np.int32((1 << j) - 1)
         count = np.int32(0)
-        for i in range(levels.size):
+        for i in range(size):
             count = np.int32(count + np.int32(abs(levels[i]) >= threshold))
         if count == 0:  # nor does any reach a higher one; most segments of a gradient end here early
             break
         class_counts[j] += count
 
 
-@njit(cache=True, fastmath=False)
-def deliver_segment(levels, step, total):
+@njit(cache=True, fastmath=False, forceinline=True)
+def deliver_segment(levels, step, total, size):
     """Add the values of levels to the receiver's total."""
-    for i in range(levels.size):
+    for i in range(size):
         total[i] += level_value(levels[i], step)
 
 
-@njit(cache=True, fastmath=False)
+@njit(cache=True, fastmath=False, forceinline=True)
 def deliver_and_keep_segment(levels, step, total, residual):
-    """Add the values of levels to the total and leave in `residual` what they miss of it."""
-    for i in range(levels.size):
+    """Add the values of levels to the total and take them from what was to be sent."""
+    for i in range(residual.size):
         value = level_value(levels[i], step)
         total[i] += value
         residual[i] -= value
 
 
+@njit(cache=True, fastmath=False, forceinline=True)
+def open_piece(piece, total, average):
+    """Start the sum of a piece: from zero for a mean, else from what the total holds."""
+    for i in range(total.size):
+        piece[i] = np.float32(0.0) if average else total[i]
+
+
+@njit(cache=True, fastmath=False, forceinline=True)
+def close_piece(piece, total, divisor):
+    """Write the sum of a piece to the total, divided in float32."""
+    for i in range(total.size):
+        total[i] = piece[i] / divisor
+
+
+@njit(cache=True, fastmath=False)
+def enter_bucket(gradients, residuals, low, high, kind, lanes, sums, norms):
+    """Write the norm of a bucket for each node; with residuals, first add the gradients to them."""
+    for node in range(gradients.shape[0]):
+        part = gradients[node, low:high]
+        if residuals.shape[0] > 0:
+            corrected = residuals[node, low:high]
+            norms[node] = add_and_norm(corrected, corrected.view(np.int32), part, kind, lanes, sums)
+        else:
+            norms[node] = bucket_norm(part, part.view(np.int32), kind, lanes, sums)
+
+
+@njit(cache=True, fastmath=False, forceinline=True)
+def send_segment(x, words, norm, fraction, num_levels, levels, total, keep, class_counts):
+    """Round, count and deliver coordinates that share a node, a bucket and a piece."""
+    top = np.float32(np.float64(num_levels) * 2.0 ** np.float64(fraction))
+    factors = bucket_factors(norm, top)
+    step = level_step(norm, num_levels)
+    if factors[1] == np.float32(0.0):
+        for i in range(x.size):
+            levels[i] = 0
+    else:
+        round_segment(x, words, factors, fraction, num_levels, levels)
+    count_classes(levels, x.size, class_counts)
+    if keep:
+        deliver_and_keep_segment(levels, step, total, x)
+    else:
+        deliver_segment(levels, step, total, x.size)
+
+
+@njit(cache=True, fastmath=False)
+def send_pieces(
+    x, first, last, bucket, bucket_offsets, norms, words, fraction, num_levels, levels, total, keep, counts
+):
+    """Send the coordinates first..last of one node, a piece that holds ends of buckets from `bucket` on."""
+    position = first
+    while position < last:
+        end = min(last, bucket_offsets[bucket + 1])
+        if end > position:
+            send_segment(
+                x[position:end],
+                words[position - first : end - first],
+                norms[bucket],
+                fraction,
+                num_levels,
+                levels,
+                total[position - first : end - first],
+                keep,
+                counts,
+            )
+        position = end
+        bucket += 1
+
+
 @njit(cache=True, fastmath=False, nogil=True)
-def accumulate_all(
-    gradient,
-    residual,
+def accumulate_nodes(
+    gradients,
+    residuals,
     bucket_offsets,
     tensor_offsets,
     key,
@@ -69,62 +142,81 @@ def accumulate_all(
     num_levels,
     fraction,
     total,
+    average,
     class_counts,
     norms,
 ):
-    """Add to `total` what a receiver decodes of the gradient, or of gradient + residual.
+    """Add to `total` what a receiver decodes of every node's gradient, or write their mean there.
 
-    A residual has n coordinates, or 0 if there is none; it takes part in what is sent and is left holding
-    what was not.
+    Parameters
+    ----------
+    gradients : float32[N, n]
+    residuals : float32[N, n] or float32[0, n]
+        Where there are any, gradient + residual is sent, and what was not sent is left here.
+    key : (k0, k1, step, first tensor, first node), each uint32
+        Node i draws from stream ``first node + i``.
+    total : float32[n]
+    average : bool
+        Write the mean over the nodes, whatever `total` held, instead of adding.
+    norms : float32[B, N]
     """
-    with_residual = residual.size > 0
-    x = residual if with_residual else gradient
-    x_bits = x.view(np.int32)
-    k0, k1, step, first_tensor, node = key
+    k0, k1, step, first_tensor, first_node = key
+    nodes = gradients.shape[0]
+    keep = residuals.shape[0] > 0
     lanes = np.empty(LANES, np.float64)
     sums = np.empty(longest_bucket(bucket_offsets) // BLOCK + 1, np.float64)
-    words = np.full(GROUP, HALF_WORD, np.uint32)
-    levels = np.empty(GROUP, np.int32)
-    top = np.float32(np.float64(num_levels) * 2.0 ** np.float64(fraction))
-    bucket = -1
-    factors = (np.float32(0.0), np.float32(0.0))
-    value_step = 0.0
+    words = np.full(PIECE, HALF_WORD, np.uint32)
+    levels = np.empty(PIECE, np.int32)
+    piece = np.empty(PIECE, np.float32)
+    sent = residuals if keep else gradients
+    divisor = np.float32(nodes if average else 1)
+    next_bucket = 0
+    bucket = 0
     for tensor in range(tensor_offsets.size - 1):
-        stream = (k0, k1, step, np.uint32(first_tensor + np.uint32(tensor)), node)
         start, stop = tensor_offsets[tensor], tensor_offsets[tensor + 1]
-        for group in range((stop - start + GROUP - 1) // GROUP):
-            first = start + group * GROUP
-            last = min(stop, first + GROUP)
-            if stochastic:
-                fill_group(words, group, last - first, stream)
-            position = first
-            while position < last:
-                while bucket < 0 or position >= bucket_offsets[bucket + 1]:
-                    bucket += 1
-                    low, high = bucket_offsets[bucket], bucket_offsets[bucket + 1]
-                    part_x, part_bits = x[low:high], x_bits[low:high]
-                    if with_residual:
-                        norms[bucket] = add_and_norm(part_x, part_bits, gradient[low:high], kind, lanes, sums)
-                    else:
-                        norms[bucket] = bucket_norm(part_x, part_bits, kind, lanes, sums)
-                    factors = bucket_factors(norms[bucket], top)
-                    value_step = level_step(norms[bucket], num_levels)
-                end = segment_end(last, bucket_offsets, bucket)
-                part = levels[: end - position]
-                if factors[1] == np.float32(0.0):
-                    part[:] = 0
-                else:
-                    round_segment(
-                        x[position:end],
-                        words[position - first : end - first],
-                        factors,
+        for first in range(start, stop, PIECE):
+            last = min(stop, first + PIECE)
+            while next_bucket < bucket_offsets.size - 1 and bucket_offsets[next_bucket] < last:
+                low, high = bucket_offsets[next_bucket], bucket_offsets[next_bucket + 1]
+                enter_bucket(gradients, residuals, low, high, kind, lanes, sums, norms[next_bucket])
+                next_bucket += 1
+            while bucket_offsets[bucket + 1] <= first:
+                bucket += 1
+            open_piece(piece, total[first:last], average)
+            for node in range(nodes):
+                if stochastic:
+                    stream_node = np.uint32(first_node + np.uint32(node))
+                    stream_tensor = np.uint32(first_tensor + np.uint32(tensor))
+                    stream = (k0, k1, step, stream_tensor, stream_node)
+                    fill_groups(words, (first - start) // GROUP, last - first, stream)
+                if (
+                    bucket_offsets[bucket + 1] >= last
+                ):  # the usual case; slices and calls would cost a third more
+                    send_segment(
+                        sent[node, first:last],
+                        words,
+                        norms[bucket, node],
                         fraction,
                         num_levels,
-                        part,
+                        levels,
+                        piece,
+                        keep,
+                        class_counts,
                     )
-                count_classes(part, class_counts)
-                if with_residual:
-                    deliver_and_keep_segment(part, value_step, total[position:end], residual[position:end])
                 else:
-                    deliver_segment(part, value_step, total[position:end])
-                position = end
+                    send_pieces(
+                        sent[node],
+                        first,
+                        last,
+                        bucket,
+                        bucket_offsets,
+                        norms[:, node],
+                        words,
+                        fraction,
+                        num_levels,
+                        levels,
+                        piece,
+                        keep,
+                        class_counts,
+                    )
+            close_piece(piece, total[first:last], divisor)

@@ -75,3 +75,11 @@ def fill_group(words, group, count, stream):
         quarter_1[j] = w1
         quarter_2[j] = w2
         quarter_3[j] = w3
+
+
+@njit(cache=True, fastmath=False)
+def fill_groups(words, group, count, stream):
+    """Write the words of `count` coordinates from the start of a group on; `words` holds whole groups."""
+    for filled in range(0, count, GROUP):
+        part = words[filled : filled + GROUP]
+        fill_group(part, group + filled // GROUP, min(GROUP, count - filled), stream)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import torch
 
 from qsgd_lab.algorithms.synchronous import SynchronousAverage
@@ -45,6 +44,7 @@ class Trainer:
         )
         self.mean = torch.zeros(self.model.num_parameters)
         self.model.parameters.grad = self.mean
+        self._gradients, self._mean = self.engine.gradients.numpy(), self.mean.numpy()  # views, made once
         self.optimizer = torch.optim.SGD(
             [self.model.parameters], config.learning_rate, config.momentum, weight_decay=config.weight_decay
         )
@@ -58,7 +58,7 @@ class Trainer:
         with watch.time("compute_s"):
             loss = float(self.engine.compute(images, labels).mean())
         with watch.time("quantize_s"):
-            self.algorithm.agree(self.engine.gradients.numpy(), step, self.mean.numpy())
+            self.algorithm.agree(self._gradients, step, self._mean)
         config = self.config
         rate = warmup_then_linear(step, self.num_steps, config.learning_rate, config.warmup)
         self.optimizer.param_groups[0]["lr"] = rate
@@ -97,8 +97,4 @@ class Trainer:
 
     def _residuals(self) -> Arrays:
         states = self.algorithm.states
-        return {
-            f"residual{node}": np.asarray(state.residual)
-            for node, state in enumerate(states)
-            if isinstance(state, ErrorFeedbackState)
-        }
+        return {"residuals": states.residual} if isinstance(states, ErrorFeedbackState) else {}
