@@ -8,6 +8,7 @@ other conventions are there to compare with work that used them.
 from __future__ import annotations
 
 from collections.abc import Callable
+from numbers import Integral
 
 MAX_BITS = 15
 MAX_LEVELS = 2**MAX_BITS - 1
@@ -44,11 +45,11 @@ def num_levels(bits: int, convention: str = "magnitude") -> int:
     """
     if convention not in CONVENTIONS:
         raise ValueError(f"unknown convention {convention!r}; known: {', '.join(CONVENTIONS)}")
-    if isinstance(bits, bool) or not isinstance(bits, int) or not 1 <= bits <= MAX_BITS:
+    if isinstance(bits, bool) or not isinstance(bits, Integral) or not 1 <= bits <= MAX_BITS:
         raise ValueError(
             f"bits is {bits!r}; it must be an integer from 1 to {MAX_BITS} (32 means fp32: do not quantize)"
         )
-    levels = CONVENTIONS[convention](bits)
+    levels = CONVENTIONS[convention](int(bits))
     if not 1 <= levels <= MAX_LEVELS:
         raise ValueError(
             f"{bits} bits under {convention!r} give {levels} levels; 1 to {MAX_LEVELS} are possible"

@@ -26,7 +26,7 @@ class Stream(NamedTuple):
     tensor: int = 0
 
     def check(self) -> Stream:
-        """Return the stream.
+        """Return the stream, its fields as Python integers.
 
         Raises
         ------
@@ -37,13 +37,14 @@ class Stream(NamedTuple):
             limit = 2**64 if name == "seed" else _WORD
             if isinstance(value, bool) or not isinstance(value, int | np.integer) or not 0 <= value < limit:
                 raise ValueError(f"{name} is {value!r}; it must be an integer from 0 to {limit - 1}")
-        return self
+        return Stream(*map(int, self))
 
     def kernel_key(self) -> tuple[np.uint32, np.uint32, np.uint32, np.uint32, np.uint32]:
         """Return (low seed, high seed, step, tensor, node) as the kernels take it."""
+        high, low = divmod(int(self.seed), _WORD)
         return (
-            np.uint32(self.seed % _WORD),
-            np.uint32(self.seed // _WORD),
+            np.uint32(low),
+            np.uint32(high),
             np.uint32(self.step),
             np.uint32(self.tensor),
             np.uint32(self.node),

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
+from functools import cache
 
 from naive_theory import WORDS
 
@@ -30,7 +30,7 @@ def philox4x32(counter: Sequence[int], key: Sequence[int]) -> tuple[int, int, in
     return c0, c1, c2, c3
 
 
-@lru_cache(maxsize=None)
+@cache
 def block_words(block: int, seed: int, node: int, step: int, tensor: int) -> tuple[int, int, int, int]:
     """Return the words of one block of a stream."""
     return philox4x32((block, step, tensor, node), (seed & LOW, seed >> 32))

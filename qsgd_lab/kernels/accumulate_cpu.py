@@ -14,22 +14,10 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from qsgd_lab.kernels.fixed_point import HALF_WORD, bucket_factors, level_step, level_value, round_level
+from qsgd_lab.kernels.fixed_point import HALF_WORD, bucket_factors, level_step, level_value
 from qsgd_lab.kernels.norms_cpu import BLOCK, LANES, add_and_norm, bucket_norm
 from qsgd_lab.kernels.philox import GROUP, fill_groups
-from qsgd_lab.kernels.quantize_cpu import longest_bucket
-
-PIECE = (
-    4 * GROUP
-)  # coordinates worked on at a time: few enough for the first-level cache, enough to pay for loops
-
-
-@njit(cache=True, fastmath=False, forceinline=True)
-def round_segment(x, words, factors, fraction, num_levels, levels):
-    """Write the levels (int32) of coordinates that share a bucket and a piece."""
-    factor, scale = factors
-    for i in range(x.size):
-        levels[i] = round_level(x[i], factor, scale, words[i], fraction, num_levels)
+from qsgd_lab.kernels.quantize_cpu import PIECE, longest_bucket, quantize_segment
 
 
 @njit(cache=True, fastmath=False, forceinline=True)
@@ -98,7 +86,7 @@ def send_segment(x, words, norm, fraction, num_levels, levels, total, keep, clas
         for i in range(x.size):
             levels[i] = 0
     else:
-        round_segment(x, words, factors, fraction, num_levels, levels)
+        quantize_segment(x, words, factors, fraction, num_levels, levels)
     count_classes(levels, x.size, class_counts)
     if keep:
         deliver_and_keep_segment(levels, step, total, x)

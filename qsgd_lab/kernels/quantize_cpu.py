@@ -12,12 +12,15 @@ from numba import njit
 
 from qsgd_lab.kernels.fixed_point import HALF_WORD, bucket_factors, level_step, level_value, round_level
 from qsgd_lab.kernels.norms_cpu import BLOCK, LANES, bucket_norm
-from qsgd_lab.kernels.philox import GROUP, fill_group
+from qsgd_lab.kernels.philox import GROUP, fill_groups
+
+#: Coordinates worked on at a time: few enough for the first-level cache, enough to pay for the loops.
+PIECE = 4 * GROUP
 
 
-@njit(cache=True, fastmath=False)
+@njit(cache=True, fastmath=False, forceinline=True)
 def quantize_segment(x, words, factors, fraction, num_levels, levels):
-    """Write the levels of coordinates that share a bucket and a group."""
+    """Write the levels of coordinates that share a bucket and a piece."""
     factor, scale = factors
     for i in range(x.size):
         levels[i] = round_level(x[i], factor, scale, words[i], fraction, num_levels)
@@ -49,18 +52,17 @@ def quantize_all(
     k0, k1, step, first_tensor, node = key
     lanes = np.empty(LANES, np.float64)
     sums = np.empty(longest_bucket(bucket_offsets) // BLOCK + 1, np.float64)
-    words = np.full(GROUP, HALF_WORD, np.uint32)
+    words = np.full(PIECE, HALF_WORD, np.uint32)
     top = np.float32(np.float64(num_levels) * 2.0 ** np.float64(fraction))
     bucket = -1
     factors = (np.float32(0.0), np.float32(0.0))
     for tensor in range(tensor_offsets.size - 1):
         stream = (k0, k1, step, np.uint32(first_tensor + np.uint32(tensor)), node)
         start, stop = tensor_offsets[tensor], tensor_offsets[tensor + 1]
-        for group in range((stop - start + GROUP - 1) // GROUP):
-            first = start + group * GROUP
-            last = min(stop, first + GROUP)
+        for first in range(start, stop, PIECE):
+            last = min(stop, first + PIECE)
             if stochastic:
-                fill_group(words, group, last - first, stream)
+                fill_groups(words, (first - start) // GROUP, last - first, stream)
             position = first
             while position < last:
                 while bucket < 0 or position >= bucket_offsets[bucket + 1]:

@@ -1,0 +1,86 @@
+"""Cached kernels are dropped when any kernel source has changed, and only then."""
+
+from __future__ import annotations
+
+import runpy
+import shutil
+from pathlib import Path
+
+import pytest
+
+from qsgd_lab import kernels
+from qsgd_lab.kernels.cache import drop_stale_kernels, sources_digest
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Make a folder of two sources, with a cache that was judged once and then filled."""
+    for name in ("philox.py", "quantize_cpu.py"):
+        (tmp_path / name).write_text(f"# {name}\n")
+    drop_stale_kernels(tmp_path)
+    for name in ("quantize_cpu.quantize_all-1.py311.nbi", "quantize_cpu.quantize_all-1.py311.1.nbc"):
+        (tmp_path / "__pycache__" / name).write_bytes(b"machine code")
+    (tmp_path / "__pycache__" / "philox.cpython-311.pyc").write_bytes(b"bytecode")
+    return tmp_path
+
+
+def cached(folder):
+    """Return the suffixes in the cache, sorted, but for the digest's."""
+    return sorted(path.suffix for path in (folder / "__pycache__").iterdir() if path.suffix != ".sha256")
+
+
+def test_unchanged_sources_keep_their_kernels(folder):
+    """As long as the sources are the same, nothing is removed."""
+    assert not drop_stale_kernels(folder)
+    assert cached(folder) == [".nbc", ".nbi", ".pyc"]
+
+
+@pytest.mark.parametrize("change", ["edit", "add", "remove", "rename"])
+def test_a_change_of_any_source_drops_all_kernels(folder, change):
+    """Another file's change counts too, since its functions may be inlined; bytecode is left to Python."""
+    philox = folder / "philox.py"
+    if change == "edit":
+        philox.write_text("# philox.PY\n")  # same length, and the date says nothing
+    elif change == "add":
+        (folder / "norms_cpu.py").touch()
+    elif change == "remove":
+        philox.unlink()
+    else:
+        philox.rename(folder / "threefry.py")
+
+    assert drop_stale_kernels(folder)
+    assert cached(folder) == [".pyc"]
+    assert not drop_stale_kernels(folder)
+
+
+def test_kernels_of_unknown_origin_are_dropped(folder):
+    """A cache without a digest, as an older version leaves it, is not trusted."""
+    (folder / "__pycache__" / "kernel-sources.sha256").unlink()
+
+    assert drop_stale_kernels(folder)
+    assert cached(folder) == [".pyc"]
+
+
+def test_a_cache_that_cannot_be_written_is_left_alone(tmp_path):
+    """Where there can be no cache folder, importing goes on."""
+    (tmp_path / "philox.py").touch()
+    (tmp_path / "__pycache__").write_text("a file in the way")
+
+    assert drop_stale_kernels(tmp_path)
+    assert (tmp_path / "__pycache__").read_text() == "a file in the way"
+
+
+def test_no_half_written_digest_is_left(folder):
+    """The digest appears whole: no part file stays beside it."""
+    stamps = [path.name for path in (folder / "__pycache__").iterdir() if "sha256" in path.name]
+
+    assert stamps == ["kernel-sources.sha256"]
+    assert (folder / "__pycache__" / stamps[0]).read_text() == sources_digest(folder)
+
+
+def test_importing_the_kernels_judges_their_cache(folder):
+    """The package's first lines drop stale kernels beside them, before any kernel can be called."""
+    shutil.copy(Path(kernels.__file__), folder / "__init__.py")
+    runpy.run_path(str(folder / "__init__.py"))
+
+    assert cached(folder) == [".pyc"]
