@@ -43,7 +43,7 @@ def initialise(module: nn.Module, seed: int) -> None:
             raise ValueError(f"no rule to initialise a {type(layer).__name__}")
 
 
-def _fill_uniform(parameter: nn.Parameter, bound: float, random: np.random.Generator) -> None:
+def _fill_uniform(parameter: torch.Tensor, bound: float, random: np.random.Generator) -> None:
     values = random.uniform(-bound, bound, tuple(parameter.shape)).astype(np.float32)
     with torch.no_grad():
         parameter.copy_(torch.from_numpy(values))

@@ -16,7 +16,8 @@ def accuracy(module: nn.Module, part: Part) -> float:
     module.eval()
     correct = 0
     with torch.no_grad():
-        for images, labels in zip(part.images.split(_BATCH), part.labels.split(_BATCH), strict=True):
-            correct += int((module(images).argmax(1) == labels).sum())
+        for start in range(0, len(part), _BATCH):
+            batch = slice(start, start + _BATCH)
+            correct += int((module(part.images[batch]).argmax(1) == part.labels[batch]).sum())
     module.train(was_training)
     return correct / len(part)

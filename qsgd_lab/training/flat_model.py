@@ -42,7 +42,7 @@ class FlatModel:
 
     def views(self, flat: torch.Tensor) -> list[torch.Tensor]:
         """Return views of a flat vector, or of all rows of a matrix, in the shapes of the parameters."""
-        pieces = flat.split(self.sizes, dim=-1)
+        pieces = flat.split(self.sizes, dim=-1)  # type: ignore[no-untyped-call]
         lead = flat.shape[:-1]
         return [piece.view(*lead, *t.shape) for piece, t in zip(pieces, self._tensors, strict=True)]
 

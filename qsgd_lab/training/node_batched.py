@@ -73,9 +73,11 @@ class _SplitWeights(TorchFunctionMode):
         if func is torch.conv2d:
             images, weight, bias, stride, padding, dilation = args[:6]
             geometry = (stride, padding, dilation)
-            return _Convolution.apply(images, weight, bias, geometry, self.nodes, self.slots)
+            return _Convolution.apply(  # type: ignore[no-untyped-call]
+                images, weight, bias, geometry, self.nodes, self.slots
+            )
         if func is functional.linear:
-            return _Linear.apply(*args, self.nodes, self.slots)
+            return _Linear.apply(*args, self.nodes, self.slots)  # type: ignore[no-untyped-call]
         return func(*args, **(kwargs or {}))
 
 
