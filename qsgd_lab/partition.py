@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from itertools import pairwise
+from operator import index
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,6 +52,7 @@ class Partition:
             return np.unique(tensors[[0, -1]])
         if self.bucket_size == "tensor":
             return np.unique(tensors)
+        assert isinstance(self.bucket_size, int)
         starts = [np.arange(a, b, self.bucket_size) for a, b in pairwise(tensors)]
         return np.concatenate([*starts, tensors[-1:]]).astype(np.int64)
 
@@ -69,6 +71,8 @@ def partition(
 
     Raises
     ------
+    TypeError
+        If a tensor size is not an integer.
     ValueError
         If the bucket size is neither a positive integer nor "tensor" nor "model", if a tensor size is
         negative or above 2**34, or if the sizes do not sum to `num_coordinates`.
@@ -80,7 +84,7 @@ def partition(
         raise ValueError(
             f"bucket_size is {bucket_size!r}; it must be a positive integer, 'tensor' or 'model'"
         )
-    sizes = (num_coordinates,) if tensor_sizes is None else tuple(int(size) for size in tensor_sizes)
+    sizes = (num_coordinates,) if tensor_sizes is None else tuple(map(index, tensor_sizes))
     if any(size < 0 or size > MAX_TENSOR_SIZE for size in sizes):
         raise ValueError(f"tensor sizes must be from 0 to {MAX_TENSOR_SIZE}, got {sizes}")
     if sum(sizes) != num_coordinates:

@@ -18,7 +18,7 @@ ROUNDINGS = ("stochastic", "nearest")
 BACKENDS = ("auto", "cpu", "reference")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class QuantizedGradient:
     """A gradient as norms and integer levels.
 
@@ -162,7 +162,7 @@ def quantize(
         int(s),
         norm,
         parts,
-        tuple(gradient.shape),
+        tuple(np.shape(gradient)),
     )
 
 

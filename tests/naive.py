@@ -101,6 +101,8 @@ def level_of(value: float, norm: float, s: int, word: int) -> int:
     fraction = max(f for f in range(25) if s << f < 2**31)
     factor = 2.0**96 if norm < 2.0**-64 else 1.0
     scale = float32((s << fraction) / float32(norm * factor))
+    if float32(float32(norm * factor) * scale) < s << fraction:
+        scale = float32(scale * (1 + 2.0**-23))
     fixed = int(float32(float32(abs(value) * factor) * scale))
     magnitude = min((fixed + (word >> (32 - fraction))) >> fraction, s)
     return -magnitude if value < 0 else magnitude

@@ -25,7 +25,6 @@ COMPRESSORS_UNDER_TEST = PLAIN | {
     f"ef-{name}": lambda make=make: ErrorFeedback(make()) for name, make in PLAIN.items()
 }
 STREAM = Stream(seed=11, node=2, step=5)
-names = st.sampled_from(sorted(COMPRESSORS_UNDER_TEST))
 
 
 @pytest.fixture(params=sorted(COMPRESSORS_UNDER_TEST))
@@ -53,8 +52,9 @@ def unfused(compressor, gradient, state, total, tally, stream=STREAM):
     return state
 
 
-@settings(max_examples=60)
-@given(names, st.data())
+@pytest.mark.parametrize("name", sorted(COMPRESSORS_UNDER_TEST))
+@settings(max_examples=30)
+@given(data=st.data())
 def test_accumulate_is_compress_decompress_add_and_count(name, data):
     """The fused pass leaves the bits of the unfused one in total, tally and state, step after step."""
     x = data.draw(gradients.gradients())
@@ -74,8 +74,9 @@ def test_accumulate_is_compress_decompress_add_and_count(name, data):
         assert same_bits(states[0].residual, states[1].residual)
 
 
-@settings(max_examples=60)
-@given(st.sampled_from(sorted(PLAIN)), st.data())
+@pytest.mark.parametrize("name", sorted(PLAIN))
+@settings(max_examples=30)
+@given(data=st.data())
 def test_accumulate_with_residual_is_the_unfused_formula(name, data):
     """Sending v = g + e leaves e <- v - Q(v), the total grown by Q(v) and v counted, bit for bit."""
     x = data.draw(gradients.gradients())
@@ -97,8 +98,9 @@ def test_accumulate_with_residual_is_the_unfused_formula(name, data):
     assert tallies[0].to_dict() == tallies[1].to_dict()
 
 
-@settings(max_examples=60)
-@given(names, st.integers(1, 4), st.data())
+@pytest.mark.parametrize("name", sorted(COMPRESSORS_UNDER_TEST))
+@settings(max_examples=30)
+@given(nodes=st.integers(1, 4), data=st.data())
 def test_averaging_is_the_unfused_mean_over_the_nodes(name, nodes, data):
     """Node k's messages come from stream node + k; their sum, divided once, is the mean, bit for bit."""
     x = data.draw(gradients.gradients())
@@ -200,3 +202,22 @@ def test_damping_is_for_unbiased_quantizers():
     """A biased compressor has no variance factor to damp by."""
     with pytest.raises(ValueError, match="only an unbiased quantizer is damped"):
         Damped(QSGD(bits=3, rounding="nearest"))
+
+
+@pytest.mark.parametrize(
+    ("gradient", "error"),
+    [
+        (np.ones(10, np.float32), ValueError),
+        (np.ones(1000), TypeError),
+        (np.ones((1, 1000), np.float32), ValueError),
+    ],
+    ids=["short", "float64", "matrix"],
+)
+def test_the_fused_path_refuses_arrays_of_other_sizes_and_types(gradient, error):
+    """What would make a kernel read out of bounds, or compile anew, is an error before it is called."""
+    compressor = QSGD(bits=2)
+    state, total = compressor.init(1000), np.zeros(1000, np.float32)
+    with pytest.raises(error):
+        compressor.accumulate(gradient, state, STREAM, total, Tally())
+    with pytest.raises(error):
+        compressor.average(gradient[None], state, STREAM, total, Tally())

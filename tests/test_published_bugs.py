@@ -173,7 +173,7 @@ def test_sums_over_nodes_do_not_wrap():
 
 
 def test_full_precision_bypasses_the_quantizer():
-    """2^32 levels overflow into another optimizer: 32 bits means the gradient itself, and bits=32 is refused."""
+    """2^32 levels overflow an integer: 32 bits means the gradient itself, and bits=32 is refused."""
     x = np.float32([1, 0.9, 0.6, 0.4, -0.3, -1])
     compressor = FullPrecision()
     message, _ = compressor.compress(x, None, Stream())

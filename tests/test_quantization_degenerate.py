@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from qsgd_lab import dequantize, quantize
 
@@ -130,3 +132,17 @@ def test_a_short_last_bucket_is_a_bucket_like_any_other(n):
     assert q.norms[-1] == np.abs(last).max()
     alone = quantize(last, bits=3, norm="max", rounding="nearest")
     assert (q.levels[-last.size :] == alone.levels).all()
+
+
+@given(
+    st.floats(2.0**-140, 2.0**127, width=32),
+    st.sampled_from([1, 3, 7, 127, 255, 32767]),
+    st.sampled_from(["l2", "max"]),
+    st.integers(0, 2**64 - 1),
+)
+def test_a_coordinate_that_attains_the_norm_is_sent_exactly(value, s, norm, seed):
+    """Whatever norm and random word, a lone non-zero coordinate gets level s and decodes to itself."""
+    gradient = np.float32([0, -value, 0])
+    q = quantize(gradient, levels=s, norm=norm, seed=seed)
+    assert q.levels.tolist() == [0, -s, 0]
+    assert dequantize(q).tobytes() == (gradient + np.float32(0)).tobytes()

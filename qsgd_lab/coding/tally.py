@@ -1,8 +1,8 @@
 """What a run sends, counted exactly without coding anything.
 
-A dense Elias message sends, for each coordinate, the codeword of |level| + 1 and, where the level is not 0, a sign; its
-length depends on the levels only through how many reach each power of two. Counting those gives the exact size under every
-code at once.
+A dense Elias message sends, for each coordinate, the codeword of |level| + 1 and, where the level is not 0, a
+sign; its length depends on the levels only through how many reach each power of two. Counting those gives the
+exact size under every code at once.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def _no_counts() -> NDArray[np.int64]:
     return np.zeros(NUM_CLASSES, np.int64)
 
 
-@dataclass
+@dataclass(eq=False)
 class Tally:
     """Counts over all messages so far.
 

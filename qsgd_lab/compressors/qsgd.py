@@ -99,6 +99,8 @@ class QSGD(Compressor):
         """
         d = num_coordinates if isinstance(self.bucket_size, str) else min(self.bucket_size, num_coordinates)
         s = self.levels
+        if d <= 1:
+            return 0.0  # a single coordinate is its bucket's norm
         if self.rounding == "nearest":
             return min(1.0, d / (4 * s * s))
         if self.norm == "max":
@@ -168,6 +170,7 @@ class QSGD(Compressor):
     ) -> Partition:
         kernel, fraction = self._kernel
         nodes = len(gradients)
+        _check(state, total, gradients, residuals)
         reached = np.zeros(num_classes(self.levels), np.int64)
         kernel(
             gradients,
@@ -186,3 +189,16 @@ class QSGD(Compressor):
         )
         tally.add_quantized(self.levels, state.num_buckets * nodes, reached)
         return state
+
+
+def _check(state: Partition, total: Gradient, gradients: Gradient, residuals: Gradient) -> None:
+    """Refuse what the kernel would read or write out of bounds."""
+    if any(array.dtype != np.float32 for array in (total, gradients, residuals)):
+        raise TypeError("gradients, residuals and their sum must be float32")
+    n = state.num_coordinates
+    shapes = {total.shape, gradients.shape[1:], residuals.shape[1:] if len(residuals) else (n,)}
+    if shapes != {(n,)} or len(residuals) not in (0, len(gradients)):
+        raise ValueError(
+            f"the state is for {n} coordinates, but gradients are {gradients.shape}, "
+            f"residuals {residuals.shape} and their sum {total.shape}"
+        )

@@ -21,6 +21,7 @@ MAGNITUDE_MASK = np.int32(0x7FFFFFFF)
 SMALL_NORM = np.float32(2.0**-64)
 SMALL_NORM_FACTOR = np.float32(2.0**96)
 
+ROUND_UP = np.float32(1 + 2.0**-23)  # times this, a float32 grows by one or two units in the last place
 HALF_WORD = np.uint32(0x80000000)  # the word that makes rounding "nearest", ties away from zero
 _WORD_BITS = np.uint32(32)
 _SHIFT_MASK = np.uint32(31)
@@ -45,12 +46,19 @@ def storable_norm(norm):
 
 @njit(cache=True, fastmath=False, forceinline=True)
 def bucket_factors(norm, top):
-    """Return (factor, scale) with fixed-point level = |x| * factor * scale, for ``top`` = float32(s 2^F)."""
+    """Return (factor, scale) with fixed-point level = |x| * factor * scale, for ``top`` = float32(s 2^F).
+
+    The scale is rounded up where rounding would leave the norm itself short of `top`: a coordinate that attains
+    the norm then gets level s for certain, and a one-hot bucket is sent without any error.
+    """
     if norm == _ZERO or np.isnan(norm):
         return _ZERO, _ZERO
-    if norm < SMALL_NORM:
-        return SMALL_NORM_FACTOR, np.float32(top / np.float32(norm * SMALL_NORM_FACTOR))
-    return _ONE, np.float32(top / norm)
+    factor = SMALL_NORM_FACTOR if norm < SMALL_NORM else _ONE
+    scaled = np.float32(norm * factor)
+    scale = np.float32(top / scaled)
+    if np.float32(scaled * scale) < top:
+        scale = np.float32(scale * ROUND_UP)
+    return factor, scale
 
 
 @njit(cache=True, fastmath=False, forceinline=True)

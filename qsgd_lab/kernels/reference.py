@@ -101,6 +101,8 @@ def quantize(
             continue
         factor = np.float32(2.0**96) if norms[b] < 2.0**-64 else np.float32(1)
         scale = top / (norms[b] * factor)
+        if norms[b] * factor * scale < top:
+            scale *= np.float32(1 + 2.0**-23)  # so that a coordinate that attains the norm gets level s
         fixed = ((np.abs(x[low:high]) * factor) * scale).astype(np.uint64)
         magnitude = np.minimum((fixed + dither[low:high]) >> np.uint64(fraction), np.uint64(num_levels))
         levels[low:high] = np.where(x[low:high] < 0, -1, 1) * magnitude.astype(np.int16)
