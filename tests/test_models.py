@@ -6,11 +6,22 @@ import pytest
 import torch
 from torch import nn
 
-from qsgd_lab.models import MODELS
+from qsgd_lab.models import MODELS, cifar_resnet
 from qsgd_lab.models.initialisation import initialise
+from qsgd_lab.models.resnet import PaddedShortcut
 
 
-@pytest.mark.parametrize(("name", "count"), [("alexnet", 2_472_266), ("alexnet-quarter", 159_578)])
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [
+        ("alexnet", 2_472_266),
+        ("alexnet-quarter", 159_578),
+        ("resnet20", 269_722),
+        ("resnet110", 1_727_962),
+        ("resnet18", 11_173_962),
+        ("resnet50", 23_520_842),
+    ],
+)
 def test_parameter_counts(name: str, count: int) -> None:
     """A model has as many parameters as the documentation says."""
     assert sum(p.numel() for p in MODELS[name]().parameters()) == count
@@ -50,5 +61,20 @@ def test_weights_have_variance_two_over_fan_in() -> None:
 
 def test_unknown_layers_are_refused() -> None:
     """A layer with parameters and no rule is an error, not left to torch's global generator."""
-    with pytest.raises(ValueError, match="BatchNorm2d"):
-        initialise(nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)), 0)
+    with pytest.raises(ValueError, match="GroupNorm"):
+        initialise(nn.Sequential(nn.Conv2d(3, 4, 3), nn.GroupNorm(2, 4)), 0)
+
+
+def test_residual_depths_are_six_n_plus_two() -> None:
+    """A depth of another form, such as 18, is refused, not rounded."""
+    with pytest.raises(ValueError, match="6n \\+ 2"):
+        cifar_resnet(18)
+
+
+def test_a_zero_body_leaves_the_shortcut() -> None:
+    """Option A keeps every second pixel and pads new channels with zeros, half on either side."""
+    images = torch.arange(2 * 4 * 4.0).view(1, 2, 4, 4)
+    shortcut = PaddedShortcut(2, 6, 2)(images)
+    assert shortcut.shape == (1, 6, 2, 2)
+    assert torch.equal(shortcut[:, 2:4], images[:, :, ::2, ::2])
+    assert not shortcut[:, [0, 1, 4, 5]].any()

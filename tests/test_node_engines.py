@@ -2,20 +2,23 @@
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional
 
 from qsgd_lab.models import MODELS
 from qsgd_lab.models.initialisation import initialise
 from qsgd_lab.training.flat_model import FlatModel
+from qsgd_lab.training.node_batch_norm import NodeBatchNorm, fold, unfold
 from qsgd_lab.training.node_batched import NodeBatched, supports
 from qsgd_lab.training.node_loop import NodeLoop
 
 
-def make_model(seed: int = 0) -> FlatModel:
-    module = MODELS["alexnet-quarter"]()
-    initialise(module, seed)
-    return FlatModel(module)
+def make_model(name: str = "alexnet-quarter") -> FlatModel:
+    module = MODELS[name]()
+    initialise(module, 0)
+    return FlatModel(module.train())
 
 
 def make_batch(size: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -57,6 +60,68 @@ def test_batched_engine_equals_the_loop(nodes: int) -> None:
     assert torch.allclose(loop_losses, batched_losses, rtol=1e-6)
 
 
+@pytest.mark.parametrize("nodes", [1, 4])
+def test_batched_engine_splits_residual_networks(nodes: int) -> None:
+    """With BatchNorm, too, both engines agree, at the second step and in the running statistics.
+
+    (Bit for bit where the convolutions of a share are computed as those of the whole batch are.)
+    """
+    images, labels = make_batch(16)
+    gradients, statistics = [], []
+    for engine_of in (NodeLoop, NodeBatched):
+        model = make_model("resnet20")
+        engine = engine_of(model, nodes)
+        for _ in range(2):
+            engine.compute(images, labels)
+        gradients.append(engine.gradients)
+        statistics.append([b for b in model.module.buffers() if b.is_floating_point()])
+    assert float((gradients[0] - gradients[1]).norm() / gradients[0].norm()) < 1e-5
+    for batched, loop in zip(*statistics, strict=True):
+        torch.testing.assert_close(batched, loop, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("nodes", [1, 2, 5])
+def test_batch_norm_by_node_is_batch_norm_of_each_share(nodes: int) -> None:
+    """Output and all three gradients equal those of N ordinary BatchNorms on the shares, bit for bit."""
+    torch.manual_seed(0)
+    images = torch.randn(15, 3, 4, 4) if nodes != 2 else torch.randn(14, 3, 4, 4)
+    shares = [share.clone().requires_grad_() for share in images.chunk(nodes)]
+    layer = nn.BatchNorm2d(3)
+    nn.init.uniform_(layer.weight)
+    upstream = torch.randn_like(images)
+    outputs, weights, biases = [], [], []
+    for share, gradient in zip(shares, upstream.chunk(nodes), strict=True):
+        layer.zero_grad()
+        outputs.append(layer(share))
+        outputs[-1].backward(gradient)
+        weights.append(layer.weight.grad.clone())
+        biases.append(layer.bias.grad.clone())
+
+    twin = nn.BatchNorm2d(3)
+    whole = images.clone().requires_grad_()
+    slots = {id(tensor): torch.zeros(nodes, 3) for tensor in (layer.weight, layer.bias)}
+    running = (twin.running_mean, twin.running_var)
+    output = NodeBatchNorm.apply(whole, layer.weight, layer.bias, running, (0.1, 1e-5), nodes, slots)
+    output.backward(upstream)
+    assert torch.equal(output, torch.cat(outputs))
+    assert torch.equal(whole.grad, torch.cat([share.grad for share in shares]))
+    assert torch.equal(slots[id(layer.weight)], torch.stack(weights))
+    assert torch.equal(slots[id(layer.bias)], torch.stack(biases))
+    torch.testing.assert_close(twin.running_mean, layer.running_mean)
+    torch.testing.assert_close(twin.running_var, layer.running_var)
+
+
+@given(st.integers(1, 4), st.integers(1, 3), st.integers(1, 5))
+def test_folding_nodes_into_channels_is_undone(nodes: int, share: int, channels: int) -> None:
+    """Unfold inverts fold, and node i's channel c is channel i C + c of the folded images."""
+    images = torch.arange(nodes * share * channels * 4.0).view(nodes * share, channels, 2, 2)
+    folded = fold(images, nodes)
+    assert folded.shape == (share, nodes * channels, 2, 2)
+    assert torch.equal(unfold(folded, nodes), images)
+    last = folded[:, (nodes - 1) * channels]
+    assert torch.equal(last, images[(nodes - 1) * share :, 0])
+
+
 def test_nodes_average_to_the_gradient_of_the_whole_batch() -> None:
     """With equal shares the mean of the nodes' gradients is the global gradient: N changes nothing else."""
     model, (images, labels) = make_model(), make_batch(32)
@@ -70,7 +135,8 @@ def test_nodes_average_to_the_gradient_of_the_whole_batch() -> None:
 @pytest.mark.parametrize(
     "layer",
     [
-        nn.BatchNorm2d(4),
+        nn.BatchNorm2d(4, affine=False),
+        nn.BatchNorm2d(4, track_running_stats=False),
         nn.Dropout(0.5),
         nn.Conv2d(4, 4, 3, groups=2),
         nn.Conv2d(4, 4, 3, padding="same"),

@@ -39,6 +39,8 @@ def initialise(module: nn.Module, seed: int) -> None:
             _fill_uniform(layer.weight, math.sqrt(6 / fan_in), random)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
+        elif isinstance(layer, nn.BatchNorm2d):
+            layer.reset_parameters()  # ones and zeros: nothing is drawn
         elif next(layer.parameters(recurse=False), None) is not None:
             raise ValueError(f"no rule to initialise a {type(layer).__name__}")
 

@@ -16,7 +16,9 @@ from torch import nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
+from qsgd_lab.models.resnet import PaddedShortcut, Residual
 from qsgd_lab.training.flat_model import FlatModel
+from qsgd_lab.training.node_batch_norm import NodeBatchNorm
 
 # Layers without parameters whose output for an image depends on that image alone.
 _PER_IMAGE = nn.ReLU | nn.MaxPool2d | nn.AvgPool2d | nn.AdaptiveAvgPool2d | nn.Flatten | nn.Identity
@@ -30,7 +32,9 @@ def supports(module: nn.Module) -> bool:
 def _is_known(layer: nn.Module) -> bool:
     if isinstance(layer, nn.Conv2d):
         return layer.groups == 1 and layer.padding_mode == "zeros" and not isinstance(layer.padding, str)
-    return isinstance(layer, nn.Linear | nn.Sequential | _PER_IMAGE)
+    if isinstance(layer, nn.BatchNorm2d):
+        return layer.affine and layer.track_running_stats and layer.momentum is not None
+    return isinstance(layer, nn.Linear | nn.Sequential | Residual | PaddedShortcut | _PER_IMAGE)
 
 
 class NodeBatched:
@@ -76,9 +80,28 @@ class _SplitWeights(TorchFunctionMode):
             return _Convolution.apply(  # type: ignore[no-untyped-call]
                 images, weight, bias, geometry, self.nodes, self.slots
             )
+        if func is functional.batch_norm:
+            return self._batch_norm(*args, **(kwargs or {}))
         if func is functional.linear:
             return _Linear.apply(*args, self.nodes, self.slots)  # type: ignore[no-untyped-call]
         return func(*args, **(kwargs or {}))
+
+    def _batch_norm(
+        self,
+        images: torch.Tensor,
+        running_mean: torch.Tensor,
+        running_variance: torch.Tensor,
+        weight: torch.Tensor,
+        bias: torch.Tensor,
+        training: bool,
+        momentum: float,
+        eps: float,
+    ) -> Any:
+        assert training, "gradients are computed in training mode"
+        running = (running_mean, running_variance)
+        return NodeBatchNorm.apply(  # type: ignore[no-untyped-call]
+            images, weight, bias, running, (momentum, eps), self.nodes, self.slots
+        )
 
 
 class _Convolution(torch.autograd.Function):

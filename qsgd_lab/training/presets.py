@@ -89,9 +89,9 @@ PRESETS: dict[str, Preset] = {
         num_train=1257,
     ),
     "digits-full": Preset(
-        "the 2.47 M parameter AlexNet on the embedded digits: the demo at full width, about 8 times its cost",
+        "networks at full width on the embedded digits: several times the demo's cost",
         "digits",
-        {"alexnet": "alexnet"},
+        {"alexnet": "alexnet", "resnet20": "resnet20", "resnet110": "resnet110"},
         {**_DIGITS, "learning_rate": 0.01},
         _REPORT_METHODS,
         num_train=1257,

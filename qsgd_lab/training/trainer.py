@@ -15,10 +15,9 @@ from qsgd_lab.models.initialisation import initialise
 from qsgd_lab.randomness import Purpose, generator
 from qsgd_lab.runs.config import RunConfig
 from qsgd_lab.training.checkpoint import Arrays
+from qsgd_lab.training.engines import make_engine
 from qsgd_lab.training.flat_model import FlatModel
 from qsgd_lab.training.methods import compressor_of
-from qsgd_lab.training.node_batched import NodeBatched, supports
-from qsgd_lab.training.node_loop import NodeLoop
 from qsgd_lab.training.schedule import warmup_then_linear
 from qsgd_lab.training.stopwatch import Stopwatch
 
@@ -37,8 +36,7 @@ class Trainer:
         module = MODELS[config.model]()
         initialise(module, config.seed)
         self.model = FlatModel(module.train())
-        batched = config.nodes > 1 and supports(module)
-        self.engine = (NodeBatched if batched else NodeLoop)(self.model, config.nodes)
+        self.engine = make_engine(self.model, config.nodes)
         self.algorithm = SynchronousAverage(
             compressor_of(config), config.nodes, config.seed, self.model.sizes
         )

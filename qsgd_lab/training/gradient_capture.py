@@ -1,0 +1,66 @@
+"""Gradients of a real network as files, for the commands that measure quantizers on a vector.
+
+A run is a function of its configuration, so that its first steps can be taken again at any time: nothing has to
+be kept while a sweep runs, be it stopped, killed or resumed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from qsgd_lab.data import load_dataset
+from qsgd_lab.runs.config import RunConfig
+from qsgd_lab.training.stopwatch import Stopwatch
+from qsgd_lab.training.trainer import Trainer
+
+
+def capture_gradients(config: RunConfig, folder: Path, steps: Sequence[int] | None = None) -> list[Path]:
+    """Take the first steps of a run and save every node's gradient at some of them.
+
+    Parameters
+    ----------
+    config : RunConfig
+    folder : Path
+        Made if it is not there; existing files are replaced.
+    steps : sequence of int, optional
+        Counted from 0; by default the first, the middle and the last of the first epoch.
+
+    Returns
+    -------
+    list of Path
+        ``KEY-step000012-node0.npy``, float32, shape (n,): the gradient before it is quantized, KEY the run's.
+
+    Raises
+    ------
+    ValueError
+        If a step lies outside the run.
+    """
+    torch.set_num_threads(1)  # as in the run itself: results depend on the number of threads
+    trainer = Trainer(config, load_dataset(config.dataset))
+    wanted = sorted(set(_default_steps(trainer) if steps is None else steps))
+    if not wanted or wanted[0] < 0 or wanted[-1] >= trainer.num_steps:
+        raise ValueError(f"steps are {wanted}; they must lie between 0 and {trainer.num_steps - 1}")
+    folder.mkdir(parents=True, exist_ok=True)
+    paths, watch = [], Stopwatch()
+    for step in range(wanted[-1] + 1):
+        trainer.step(step, watch)
+        if step in wanted:
+            paths += _save(trainer.engine.gradients.numpy(), folder, f"{config.key}-step{step:06d}")
+    return paths
+
+
+def _default_steps(trainer: Trainer) -> tuple[int, ...]:
+    last = trainer.steps_per_epoch - 1
+    return (0, last // 2, last)
+
+
+def _save(gradients: NDArray[np.float32], folder: Path, stem: str) -> list[Path]:
+    paths = [folder / f"{stem}-node{node}.npy" for node in range(len(gradients))]
+    for path, gradient in zip(paths, gradients, strict=True):
+        np.save(path, gradient)
+    return paths

@@ -1,0 +1,82 @@
+"""BatchNorm over each node's own images, for a global batch that holds all nodes' images in order.
+
+Every node normalises with the statistics of its own share, as it would alone. Folding the node into the
+channel axis turns that into one ordinary BatchNorm of N C channels.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+
+def fold(images: torch.Tensor, nodes: int) -> torch.Tensor:
+    """Return images of shape (N b, C, H, W) as (b, N C, H, W)."""
+    share = images.shape[0] // nodes
+    by_node = images.view(nodes, share, *images.shape[1:])
+    return by_node.transpose(0, 1).reshape(share, nodes * images.shape[1], *images.shape[2:])
+
+
+def unfold(images: torch.Tensor, nodes: int) -> torch.Tensor:
+    """Return images of shape (b, N C, H, W) as (N b, C, H, W): the inverse of `fold`."""
+    share, channels = images.shape[0], images.shape[1] // nodes
+    by_node = images.view(share, nodes, channels, *images.shape[2:])
+    return by_node.transpose(0, 1).reshape(share * nodes, channels, *images.shape[2:])
+
+
+def update_running_statistics(
+    running: tuple[torch.Tensor, torch.Tensor], batch: tuple[torch.Tensor, torch.Tensor], momentum: float
+) -> None:
+    """Update the shared running mean and variance once for each node, in order, as N passes in turn would."""
+    for shared, of_nodes in zip(running, batch, strict=True):
+        for of_node in of_nodes.view(-1, shared.numel()):
+            shared.mul_(1 - momentum).add_(of_node, alpha=momentum)
+
+
+class NodeBatchNorm(torch.autograd.Function):
+    """BatchNorm by node; its backward writes the gradients of weight and bias by node into their slots."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        images: torch.Tensor,
+        weight: torch.Tensor,
+        bias: torch.Tensor,
+        running: tuple[torch.Tensor, torch.Tensor],
+        settings: tuple[float, float],
+        nodes: int,
+        slots: dict[int, torch.Tensor],
+    ) -> torch.Tensor:
+        """Return the normalised images; `settings` are (momentum, eps)."""
+        momentum, eps = settings
+        folded = fold(images, nodes)
+        # Momentum 1 makes the function write the statistics of this batch into empty "running" ones.
+        batch = (torch.zeros(folded.shape[1]), torch.zeros(folded.shape[1]))
+        output, mean, inverse_std = torch.native_batch_norm(
+            folded, weight.repeat(nodes), bias.repeat(nodes), *batch, True, 1.0, eps
+        )
+        update_running_statistics(running, batch, momentum)
+        ctx.save_for_backward(folded, mean, inverse_std)
+        ctx.weight, ctx.bias, ctx.eps, ctx.nodes, ctx.slots = weight, bias, eps, nodes, slots
+        return unfold(output, nodes)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> Any:  # type: ignore[override]
+        """Return the gradient of the images; those of weight and bias go to their slots."""
+        folded, mean, inverse_std = ctx.saved_tensors
+        for_images, for_weight, for_bias = torch.ops.aten.native_batch_norm_backward(
+            fold(gradient, ctx.nodes),
+            folded,
+            ctx.weight.repeat(ctx.nodes),
+            None,
+            None,
+            mean,
+            inverse_std,
+            True,
+            ctx.eps,
+            (True, True, True),
+        )
+        ctx.slots[id(ctx.weight)].copy_(for_weight.view(ctx.nodes, -1))
+        ctx.slots[id(ctx.bias)].copy_(for_bias.view(ctx.nodes, -1))
+        return unfold(for_images, ctx.nodes), None, None, None, None, None, None
