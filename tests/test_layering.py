@@ -29,7 +29,7 @@ MAY_IMPORT = {
     "training": ["algorithms", "models", "data", "runs"],
     "report": ["runs"],
     "theory": [],
-    "theory.checks": ["theory", "coding", "quantization"],
+    "theory.checks": ["theory", "coding", "quantization", "algorithms"],
     "cli": ["training", "report", "theory.checks"],
     "__main__": ["cli"],
 }
