@@ -21,6 +21,12 @@ def make_model(name: str = "alexnet-quarter") -> FlatModel:
     return FlatModel(module.train())
 
 
+def engine_of(
+    kind: type[NodeLoop | NodeBatched], model: FlatModel, nodes: int, *, accumulate: bool = False
+) -> NodeLoop | NodeBatched:
+    return kind(model, torch.zeros(nodes, model.num_parameters), accumulate=accumulate)
+
+
 def make_batch(size: int) -> tuple[torch.Tensor, torch.Tensor]:
     generator = torch.Generator().manual_seed(7)
     images = torch.randn(size, 3, 32, 32, generator=generator)
@@ -42,7 +48,7 @@ def naive_gradients(model: FlatModel, images: torch.Tensor, labels: torch.Tensor
 def test_loop_is_autograd_on_each_share(nodes: int) -> None:
     """Row i is the gradient of the mean loss of share i, bit for bit, also at the second call."""
     model, (images, labels) = make_model(), make_batch(16)
-    engine = NodeLoop(model, nodes)
+    engine = engine_of(NodeLoop, model, nodes)
     for _ in range(2):
         losses = engine.compute(images, labels)
         assert torch.equal(engine.gradients, naive_gradients(model, images, labels, nodes))
@@ -53,7 +59,7 @@ def test_loop_is_autograd_on_each_share(nodes: int) -> None:
 def test_batched_engine_equals_the_loop(nodes: int) -> None:
     """One pass over the global batch gives every node's gradient, to a few units in the last place."""
     model, (images, labels) = make_model(), make_batch(32)
-    loop, batched = NodeLoop(model, nodes), NodeBatched(model, nodes)
+    loop, batched = engine_of(NodeLoop, model, nodes), engine_of(NodeBatched, model, nodes)
     loop_losses, batched_losses = loop.compute(images, labels), batched.compute(images, labels)
     for ours, reference in zip(batched.gradients, loop.gradients, strict=True):
         assert float((ours - reference).norm() / reference.norm()) < 1e-6
@@ -68,9 +74,9 @@ def test_batched_engine_splits_residual_networks(nodes: int) -> None:
     """
     images, labels = make_batch(16)
     gradients, statistics = [], []
-    for engine_of in (NodeLoop, NodeBatched):
+    for kind in (NodeLoop, NodeBatched):
         model = make_model("resnet20")
-        engine = engine_of(model, nodes)
+        engine = engine_of(kind, model, nodes)
         for _ in range(2):
             engine.compute(images, labels)
         gradients.append(engine.gradients)
@@ -122,10 +128,24 @@ def test_folding_nodes_into_channels_is_undone(nodes: int, share: int, channels:
     assert torch.equal(last, images[(nodes - 1) * share :, 0])
 
 
+@pytest.mark.parametrize("kind", [NodeLoop, NodeBatched])
+@pytest.mark.parametrize("name", ["alexnet-quarter", "resnet20"])
+def test_accumulating_engines_add_to_what_is_there(name: str, kind: type[NodeLoop | NodeBatched]) -> None:
+    """With `accumulate` a step adds the gradients to the buffer; without it the buffer is overwritten."""
+    images, labels = make_batch(8)
+    plain = engine_of(kind, make_model(name), 2)
+    adding = engine_of(kind, make_model(name), 2, accumulate=True)
+    before = torch.randn(adding.gradients.shape, generator=torch.Generator().manual_seed(1))
+    for engine in (plain, adding):
+        engine.gradients.copy_(before)
+        engine.compute(images, labels)
+    assert torch.equal(adding.gradients, before + plain.gradients)
+
+
 def test_nodes_average_to_the_gradient_of_the_whole_batch() -> None:
     """With equal shares the mean of the nodes' gradients is the global gradient: N changes nothing else."""
     model, (images, labels) = make_model(), make_batch(32)
-    split, whole = NodeLoop(model, 8), NodeLoop(model, 1)
+    split, whole = engine_of(NodeLoop, model, 8), engine_of(NodeLoop, model, 1)
     split.compute(images, labels)
     whole.compute(images, labels)
     difference = split.gradients.mean(0) - whole.gradients[0]
@@ -150,7 +170,7 @@ def test_batched_engine_refuses_what_it_cannot_split(layer: nn.Module) -> None:
     network = nn.Sequential(nn.Conv2d(3, 4, 3), layer)
     assert not supports(network)
     with pytest.raises(ValueError, match="NodeLoop"):
-        NodeBatched(FlatModel(network), 2)
+        engine_of(NodeBatched, FlatModel(network), 2)
 
 
 def test_convolution_without_bias_is_split_too() -> None:
@@ -160,7 +180,7 @@ def test_convolution_without_bias_is_split_too() -> None:
         nn.Conv2d(3, 4, 3, bias=False), nn.ReLU(), nn.Flatten(), nn.Linear(3600, 10, bias=False)
     )
     model, (images, labels) = FlatModel(network), make_batch(8)
-    loop, batched = NodeLoop(model, 4), NodeBatched(model, 4)
+    loop, batched = engine_of(NodeLoop, model, 4), engine_of(NodeBatched, model, 4)
     loop.compute(images, labels)
     batched.compute(images, labels)
     assert float((loop.gradients - batched.gradients).norm() / loop.gradients.norm()) < 1e-6

@@ -85,6 +85,28 @@ def test_the_fused_average_equals_nodes_one_by_one(nodes, norm, bucket_size):
     assert algorithm.tally.to_dict() == tally.to_dict()
 
 
+@pytest.mark.parametrize("inner", [QSGD(bits=2), Damped(QSGD(bits=1))], ids=["fused", "one by one"])
+def test_residuals_may_serve_as_the_gradients_buffer(inner):
+    """Adding gradients to the residuals in place and agreeing on those gives the same bits."""
+    apart, in_place = (SynchronousAverage(ErrorFeedback(inner), 3, 9, SIZES) for _ in range(2))
+    for step in range(3):
+        gradients, mean = gradients_of(3, seed=step), np.full(N, np.nan, np.float32)
+        in_place.residuals[:] += gradients
+        in_place.agree_on_residuals(step, mean)
+
+        assert agree(apart, gradients, step).tobytes() == mean.tobytes()
+        assert apart.residuals.tobytes() == in_place.residuals.tobytes()
+    assert apart.tally.to_dict() == in_place.tally.to_dict()
+
+
+def test_without_error_feedback_there_are_no_residuals():
+    """Asking for them gives None, and agreeing on them is refused."""
+    algorithm = SynchronousAverage(QSGD(bits=2), 3, 9, SIZES)
+    assert algorithm.residuals is None
+    with pytest.raises(TypeError, match="error feedback"):
+        algorithm.agree_on_residuals(0, np.zeros(N, np.float32))
+
+
 @pytest.mark.parametrize(("seed", "step"), [(3, 1), (4, 0)])
 def test_steps_and_seeds_round_differently(seed, step):
     """Another step, and another seed, draw other words for the same gradients."""

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qsgd_lab.coding.tally import Tally
-from qsgd_lab.compressors import Compressor
+from qsgd_lab.compressors import Compressor, ErrorFeedback
 from qsgd_lab.stream import Stream
 
 
@@ -50,5 +50,23 @@ class SynchronousAverage:
             Counts from 0; part of the random stream.
         mean : float32, shape (n,)
         """
-        stream = Stream(self.seed, node=0, step=step)
+        stream = Stream(self.seed, 0, step)
         self.states = self.compressor.average(gradients, self.states, stream, mean, self.tally)
+
+    @property
+    def residuals(self) -> NDArray[np.float32] | None:
+        """What the nodes have not sent so far, float32 of shape (N, n); None without error feedback."""
+        return self.states.residual if isinstance(self.compressor, ErrorFeedback) else None
+
+    def agree_on_residuals(self, step: int, mean: NDArray[np.float32]) -> None:
+        """Do the same for a step whose gradients have been added to `residuals` in place.
+
+        Raises
+        ------
+        TypeError
+            If the compressor has no error feedback.
+        """
+        if not isinstance(self.compressor, ErrorFeedback):
+            raise TypeError("only error feedback keeps residuals")
+        stream = Stream(self.seed, 0, step)
+        self.states = self.compressor.average_corrected(self.states, stream, mean, self.tally)

@@ -123,6 +123,25 @@ class Compressor(ABC):
             after.append(self.accumulate_with_residual(gradient, residual, state, own, mean, tally))
         return _divided(mean, len(gradients), after)
 
+    def average_in_place(
+        self, corrected: Gradient, states: Any, stream: Stream, mean: Gradient, tally: Tally
+    ) -> Any:
+        """Do the same for what `corrected`, of shape (N, n), holds, and leave there what was not sent.
+
+        With error feedback a gradient is added to what the step before left: a buffer that is never cleared
+        serves as gradient and residual at once, and saves a pass over memory.
+        """
+        mean.fill(0)
+        after = []
+        for node, (row, state) in enumerate(zip(corrected, states, strict=True)):
+            message, state = self.compress(row, state, stream._replace(node=stream.node + node))
+            sent = self.decompress(message)
+            mean += sent
+            row -= sent
+            self.count(message, tally)
+            after.append(state)
+        return _divided(mean, len(corrected), after)
+
 
 def _divided(total: Gradient, nodes: int, states: list[Any]) -> list[Any]:
     if nodes > 1:

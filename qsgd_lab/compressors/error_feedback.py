@@ -101,3 +101,10 @@ class ErrorFeedback(Compressor):
             gradients, states.residual, states.inner, stream, mean, tally
         )
         return ErrorFeedbackState(inner, states.residual)
+
+    def average_corrected(
+        self, states: ErrorFeedbackState, stream: Stream, mean: Gradient, tally: Tally
+    ) -> ErrorFeedbackState:
+        """Do the same after the caller has added this step's gradients to ``states.residual`` itself."""
+        inner = self.inner.average_in_place(states.residual, states.inner, stream, mean, tally)
+        return ErrorFeedbackState(inner, states.residual)

@@ -15,7 +15,7 @@ from qsgd_lab.partition import Partition, partition
 from qsgd_lab.quantization import NORMS, QuantizedGradient, check_scheme, dequantize, quantize
 from qsgd_lab.stream import Stream
 
-_NO_RESIDUALS: Gradient = np.empty((0, 0), np.float32)
+_NONE: Gradient = np.empty((0, 0), np.float32)
 
 
 class QSGD(Compressor):
@@ -111,7 +111,7 @@ class QSGD(Compressor):
         self, gradient: Gradient, state: Partition, stream: Stream, total: Gradient, tally: Tally
     ) -> Partition:
         """Quantize, decode, add and count in one pass."""
-        return self._fused(gradient[None], _NO_RESIDUALS, state, stream, total, tally, average=False)
+        return self._fused(gradient[None], _NONE, state, stream, total, tally, average=False)
 
     def accumulate_with_residual(
         self,
@@ -135,7 +135,7 @@ class QSGD(Compressor):
         self, gradients: Gradient, states: Partition, stream: Stream, mean: Gradient, tally: Tally
     ) -> Partition:
         """Quantize, decode, average and count all nodes' gradients in one pass."""
-        return self._fused(gradients, _NO_RESIDUALS, states, stream, mean, tally, average=True)
+        return self._fused(gradients, _NONE, states, stream, mean, tally, average=True)
 
     def average_with_residuals(
         self,
@@ -148,6 +148,12 @@ class QSGD(Compressor):
     ) -> Partition:
         """Do the same for gradients + residuals, and leave in `residuals` what was not sent."""
         return self._fused(gradients, residuals, states, stream, mean, tally, average=True)
+
+    def average_in_place(
+        self, corrected: Gradient, states: Partition, stream: Stream, mean: Gradient, tally: Tally
+    ) -> Partition:
+        """Do the same for gradients that the caller has added to the residuals."""
+        return self._fused(_NONE, corrected, states, stream, mean, tally, average=True)
 
     @cached_property
     def _kernel(self) -> tuple[Callable[..., None], np.uint32]:
@@ -169,7 +175,7 @@ class QSGD(Compressor):
         average: bool,
     ) -> Partition:
         kernel, fraction = self._kernel
-        nodes = len(gradients)
+        nodes = max(len(gradients), len(residuals))
         _check(state, total, gradients, residuals)
         reached = np.zeros(num_classes(self.levels), np.int64)
         kernel(
@@ -196,8 +202,8 @@ def _check(state: Partition, total: Gradient, gradients: Gradient, residuals: Gr
     if any(array.dtype != np.float32 for array in (total, gradients, residuals)):
         raise TypeError("gradients, residuals and their sum must be float32")
     n = state.num_coordinates
-    shapes = {total.shape, gradients.shape[1:], residuals.shape[1:] if len(residuals) else (n,)}
-    if shapes != {(n,)} or len(residuals) not in (0, len(gradients)):
+    given = [array.shape for array in (gradients, residuals) if len(array)]
+    if total.shape != (n,) or not given or given[0][1:] != (n,) or given[0] != given[-1]:
         raise ValueError(
             f"the state is for {n} coordinates, but gradients are {gradients.shape}, "
             f"residuals {residuals.shape} and their sum {total.shape}"

@@ -1,7 +1,7 @@
 """What a receiver would add, without a message: quantize, decode, add and count in one pass on the CPU.
 
-Training needs of the nodes' gradients only the sum of their decoded values, the bits they would have cost and,
-with error feedback, what was not sent. All three come out of one pass over pieces of 2048 coordinates: a
+Training needs of the nodes' gradients only the sum of their decoded values, the bits they would have cost
+and, with error feedback, what was not sent. All three come out of one pass over pieces of 2048 coordinates: a
 piece of the sum stays in cache while every node adds to it, and levels never leave it.
 
 Shapes: N nodes, n coordinates, B buckets, T tensors; offsets as in ``quantize_cpu``. ``class_counts`` is
@@ -66,14 +66,18 @@ def close_piece(piece, total, divisor):
 
 @njit(cache=True, fastmath=False)
 def enter_bucket(gradients, residuals, low, high, kind, lanes, sums, norms):
-    """Write the norm of a bucket for each node; with residuals, first add the gradients to them."""
-    for node in range(gradients.shape[0]):
-        part = gradients[node, low:high]
-        if residuals.shape[0] > 0:
-            corrected = residuals[node, low:high]
-            norms[node] = add_and_norm(corrected, corrected.view(np.int32), part, kind, lanes, sums)
-        else:
+    """Write the norm of a bucket for each node; with both, first add the gradients to the residuals."""
+    for node in range(norms.size):
+        if gradients.shape[0] == 0:
+            part = residuals[node, low:high]
             norms[node] = bucket_norm(part, part.view(np.int32), kind, lanes, sums)
+        elif residuals.shape[0] == 0:
+            part = gradients[node, low:high]
+            norms[node] = bucket_norm(part, part.view(np.int32), kind, lanes, sums)
+        else:
+            part = residuals[node, low:high]
+            addend = gradients[node, low:high]
+            norms[node] = add_and_norm(part, part.view(np.int32), addend, kind, lanes, sums)
 
 
 @njit(cache=True, fastmath=False, forceinline=True)
@@ -138,9 +142,10 @@ def accumulate_nodes(
 
     Parameters
     ----------
-    gradients : float32[N, n]
+    gradients : float32[N, n] or float32[0, n]
     residuals : float32[N, n] or float32[0, n]
-        Where there are any, gradient + residual is sent, and what was not sent is left here.
+        Where there are any, gradient + residual is sent, and what was not sent is left here. Without
+        gradients, they are taken to be added already.
     key : (k0, k1, step, first tensor, first node), each uint32
         Node i draws from stream ``first node + i``.
     total : float32[n]
@@ -149,7 +154,7 @@ def accumulate_nodes(
     norms : float32[B, N]
     """
     k0, k1, step, first_tensor, first_node = key
-    nodes = gradients.shape[0]
+    nodes = norms.shape[1]
     keep = residuals.shape[0] > 0
     lanes = np.empty(LANES, np.float64)
     sums = np.empty(longest_bucket(bucket_offsets) // BLOCK + 1, np.float64)

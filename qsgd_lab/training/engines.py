@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import nn
 
 from qsgd_lab.training.flat_model import FlatModel
@@ -11,7 +12,7 @@ from qsgd_lab.training.node_loop import NodeLoop
 Engine = NodeLoop | NodeBatched
 
 
-def make_engine(model: FlatModel, nodes: int) -> Engine:
+def make_engine(model: FlatModel, gradients: torch.Tensor, *, accumulate: bool = False) -> Engine:
     """Return the faster engine on a CPU.
 
     One pass for all nodes saves the overhead of small shares, which is most of a small network's time. With
@@ -20,5 +21,5 @@ def make_engine(model: FlatModel, nodes: int) -> Engine:
     AlexNet 9.9 and 5.2 ms).
     """
     has_batch_norm = any(isinstance(layer, nn.BatchNorm2d) for layer in model.module.modules())
-    batched = nodes > 1 and supports(model.module) and not has_batch_norm
-    return NodeBatched(model, nodes) if batched else NodeLoop(model, nodes)
+    batched = len(gradients) > 1 and supports(model.module) and not has_batch_norm
+    return (NodeBatched if batched else NodeLoop)(model, gradients, accumulate=accumulate)

@@ -35,7 +35,7 @@ def update_running_statistics(
 
 
 class NodeBatchNorm(torch.autograd.Function):
-    """BatchNorm by node; its backward writes the gradients of weight and bias by node into their slots."""
+    """BatchNorm by node; its backward adds the gradients of weight and bias by node to their slots."""
 
     @staticmethod
     def forward(
@@ -77,6 +77,6 @@ class NodeBatchNorm(torch.autograd.Function):
             ctx.eps,
             (True, True, True),
         )
-        ctx.slots[id(ctx.weight)].copy_(for_weight.view(ctx.nodes, -1))
-        ctx.slots[id(ctx.bias)].copy_(for_bias.view(ctx.nodes, -1))
+        ctx.slots[id(ctx.weight)] += for_weight.view(ctx.nodes, -1)
+        ctx.slots[id(ctx.bias)] += for_bias.view(ctx.nodes, -1)
         return unfold(for_images, ctx.nodes), None, None, None, None, None, None

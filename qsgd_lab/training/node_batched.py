@@ -46,17 +46,18 @@ class NodeBatched:
         If the network has a layer that `supports` refuses.
     """
 
-    def __init__(self, model: FlatModel, nodes: int) -> None:
+    def __init__(self, model: FlatModel, gradients: torch.Tensor, *, accumulate: bool = False) -> None:
         if not supports(model.module):
             raise ValueError("the network has layers that cannot be split by node; use NodeLoop")
-        self.model = model
-        self.gradients = torch.zeros(nodes, model.num_parameters)
+        self.model, self.gradients, self.accumulate = model, gradients, accumulate
         views = model.views(self.gradients)
         self._slots = {id(tensor): view for tensor, view in zip(model.tensors, views, strict=True)}
 
     def compute(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Fill `gradients` and return the nodes' mean losses, shape (N,)."""
         nodes = len(self.gradients)
+        if not self.accumulate:
+            self.gradients.zero_()
         with _SplitWeights(nodes, self._slots):
             outputs = self.model.module(images)
         losses = functional.cross_entropy(outputs, labels, reduction="none").view(nodes, -1).mean(1)
@@ -121,10 +122,10 @@ class _Convolution(torch.autograd.Function):
         slot = ctx.slots[id(ctx.weight)]
         shares = zip(gradient.chunk(ctx.nodes), images.chunk(ctx.nodes), strict=True)
         for node, (node_gradient, node_images) in enumerate(shares):
-            slot[node] = _convolution_backward(ctx, node_gradient, node_images, (False, True, False))[1]
+            slot[node] += _convolution_backward(ctx, node_gradient, node_images, (False, True, False))[1]
         if ctx.bias is not None:
             by_node = gradient.view(ctx.nodes, -1, *gradient.shape[1:])
-            torch.sum(by_node, (1, 3, 4), out=ctx.slots[id(ctx.bias)])
+            ctx.slots[id(ctx.bias)] += by_node.sum((1, 3, 4))
         return for_images, None, None, None, None, None
 
 
@@ -146,7 +147,7 @@ class _Linear(torch.autograd.Function):
         (inputs,) = ctx.saved_tensors
         by_node = gradient.view(ctx.nodes, -1, gradient.shape[1])
         inputs_by_node = inputs.view(ctx.nodes, -1, inputs.shape[1])
-        torch.bmm(by_node.transpose(1, 2), inputs_by_node, out=ctx.slots[id(ctx.weight)])
+        ctx.slots[id(ctx.weight)] += torch.bmm(by_node.transpose(1, 2), inputs_by_node)
         if ctx.bias is not None:
-            torch.sum(by_node, 1, out=ctx.slots[id(ctx.bias)])
+            ctx.slots[id(ctx.bias)] += by_node.sum(1)
         return gradient @ ctx.weight, None, None, None, None

@@ -14,23 +14,21 @@ class NodeLoop:
     Parameters
     ----------
     model : FlatModel
-    nodes : int
-        N; divides the global batch.
-
-    Attributes
-    ----------
     gradients : torch.Tensor
-        float32, shape (N, n): row i is the gradient of the mean loss of node i's share.
+        float32, shape (N, n), N dividing the global batch: row i receives the gradient of the mean loss of node
+        i's share.
+    accumulate : bool
+        Add to what the rows hold instead of overwriting it: then they may be the residuals of error feedback.
     """
 
-    def __init__(self, model: FlatModel, nodes: int) -> None:
-        self.model = model
-        self.gradients = torch.zeros(nodes, model.num_parameters)
+    def __init__(self, model: FlatModel, gradients: torch.Tensor, *, accumulate: bool = False) -> None:
+        self.model, self.gradients, self.accumulate = model, gradients, accumulate
         self._views = [model.views(row) for row in self.gradients]
 
     def compute(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Fill `gradients` and return the nodes' mean losses, shape (N,)."""
-        self.gradients.zero_()
+        if not self.accumulate:
+            self.gradients.zero_()
         losses = []
         shares = zip(self._views, images.chunk(len(self._views)), labels.chunk(len(self._views)), strict=True)
         for views, node_images, node_labels in shares:

@@ -3,33 +3,30 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+
+NAMES = ("compute_s", "quantize_s", "other_s")
 
 
 class Stopwatch:
-    """Sums seconds by name; what is in no named stretch is ``other``.
+    """Seconds by name; every moment since the start is counted under one of them.
 
     Parameters
     ----------
     earlier : dict of str to float, optional
-        Sums of a run that is being resumed.
+        What `read` gave for a run that is being resumed.
     """
 
     def __init__(self, earlier: dict[str, float] | None = None) -> None:
-        self._seconds = {"compute_s": 0.0, "quantize_s": 0.0} | (earlier or {})
-        self._earlier_total = self._seconds.pop("total_s", 0.0)
-        self._seconds.pop("other_s", None)
-        self._start = time.perf_counter()
+        self._seconds = {name: (earlier or {}).get(name, 0.0) for name in NAMES}
+        self._last = time.perf_counter()
 
-    @contextmanager
-    def time(self, name: str) -> Iterator[None]:
-        """Add the time spent inside to a name."""
-        start = time.perf_counter()
-        yield
-        self._seconds[name] += time.perf_counter() - start
+    def split(self, name: str) -> None:
+        """Count the time since the last split, or the start, under a name."""
+        now = time.perf_counter()
+        self._seconds[name] += now - self._last
+        self._last = now
 
     def read(self) -> dict[str, float]:
-        """Return seconds by name, with ``total_s`` and ``other_s``."""
-        total = self._earlier_total + time.perf_counter() - self._start
-        return {**self._seconds, "other_s": total - sum(self._seconds.values()), "total_s": total}
+        """Return seconds by name, and their sum as ``total_s``; the time since the last split is other."""
+        self.split("other_s")
+        return {**self._seconds, "total_s": sum(self._seconds.values())}

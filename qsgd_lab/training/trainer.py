@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 
 from qsgd_lab.algorithms.synchronous import SynchronousAverage
 from qsgd_lab.coding.tally import Tally
-from qsgd_lab.compressors.error_feedback import ErrorFeedbackState
 from qsgd_lab.data import Dataset
 from qsgd_lab.models import MODELS
 from qsgd_lab.models.initialisation import initialise
@@ -36,13 +36,20 @@ class Trainer:
         module = MODELS[config.model]()
         initialise(module, config.seed)
         self.model = FlatModel(module.train())
-        self.engine = make_engine(self.model, config.nodes)
         self.algorithm = SynchronousAverage(
             compressor_of(config), config.nodes, config.seed, self.model.sizes
         )
+        residuals = self.algorithm.residuals
+        # Under error feedback gradients are added to what was not sent before: one buffer, one pass less.
+        rows = (
+            np.zeros((config.nodes, self.model.num_parameters), np.float32)
+            if residuals is None
+            else residuals
+        )
+        self.engine = make_engine(self.model, torch.from_numpy(rows), accumulate=residuals is not None)
         self.mean = torch.zeros(self.model.num_parameters)
         self.model.parameters.grad = self.mean
-        self._gradients, self._mean = self.engine.gradients.numpy(), self.mean.numpy()  # views, made once
+        self._gradients, self._mean = rows, self.mean.numpy()
         self.optimizer = torch.optim.SGD(
             [self.model.parameters], config.learning_rate, config.momentum, weight_decay=config.weight_decay
         )
@@ -53,10 +60,14 @@ class Trainer:
     def step(self, step: int, watch: Stopwatch) -> float:
         """Take one step and return the mean loss over the nodes; not finite if the run has diverged."""
         images, labels = self._batch(step)
-        with watch.time("compute_s"):
-            loss = float(self.engine.compute(images, labels).mean())
-        with watch.time("quantize_s"):
+        watch.split("other_s")
+        loss = float(self.engine.compute(images, labels).mean())
+        watch.split("compute_s")
+        if self.engine.accumulate:
+            self.algorithm.agree_on_residuals(step, self._mean)
+        else:
             self.algorithm.agree(self._gradients, step, self._mean)
+        watch.split("quantize_s")
         config = self.config
         rate = warmup_then_linear(step, self.num_steps, config.learning_rate, config.warmup)
         self.optimizer.param_groups[0]["lr"] = rate
@@ -94,5 +105,5 @@ class Trainer:
         self.algorithm.tally = Tally.from_dict(scalars["tally"])
 
     def _residuals(self) -> Arrays:
-        states = self.algorithm.states
-        return {"residuals": states.residual} if isinstance(states, ErrorFeedbackState) else {}
+        residuals = self.algorithm.residuals
+        return {} if residuals is None else {"residuals": residuals}
