@@ -45,7 +45,7 @@ class BucketType(click.ParamType):  # type: ignore[type-arg]
             return str(value)
         if str(value).isdecimal() and int(value) > 0:
             return int(value)
-        self.fail(
+        return self.fail(
             f"{value!r} is neither a number of coordinates such as 512 nor 'tensor' or 'model'", param, ctx
         )
 
@@ -195,17 +195,15 @@ def _sweep(plan: Plan, store: RunStore, jobs: int, max_time: float | None) -> tu
 
 def _finish(plan: Plan, store: RunStore, outcome: SweepOutcome, seconds: float, format_name: str) -> None:
     """Print the table on stdout and what happened on stderr; leave with the sweep's exit code."""
+    from qsgd_lab.cli.progress import cell_name
     from qsgd_lab.report import render
 
     records = [record for config in plan.configs() if (record := store.record(config)) is not None]
     if outcome.stopped_by != "interrupt" and records:
         click.echo(render(records, format_name).encode(), nl=False)
     for failure in outcome.failed:
-        where = store.path / failure.config.key / "error.log"
-        click.echo(
-            f"Error: {failure.config.method}, N={failure.config.nodes}, seed {failure.config.seed}: {failure.reason} (see {where})",
-            err=True,
-        )
+        where = store.error_log_path(failure.config)
+        click.echo(f"Error: {cell_name(failure.config)}: {failure.reason} (see {where})", err=True)
     click.echo(_summary(outcome, records, seconds), err=True)
     if outcome.remaining:
         click.echo(f"{len(outcome.remaining)} runs remain; the same command goes on with them.", err=True)
@@ -221,6 +219,6 @@ def _summary(outcome: SweepOutcome, records: Sequence[RunRecord], seconds: float
     totals = {name: sum(r.timing[name] for r in records) for name in ("compute_s", "quantize_s", "total_s")}
     compute, quantize = (100 * totals[name] / totals["total_s"] for name in ("compute_s", "quantize_s"))
     return (
-        f"{here}{earlier}. Of the runs' time, gradients took {compute:.0f} %, "
-        f"quantizing, averaging and counting bits {quantize:.0f} %, the rest {100 - compute - quantize:.0f} %."
+        f"{here}{earlier}. Of the runs' time, gradients took {compute:.0f} %, quantizing, averaging and "
+        f"counting bits {quantize:.0f} %, the rest {100 - compute - quantize:.0f} %."
     )

@@ -28,7 +28,8 @@ def flat_float32(gradient: Any) -> NDArray[np.float32]:
     array = np.asarray(gradient)
     if array.dtype not in (np.float32, np.float16):
         raise TypeError(
-            f"gradient is {array.dtype}; quantize takes float32, float16 or bfloat16: convert it with .astype(np.float32)"
+            f"gradient is {array.dtype}; quantize takes float32, float16 or bfloat16: "
+            "convert it with .astype(np.float32)"
         )
     return np.ascontiguousarray(array, dtype=np.float32).reshape(-1)
 
@@ -41,7 +42,8 @@ def _flat_from_torch(tensor: Any) -> NDArray[np.float32]:
         )
     if tensor.dtype not in (torch.float32, torch.float16, torch.bfloat16):
         raise TypeError(
-            f"gradient is {tensor.dtype}; quantize takes float32, float16 or bfloat16: convert it with .float()"
+            f"gradient is {tensor.dtype}; quantize takes float32, float16 or bfloat16: "
+            "convert it with .float()"
         )
     flat: NDArray[np.float32] = tensor.detach().to(torch.float32).contiguous().view(-1).numpy()
     return flat

@@ -122,7 +122,7 @@ def test_error_feedback_remembers_what_was_not_sent() -> None:
     assert isinstance(with_memory.algorithm.compressor, ErrorFeedback)
     given, sent = np.zeros((2, 159_578)), np.zeros(159_578)
     for step in range(3):
-        images, labels = with_memory._batch(step)
+        images, labels = with_memory.batch(step)
         fresh = NodeBatched(with_memory.model, torch.zeros(2, 159_578))
         fresh.compute(images, labels)
         given += fresh.gradients.numpy()

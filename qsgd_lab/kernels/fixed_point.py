@@ -48,8 +48,8 @@ def storable_norm(norm):
 def bucket_factors(norm, top):
     """Return (factor, scale) with fixed-point level = |x| * factor * scale, for ``top`` = float32(s 2^F).
 
-    The scale is rounded up where rounding would leave the norm itself short of `top`: a coordinate that attains
-    the norm then gets level s for certain, and a one-hot bucket is sent without any error.
+    The scale is rounded up where rounding would leave the norm itself short of `top`: a coordinate that
+    attains the norm then gets level s for certain, and a one-hot bucket is sent without any error.
     """
     if norm == _ZERO or np.isnan(norm):
         return _ZERO, _ZERO

@@ -1,7 +1,7 @@
 """Gradients of a real network as files, for the commands that measure quantizers on a vector.
 
-A run is a function of its configuration, so that its first steps can be taken again at any time: nothing has to
-be kept while a sweep runs, be it stopped, killed or resumed.
+A run is a function of its configuration, so that its first steps can be taken again at any time: nothing
+has to be kept while a sweep runs, be it stopped, killed or resumed.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from qsgd_lab.data import load_dataset
 from qsgd_lab.runs.config import RunConfig
+from qsgd_lab.training.engines import make_engine
 from qsgd_lab.training.stopwatch import Stopwatch
 from qsgd_lab.training.trainer import Trainer
 
@@ -33,7 +34,8 @@ def capture_gradients(config: RunConfig, folder: Path, steps: Sequence[int] | No
     Returns
     -------
     list of Path
-        ``KEY-step000012-node0.npy``, float32, shape (n,): the gradient before it is quantized, KEY the run's.
+        ``KEY-step000012-node0.npy``, float32, shape (n,): the gradient as the network has it, before error
+        feedback and quantization; KEY is the run's.
 
     Raises
     ------
@@ -48,15 +50,22 @@ def capture_gradients(config: RunConfig, folder: Path, steps: Sequence[int] | No
     folder.mkdir(parents=True, exist_ok=True)
     paths, watch = [], Stopwatch()
     for step in range(wanted[-1] + 1):
-        trainer.step(step, watch)
         if step in wanted:
-            paths += _save(trainer.engine.gradients.numpy(), folder, f"{config.key}-step{step:06d}")
+            paths += _save(_gradients(trainer, step), folder, f"{config.key}-step{step:06d}")
+        trainer.step(step, watch)
     return paths
 
 
 def _default_steps(trainer: Trainer) -> tuple[int, ...]:
     last = trainer.steps_per_epoch - 1
     return (0, last // 2, last)
+
+
+def _gradients(trainer: Trainer, step: int) -> NDArray[np.float32]:
+    """Return the nodes' gradients at the present parameters, shape (N, n), in a buffer of their own."""
+    rows = torch.zeros(trainer.config.nodes, trainer.model.num_parameters)
+    make_engine(trainer.model, rows).compute(*trainer.batch(step))
+    return rows.numpy()
 
 
 def _save(gradients: NDArray[np.float32], folder: Path, stem: str) -> list[Path]:

@@ -15,8 +15,8 @@ class NodeLoop:
     ----------
     model : FlatModel
     gradients : torch.Tensor
-        float32, shape (N, n), N dividing the global batch: row i receives the gradient of the mean loss of node
-        i's share.
+        float32, shape (N, n), N dividing the global batch: row i receives the gradient of the mean loss of
+        node i's share.
     accumulate : bool
         Add to what the rows hold instead of overwriting it: then they may be the residuals of error feedback.
     """

@@ -59,7 +59,7 @@ class Trainer:
 
     def step(self, step: int, watch: Stopwatch) -> float:
         """Take one step and return the mean loss over the nodes; not finite if the run has diverged."""
-        images, labels = self._batch(step)
+        images, labels = self.batch(step)
         watch.split("other_s")
         loss = float(self.engine.compute(images, labels).mean())
         watch.split("compute_s")
@@ -74,7 +74,7 @@ class Trainer:
         self.optimizer.step()
         return loss
 
-    def _batch(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
+    def batch(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the global batch of a step: the same at every N; node i takes share i."""
         epoch, index = divmod(step, self.steps_per_epoch)
         if self._order[0] != epoch:
