@@ -57,6 +57,7 @@ types: $(STAMP)  ## Check types with mypy, strictly.
 docs: $(STAMP)  ## Check that docs/cli.md, the README table and links are current.
 	$(BIN)/python docs/make_cli_reference.py --check
 	$(BIN)/python docs/make_readme_table.py --check
+	$(BIN)/python docs/make_theory_page.py --check
 	$(BIN)/python docs/check_links.py
 
 bench: $(STAMP)  ## Run the benchmarks.

@@ -86,6 +86,11 @@ class BucketType(click.ParamType):  # type: ignore[type-arg]
 @click.option(
     "--jobs", type=click.IntRange(min=1), help="Processes side by side, a thread each.  [default: one a core]"
 )
+@click.option(
+    "--save-gradients",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Also save every node's gradient at three steps of the first epoch there, as .npy files.",
+)
 @click.option("--dry-run", is_flag=True, help="Print the plan and stop.")
 @click.option("--max-time", type=DURATION, help="Stop, resumably, after this time: 90s, 40m, 1h30m.")
 @click.option(
@@ -109,6 +114,7 @@ def reproduce(
     bucket_size: int | str | None,
     folder: Path,
     jobs: int | None,
+    save_gradients: Path | None,
     dry_run: bool,
     max_time: float | None,
     format_name: str,
@@ -150,6 +156,8 @@ def reproduce(
         _print_plan(plan, jobs, format_name)
         return
     _announce(plan, jobs)
+    if save_gradients is not None:
+        _save_gradients(configs[0], save_gradients)
     outcome, seconds = _sweep(plan, store, jobs, max_time)
     _finish(plan, store, outcome, seconds, format_name)
 
@@ -177,6 +185,13 @@ def _announce(plan: Plan, jobs: int) -> None:
     for line in theory_warnings(plan.configs("missing", "stale")):
         click.echo(f"Warning: {line}.", err=True)
     click.echo(sentence(plan, jobs, plan.eta_s(jobs)), err=True)
+
+
+def _save_gradients(config: RunConfig, folder: Path) -> None:
+    from qsgd_lab.training.gradient_capture import capture_gradients
+
+    paths = capture_gradients(config, folder)
+    click.echo(f"Saved {len(paths)} gradients of {config.model}, {config.method}, in {folder}.", err=True)
 
 
 def _sweep(plan: Plan, store: RunStore, jobs: int, max_time: float | None) -> tuple[SweepOutcome, float]:

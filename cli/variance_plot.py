@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from qsgd_lab.cli.figure_file import BLACK, BLUE, COLUMN, GREEN, VERMILLION, save, style
 from qsgd_lab.theory.checks.quantization import QuantizationCheck
-
-#: IEEE's column is 3.5 inches wide.
-_SIZE_INCHES = (3.5, 2.6)
 
 
 def save_plot(checks: Sequence[QuantizationCheck], path: Path) -> None:
@@ -24,25 +23,35 @@ def save_plot(checks: Sequence[QuantizationCheck], path: Path) -> None:
     path : Path
         Ending in .pdf, .png or .svg; replaced if it exists.
     """
-    ordered = sorted(checks, key=lambda check: check.bits)
-    bits = [check.bits for check in ordered]
-    figure = Figure(figsize=_SIZE_INCHES, layout="constrained")
-    axes = figure.subplots()
-    paper = [check.bound_paper for check in ordered if check.bound_paper is not None]
-    if len(paper) == len(bits):
-        axes.plot(bits, paper, "--", color="C3", label="paper's bound")
-    axes.plot(bits, [check.bound_tight for check in ordered], "-.", color="C1", label="least bound")
-    axes.plot(bits, [check.exact for check in ordered], "-", color="C0", label="exact")
-    measured = np.array([check.relative_variance for check in ordered])
-    low, high = (np.array([getattr(check, end) for check in ordered]) for end in ("ci_low", "ci_high"))
+    ordered = sorted(checks, key=lambda check: check.levels)
+    with style():
+        figure = Figure(figsize=(COLUMN, 2.6), layout="constrained")
+        axes = figure.subplots()
+        _draw(axes, ordered)
+        save(figure, path)
+
+
+def _draw(axes: Axes, checks: Sequence[QuantizationCheck]) -> None:
+    levels = [check.levels for check in checks]
+    paper = [check.bound_paper for check in checks if check.bound_paper is not None]
+    if len(paper) == len(levels):
+        axes.plot(levels, paper, "--", color=VERMILLION, label="paper's bound")
+    axes.plot(levels, [check.bound_tight for check in checks], "-.", color=GREEN, label="least bound")
+    axes.plot(levels, [check.exact for check in checks], "-", color=BLUE, label="exact")
+    measured = np.array([check.relative_variance for check in checks])
+    low, high = (np.array([getattr(check, end) for check in checks]) for end in ("ci_low", "ci_high"))
     whiskers = np.maximum([measured - low, high - measured], 0)
-    axes.errorbar(bits, measured, whiskers, fmt="o", markersize=3, color="black", label="measured, 95 %")
+    axes.errorbar(levels, measured, whiskers, fmt="o", color=BLACK, label="measured, 95 %")
     if (measured > 0).all():
         axes.set_yscale("log")
-    axes.set_xlabel("magnitude bits $b$ (the sign apart)")
-    axes.set_ylabel(r"$\|Q(v) - v\|^2 / \|v\|^2$")
-    axes.set_xticks(bits)
-    axes.legend(frameon=False, fontsize="small")
-    # Without a date the same numbers give the same file.
-    dateless = {".pdf": {"CreationDate": None}, ".svg": {"Date": None}}
-    figure.savefig(path, dpi=200, metadata=dateless.get(path.suffix))
+    _label(axes, checks)
+
+
+def _label(axes: Axes, checks: Sequence[QuantizationCheck]) -> None:
+    axes.set_xscale("log", base=2)
+    axes.set_xticks([check.levels for check in checks], [str(check.levels) for check in checks], minor=False)
+    axes.set_xticks([], minor=True)
+    axes.set_xlabel("levels $s$")
+    kind = "variance" if checks[0].rounding == "stochastic" else "squared error"
+    axes.set_ylabel(rf"relative {kind} $\|Q(v) - v\|^2 / \|v\|^2$")
+    axes.legend(frameon=False)

@@ -7,6 +7,7 @@ python docs/make_cli_reference.py --check    exit with 1 if it would change
 from __future__ import annotations
 
 import difflib
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -29,8 +30,17 @@ Exit codes: 0 all is well, 1 a run or check failed, 2 the command line is wrong,
 def reference() -> str:
     """Return the text of docs/cli.md."""
     sections = [PREFACE, _section("qsgd-lab", [])]
-    sections += [_section(f"qsgd-lab {name}", [name]) for name in COMMANDS]
+    sections += [_section(f"qsgd-lab {' '.join(args)}", args) for args in _commands()]
     return "\n".join(sections)
+
+
+def _commands() -> Iterator[list[str]]:
+    """Iterate over all commands, each group followed by its own."""
+    for name in COMMANDS:
+        yield [name]
+        command = cli.get_command(click.Context(cli), name)
+        if isinstance(command, click.Group):
+            yield from ([name, inner] for inner in command.list_commands(click.Context(command)))
 
 
 def _section(title: str, args: list[str]) -> str:

@@ -134,6 +134,16 @@ def test_dry_run_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert not (tmp_path / "runs").exists()
 
 
+def test_gradients_are_saved_for_the_measuring_commands(tmp_path: Path) -> None:
+    """--save-gradients leaves the nodes' gradients as files that `variance --input` reads."""
+    options = ["--bits", "2", "--nodes", "2", "--seeds", "0", "--epochs", "1", "--runs", tmp_path / "runs"]
+    process = run("reproduce", *options, "--save-gradients", tmp_path / "gradients")
+    assert process.returncode == 0, process.stderr
+    paths = sorted((tmp_path / "gradients").glob("*.npy"))
+    assert len(paths) == 3 * 2
+    assert run("variance", "--bits", "4", "--input", paths[0]).returncode == 0
+
+
 @pytest.mark.parametrize(
     ("args", "code", "words"),
     [

@@ -6,13 +6,18 @@ import dataclasses
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy import stats
 
+from qsgd_lab.theory.checks.blocks import BLOCK_COORDINATES, blocks_of
 from qsgd_lab.theory.checks.distributions import DISTRIBUTION_NAMES, draw
 from qsgd_lab.theory.checks.measurement import QuantizerSetting, lab_quantizer
 from qsgd_lab.theory.checks.quantization import BIASED_BY_DESIGN, OK, check_quantization
 from qsgd_lab.theory.checks.statistics import BernsteinTest, mean_interval
 from qsgd_lab.theory.checks.sweep import sweep_bits
+from qsgd_lab.theory.sparsity import exact_nonzeros
+from qsgd_lab.theory.variance import relative_variance
 
 NORMS = ("l2", "max")
 
@@ -178,3 +183,39 @@ def test_what_cannot_be_measured_is_refused():
         check_quantization(np.ones(4), QuantizerSetting(2), trials=1)
     with pytest.raises(ValueError, match="worst-case"):
         draw("gauss", 4, seed=0, num_levels=1, norm="l2", bucket_size=4)
+
+
+@given(st.integers(1, 60_000), st.integers(1, 20_000), st.sampled_from((1, 4096)))
+def test_blocks_are_the_vector_in_whole_buckets(n, bucket_size, multiple):
+    """Blocks side by side are the vector; each begins at a bucket and at a multiple of what is asked."""
+    vector = np.arange(n, dtype=np.float32)
+    blocks = blocks_of(vector, bucket_size, multiple_of=multiple)
+
+    np.testing.assert_array_equal(np.concatenate(blocks), vector)
+    assert all(block[0] % bucket_size == 0 and block[0] % multiple == 0 for block in blocks)
+
+
+def test_a_long_vector_is_checked_as_a_whole():
+    """The exact figures of a vector in blocks are those of the formulas for the whole vector."""
+    vector = normal_vector(3 * BLOCK_COORDINATES + 700)
+    check = check_quantization(vector, QuantizerSetting(3, 300), trials=2)
+
+    assert check.exact == pytest.approx(relative_variance(vector, 7, bucket_size=300))
+    assert check.nonzeros_exact == pytest.approx(exact_nonzeros(vector, 7, bucket_size=300))
+    assert check.verdict == OK
+
+
+def test_blocks_draw_words_of_their_own():
+    """Two equal blocks are not rounded alike: each is a tensor of its own."""
+    block = normal_vector(BLOCK_COORDINATES)
+    settings = [QuantizerSetting(1, tensor=tensor) for tensor in (0, 1)]
+    decoded = [lab_quantizer(block, setting, trial=0) for setting in settings]
+
+    assert not np.array_equal(*decoded)
+
+
+def test_tests_of_independent_sums_add_up():
+    """Deviations, variances and tolerances add up; the largest term is the larger one."""
+    total = BernsteinTest(1.0, 2.0, 3.0, 0.5) + BernsteinTest(-4.0, 1.0, 0.5, 0.25)
+
+    assert total == BernsteinTest(-3.0, 3.0, 3.0, 0.75)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import doctest
 import importlib
 import pkgutil
+import re
 from pathlib import Path
 
 import pytest
 
 import qsgd_lab.theory
+from qsgd_lab.theory.checks.headline import headline
 
 PAGE = Path(__file__).parent.parent / "docs" / "theory.md"
 MODULES = [module.name for module in pkgutil.walk_packages(qsgd_lab.theory.__path__, "qsgd_lab.theory.")]
@@ -21,6 +23,23 @@ def test_the_page_prints_its_numbers():
 
     assert result.attempted > 40
     assert result.failed == 0
+
+
+def test_the_headline_is_what_is_measured():
+    """The page's table is what its commands measure today."""
+    table = (
+        PAGE.read_text(encoding="utf-8").split("headline: begin -->\n")[1].split("\n<!-- headline: end")[0]
+    )
+
+    assert table == headline()
+
+
+def test_the_pages_figures_are_there():
+    """Each figure that the page shows is a file of the repository."""
+    shown = re.findall(r"\]\((figures/[^)]+)\)", PAGE.read_text(encoding="utf-8"))
+
+    assert len(shown) == 2
+    assert all((PAGE.parent / name).is_file() for name in shown)
 
 
 @pytest.mark.parametrize("name", MODULES)

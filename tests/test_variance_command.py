@@ -195,3 +195,20 @@ def test_latex_escapes_a_files_name():
     (check,) = sweep.sweep_bits((2,), dim=64, trials=2)
 
     assert r"a\_b\%\$.npy" in render([check], Conditions("a_b%$.npy", 0, 2), "latex")
+
+
+def test_levels_stand_in_for_bits():
+    """--levels 3,16 measures s = 3 as --bits 2 does, and s = 16, which no number of bits gives."""
+    by_levels = json.loads(invoke("--levels", "3,16", "--format", "json").stdout)
+    (by_bits,) = json.loads(invoke("--bits", "2", "--format", "json").stdout)
+
+    assert by_levels[0] == by_bits
+    assert (by_levels[1]["bits"], by_levels[1]["levels"], by_levels[1]["verdict"]) == (5, 16, "ok")
+    assert isinstance(invoke("--bits", "2", "--levels", "3").exception, LabError)
+
+
+def test_every_backend_prints_the_same_bytes():
+    """The reference, in plain NumPy, gives the rows of the compiled kernels."""
+    outputs = {invoke("--bits", "2", "--backend", name).stdout for name in ("auto", "cpu", "reference")}
+
+    assert len(outputs) == 1

@@ -31,3 +31,14 @@ def size_and_levels(num_coordinates: ArrayLike, num_levels: ArrayLike) -> tuple[
     if (n < 1).any() or (s <= 0).any():
         raise ValueError("a bound needs num_coordinates >= 1 and num_levels > 0")
     return n, s
+
+
+def weighted_counts(indices: NDArray[np.int64], weights: Floats, size: int = 0) -> Floats:
+    """Return the sums of the weights by index, shape (max(size, largest index + 1),).
+
+    Examples
+    --------
+    >>> weighted_counts(np.array([0, 2, 2]), np.array([1.0, 0.5, 0.25]))
+    array([1.  , 0.  , 0.75])
+    """
+    return np.bincount(indices, weights, minlength=size).astype(np.float64)

@@ -23,8 +23,9 @@ from numpy.typing import ArrayLike
 from scipy import optimize
 
 from qsgd_lab.theory.arrays import Floats
-from qsgd_lab.theory.elias import Code, code_length, floor_log2, length_at_power, length_envelope
-from qsgd_lab.theory.level_positions import Norm, level_positions
+from qsgd_lab.theory.elias import Code, code_length, coded_bits, length_envelope
+from qsgd_lab.theory.expected_counts import end_gap_probabilities, gap_counts, value_counts
+from qsgd_lab.theory.level_positions import LevelPositions, Norm, level_positions
 from qsgd_lab.theory.variance import worst_case_variance_l2
 
 NORM_BITS = 32
@@ -41,11 +42,7 @@ def exact_sparse_bits(
     code: Code = "omega",
     end: End = "none",
 ) -> float:
-    """Return E|Code_s(Q(v))| in bits, exactly, in O(n log n).
-
-    The levels are independent, so the gap behind coordinate i exceeds g with probability prod (1 - q_k)
-    over the g coordinates that follow; lengths are constant between powers of two, so log2(n) differences
-    of such products are enough.
+    """Return E|Code_s(Q(v))| in bits, exactly, in O(n log n) (see `expected_counts`).
 
     Parameters
     ----------
@@ -56,35 +53,31 @@ def exact_sparse_bits(
         Whether an end mark in each bucket is counted.
     """
     at = level_positions(gradient, num_levels, norm=norm, bucket_size=bucket_size)
-    q, lower, p = at.nonzero_probabilities, at.lower_levels.astype(np.int64), at.up_probabilities
-    values = np.where(lower >= 1, (1 - p) * code_length(np.maximum(lower, 1), code), 0.0)
-    values += p * code_length(lower + 1, code)
-    starts = range(0, q.size, at.bucket_size)
-    gaps = sum(_expected_gap_bits(q[start : start + at.bucket_size], code, end) for start in starts)
-    return float(NORM_BITS * len(starts) + q.sum() + values.sum() + gaps)
-
-
-def _expected_gap_bits(q: Floats, code: Code, end: End) -> float:
-    """Return the expected bits of all gaps of one bucket, the first gap starting before coordinate 1."""
-    n = q.size
-    weights = np.concatenate(([1.0], q))
-    begins = np.arange(n + 1)
-    certain = np.concatenate(([0], np.cumsum(q >= 1)))
-    log_miss = np.concatenate(([0.0], np.cumsum(np.log1p(-np.where(q < 1, q, 0.0)))))
-
-    def survival(gap: int) -> Floats:
-        """P(the next `gap` coordinates are zero), clipped at the end of the bucket, for every beginning."""
-        ends = np.minimum(begins + gap, n)
-        misses = np.exp(log_miss[ends] - log_miss[begins])
-        return np.where(certain[ends] == certain[begins], misses, 0.0)
-
-    total = 0.0
-    for exponent in range(int(floor_log2(n)) + 1):
-        share = survival(2**exponent - 1) - survival(2 ** (exponent + 1) - 1)
-        total += float(length_at_power(exponent, code)) * float(weights @ share)
+    bits = sparse_bits_at(at, code)
     if end == "marker":
-        total += float((weights * survival(n)) @ code_length(n + 1 - begins, code))
-    return total
+        q = at.nonzero_probabilities
+        bits += sum(_marker_bits(q[i : i + at.bucket_size], code) for i in range(0, q.size, at.bucket_size))
+    return bits
+
+
+def sparse_bits_at(at: LevelPositions, code: Code = "omega", *, restart: int | None = None) -> float:
+    """Return E|Code_s| in bits of a vector that is already placed between levels, without end marks.
+
+    Parameters
+    ----------
+    at : LevelPositions
+    code : {"gamma", "delta", "omega"}
+    restart : int, optional
+        Gaps begin anew after so many coordinates, such as the chunk of a message; by default with each
+        bucket.
+    """
+    values, gaps = value_counts(at, plus=0), gap_counts(at, restart=restart)
+    signs = float(at.nonzero_probabilities.sum())
+    return NORM_BITS * at.norms.size + signs + coded_bits(values, code) + coded_bits(gaps, code)
+
+
+def _marker_bits(q: Floats, code: Code) -> float:
+    return float(end_gap_probabilities(q) @ code_length(np.arange(1, q.size + 2), code))
 
 
 def sparse_bits_bound_for(
@@ -120,17 +113,24 @@ def worst_case_sparse_bits(num_coordinates: int, num_levels: float, *, code: Cod
     code : {"gamma", "delta", "omega"}
     """
     n, s = float(num_coordinates), float(num_levels)
-    most = min(n, s * np.sqrt(n))
     squares = s**2 * (1 + float(worst_case_variance_l2(n, s)))
+    return NORM_BITS + most_sparse_bits(n, min(n, s * np.sqrt(n)), squares, code, values_are_one=s == 1)
+
+
+def most_sparse_bits(n: float, most: float, squares: float, code: Code, *, values_are_one: bool) -> float:
+    """Return the expression of (C1) without norms, at its largest over at most `most` non-zeros among n.
+
+    The squared levels add up to `squares`.
+    """
 
     def bits(count: float) -> float:
-        return float(_perspective(n, count, squares, code, values_are_one=s == 1))
+        return float(_perspective(n, count, squares, code, values_are_one=values_are_one))
 
     # Concave in the count: the maximum is inside, or at the largest count.
     inside = optimize.minimize_scalar(
         lambda count: -bits(count), bounds=(most * 1e-9, most), method="bounded"
     )
-    return NORM_BITS + max(bits(most), -float(inside.fun))
+    return max(bits(most), -float(inside.fun))
 
 
 def _perspective(

@@ -21,8 +21,9 @@ from scipy import optimize
 
 from qsgd_lab.theory.arrays import Floats
 from qsgd_lab.theory.code_length import NORM_BITS
-from qsgd_lab.theory.elias import Code, code_length, length_envelope
-from qsgd_lab.theory.level_positions import Norm, bucket_lengths, level_positions
+from qsgd_lab.theory.elias import Code, code_length, coded_bits, length_envelope
+from qsgd_lab.theory.expected_counts import value_counts
+from qsgd_lab.theory.level_positions import LevelPositions, Norm, level_positions
 
 Sign = Literal["always", "nonzero"]
 
@@ -52,10 +53,26 @@ def exact_dense_bits(
     40032.0
     """
     at = level_positions(gradient, num_levels, norm=norm, bucket_size=bucket_size)
-    lower, p = at.lower_levels.astype(np.int64), at.up_probabilities
-    values = (1 - p) * code_length(lower + 1, code) + p * code_length(lower + 2, code)
-    signs = at.positions.size if sign == "always" else at.nonzero_probabilities.sum()
-    return float(NORM_BITS * at.norms.size + values.sum() + signs)
+    return dense_bits_at(at, code, sign=sign)
+
+
+def dense_bits_at(at: LevelPositions, code: Code = "omega", *, sign: Sign = "nonzero") -> float:
+    """Return E|Code'_s| in bits of a vector that is already placed between levels."""
+    signs = at.positions.size if sign == "always" else float(at.nonzero_probabilities.sum())
+    return NORM_BITS * at.norms.size + signs + coded_bits(value_counts(at, plus=1), code)
+
+
+def dense_level_bits(max_level: int, code: Code = "omega", sign: Sign = "nonzero") -> Floats:
+    """Return the bits of each level 0..s with its sign, shape (s + 1,).
+
+    Examples
+    --------
+    >>> dense_level_bits(3)
+    array([1., 4., 4., 7.])
+    """
+    levels = np.arange(max_level + 1)
+    signs = (levels > 0) | (sign == "always")
+    return np.asarray(code_length(levels + 1, code) + signs, dtype=np.float64)
 
 
 def fixed_width_bits(num_coordinates: int, bits: int, *, bucket_size: int | None = None) -> int:
@@ -66,7 +83,7 @@ def fixed_width_bits(num_coordinates: int, bits: int, *, bucket_size: int | None
     >>> fixed_width_bits(512, 3, bucket_size=512) / 512
     4.0625
     """
-    buckets = bucket_lengths(num_coordinates, bucket_size).size
+    buckets = -(-num_coordinates // min(bucket_size or num_coordinates, num_coordinates))
     return (bits + 1) * num_coordinates + NORM_BITS * buckets
 
 
@@ -93,9 +110,7 @@ def dense_bits_per_coordinate(
     >>> dense_bits_per_coordinate([0.25, 1, 4, 16], 100).round(3)
     array([2.5  , 4.   , 5.125, 7.175])
     """
-    levels = np.arange(max_level + 1)
-    signs = np.where((levels > 0) | (sign == "always"), 1.0, 0.0)
-    lengths = np.asarray(code_length(levels + 1, code) + signs, dtype=np.float64)
+    lengths = dense_level_bits(max_level, code, sign)
     y = np.asarray(mean_square, dtype=np.float64)
     return np.array([_majorant_at(float(value), lengths) for value in y.ravel()]).reshape(y.shape)
 

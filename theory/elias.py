@@ -31,6 +31,8 @@ from qsgd_lab.theory.concave import majorant_knots
 
 Code = Literal["gamma", "delta", "omega"]
 
+CODE_NAMES: tuple[Code, ...] = ("gamma", "delta", "omega")
+
 #: Lines a + b log2(k) above every omega length: (W1) touches at k = 1, 4, 16; (W3), (W4) are flatter.
 OMEGA_LINES = ((1.0, 2.5), (16 / 3, 17 / 12), (11.0, 17 / 16))
 
@@ -128,6 +130,12 @@ def length_envelope(log2_k: ArrayLike, code: Code = "omega") -> Floats:
         raise ValueError(f"log2_k must lie between 0 and {_MAX_EXPONENT}")
     knots, lengths = _envelope(code)
     return np.asarray(np.interp(exponents, knots, lengths))
+
+
+def coded_bits(counts: ArrayLike, code: Code = "omega") -> float:
+    """Return the bits of so many code words by exponent: counts, shape (m,), of floor(log2 k) = 0, 1, ..."""
+    numbers = np.asarray(counts, dtype=np.float64)
+    return float(numbers @ length_at_power(np.arange(numbers.size), code))
 
 
 @cache

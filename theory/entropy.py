@@ -9,12 +9,12 @@ Elias codes need 4 n + 32.
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from scipy import optimize, stats
 
-from qsgd_lab.theory.arrays import Floats
+from qsgd_lab.theory.arrays import Floats, weighted_counts
 from qsgd_lab.theory.code_length import NORM_BITS
-from qsgd_lab.theory.level_positions import Norm, level_positions
+from qsgd_lab.theory.level_positions import LevelPositions, Norm, level_positions
 from qsgd_lab.theory.variance import worst_case_variance_l2
 
 #: What an arithmetic coder adds to the ideal length of a whole message.
@@ -35,11 +35,16 @@ def mean_level_probabilities(
         As in `qsgd_lab.theory.level_positions.level_positions`.
     """
     at = level_positions(gradient, num_levels, norm=norm, bucket_size=bucket_size)
-    signs = np.where(np.signbit(np.asarray(gradient, dtype=np.float64).reshape(-1)), -1, 1)
-    lower = at.lower_levels.astype(np.int64)
-    shares = np.zeros(2 * num_levels + 1)
-    np.add.at(shares, num_levels + signs * lower, 1 - at.up_probabilities)
-    np.add.at(shares, num_levels + signs * np.minimum(lower + 1, num_levels), at.up_probabilities)
+    return level_probabilities_at(at, np.signbit(np.asarray(gradient, dtype=np.float64).reshape(-1)))
+
+
+def level_probabilities_at(at: LevelPositions, negative: NDArray[np.bool_]) -> Floats:
+    """Return the same for a vector already placed between levels, given which coordinates are negative."""
+    s = at.num_levels
+    lower, p = at.lower_levels.astype(np.int64), at.up_probabilities
+    upper = np.minimum(lower + 1, s)
+    shares = weighted_counts(np.where(negative, s - lower, s + lower), 1 - p, 2 * s + 1)
+    shares += weighted_counts(np.where(negative, s - upper, s + upper), p, 2 * s + 1)
     shares /= shares.sum()
     return shares
 

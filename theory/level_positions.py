@@ -8,8 +8,8 @@ backend-free.
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -36,6 +36,10 @@ class LevelPositions:
         s, the number of levels above zero.
     bucket_size : int
         d, the number of coordinates a bucket has; the last may be shorter.
+
+    Notes
+    -----
+    Properties are computed when asked for and not kept, because a vector may be large.
     """
 
     positions: Floats
@@ -43,34 +47,45 @@ class LevelPositions:
     num_levels: int
     bucket_size: int
 
-    @cached_property
+    @property
     def lower_levels(self) -> Floats:
         """floor(x_i), shape (n,): the level below (or at) the coordinate, as float64."""
         return np.floor(self.positions)
 
-    @cached_property
+    @property
     def up_probabilities(self) -> Floats:
         """p_i = x_i - floor(x_i), shape (n,): the probability of the level above."""
         return self.positions - self.lower_levels
 
-    @cached_property
+    @property
     def bernoulli_variances(self) -> Floats:
         """p_i (1 - p_i), shape (n,): the variance of the level, in squared levels."""
         p = self.up_probabilities
         return p * (1 - p)
 
-    @cached_property
+    @property
     def nonzero_probabilities(self) -> Floats:
         """P(level_i > 0) = min(1, x_i), shape (n,)."""
         return np.minimum(self.positions, 1.0)
 
-    @cached_property
+    @property
+    def nearest_levels(self) -> Floats:
+        """The level that rounding to nearest takes, floor(x_i + 1/2), shape (n,), as float64."""
+        return np.floor(self.positions + 0.5)
+
+    def rounded(self) -> LevelPositions:
+        """Return the positions that rounding to nearest takes: then nothing is left to chance."""
+        return dataclasses.replace(self, positions=self.nearest_levels)
+
+    @property
     def steps(self) -> Floats:
         """What one level is worth at each coordinate, norm / s, shape (n,), in the units of the vector."""
         return self.per_coordinate(self.norms / self.num_levels)
 
     def per_coordinate(self, per_bucket: Floats) -> Floats:
         """Repeat a value a bucket, shape (B,), at each of its coordinates, shape (n,)."""
+        if per_bucket.size == 1:
+            return np.broadcast_to(per_bucket, self.positions.shape)
         return np.repeat(per_bucket, self.bucket_size)[: self.positions.size]
 
     def bucket_sums(self, per_coordinate: Floats) -> Floats:
@@ -129,9 +144,23 @@ def bucket_lengths(num_coordinates: int, bucket_size: int | None) -> Floats:
     >>> bucket_lengths(10, 4)
     array([4., 4., 2.])
     """
+    lengths, counts = bucket_kinds(num_coordinates, bucket_size)
+    return np.repeat(lengths, counts.astype(np.int64))
+
+
+def bucket_kinds(num_coordinates: int, bucket_size: int | None) -> tuple[Floats, Floats]:
+    """Return (lengths, counts) of the full buckets and, if there is one, of the short last bucket.
+
+    Examples
+    --------
+    >>> bucket_kinds(2**30 + 1, 512)
+    (array([512.,   1.]), array([2.097152e+06, 1.000000e+00]))
+    """
     size = min(bucket_size or num_coordinates, num_coordinates)
-    starts = np.arange(0, num_coordinates, size)
-    return np.minimum(size, num_coordinates - starts).astype(np.float64)
+    full, rest = divmod(num_coordinates, size)
+    kinds = [(size, full), (rest, 1)] if rest else [(size, full)]
+    lengths, counts = np.array(kinds, dtype=np.float64).T
+    return lengths, counts
 
 
 def _finite_vector(gradient: ArrayLike) -> Floats:

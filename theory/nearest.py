@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from qsgd_lab.theory.arrays import Floats, size_and_levels
-from qsgd_lab.theory.level_positions import Norm, bucket_lengths, level_positions
+from qsgd_lab.theory.level_positions import Norm, bucket_kinds, level_positions
 
 
 def nearest_error(
@@ -63,5 +63,5 @@ def worst_case_nearest_nonzeros(
     A non-zero coordinate has position at least 1/2, and squared positions of an l2 bucket add up to s^2.
     Parameters as in `qsgd_lab.theory.sparsity.worst_case_nonzeros`.
     """
-    d = bucket_lengths(num_coordinates, bucket_size)
-    return float(d.sum() if norm == "max" else np.minimum(d, 4 * num_levels**2).sum())
+    d, count = bucket_kinds(num_coordinates, bucket_size)
+    return float(count @ (d if norm == "max" else np.minimum(d, 4 * num_levels**2)))

@@ -8,9 +8,9 @@ units of the vector; which a compressor is stands in its docstring. Contraction 
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
-from qsgd_lab.theory.arrays import Floats, size_and_levels
+from qsgd_lab.theory.arrays import Floats, size_and_levels, weighted_counts
 from qsgd_lab.theory.variance import squared_norm
 
 
@@ -41,13 +41,38 @@ def nuqsgd_variance(gradient: ArrayLike, num_exponents: int) -> float:
     num_exponents : int
         s >= 1; there are s + 1 levels above zero.
     """
-    norm = np.sqrt(squared_norm(gradient))
-    if norm == 0:
-        return 0.0
-    ratios = np.minimum(_magnitudes(gradient) / norm, 1.0)
+    ratios, levels, above = _between_exponents(gradient, num_exponents)
+    return float(squared_norm(gradient) * ((levels[above] - ratios) * (ratios - levels[above - 1])).sum())
+
+
+def nuqsgd_level_shares(gradient: ArrayLike, num_exponents: int) -> Floats:
+    """Return the expected share of each signed level of NUQSGD, shape (2s + 3,), from -1 over 0 to 1.
+
+    Parameters as in `nuqsgd_variance`.
+
+    Examples
+    --------
+    >>> nuqsgd_level_shares([1.0, 0.0], 1)
+    array([0. , 0. , 0.5, 0. , 0.5])
+    """
+    ratios, levels, above = _between_exponents(gradient, num_exponents)
+    up = (ratios - levels[above - 1]) / (levels[above] - levels[above - 1])
+    signs = np.where(np.signbit(np.asarray(gradient, dtype=np.float64).reshape(-1)), -1, 1)
+    middle = levels.size - 1
+    shares = weighted_counts(middle + signs * above, up, 2 * middle + 1)
+    shares += weighted_counts(middle + signs * (above - 1), 1 - up, 2 * middle + 1)
+    shares /= shares.sum()
+    return shares
+
+
+def _between_exponents(gradient: ArrayLike, num_exponents: int) -> tuple[Floats, Floats, NDArray[np.int64]]:
+    """Return |v_i| / ||v||, the levels, and the index of the level above each coordinate."""
+    magnitudes = _magnitudes(gradient)
+    # Dividing by the largest first keeps squares in range.
+    magnitudes = magnitudes / (magnitudes.max() or 1.0)
+    ratios = np.minimum(magnitudes / (np.sqrt(squared_norm(magnitudes)) or 1.0), 1.0)
     levels = np.concatenate(([0.0], 2.0 ** np.arange(-num_exponents, 1)))
-    above = np.clip(np.searchsorted(levels, ratios, side="right"), 1, levels.size - 1)
-    return float(norm**2 * ((levels[above] - ratios) * (ratios - levels[above - 1])).sum())
+    return ratios, levels, np.clip(np.searchsorted(levels, ratios, side="right"), 1, levels.size - 1)
 
 
 def nuqsgd_variance_bound(num_coordinates: ArrayLike, num_exponents: ArrayLike) -> Floats:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from qsgd_lab.theory.arrays import Floats, size_and_levels
-from qsgd_lab.theory.level_positions import Norm, bucket_lengths, level_positions
+from qsgd_lab.theory.level_positions import Norm, bucket_kinds, level_positions
 
 
 def exact_nonzeros(
@@ -48,8 +48,8 @@ def paper_nonzeros_bound(num_coordinates: int, num_levels: float, *, bucket_size
     bucket_size : int, optional
         d; None is one bucket.
     """
-    d = bucket_lengths(num_coordinates, bucket_size)
-    return float((num_levels * (num_levels + np.sqrt(d))).sum())
+    d, count = bucket_kinds(num_coordinates, bucket_size)
+    return float(count @ (num_levels * (num_levels + np.sqrt(d))))
 
 
 def worst_case_nonzeros(
@@ -67,8 +67,8 @@ def worst_case_nonzeros(
     >>> worst_case_nonzeros(10_000, 8), paper_nonzeros_bound(10_000, 8)
     (800.0, 864.0)
     """
-    d = bucket_lengths(num_coordinates, bucket_size)
-    return float(d.sum() if norm == "max" else np.minimum(d, num_levels * np.sqrt(d)).sum())
+    d, count = bucket_kinds(num_coordinates, bucket_size)
+    return float(count @ (d if norm == "max" else np.minimum(d, num_levels * np.sqrt(d))))
 
 
 def printed_count_theorem_3_4(num_coordinates: ArrayLike, num_levels: ArrayLike) -> Floats:

@@ -18,18 +18,33 @@ from qsgd_lab.theory.level_positions import Norm
 
 @dataclass(frozen=True)
 class QuantizerSetting:
-    """What is checked: `bits`, `bucket_size`, `norm`, `rounding` and `seed` as in `qsgd_lab.quantize`."""
+    """What is checked, in the words of `qsgd_lab.quantize`.
+
+    Attributes
+    ----------
+    bits : int
+        b; s = 2^b - 1 unless `levels` says otherwise.
+    bucket_size, norm, rounding, seed, backend
+        As in `qsgd_lab.quantize`.
+    tensor : int
+        Which random words: those of this tensor. Blocks of a long vector are tensors of their own.
+    levels : int, optional
+        s itself.
+    """
 
     bits: int
     bucket_size: int = 512
     norm: Norm = "l2"
     rounding: str = "stochastic"
     seed: int = 0
+    backend: str = "auto"
+    tensor: int = 0
+    levels: int | None = None
 
     @property
     def num_levels(self) -> int:
-        """The number of levels, s = 2^bits - 1."""
-        return int(2**self.bits - 1)
+        """The number of levels, s."""
+        return int(2**self.bits - 1) if self.levels is None else self.levels
 
 
 #: (float32 vector, setting, trial) -> the decoded vector, float32, shape (n,).
@@ -66,14 +81,16 @@ def lab_quantizer(vector: NDArray[np.float32], setting: QuantizerSetting, trial:
 
     quantized = quantize(
         vector,
-        bits=setting.bits,
+        levels=setting.num_levels,
         bucket_size=setting.bucket_size,
         norm=setting.norm,
         rounding=setting.rounding,
         seed=setting.seed,
         step=trial,
+        tensor=setting.tensor,
+        backend=setting.backend,
     )
-    return np.asarray(dequantize(quantized), dtype=np.float32)
+    return np.asarray(dequantize(quantized, backend=setting.backend), dtype=np.float32)
 
 
 def measure(

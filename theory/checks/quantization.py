@@ -2,7 +2,7 @@
 
 One vector is quantized T times with independent words and five sums are tested (`quantizer_tests`), at a
 total false-alarm rate that is a theorem. Rounding to nearest is deterministic and biased by design: one
-quantization is compared with its exact error.
+quantization is compared with its exact error. A long vector is measured in blocks, whose sums add up.
 """
 
 from __future__ import annotations
@@ -11,31 +11,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from qsgd_lab.theory.checks.measurement import (
-    Measurement,
-    Quantizer,
-    QuantizerSetting,
-    lab_quantizer,
-    measure,
-)
-from qsgd_lab.theory.checks.quantizer_tests import (
-    BIAS_TESTS,
-    resolution,
-    squared_error_tolerance,
-    stochastic_tests,
-)
+from qsgd_lab.theory.checks.block_sums import BlockSums, add_blocks, measure_block
+from qsgd_lab.theory.checks.blocks import blocks_of
+from qsgd_lab.theory.checks.measurement import Quantizer, QuantizerSetting, lab_quantizer
+from qsgd_lab.theory.checks.quantizer_tests import BIAS_TESTS
 from qsgd_lab.theory.checks.statistics import mean_interval
-from qsgd_lab.theory.level_positions import LevelPositions, level_positions
-from qsgd_lab.theory.nearest import (
-    nearest_error,
-    nearest_nonzeros,
-    worst_case_nearest_error,
-    worst_case_nearest_nonzeros,
-)
+from qsgd_lab.theory.nearest import worst_case_nearest_error, worst_case_nearest_nonzeros
 from qsgd_lab.theory.sparsity import paper_nonzeros_bound, worst_case_nonzeros
-from qsgd_lab.theory.variance import paper_variance_bound, squared_norm, worst_case_variance
+from qsgd_lab.theory.variance import paper_variance_bound, worst_case_variance
 
 FALSE_ALARM_RATE = 1e-6
 DEFAULT_TRIALS = 32
@@ -121,43 +106,39 @@ def check_quantization(
         If the vector is zero, empty or not finite, or `trials` is below 2.
     """
     vector = np.ascontiguousarray(np.asarray(gradient, dtype=np.float32).reshape(-1))
-    at = level_positions(vector, setting.num_levels, norm=setting.norm, bucket_size=setting.bucket_size)
-    if not vector.any():
-        raise ValueError("the vector is zero: nothing to measure; give one with a non-zero coordinate")
     if setting.rounding == "nearest":
-        return _judge_nearest(vector, at, setting, measure(vector, setting, 1, quantizer))
-    if trials < 2:
+        trials = 1
+    elif trials < 2:
         raise ValueError(f"trials is {trials}; a confidence interval needs at least 2")
-    return _judge_stochastic(
-        vector, at, setting, measure(vector, setting, trials, quantizer), false_alarm_rate
-    )
+    blocks = blocks_of(vector, min(setting.bucket_size, max(vector.size, 1))) or [vector]
+    sums = add_blocks(measure_block(block, i, setting, trials, quantizer) for i, block in enumerate(blocks))
+    if sums.squared_norm == 0:
+        raise ValueError("the vector is zero: nothing to measure; give one with a non-zero coordinate")
+    judge = _judge_nearest if setting.rounding == "nearest" else _judge_stochastic
+    return judge(vector.size, sums, setting, false_alarm_rate)
 
 
 def _judge_stochastic(
-    vector: NDArray[np.float32],
-    at: LevelPositions,
-    setting: QuantizerSetting,
-    measurement: Measurement,
-    false_alarm_rate: float,
+    n: int, sums: BlockSums, setting: QuantizerSetting, false_alarm_rate: float
 ) -> QuantizationCheck:
-    tests = stochastic_tests(vector, at, measurement)
+    tests, s, d = sums.tests, setting.num_levels, min(setting.bucket_size, n)
     rate = false_alarm_rate / len(tests)
-    total = squared_norm(vector)
-    relative = measurement.squared_errors / total
-    bound = float(worst_case_variance(at.bucket_size, at.num_levels, norm=setting.norm))
-    slack = tests["variance"].threshold(rate) / (measurement.trials * total)
+    relative = sums.squared_errors / sums.squared_norm
+    bound = float(worst_case_variance(d, s, norm=setting.norm))
+    slack = tests["variance"].threshold(rate) / (relative.size * sums.squared_norm)
     failures = {name for name, test in tests.items() if test.alarms(rate)}
     z_scores: dict[str, Any] = {f"{name}_z": test.z_score for name, test in tests.items()}
     low, high = mean_interval(relative)
+    stated = setting.norm == "l2"  # the paper states bounds for the l2 norm alone
     return QuantizationCheck(
-        **_conditions(at, setting, measurement),
-        **_stochastic_bounds(at, setting),
+        **_common(n, sums, setting),
         relative_variance=float(relative.mean()),
         ci_low=low,
         ci_high=high,
-        exact=float(at.steps**2 @ at.bernoulli_variances) / total,
+        bound_paper=float(paper_variance_bound(d, s)) if stated else None,
         bound_tight=bound,
-        nonzeros_exact=float(at.nonzero_probabilities.sum()),
+        nonzeros_bound_paper=paper_nonzeros_bound(n, s, bucket_size=d) if stated else None,
+        nonzeros_bound_tight=worst_case_nonzeros(n, s, bucket_size=d, norm=setting.norm),
         verdict=_verdict(failures, exceeds_bound=bool(relative.mean() > bound + slack)),
         **z_scores,
     )
@@ -177,53 +158,40 @@ def _verdict(failures: set[str], *, exceeds_bound: bool) -> str:
 
 
 def _judge_nearest(
-    vector: NDArray[np.float32], at: LevelPositions, setting: QuantizerSetting, measurement: Measurement
+    n: int, sums: BlockSums, setting: QuantizerSetting, false_alarm_rate: float
 ) -> QuantizationCheck:
     """Compare one deterministic quantization with the exact one, up to coordinates on the edge of a tie."""
-    total = squared_norm(vector)
-    error, count = float(measurement.squared_errors[0]), float(measurement.nonzeros[0])
-    exact = nearest_error(vector, at.num_levels, norm=setting.norm, bucket_size=at.bucket_size)
-    exact_count = nearest_nonzeros(vector, at.num_levels, norm=setting.norm, bucket_size=at.bucket_size)
-    ties = int((np.abs(at.positions - 0.5) <= resolution(at)).sum())
-    words = [] if abs(error - exact) <= squared_error_tolerance(at) else ["WRONG ERROR"]
-    words += [] if abs(count - exact_count) <= ties else ["WRONG NON-ZEROS"]
+    s, d = setting.num_levels, min(setting.bucket_size, n)
+    error = float(sums.squared_errors[0]) / sums.squared_norm
+    words = [f"WRONG {name}" for name in ("ERROR", "NON-ZEROS") if _alarms(sums, name, false_alarm_rate)]
     return QuantizationCheck(
-        **_conditions(at, setting, measurement),
-        relative_variance=error / total,
-        ci_low=error / total,
-        ci_high=error / total,
-        exact=exact / total,
+        **_common(n, sums, setting),
+        relative_variance=error,
+        ci_low=error,
+        ci_high=error,
         bound_paper=None,
-        bound_tight=float(worst_case_nearest_error(at.bucket_size, at.num_levels, norm=setting.norm)),
-        nonzeros_exact=float(exact_count),
+        bound_tight=float(worst_case_nearest_error(d, s, norm=setting.norm)),
         nonzeros_bound_paper=None,
-        nonzeros_bound_tight=worst_case_nearest_nonzeros(
-            vector.size, at.num_levels, norm=setting.norm, bucket_size=at.bucket_size
-        ),
+        nonzeros_bound_tight=worst_case_nearest_nonzeros(n, s, bucket_size=d, norm=setting.norm),
         verdict=", ".join(words) or BIASED_BY_DESIGN,
     )
 
 
-def _conditions(at: LevelPositions, setting: QuantizerSetting, measurement: Measurement) -> dict[str, Any]:
+def _alarms(sums: BlockSums, name: str, rate: float) -> bool:
+    return sums.tests[name.lower().replace("-", "")].alarms(rate)
+
+
+def _common(n: int, sums: BlockSums, setting: QuantizerSetting) -> dict[str, Any]:
     return {
         "bits": setting.bits,
-        "levels": at.num_levels,
-        "dim": at.positions.size,
-        "bucket_size": at.bucket_size,
+        "levels": setting.num_levels,
+        "dim": n,
+        "bucket_size": min(setting.bucket_size, n),
         "norm": setting.norm,
         "rounding": setting.rounding,
-        "trials": measurement.trials,
+        "trials": sums.nonzeros.size,
         "seed": setting.seed,
-        "nonzeros": float(measurement.nonzeros.mean()),
-    }
-
-
-def _stochastic_bounds(at: LevelPositions, setting: QuantizerSetting) -> dict[str, Any]:
-    """Return the bounds that hold for every vector; the paper states them for the l2 norm alone."""
-    n, s, d = at.positions.size, at.num_levels, at.bucket_size
-    stated = setting.norm == "l2"
-    return {
-        "bound_paper": float(paper_variance_bound(d, s)) if stated else None,
-        "nonzeros_bound_paper": paper_nonzeros_bound(n, s, bucket_size=d) if stated else None,
-        "nonzeros_bound_tight": worst_case_nonzeros(n, s, bucket_size=d, norm=setting.norm),
+        "exact": sums.exact / sums.squared_norm,
+        "nonzeros": float(sums.nonzeros.mean()),
+        "nonzeros_exact": sums.nonzeros_exact,
     }

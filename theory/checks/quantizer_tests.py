@@ -1,4 +1,4 @@
-"""The five sums in which a faulty stochastic quantizer shows, each with its exact variance.
+"""The five sums in which a faulty stochastic quantizer shows, each with its exact variance; two for nearest.
 
 The error along the input shows a wrong scale; along the input's signs, a wrong rounding; along the error of
 the other half of the trials, any other bias, and trials that are not independent. The squared error and the
@@ -34,13 +34,37 @@ def stochastic_tests(
     """
     trials = measurement.trials
     even, odd = measurement.errors
+    total = even + odd
     return {
-        "bias": _projection_test(at, even + odd, vector.astype(np.float64), trials),
-        "sign_bias": _projection_test(at, even + odd, np.sign(vector).astype(np.float64), trials),
+        "bias": _projection_test(at, total, vector, trials),
+        "sign_bias": _projection_test(at, total, np.sign(vector), trials),
         # Given the odd trials, their error is a fixed direction for the even ones.
         "pattern_bias": _projection_test(at, even, odd, (trials + 1) // 2),
         "variance": _variance_test(at, measurement),
         "nonzeros": _nonzeros_test(at, measurement),
+    }
+
+
+def nearest_tests(at: LevelPositions, measurement: Measurement) -> dict[str, BernsteinTest]:
+    """Return the tests of rounding to nearest, in which nothing is left to chance: error, nonzeros.
+
+    Coordinates on the edge of a tie may go either way; they are the tolerance of the non-zeros.
+    """
+    distances = at.positions - at.nearest_levels
+    ties = np.count_nonzero(np.abs(at.positions - 0.5) <= resolution(at))
+    return {
+        "error": BernsteinTest(
+            deviation=float(measurement.squared_errors.sum()) - float(at.steps**2 @ distances**2),
+            variance=0.0,
+            largest_term=0.0,
+            tolerance=squared_error_tolerance(at),
+        ),
+        "nonzeros": BernsteinTest(
+            deviation=float(measurement.nonzeros.sum()) - np.count_nonzero(at.nearest_levels),
+            variance=0.0,
+            largest_term=0.0,
+            tolerance=float(ties),
+        ),
     }
 
 
@@ -60,27 +84,34 @@ def squared_error_tolerance(at: LevelPositions) -> float:
     return float(at.steps**2 @ (2 * moved + moved**2))
 
 
-def _projection_test(at: LevelPositions, error: Floats, direction: Floats, trials: int) -> BernsteinTest:
+def _projection_test(
+    at: LevelPositions, error: Floats, direction: NDArray[np.floating], trials: int
+) -> BernsteinTest:
     """Test that errors added up over the trials, shape (n,), have mean zero along a direction, shape (n,)."""
-    weights = np.abs(direction) * at.steps
+    weights = np.abs(direction, dtype=np.float64)
+    weights *= at.steps
     moved = resolution(at)
+    tolerance = trials * float(weights @ moved)
+    moved += at.bernoulli_variances
+    moved *= weights
     return BernsteinTest(
-        deviation=float(direction @ error),
-        variance=trials * float(weights**2 @ (at.bernoulli_variances + moved)),
+        deviation=float(np.dot(direction, error)),
+        variance=trials * float(weights @ moved),
         largest_term=float(weights.max()),
-        tolerance=trials * float(weights @ moved),
+        tolerance=tolerance,
     )
 
 
 def _variance_test(at: LevelPositions, measurement: Measurement) -> BernsteinTest:
     """Test the squared error: that of a Bernoulli(p) has variance p (1 - p) (1 - 2p)^2, in levels^4."""
-    squares = at.steps**2
-    spread = at.bernoulli_variances * (1 - 2 * at.up_probabilities) ** 2
-    expected = measurement.trials * float(squares @ at.bernoulli_variances)
+    spread = (1 - 2 * at.up_probabilities) ** 2
+    spread *= at.bernoulli_variances
+    spread += resolution(at)
+    expected = measurement.trials * float(at.steps**2 @ at.bernoulli_variances)
     return BernsteinTest(
         deviation=float(measurement.squared_errors.sum()) - expected,
-        variance=measurement.trials * float(squares**2 @ (spread + resolution(at))),
-        largest_term=float(squares.max()),
+        variance=measurement.trials * float(at.steps**4 @ spread),
+        largest_term=float(at.steps.max() ** 2),
         tolerance=measurement.trials * squared_error_tolerance(at),
     )
 

@@ -56,6 +56,15 @@ class BernsteinTest:
         linear = self.largest_term * log_odds / 3
         return linear + math.sqrt(linear**2 + 2 * self.variance * log_odds) + self.tolerance
 
+    def __add__(self, other: BernsteinTest) -> BernsteinTest:
+        """Return the test of the two sums together; they must be independent."""
+        return BernsteinTest(
+            self.deviation + other.deviation,
+            self.variance + other.variance,
+            max(self.largest_term, other.largest_term),
+            self.tolerance + other.tolerance,
+        )
+
     def alarms(self, false_alarm_rate: float) -> bool:
         """Whether the deviation is too large to be chance, at that rate."""
         # Written so that NaN, which compares as false, is an alarm.

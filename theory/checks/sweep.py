@@ -1,4 +1,4 @@
-"""The quantization check over several numbers of bits, sharing one false-alarm rate."""
+"""The quantization check over several numbers of bits or levels, sharing one false-alarm rate."""
 
 from __future__ import annotations
 
@@ -18,9 +18,54 @@ from qsgd_lab.theory.checks.quantization import (
 from qsgd_lab.theory.level_positions import Norm
 
 
+def settings_of(
+    bits: Sequence[int],
+    levels: Sequence[int] | None,
+    size: int,
+    *,
+    bucket_size: int | None,
+    norm: Norm = "l2",
+    rounding: str = "stochastic",
+    seed: int = 0,
+    backend: str = "auto",
+) -> list[QuantizerSetting]:
+    """Return a setting for each number of bits, or, if given, for each number of levels.
+
+    Buckets are at most as long as the vector of `size` coordinates; None is one for all.
+    """
+    pairs = [(b, 2**b - 1) for b in bits] if levels is None else [(s.bit_length(), s) for s in levels]
+    bucket = min(bucket_size or size, size)
+    return [
+        QuantizerSetting(b, bucket, norm, rounding, seed, backend=backend, levels=int(s)) for b, s in pairs
+    ]
+
+
+def subject_for(
+    setting: QuantizerSetting, vector: NDArray[np.float32] | None, distribution: str, dim: int
+) -> NDArray[np.float32]:
+    """Return `vector`, or if it is None the one that the distribution's name stands for under this setting.
+
+    Raises
+    ------
+    ValueError
+        As `draw`.
+    """
+    if vector is not None:
+        return vector
+    return draw(
+        distribution,
+        dim,
+        seed=setting.seed,
+        num_levels=setting.num_levels,
+        norm=setting.norm,
+        bucket_size=setting.bucket_size,
+    )
+
+
 def sweep_bits(
     bits: Sequence[int],
     *,
+    levels: Sequence[int] | None = None,
     vector: NDArray[np.float32] | None = None,
     distribution: str = "normal",
     dim: int = 2**18,
@@ -29,6 +74,7 @@ def sweep_bits(
     rounding: str = "stochastic",
     seed: int = 0,
     trials: int = DEFAULT_TRIALS,
+    backend: str = "auto",
     quantizer: Quantizer = lab_quantizer,
 ) -> list[QuantizationCheck]:
     """Check the quantizer at each number of bits; if it is right, all pass with probability above 1 - 10^-6.
@@ -37,19 +83,21 @@ def sweep_bits(
     ----------
     bits : sequence of int
         b, each from 1 to 15.
+    levels : sequence of int, optional
+        s itself, in place of `bits`.
     vector : ndarray of float32, optional
         What to quantize; if None, `dim` coordinates of `distribution` are drawn with `seed`.
     distribution : str
         One of `qsgd_lab.theory.checks.distributions.DISTRIBUTION_NAMES`.
     bucket_size : int, optional
         None is one bucket for the whole vector.
-    norm, rounding, seed, trials, quantizer
+    norm, rounding, seed, trials, backend, quantizer
         As in `check_quantization`.
 
     Returns
     -------
     list of QuantizationCheck
-        In the order of `bits`.
+        In the order of `bits` or `levels`.
 
     Raises
     ------
@@ -57,21 +105,24 @@ def sweep_bits(
         As `check_quantization` and `draw`.
     """
     size = dim if vector is None else vector.size
-    checks = []
-    for b in bits:
-        setting = QuantizerSetting(b, min(bucket_size or size, size), norm, rounding, seed)
-        subject = vector
-        if subject is None:
-            subject = draw(
-                distribution,
-                dim,
-                seed=seed,
-                num_levels=setting.num_levels,
-                norm=norm,
-                bucket_size=setting.bucket_size,
-            )
-        rate = FALSE_ALARM_RATE / len(bits)
-        checks.append(
-            check_quantization(subject, setting, trials=trials, false_alarm_rate=rate, quantizer=quantizer)
+    settings = settings_of(
+        bits,
+        levels,
+        size,
+        bucket_size=bucket_size,
+        norm=norm,
+        rounding=rounding,
+        seed=seed,
+        backend=backend,
+    )
+    rate = FALSE_ALARM_RATE / len(settings)
+    return [
+        check_quantization(
+            subject_for(setting, vector, distribution, dim),
+            setting,
+            trials=trials,
+            false_alarm_rate=rate,
+            quantizer=quantizer,
         )
-    return checks
+        for setting in settings
+    ]

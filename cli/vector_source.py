@@ -1,0 +1,119 @@
+"""The vector that a command of the theory measures: a file of the user's, or a distribution to draw from."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qsgd_lab.errors import DataMissingError, UsageError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+DEFAULT_DIMENSION = 2**18
+DEFAULT_DISTRIBUTION = "normal"
+
+#: The vector in float32 and float64 while it is drawn; the rest is done in blocks.
+DRAWN_BYTES = 24
+#: Whole vectors of positions, errors or gaps in float64: one bucket for all, messages, the trade-off.
+WHOLE_BYTES = 80
+
+
+@dataclass(frozen=True)
+class VectorSource:
+    """Where the vector comes from.
+
+    Attributes
+    ----------
+    vector : ndarray of float32, shape (n,), or None
+        The vector of a file; None if it is to be drawn.
+    distribution : str
+    dim : int
+        n.
+    name : str
+        The distribution or the file's name.
+    """
+
+    vector: NDArray[np.float32] | None
+    distribution: str
+    dim: int
+    name: str
+
+
+def vector_source(
+    input_file: Path | None,
+    dim: int | None,
+    distribution: str | None,
+    *,
+    default_dim: int = DEFAULT_DIMENSION,
+    bytes_per_coordinate: int = WHOLE_BYTES,
+) -> VectorSource:
+    """Return the source that the options ``--input``, ``--dim`` and ``--distribution`` name.
+
+    Parameters
+    ----------
+    input_file, dim, distribution
+        The options; None where they are not given.
+    default_dim : int
+    bytes_per_coordinate : int
+        What the command will need; `DRAWN_BYTES` or `WHOLE_BYTES`.
+
+    Raises
+    ------
+    UsageError
+        If they contradict each other, the file holds no usable vector, or memory will not do.
+    DataMissingError
+        If there is no such file.
+    """
+    if input_file is None:
+        size, name = dim or default_dim, distribution or DEFAULT_DISTRIBUTION
+        _check_memory(size, bytes_per_coordinate)
+        return VectorSource(None, name, size, name)
+    if dim is not None or distribution is not None:
+        raise UsageError("--input brings its own vector; leave out --dim and --distribution")
+    vector = read_vector(input_file)
+    _check_memory(vector.size, bytes_per_coordinate)
+    return VectorSource(vector, DEFAULT_DISTRIBUTION, vector.size, input_file.name)
+
+
+def _check_memory(num_coordinates: int, bytes_per_coordinate: int) -> None:
+    """Refuse what would be killed for its memory after minutes."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    needed = num_coordinates * bytes_per_coordinate
+    if needed > memory:
+        raise UsageError(
+            f"{num_coordinates} coordinates need about {needed / 2**30:.0f} GiB of memory, "
+            f"and this machine has {memory / 2**30:.0f}; choose a smaller --dim"
+        )
+
+
+def read_vector(path: Path) -> NDArray[np.float32]:
+    """Read a finite, non-zero float vector from an .npy file; pickled objects are refused.
+
+    Raises
+    ------
+    UsageError
+        If the file holds anything else.
+    DataMissingError
+        If there is no such file.
+    """
+    import numpy as np
+
+    try:
+        array = np.load(path, allow_pickle=False)
+    except FileNotFoundError as error:
+        raise DataMissingError(f"there is no file {path}; save a vector there with numpy.save") from error
+    except (OSError, ValueError, EOFError) as error:
+        raise UsageError(f"{path} is not a .npy file of numbers; save it with numpy.save") from error
+    if not isinstance(array, np.ndarray) or not np.issubdtype(array.dtype, np.floating) or array.size == 0:
+        raise UsageError(f"{path} does not hold a non-empty array of floating-point numbers")
+    with np.errstate(over="ignore"):
+        vector = np.ascontiguousarray(array.reshape(-1), dtype=np.float32)
+    if not np.isfinite(vector).all():
+        raise UsageError(f"{path} holds NaN, infinities or numbers beyond float32; remove them first")
+    if not vector.any():
+        raise UsageError(f"{path} holds only zeros, on which there is nothing to measure")
+    return vector
