@@ -4,14 +4,35 @@
 >>> import qsgd_lab as ql
 >>> gradient = np.float32([0.3, -0.7, 0.1, 0.0])
 >>> q = ql.quantize(gradient, bits=3, bucket_size=512, norm="l2", seed=7)
->>> received = ql.dequantize(q)
+>>> message = ql.encode(q, code="omega")  # bytes to send; len(message) is the cost
+>>> received = ql.dequantize(ql.decode(message))
 
-Importing the package touches neither torch nor a GPU driver, and compiles nothing; Numba is loaded by the first call.
+Importing the package touches neither torch nor a GPU driver, and compiles nothing; Numba is loaded by the
+first call.
 """
 
+from qsgd_lab.coding.decode import decode
+from qsgd_lab.coding.encode import encode
+from qsgd_lab.coding.message import Message, open_message
+from qsgd_lab.coding.receive import add_decoded, decode_values
+from qsgd_lab.coding.sizes import message_sizes
+from qsgd_lab.errors import MessageError
 from qsgd_lab.levels import num_levels
 from qsgd_lab.quantization import QuantizedGradient, dequantize, quantize
 
 __version__ = "0.1.0"
 
-__all__ = ["QuantizedGradient", "dequantize", "num_levels", "quantize"]
+__all__ = [
+    "Message",
+    "MessageError",
+    "QuantizedGradient",
+    "add_decoded",
+    "decode",
+    "decode_values",
+    "dequantize",
+    "encode",
+    "message_sizes",
+    "num_levels",
+    "open_message",
+    "quantize",
+]

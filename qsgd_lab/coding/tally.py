@@ -52,7 +52,7 @@ class Tally:
     reached: NDArray[np.int64] = field(default_factory=_no_counts)
 
     def add_quantized(self, levels: int, norms: int, reached: NDArray[np.int64]) -> None:
-        """Count a message of `norms` buckets of a quantizer with s = `levels`; `reached` as the kernels give it."""
+        """Count a message of `norms` buckets under s = `levels`; `reached` as the kernels give it."""
         count = int(reached[0])
         self.coordinates += count
         self.norms += norms

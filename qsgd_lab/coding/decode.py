@@ -1,0 +1,180 @@
+"""A message back to levels and norms."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qsgd_lab.coding.codewords import CODES
+from qsgd_lab.coding.encode import BACKENDS
+from qsgd_lab.coding.excerpt import excerpt
+from qsgd_lab.coding.layouts import LAYOUTS, fixed_width
+from qsgd_lab.coding.message import Frame, open_message
+from qsgd_lab.coding.threads import run_ranges
+from qsgd_lab.errors import MessageError
+from qsgd_lab.quantization import QuantizedGradient, level_dtype
+
+
+def decode(
+    message: Any,
+    start: int | None = None,
+    stop: int | None = None,
+    *,
+    max_coordinates: int | None = None,
+    threads: int | None = 1,
+    backend: str = "auto",
+) -> QuantizedGradient:
+    """Return the quantized gradient that a message carries, or coordinates start..stop-1 of it.
+
+    Parameters
+    ----------
+    message : bytes-like
+        Untrusted: bytes from anywhere, a memory map, an array of bytes. It is not copied.
+    start, stop : int, optional
+        A range of coordinates, as in a slice of the flat gradient. Header and index are read, and of the
+        payload only the chunks that hold the range.
+    max_coordinates : int, optional
+        Refuse messages of more coordinates. Without it, the message's own length is the limit, see Notes.
+    threads : int or None
+        Chunks are decoded in parallel by as many threads; None takes all processors.
+    backend : {"auto", "cpu", "reference"}
+
+    Returns
+    -------
+    QuantizedGradient
+        Of NumPy arrays. The whole gradient has its shape; a range is flat, and its buckets are the parts in
+        it of the gradient's, so that its values are those of the range.
+
+    Raises
+    ------
+    MessageError
+        If the message is damaged, cut off, made to mislead, or has more than `max_coordinates`.
+    ValueError
+        If another argument is out of its range.
+
+    Notes
+    -----
+    A message of m bytes describes fewer than 512 m coordinates: chunks hold at most 4096, and each has eight
+    bytes in the directory of the sparse layout, while in the others a coordinate takes at least one bit. What
+    is allocated is the levels, one byte a coordinate for s <= 127 and two above, and a few bytes for each
+    byte of the index; claims of more are refused before anything is allocated.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from qsgd_lab import encode, quantize
+    >>> q = quantize(np.float32([3, -4, 0, 0]), bits=2, norm="max", rounding="nearest")
+    >>> decode(encode(q)).levels.tolist(), decode(encode(q), 1, 3).levels.tolist()
+    ([2, -3, 0, 0], [-3, 0])
+    """
+    if backend not in BACKENDS:
+        raise ValueError(f"unknown backend {backend!r}; known: {', '.join(BACKENDS)}")
+    frame = open_frame(message, max_coordinates)
+    header, index = frame.header, frame.index
+    low, high, _ = slice(start, stop).indices(header.num_coordinates)
+    if (start, stop) == (None, None):
+        levels = _read_levels(frame, 0, header.num_coordinates, threads, backend)
+        return QuantizedGradient(
+            levels, index.norms, header.num_levels, header.norm, index.partition, index.shape
+        )
+    high = max(low, high)
+    levels = _read_levels(frame, low, high, threads, backend)
+    parts, buckets = excerpt(index.partition, low, high)
+    return QuantizedGradient(
+        levels, index.norms[buckets], header.num_levels, header.norm, parts, (high - low,)
+    )
+
+
+def open_frame(message: Any, max_coordinates: int | None) -> Frame:
+    """Take a message apart, unless it has more than `max_coordinates`.
+
+    Raises
+    ------
+    MessageError
+        If it has, or is not one whole message.
+    """
+    frame = open_message(message)
+    if max_coordinates is not None and frame.header.num_coordinates > max_coordinates:
+        raise MessageError(
+            f"the message has {frame.header.num_coordinates} coordinates, above the limit of "
+            f"{max_coordinates}"
+        )
+    return frame
+
+
+def kernel_scheme(frame: Frame) -> tuple[int, int, int, np.uint64]:
+    """Return (layout, code, s, fixed width) as the kernels take them."""
+    header = frame.header
+    return (
+        LAYOUTS[header.layout],
+        CODES.get(header.code, 0),
+        header.num_levels,
+        np.uint64(fixed_width(header.num_levels)),
+    )
+
+
+def raise_unless_good(outcomes: list[tuple[int, int]]) -> None:
+    """Raise a `MessageError` for the first chunk that could not be decoded."""
+    from qsgd_lab.kernels.decode_cpu import DAMAGED, GOOD
+
+    for outcome, chunk in outcomes:
+        if outcome == DAMAGED:
+            raise MessageError(f"chunk {chunk} is damaged: its checksum does not match")
+        if outcome != GOOD:
+            raise MessageError(f"chunk {chunk} is not what an encoder writes")
+
+
+def _read_levels(frame: Frame, low: int, high: int, threads: int | None, backend: str) -> NDArray[Any]:
+    """Return levels low..high-1."""
+    if low == high:
+        return np.empty(0, level_dtype(frame.header.num_levels))
+    size = frame.header.chunk_size
+    first, last = low // size, -(-high // size)
+    offset = first * size
+    read = _read_reference if backend == "reference" else _read_cpu
+    return read(frame, first, last, threads)[low - offset : high - offset]
+
+
+def _read_reference(frame: Frame, first: int, last: int, threads: int | None) -> NDArray[Any]:
+    from qsgd_lab.coding.checksum import crc32c
+    from qsgd_lab.coding.reference import decode_chunk
+
+    del threads
+    header, directory, parts = frame.header, frame.index.directory, []
+    for chunk in range(first, last):
+        payload = frame.payload[frame.starts[chunk] : frame.starts[chunk + 1]].tobytes()
+        if crc32c(payload) != directory.checksums[chunk]:
+            raise MessageError(f"chunk {chunk} is damaged: its checksum does not match")
+        size = min(header.chunk_size, header.num_coordinates - chunk * header.chunk_size)
+        nonzeros = int(directory.num_nonzeros[chunk]) if header.layout == "sparse" else 0
+        parts.append(decode_chunk(payload, size, nonzeros, header.num_levels, header.layout, header.code))
+    return np.concatenate(parts).astype(level_dtype(header.num_levels))
+
+
+def _read_cpu(frame: Frame, first: int, last: int, threads: int | None) -> NDArray[Any]:
+    from qsgd_lab.coding.decode_tables import decode_tables
+    from qsgd_lab.kernels.decode_cpu import decode_chunks
+
+    header, directory = frame.header, frame.index.directory
+    size = header.chunk_size
+    tables = tuple(decode_tables(header.layout, header.code, header.num_levels))
+    scheme = kernel_scheme(frame)
+    total = min(last * size, header.num_coordinates) - first * size
+    levels = np.empty(total, level_dtype(header.num_levels))
+
+    def read(low: int, high: int) -> tuple[int, int]:
+        outcome: tuple[int, int] = decode_chunks(
+            frame.payload,
+            (frame.starts, directory.checksums, directory.num_nonzeros),
+            (header.num_coordinates, size, first + high),
+            first + low,
+            scheme,
+            tables,
+            levels[low * size :],
+        )
+        return outcome
+
+    raise_unless_good(run_ranges(read, last - first, threads))
+    return levels

@@ -1,0 +1,172 @@
+"""The first 64 bytes of a message: what it is, and how long.
+
+See docs/wire-format.md for the meaning of each field. Everything read here is untrusted.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from typing import Any
+
+from qsgd_lab.coding.checksum import crc32c
+from qsgd_lab.coding.codewords import CODES
+from qsgd_lab.coding.layouts import CHUNK_UNIT, LAYOUTS, MAX_CHUNK_SIZE
+from qsgd_lab.errors import MessageError
+from qsgd_lab.levels import MAX_LEVELS
+
+MAGIC = b"QSGD"
+VERSION = 1
+HEADER_BYTES = 64
+TAIL_BYTES = 8  # zeros after the payload, so that a reader may load 64 bits at any of its bytes
+MAX_COORDINATES = 2**60
+MAX_DIMENSIONS = 32
+
+#: Bucket sizes that are words, as the header spells them.
+BUCKET_WORDS = {"tensor": 0, "model": 2**64 - 1}
+NORM_NAMES = ("l2", "max")
+
+# magic, version, layout, code, norm, s, chunk size, bytes, coordinates, bucket size, tensors, dimensions,
+# reserved, index CRC
+_FIELDS = struct.Struct("<4sBBBBIIQQQIIQI")
+_CHECKSUM = struct.Struct("<I")
+_LAYOUT_NAMES = {number: name for name, number in LAYOUTS.items()}
+_CODE_NAMES = {number: name for name, number in CODES.items()}
+_BUCKET_NAMES = {number: word for word, number in BUCKET_WORDS.items()}
+
+
+@dataclass(frozen=True)
+class Header:
+    """The fields of a header.
+
+    Attributes
+    ----------
+    layout : str
+        A key of `qsgd_lab.coding.layouts.LAYOUTS`.
+    code : str
+        "gamma", "delta" or "omega"; "none" for the fixed layout.
+    norm : {"l2", "max"}
+    num_levels : int
+        s.
+    chunk_size : int
+        Coordinates of every chunk but the last, which may be shorter.
+    message_bytes : int
+        Length of the whole message.
+    num_coordinates : int
+        n.
+    bucket_size : int, "tensor" or "model"
+    num_tensors, num_dimensions : int
+        Lengths of the lists that follow the header.
+    index_crc : int
+        CRC-32C of everything between header and payload.
+    """
+
+    layout: str
+    code: str
+    norm: str
+    num_levels: int
+    chunk_size: int
+    message_bytes: int
+    num_coordinates: int
+    bucket_size: int | str
+    num_tensors: int
+    num_dimensions: int
+    index_crc: int
+
+    @property
+    def num_chunks(self) -> int:
+        """The number of chunks, C."""
+        return -(-self.num_coordinates // self.chunk_size)
+
+    def pack(self) -> bytes:
+        """Return the 64 bytes."""
+        bucket = BUCKET_WORDS[self.bucket_size] if isinstance(self.bucket_size, str) else self.bucket_size
+        fields = _FIELDS.pack(
+            MAGIC,
+            VERSION,
+            LAYOUTS[self.layout],
+            CODES.get(self.code, 0),
+            NORM_NAMES.index(self.norm),
+            self.num_levels,
+            self.chunk_size,
+            self.message_bytes,
+            self.num_coordinates,
+            bucket,
+            self.num_tensors,
+            self.num_dimensions,
+            0,
+            self.index_crc,
+        )
+        return fields + _CHECKSUM.pack(crc32c(fields))
+
+
+def parse_header(data: Any) -> Header:
+    """Read and check the header of a message.
+
+    Parameters
+    ----------
+    data : bytes-like
+        At least the first 64 bytes.
+
+    Raises
+    ------
+    MessageError
+        If the bytes are not a header that `Header.pack` can have written.
+    """
+    raw = bytes(memoryview(data)[:HEADER_BYTES])
+    if len(raw) < HEADER_BYTES:
+        raise MessageError(f"a message has at least {HEADER_BYTES} bytes; this has {len(raw)}")
+    if raw[:4] != MAGIC:
+        raise MessageError("not a message: it does not begin with QSGD")
+    if raw[4] != VERSION:
+        raise MessageError(f"the message is of version {raw[4]}; this library reads version {VERSION}")
+    if crc32c(raw[: _FIELDS.size]) != _CHECKSUM.unpack(raw[_FIELDS.size :])[0]:
+        raise MessageError("the header is damaged: its checksum does not match")
+    _, _, layout, code, norm, *numbers, reserved, index_crc = _FIELDS.unpack(raw[: _FIELDS.size])
+    _check_kinds(layout, code, norm, reserved)
+    levels, chunk_size, size, coordinates, bucket, tensors, dimensions = numbers
+    _check_numbers(levels, chunk_size, size, coordinates, bucket, dimensions)
+    return Header(
+        _LAYOUT_NAMES[layout],
+        _CODE_NAMES.get(code, "none"),
+        NORM_NAMES[norm],
+        levels,
+        chunk_size,
+        size,
+        coordinates,
+        _BUCKET_NAMES.get(bucket, bucket),
+        tensors,
+        dimensions,
+        index_crc,
+    )
+
+
+def _check_kinds(layout: int, code: int, norm: int, reserved: int) -> None:
+    if layout not in _LAYOUT_NAMES:
+        raise MessageError(f"the header names layout {layout}; known are 0 to {len(LAYOUTS) - 1}")
+    codes = (0,) if layout == LAYOUTS["fixed"] else tuple(_CODE_NAMES)
+    if code not in codes:
+        raise MessageError(f"the header names code {code}, which layout {layout} does not have")
+    if norm >= len(NORM_NAMES):
+        raise MessageError(f"the header names norm {norm}; known are 0 and 1")
+    if reserved:
+        raise MessageError("the header's reserved bytes are not 0")
+
+
+def _check_numbers(
+    levels: int, chunk_size: int, size: int, coordinates: int, bucket: int, dimensions: int
+) -> None:
+    if not 1 <= levels <= MAX_LEVELS:
+        raise MessageError(f"the header claims {levels} levels; 1 to {MAX_LEVELS} are possible")
+    if chunk_size % CHUNK_UNIT or not CHUNK_UNIT <= chunk_size <= MAX_CHUNK_SIZE:
+        raise MessageError(
+            f"the header claims chunks of {chunk_size}, not a multiple of {CHUNK_UNIT} up to {MAX_CHUNK_SIZE}"
+        )
+    if size < HEADER_BYTES + TAIL_BYTES:
+        raise MessageError(f"the header claims a message of {size} bytes")
+    if coordinates > MAX_COORDINATES:
+        raise MessageError(f"the header claims {coordinates} coordinates")
+    if bucket not in _BUCKET_NAMES and bucket > MAX_COORDINATES:
+        raise MessageError(f"the header claims buckets of {bucket}")
+    if dimensions > MAX_DIMENSIONS:
+        raise MessageError(f"the header claims {dimensions} dimensions; {MAX_DIMENSIONS} are possible")

@@ -1,0 +1,182 @@
+"""What stands between a message's header and its payload: sizes, shape, norms and the directory of chunks.
+
+Everything read here is untrusted: what a field claims is compared with the bytes that are there before
+anything of that size is allocated.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qsgd_lab.coding.checksum import crc32c
+from qsgd_lab.coding.header import HEADER_BYTES, MAX_COORDINATES, TAIL_BYTES, Header
+from qsgd_lab.errors import MessageError
+from qsgd_lab.partition import MAX_TENSOR_SIZE, Partition, partition
+
+ALIGNMENT = 4  # the payload begins at a multiple of this
+WORD_BYTES = 4
+
+
+@dataclass(frozen=True)
+class Directory:
+    """What is known of each of C chunks without reading it.
+
+    Attributes
+    ----------
+    checksums : uint32, shape (C,)
+        CRC-32C of the chunk's payload.
+    num_words : uint16, shape (C,)
+        Its length in 32-bit words.
+    num_nonzeros : uint16, shape (C,)
+        Levels other than 0, in the sparse layout; elsewhere of shape (0,).
+    """
+
+    checksums: NDArray[np.uint32]
+    num_words: NDArray[np.uint16]
+    num_nonzeros: NDArray[np.uint16]
+
+    def pack(self) -> bytes:
+        """Return the directory's bytes."""
+        return self.checksums.tobytes() + self.num_words.tobytes() + self.num_nonzeros.tobytes()
+
+    def starts(self) -> NDArray[np.int64]:
+        """Return where each chunk's payload begins and the last one ends, in bytes, shape (C + 1,)."""
+        starts = np.zeros(self.num_words.size + 1, np.int64)
+        np.cumsum(self.num_words, dtype=np.int64, out=starts[1:])
+        return starts * WORD_BYTES
+
+
+@dataclass(frozen=True)
+class Index:
+    """What stands between header and payload.
+
+    Attributes
+    ----------
+    partition : Partition
+    shape : tuple of int
+        Of the gradient.
+    norms : float32, shape (B,)
+    directory : Directory
+    """
+
+    partition: Partition
+    shape: tuple[int, ...]
+    norms: NDArray[np.float32]
+    directory: Directory
+
+    def pack(self) -> bytes:
+        """Return the bytes between header and payload."""
+        lists = np.array([*self.partition.tensor_sizes, *self.shape], np.uint64).tobytes()
+        packed = lists + self.norms.tobytes() + self.directory.pack()
+        return packed + bytes(-len(packed) % ALIGNMENT)
+
+
+def directory_bytes(num_chunks: int, layout: str) -> int:
+    """Return the size of the directory."""
+    return num_chunks * (8 if layout == "sparse" else 6)
+
+
+def index_bytes(lists: int, norms: int, num_chunks: int, layout: str) -> int:
+    """Return the size of the index, padding included, for as many list entries, norms and chunks."""
+    size = 8 * lists + 4 * norms + directory_bytes(num_chunks, layout)
+    return size + -size % ALIGNMENT
+
+
+def count_buckets(tensor_sizes: tuple[int, ...], bucket_size: int | str) -> int:
+    """Return the number of buckets without allocating anything."""
+    if bucket_size == "model":
+        return int(sum(tensor_sizes) > 0)
+    if bucket_size == "tensor":
+        return sum(size > 0 for size in tensor_sizes)
+    assert isinstance(bucket_size, int)
+    return sum(-(-size // bucket_size) for size in tensor_sizes)
+
+
+def parse_index(data: Any, header: Header) -> tuple[Index, int]:
+    """Read and check the index of a message.
+
+    Parameters
+    ----------
+    data : bytes-like
+        The whole message, of the length that its header claims.
+    header : Header
+
+    Returns
+    -------
+    Index, int
+        The index, and where the payload begins, in bytes.
+
+    Raises
+    ------
+    MessageError
+        If anything in it contradicts the header, itself or the message's length.
+    """
+    view = memoryview(data)
+    lists = header.num_tensors + header.num_dimensions
+    available = header.message_bytes - HEADER_BYTES - TAIL_BYTES
+    if index_bytes(lists, 0, header.num_chunks, header.layout) > available:
+        raise MessageError("the message is too short for the tensors and chunks that its header claims")
+    sizes, shape = _parse_lists(view, header)
+    num_norms = count_buckets(sizes, header.bucket_size)
+    size = index_bytes(lists, num_norms, header.num_chunks, header.layout)
+    if size > available:
+        raise MessageError("the message is too short for the norms that its header implies")
+    if crc32c(view[HEADER_BYTES : HEADER_BYTES + size]) != header.index_crc:
+        raise MessageError("norms or directory are damaged: their checksum does not match")
+    first_norm = HEADER_BYTES + 8 * lists
+    norms = np.frombuffer(view, "<f4", num_norms, first_norm).astype(np.float32)
+    directory = _parse_directory(view, header, first_norm + 4 * num_norms)
+    _check_norms(norms)
+    _check_extent(view, directory, header, size, lists, num_norms)
+    parts = partition(header.num_coordinates, header.bucket_size, sizes)
+    return Index(parts, shape, norms, directory), HEADER_BYTES + size
+
+
+def _parse_lists(view: memoryview, header: Header) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return tensor sizes and shape, both of which agree with the number of coordinates."""
+    count = header.num_tensors + header.num_dimensions
+    numbers = np.frombuffer(view, "<u8", count, HEADER_BYTES).tolist()
+    sizes, shape = tuple(numbers[: header.num_tensors]), tuple(numbers[header.num_tensors :])
+    if any(size > MAX_TENSOR_SIZE for size in sizes) or sum(sizes) != header.num_coordinates:
+        raise MessageError(
+            f"tensor sizes do not sum to the {header.num_coordinates} coordinates of the header"
+        )
+    elements = extent = 1
+    for length in shape:
+        elements *= length
+        extent *= max(length, 1)
+    if elements != header.num_coordinates or extent > MAX_COORDINATES:
+        raise MessageError(f"the shape does not hold the {header.num_coordinates} coordinates of the header")
+    return sizes, shape
+
+
+def _parse_directory(view: memoryview, header: Header, offset: int) -> Directory:
+    chunks = header.num_chunks
+    counts = chunks if header.layout == "sparse" else 0
+    return Directory(
+        np.frombuffer(view, "<u4", chunks, offset).astype(np.uint32),
+        np.frombuffer(view, "<u2", chunks, offset + 4 * chunks).astype(np.uint16),
+        np.frombuffer(view, "<u2", counts, offset + 6 * chunks).astype(np.uint16),
+    )
+
+
+def _check_norms(norms: NDArray[np.float32]) -> None:
+    if norms.size and (np.isinf(norms).any() or (np.signbit(norms) & ~np.isnan(norms)).any()):
+        raise MessageError("the message holds a negative or infinite norm")
+
+
+def _check_extent(
+    view: memoryview, directory: Directory, header: Header, size: int, lists: int, norms: int
+) -> None:
+    """Check that the parts fill the message exactly, and that what separates them is zero."""
+    payload = WORD_BYTES * int(directory.num_words.sum(dtype=np.int64))
+    if HEADER_BYTES + size + payload + TAIL_BYTES != header.message_bytes:
+        raise MessageError("the directory's chunks do not fill the message")
+    used = 8 * lists + 4 * norms + directory_bytes(header.num_chunks, header.layout)
+    padding = bytes(view[HEADER_BYTES + used : HEADER_BYTES + size]) + bytes(view[-TAIL_BYTES:])
+    if any(padding):
+        raise MessageError("the message's padding is not 0")

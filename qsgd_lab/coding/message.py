@@ -1,0 +1,156 @@
+"""Messages: bytes to send, and what can be known of them without decoding.
+
+A message is header, index (tensor sizes, shape, norms, directory of chunks), payload and eight zero bytes.
+docs/wire-format.md describes it completely.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qsgd_lab.coding.header import HEADER_BYTES, TAIL_BYTES, Header, parse_header
+from qsgd_lab.coding.index import Index, directory_bytes, parse_index
+from qsgd_lab.errors import MessageError
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """The bytes of a message by what they hold; they sum to its length.
+
+    Attributes
+    ----------
+    header : int
+        Header and the zeros at the end.
+    lists : int
+        Tensor sizes and shape, and padding.
+    norms, directory, payload : int
+    """
+
+    header: int
+    lists: int
+    norms: int
+    directory: int
+    payload: int
+
+    @property
+    def total(self) -> int:
+        """The length of the message."""
+        return self.header + self.lists + self.norms + self.directory + self.payload
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A message taken apart and checked, but for its chunks, which are not read.
+
+    Attributes
+    ----------
+    header : Header
+    index : Index
+    payload : uint8, read-only
+        Payload and the eight zeros after it: a view of the message.
+    """
+
+    header: Header
+    index: Index
+    payload: NDArray[np.uint8]
+
+    @cached_property
+    def starts(self) -> NDArray[np.int64]:
+        """Byte offsets of the chunks in `payload`, shape (C + 1,)."""
+        return self.index.directory.starts()
+
+    @property
+    def sizes(self) -> Sizes:
+        """The message's bytes by what they hold."""
+        norms = self.index.norms.nbytes
+        directory = directory_bytes(self.header.num_chunks, self.header.layout)
+        payload = self.payload.size - TAIL_BYTES
+        fixed = HEADER_BYTES + TAIL_BYTES
+        return Sizes(
+            fixed, self.header.message_bytes - fixed - norms - directory - payload, norms, directory, payload
+        )
+
+
+def open_message(data: Any) -> Frame:
+    """Take a message apart.
+
+    Parameters
+    ----------
+    data : bytes-like
+        A message: bytes, a memory map, or an array of bytes. It is not copied.
+
+    Raises
+    ------
+    MessageError
+        If it is not one whole message.
+    """
+    view = memoryview(data).cast("B")
+    header = parse_header(view)
+    if header.message_bytes != len(view):
+        raise MessageError(f"the message should have {header.message_bytes} bytes; this has {len(view)}")
+    index, payload_start = parse_index(view, header)
+    payload = np.frombuffer(view, np.uint8, offset=payload_start)
+    payload.flags.writeable = False
+    return Frame(header, index, payload)
+
+
+class Message(np.ndarray[tuple[int], np.dtype[np.uint8]]):
+    """A message: read-only bytes, whose number is its cost.
+
+    It is a NumPy array of uint8, so that it is bytes-like (files, sockets, ``bytes(message)``) and what the
+    encoder wrote is never copied. Slices are plain arrays; a message is equal to whatever has the same bytes.
+
+    To read one from a file without copying it, hand a memory map to `qsgd_lab.decode` or to `open_message`.
+    """
+
+    @property
+    def header(self) -> Header:
+        """The fields of the header; `MessageError` if the bytes have none."""
+        return parse_header(self)
+
+    @property
+    def sizes(self) -> Sizes:
+        """The message's bytes by what they hold; `MessageError` if it is not one whole message."""
+        return open_message(self).sizes
+
+    @property
+    def bits_per_coordinate(self) -> float:
+        """All bits of the message per coordinate; NaN if it has none."""
+        coordinates = self.header.num_coordinates
+        return 8 * len(self) / coordinates if coordinates else float("nan")
+
+    def __getitem__(self, key: Any) -> Any:
+        return self.view(np.ndarray)[key]
+
+    def __eq__(self, other: object) -> Any:
+        try:
+            return memoryview(self) == memoryview(other).cast("B")  # type: ignore[arg-type]
+        except TypeError:
+            return NotImplemented
+
+    def __ne__(self, other: object) -> Any:
+        equal = self.__eq__(other)
+        return NotImplemented if equal is NotImplemented else not equal
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"<Message of {len(self)} bytes>"
+
+
+def seal(header: Header, index: bytes, stream: NDArray[np.uint8]) -> Message:
+    """Return the message whose payload stands in `stream`; nothing is copied.
+
+    The stream has room for header and index before the payload and eight bytes after it.
+    """
+    stream[:HEADER_BYTES] = np.frombuffer(header.pack(), np.uint8)
+    stream[HEADER_BYTES : HEADER_BYTES + len(index)] = np.frombuffer(index, np.uint8)
+    stream[stream.size - TAIL_BYTES :] = 0
+    message = stream.view(Message)
+    message.flags.writeable = False
+    return message

@@ -1,0 +1,126 @@
+"""CRC-32C (Castagnoli) of byte ranges: reflected polynomial 0x82F63B78, initial and final value 0xFFFFFFFF.
+
+The check value of the nine ASCII digits ``123456789`` is 0xE3069283. Where the processor has an instruction
+for it (SSE 4.2), eight bytes take three cycles; elsewhere eight tables take about as many nanoseconds.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from llvmlite import binding, ir
+from numba import config, njit, types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from qsgd_lab.kernels.bits import load64
+
+POLYNOMIAL = 0x82F63B78
+_ONES = np.uint64(0xFFFFFFFF)
+_BYTE = np.uint64(0xFF)
+_EIGHT = np.uint64(8)
+_SEVEN = np.int64(7)
+
+
+def _make_tables():
+    """Return uint64[8, 256]: entry (j, b) is the CRC of byte b followed by j zero bytes."""
+    tables = np.empty((8, 256), np.uint64)
+    crc = np.arange(256, dtype=np.uint64)
+    for _ in range(8):
+        crc = (crc >> np.uint64(1)) ^ (np.uint64(POLYNOMIAL) * (crc & np.uint64(1)))
+    tables[0] = crc
+    for j in range(1, 8):
+        crc = (crc >> _EIGHT) ^ tables[0][crc & _BYTE]
+        tables[j] = crc
+    return tables
+
+
+_TABLES = _make_tables()
+
+
+def _has_instruction() -> bool:
+    """Whether kernels are compiled for a processor with SSE 4.2."""
+    if config.CPU_NAME or config.CPU_FEATURES or config.BOUNDSCHECK:
+        return False
+    x86 = binding.get_default_triple().startswith("x86_64")
+    return bool(x86 and binding.get_host_cpu_features().get("sse4.2", False))
+
+
+@njit(cache=True, fastmath=False, forceinline=True)
+def _step1_tables(crc, byte):
+    """Return the state after one byte (state and byte are uint64)."""
+    return (crc >> _EIGHT) ^ _TABLES[0, (crc ^ byte) & _BYTE]
+
+
+@njit(cache=True, fastmath=False)
+def _step8_tables(crc, word):
+    """Return the state after eight bytes, given as a little-endian uint64."""
+    word ^= crc
+    crc = np.uint64(0)
+    for j in range(8):
+        crc ^= _TABLES[7 - j, (word >> np.uint64(8 * j)) & _BYTE]
+    return crc
+
+
+@intrinsic
+def _step8_instruction(typing_context, crc, word):
+    """Return the state after eight bytes, by the processor's own instruction."""
+
+    def codegen(context, builder, signature, args):
+        word_type = ir.IntType(64)
+        function_type = ir.FunctionType(word_type, [word_type, word_type])
+        function = cgutils.get_or_insert_function(builder.module, function_type, "llvm.x86.sse42.crc32.64.64")
+        return builder.call(function, args)
+
+    return types.uint64(types.uint64, types.uint64), codegen
+
+
+_step8 = _step8_instruction if _has_instruction() else _step8_tables
+
+
+@njit(cache=True, fastmath=False)
+def continue_crc(data, start, stop, crc):
+    """Return the checksum of which `crc` (uint64) is the state before bytes start..stop-1."""
+    position = start
+    while position + 8 <= stop:
+        crc = _step8(crc, load64(data, position))
+        position += 8
+    while position < stop:
+        crc = _step1_tables(crc, np.uint64(data[position]))
+        position += 1
+    return np.uint32(crc ^ _ONES)
+
+
+@njit(cache=True, fastmath=False, nogil=True)
+def crc32c(data, start, stop):
+    """Return the CRC-32C of bytes start..stop-1 of a uint8 array."""
+    return continue_crc(data, start, stop, _ONES)
+
+
+@njit(cache=True, fastmath=False)
+def crc32c_of_four(data, edges, checksums):
+    """Write the CRC-32C (uint32) of four neighbouring ranges of bytes, whose five edges are given.
+
+    They are computed in turn, since each step waits for the one before.
+    """
+    e0, e1, e2, e3, e4 = edges[0], edges[1], edges[2], edges[3], edges[4]
+    c0 = c1 = c2 = c3 = _ONES
+    common = min(e1 - e0, e2 - e1, e3 - e2, e4 - e3) & ~_SEVEN
+    for offset in range(0, common, 8):
+        c0 = _step8(c0, load64(data, e0 + offset))
+        c1 = _step8(c1, load64(data, e1 + offset))
+        c2 = _step8(c2, load64(data, e2 + offset))
+        c3 = _step8(c3, load64(data, e3 + offset))
+    checksums[0] = continue_crc(data, e0 + common, e1, c0)
+    checksums[1] = continue_crc(data, e1 + common, e2, c1)
+    checksums[2] = continue_crc(data, e2 + common, e3, c2)
+    checksums[3] = continue_crc(data, e3 + common, e4, c3)
+
+
+@njit(cache=True, fastmath=False)
+def crc32c_of_ranges(data, edges, checksums):
+    """Write the CRC-32C of neighbouring ranges of bytes: `edges` is int64[k + 1], `checksums` uint32[k]."""
+    count = checksums.size
+    for i in range(0, count & ~3, 4):
+        crc32c_of_four(data, edges[i : i + 5], checksums[i : i + 4])
+    for i in range(count & ~3, count):
+        checksums[i] = crc32c(data, edges[i], edges[i + 1])
