@@ -2,34 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
 from qsgd_lab.cli.health import Finding
+from qsgd_lab.data.places import Source, find_cifar10, search_folders
 
-CIFAR10_URL = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
-#: To go when the reader comes: until then nobody should be sent to download 170 MB.
-NOT_READ_YET = " (this version does not read it yet)"
-#: Sizes in bytes of the two official archives.
-CIFAR10_ARCHIVES = {"cifar-10-binary.tar.gz": 170_052_171, "cifar-10-python.tar.gz": 170_498_071}
-#: Files of the unpacked archives.
-CIFAR10_FOLDERS = {
-    "cifar-10-batches-bin": ("test_batch.bin", *(f"data_batch_{i}.bin" for i in range(1, 6))),
-    "cifar-10-batches-py": ("test_batch", *(f"data_batch_{i}" for i in range(1, 6))),
-}
-
-
-def data_folders() -> list[Path]:
-    """Return the folders where data sets are looked for, in order.
-
-    ``QSGD_LAB_DATA`` if it is set, the user's cache folder, and ``data`` in the working folder.
-    """
-    from platformdirs import user_cache_dir
-
-    named = os.environ.get("QSGD_LAB_DATA")
-    return [*([Path(named)] if named else []), Path(user_cache_dir("qsgd-lab")), Path("data")]
+FETCH = "qsgd-lab data fetch"
 
 
 def check_digits() -> Finding:
@@ -44,36 +24,23 @@ def check_digits() -> Finding:
 
 
 def check_cifar10(folders: Sequence[Path] | None = None) -> Finding:
-    """Look for CIFAR-10 in `folders` (`data_folders` by default), as an archive or unpacked."""
-    folders = data_folders() if folders is None else folders
-    for folder in folders:
-        if found := _find_cifar10(folder):
-            return found
-    remedy = f"nothing yet: runs use the digits; the reader to come wants {CIFAR10_URL} in {folders[0]}"
-    return Finding("CIFAR-10", "missing", f"not in {', '.join(map(str, folders))}", remedy)
+    """Look for CIFAR-10 in `folders` (the usual ones by default), by names and sizes alone."""
+    folders = search_folders() if folders is None else folders
+    source = find_cifar10(folders)
+    if source is None:
+        detail = f"not in {', '.join(map(str, folders))}; runs use the digits"
+        return Finding("CIFAR-10", "missing", detail, FETCH)
+    fault = _archive_fault(source) if source.is_archive else _folder_fault(source)
+    if fault:
+        return Finding("CIFAR-10", "warn", f"{source.path} {fault}", f"delete it, then: {FETCH}")
+    return Finding("CIFAR-10", "ok", f"{source.form} {source.path} (checksums: qsgd-lab data verify)")
 
 
-def _find_cifar10(folder: Path) -> Finding | None:
-    for name, files in CIFAR10_FOLDERS.items():
-        if (folder / name).is_dir():
-            return _judge_unpacked(folder / name, files)
-    for name, size in CIFAR10_ARCHIVES.items():
-        if (folder / name).is_file():
-            return _judge_archive(folder / name, size)
-    return None
+def _archive_fault(source: Source) -> str | None:
+    actual, wanted = source.path.stat().st_size, source.edition.fingerprint.num_bytes
+    return None if actual == wanted else f"has {actual} bytes instead of {wanted}"
 
 
-def _judge_unpacked(folder: Path, files: Sequence[str]) -> Finding:
-    absent = [name for name in files if not (folder / name).is_file()]
-    if absent:
-        remedy = f"unpack {CIFAR10_URL} there again"
-        return Finding("CIFAR-10", "warn", f"{folder} lacks {', '.join(absent)}", remedy)
-    return Finding("CIFAR-10", "ok", f"unpacked in {folder}{NOT_READ_YET}")
-
-
-def _judge_archive(archive: Path, size: int) -> Finding:
-    actual = archive.stat().st_size
-    if actual != size:
-        detail = f"{archive} has {actual} bytes instead of {size}"
-        return Finding("CIFAR-10", "warn", detail, f"delete it and fetch {CIFAR10_URL} again")
-    return Finding("CIFAR-10", "ok", f"archive {archive}{NOT_READ_YET}")
+def _folder_fault(source: Source) -> str | None:
+    absent = [name for name in source.edition.members if not (source.path / name).is_file()]
+    return f"lacks {', '.join(absent)}" if absent else None

@@ -13,6 +13,7 @@ class Purpose(IntEnum):
     INITIALISATION = 0
     DATA_ORDER = 1
     SPLIT = 2
+    AUGMENTATION = 3
 
 
 def generator(seed: int, purpose: Purpose, index: int = 0) -> np.random.Generator:

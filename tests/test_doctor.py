@@ -6,7 +6,6 @@ import json
 import os
 import sys
 import warnings
-from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -15,6 +14,7 @@ from qsgd_lab.cli import doctor as doctor_module
 from qsgd_lab.cli import health_data, health_machine, health_software
 from qsgd_lab.cli.health import Finding, conclusion
 from qsgd_lab.cli.main import cli
+from qsgd_lab.data.cifar10_release import OFFICIAL
 
 FINE = Finding("numba", "ok", "0.68.1", necessary=True)
 OPTIONAL = Finding("LaTeX", "missing", "not found: latexmk", "install it")
@@ -157,22 +157,23 @@ def test_more_threads_than_cores_is_a_warning(monkeypatch):
 
 
 def test_cifar10_is_found_in_every_form(tmp_path):
-    """Both archives and both unpacked folders are found; none at all is said with where to put it."""
-    assert health_data.check_cifar10([tmp_path]).status == "missing"
-    assert str(tmp_path) in health_data.check_cifar10([tmp_path]).remedy
+    """Both archives and both unpacked folders are found; if none is, the command that fetches is named."""
+    finding = health_data.check_cifar10([tmp_path])
+    assert (finding.status, finding.remedy) == ("missing", "qsgd-lab data fetch")
+    assert str(tmp_path) in finding.detail
 
-    for archive, size in health_data.CIFAR10_ARCHIVES.items():
-        with (tmp_path / archive).open("wb") as file:
-            file.truncate(size)
+    for edition in OFFICIAL.editions:
+        archive = tmp_path / edition.archive
+        with archive.open("wb") as file:
+            file.truncate(edition.fingerprint.num_bytes)
         assert health_data.check_cifar10([tmp_path / "elsewhere", tmp_path]).status == "ok"
-        (tmp_path / archive).unlink()
+        archive.unlink()
 
-    for folder, files in health_data.CIFAR10_FOLDERS.items():
-        place = tmp_path / f"place of {folder}"
-        (place / folder).mkdir(parents=True)
+        place = tmp_path / f"place of {edition.folder}"
+        (place / edition.folder).mkdir(parents=True)
         assert health_data.check_cifar10([place]).status == "warn"
-        for name in files:
-            (place / folder / name).touch()
+        for name in edition.members:
+            (place / edition.folder / name).touch()
         assert health_data.check_cifar10([place]).status == "ok"
 
 
@@ -183,16 +184,6 @@ def test_a_cut_archive_is_a_warning(tmp_path):
     finding = health_data.check_cifar10([tmp_path])
     assert finding.status == "warn"
     assert "3 bytes instead of 170052171" in finding.detail
-
-
-def test_the_named_data_folder_comes_first(monkeypatch, tmp_path):
-    """QSGD_LAB_DATA goes before the cache folder and ./data."""
-    monkeypatch.setenv("QSGD_LAB_DATA", str(tmp_path))
-    named = health_data.data_folders()
-    monkeypatch.delenv("QSGD_LAB_DATA")
-
-    assert named == [tmp_path, *health_data.data_folders()]
-    assert named[-1] == Path("data")
 
 
 def test_a_runs_folder_that_is_a_file_is_fatal(tmp_path):

@@ -30,14 +30,15 @@ MAY_IMPORT = {
     "report": ["runs"],
     "theory": [],
     "theory.checks": ["theory", "coding", "quantization", "algorithms"],
-    "cli": ["training", "report", "theory.checks"],
+    "bench": ["coding", "quantization", "kernels"],
+    "cli": ["training", "report", "theory.checks", "bench"],
     "__main__": ["cli"],
 }
 #: The rooms beside the store know a run's configuration and its record, and nothing else of it.
 RUNS_CONTRACT = {"qsgd_lab.runs.config", "qsgd_lab.runs.record"}
 BESIDE_THE_STORE = {"training", "report"}
 
-TORCH_ROOMS = {"models", "data", "training", "algorithms"}
+TORCH_ROOMS = {"models", "data", "training", "algorithms", "bench"}
 FORMULAS_MAY_USE = {"numpy", "scipy"}
 
 

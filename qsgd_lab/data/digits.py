@@ -9,13 +9,11 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from qsgd_lab.data.dataset import Dataset, Part
-from qsgd_lab.randomness import Purpose, generator
+from qsgd_lab.data.split import stratified_split
 
 NUM_VALIDATION, NUM_TEST = 180, 360
-_SPLIT_SEED = 0
 _MEAN, _STD = 4.88 / 16, 6.02 / 16  # of all pixels, grey values in [0, 1]
 
 
@@ -29,22 +27,6 @@ def load_digits() -> Dataset:
     images = ((large - _MEAN) / _STD).expand(-1, 3, -1, -1).contiguous()
     labels = torch.from_numpy(source.target.astype(np.int64))
     test, validation, train = stratified_split(source.target, (NUM_TEST, NUM_VALIDATION))
-    parts = (Part(images[index].contiguous(), labels[index]) for index in (train, validation, test))
+    indices = (torch.from_numpy(index) for index in (train, validation, test))
+    parts = (Part(images[index].contiguous(), labels[index]) for index in indices)
     return Dataset("digits", 10, *parts)
-
-
-def stratified_split(labels: NDArray[np.int64], sizes: tuple[int, ...]) -> list[torch.Tensor]:
-    """Return disjoint index tensors of the given sizes and, last, the rest; classes spread evenly over each.
-
-    Examples are shuffled and sorted by class; an even comb over that order takes from each class its share,
-    to within one.
-    """
-    shuffled = generator(_SPLIT_SEED, Purpose.SPLIT).permutation(len(labels))
-    rest = shuffled[np.argsort(labels[shuffled], kind="stable")]
-    parts = []
-    for size in sizes:
-        chosen = np.zeros(len(rest), bool)
-        chosen[np.linspace(0, len(rest), size, endpoint=False).astype(int)] = True
-        parts.append(torch.from_numpy(np.sort(rest[chosen])))
-        rest = rest[~chosen]
-    return [*parts, torch.from_numpy(np.sort(rest))]

@@ -1,0 +1,151 @@
+"""``qsgd-lab data``: CIFAR-10 fetched, verified, found."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+
+from qsgd_lab.cli.lazy import Entry, LazyGroup
+from qsgd_lab.data.cifar10_release import OFFICIAL
+
+_HERE = "qsgd_lab.cli.data"
+SUBCOMMANDS = {
+    "fetch": Entry(_HERE, "fetch", "Download CIFAR-10, or go on with a download."),
+    "verify": Entry(_HERE, "verify", "Read CIFAR-10 whole and check every byte."),
+    "where": Entry(_HERE, "where", "Print where CIFAR-10 is."),
+}
+
+
+def data_dir_option(command: Callable[..., None]) -> Callable[..., None]:
+    """Add ``--data-dir``."""
+    return click.option(
+        "--data-dir",
+        type=click.Path(file_okay=False, path_type=Path),
+        help="The folder of the data sets; QSGD_LAB_DATA, where it is set, goes before it.",
+    )(command)
+
+
+@click.group(cls=LazyGroup, table=SUBCOMMANDS, invoke_without_command=True)
+@click.pass_context
+def data(ctx: click.Context) -> None:
+    """Fetch, verify or find CIFAR-10.
+
+    It is looked for in QSGD_LAB_DATA, --data-dir, the user's cache folder, ./data and
+    $TORCH_HOME/datasets, as the archive cifar-10-binary.tar.gz or cifar-10-python.tar.gz or unpacked
+    from one of them. The handwritten digits of the demo come with scikit-learn and need none of this.
+
+    \b
+    Example:
+      qsgd-lab data fetch
+      qsgd-lab data verify --data-dir /scratch/data
+      ls -l "$(qsgd-lab data where)"
+    """
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help(), err=True)
+        ctx.exit(2)
+
+
+@click.command()
+@data_dir_option
+@click.option("--offline", is_flag=True, help="Open no connection, as if QSGD_LAB_OFFLINE=1.")
+def fetch(data_dir: Path | None, offline: bool) -> None:
+    """Download CIFAR-10 (170 MB), or go on with a download, and print where it is.
+
+    A copy that is there already is verified instead. QSGD_LAB_CIFAR_URL names a mirror to try before
+    the University of Toronto, which may need an hour. Proxies are taken from the environment. The exit
+    code is 3 if the data cannot be had, 4 if what came is something else.
+
+    \b
+    Example:
+      qsgd-lab data fetch
+      QSGD_LAB_CIFAR_URL=https://mirror.example.org/cifar/ qsgd-lab data fetch
+    """
+    from qsgd_lab.cli.download_display import display
+    from qsgd_lab.data.cifar10_fetch import fetch_cifar10
+    from qsgd_lab.errors import IntegrityError
+
+    folders = _folders(data_dir)
+    try:
+        source = _sound_copy(folders)
+    except IntegrityError as error:
+        click.echo(f"Not used: {error}", err=True)
+        source = None
+    if source is None:
+        with display() as show:
+            source = fetch_cifar10(
+                folders[0], OFFICIAL, progress=show.progress, notice=show.notice, offline=offline
+            )
+    click.echo(source)
+
+
+@click.command()
+@data_dir_option
+@click.option(
+    "--format",
+    "output_format",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="How to print what was found.",
+)
+def verify(data_dir: Path | None, output_format: str) -> None:
+    """Read CIFAR-10 whole, check every byte, and print what it is.
+
+    Sizes and checksums of the archive and of its files, labels and their balance are checked. The digests
+    of the decoded images and of the split into training and validation are printed, and the mean and
+    deviation of the training part's channels. The exit code is 3 if there is no copy, 4 if it is damaged.
+
+    \b
+    Example:
+      qsgd-lab data verify
+      qsgd-lab data verify --format json
+    """
+    from qsgd_lab.data.cifar10_facts import describe_cifar10
+    from qsgd_lab.data.places import require_cifar10
+
+    facts = describe_cifar10(require_cifar10(_folders(data_dir), OFFICIAL))
+    if output_format == "json":
+        click.echo(json.dumps(facts, indent=1))
+    else:
+        click.echo("\n".join(f"{name.replace('_', ' ')}: {value}" for name, value in facts.items()))
+
+
+@click.command()
+@data_dir_option
+def where(data_dir: Path | None) -> None:
+    """Print where CIFAR-10 is; the exit code is 3 if it is nowhere.
+
+    The copy is found by its name and not looked into.
+
+    \b
+    Example:
+      qsgd-lab data where
+    """
+    from qsgd_lab.data.places import require_cifar10
+
+    click.echo(require_cifar10(_folders(data_dir), OFFICIAL).path)
+
+
+def _folders(data_dir: Path | None) -> list[Path]:
+    """Return the folders to search, and warn if the named one is not the first."""
+    from qsgd_lab.data.places import DATA_VARIABLE, search_folders
+
+    folders = search_folders(data_dir)
+    if data_dir and folders[0] != data_dir.expanduser():
+        click.echo(f"Warning: {DATA_VARIABLE}={folders[0]} goes before --data-dir {data_dir}", err=True)
+    return folders
+
+
+def _sound_copy(folders: list[Path]) -> Path | None:
+    """Return the path of the first copy after reading it whole, None if there is none."""
+    from qsgd_lab.data.cifar10_arrays import read_cifar10
+    from qsgd_lab.data.places import find_cifar10
+
+    source = find_cifar10(folders, OFFICIAL)
+    if source is None:
+        return None
+    read_cifar10(source)
+    return source.path
