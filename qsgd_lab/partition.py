@@ -29,12 +29,12 @@ class Partition:
     tensor_sizes: tuple[int, ...]
     bucket_size: int | str
 
-    @property
+    @cached_property
     def num_coordinates(self) -> int:
         """The number of coordinates, n."""
         return sum(self.tensor_sizes)
 
-    @property
+    @cached_property
     def num_buckets(self) -> int:
         """The number of buckets, and of norms, B."""
         return self.bucket_offsets.size - 1

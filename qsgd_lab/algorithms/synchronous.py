@@ -39,6 +39,13 @@ class SynchronousAverage:
         self.states: Any = self.compressor.init_nodes(self.nodes, size, self.tensor_sizes)
         self.tally = Tally()
 
+    def warm_up(self) -> None:
+        """Compile, or load, what `agree` calls, so that the first step takes no longer than the others."""
+        one = np.zeros((1, 1), np.float32)
+        self.compressor.average(
+            one, self.compressor.init_nodes(1, 1), Stream(), np.zeros(1, np.float32), Tally()
+        )
+
     def agree(self, gradients: NDArray[np.float32], step: int, mean: NDArray[np.float32]) -> None:
         """Write the agreed gradient of a step to `mean`.
 

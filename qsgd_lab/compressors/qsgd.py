@@ -198,13 +198,13 @@ class QSGD(Compressor):
 
 
 def _check(state: Partition, total: Gradient, gradients: Gradient, residuals: Gradient) -> None:
-    """Refuse what the kernel would read or write out of bounds."""
-    if any(array.dtype != np.float32 for array in (total, gradients, residuals)):
-        raise TypeError("gradients, residuals and their sum must be float32")
+    """Refuse what the kernel would read or write out of bounds; a few comparisons, since it is done each step."""
     n = state.num_coordinates
-    given = [array.shape for array in (gradients, residuals) if len(array)]
-    if total.shape != (n,) or not given or given[0][1:] != (n,) or given[0] != given[-1]:
+    rows = gradients if len(gradients) else residuals
+    if rows.shape[1:] != (n,) or total.shape != (n,) or (len(residuals) and residuals.shape != rows.shape):
         raise ValueError(
             f"the state is for {n} coordinates, but gradients are {gradients.shape}, "
             f"residuals {residuals.shape} and their sum {total.shape}"
         )
+    if not gradients.dtype == residuals.dtype == total.dtype == np.float32:
+        raise TypeError("gradients, residuals and their sum must be float32")

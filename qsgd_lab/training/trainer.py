@@ -39,6 +39,7 @@ class Trainer:
         self.algorithm = SynchronousAverage(
             compressor_of(config), config.nodes, config.seed, self.model.sizes
         )
+        self.algorithm.warm_up()
         residuals = self.algorithm.residuals
         # Under error feedback gradients are added to what was not sent before: one buffer, one pass less.
         rows = (
