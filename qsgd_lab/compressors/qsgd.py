@@ -198,7 +198,7 @@ class QSGD(Compressor):
 
 
 def _check(state: Partition, total: Gradient, gradients: Gradient, residuals: Gradient) -> None:
-    """Refuse what the kernel would read or write out of bounds; a few comparisons, as it is done each step."""
+    """Refuse what the kernel would read or write out of bounds; once a step, so only a few comparisons."""
     n = state.num_coordinates
     rows = gradients if len(gradients) else residuals
     if rows.shape[1:] != (n,) or total.shape != (n,) or (len(residuals) and residuals.shape != rows.shape):
