@@ -208,3 +208,11 @@ def test_times_add_up() -> None:
     parts = [timing[name] for name in ("compute_s", "quantize_s", "other_s")]
     assert min(parts) > 0
     assert sum(parts) == pytest.approx(timing["total_s"])
+
+
+def test_residual_networks_train() -> None:
+    """ResNet-20 with BatchNorm, two nodes and 4 bits, learns more than chance in its first epoch of digits."""
+    (cell,) = configurations("digits-full", ["resnet20"], [2], [Method(4)], [0], {"epochs": 1})
+    outcome = train(cell)
+    assert outcome.status == "done"
+    assert outcome.result["validation_accuracy"] > 0.3

@@ -86,7 +86,7 @@ def _float(table: Table, label: str) -> str:
             rf"\caption{{{_with_symbols(escape(table.caption))}}}",
             rf"\label{{{label}}}",
             r"\footnotesize",
-            r"\sisetup{separate-uncertainty=true, table-align-uncertainty=false}",
+            r"\sisetup{separate-uncertainty=true, table-align-uncertainty=false, retain-zero-uncertainty=true}",
             panels,
             "",
             r"\smallskip",
