@@ -211,7 +211,7 @@ def test_times_add_up() -> None:
 
 
 def test_residual_networks_train() -> None:
-    """ResNet-20 with BatchNorm, two nodes and 4 bits, learns more than chance in its first epoch of digits."""
+    """ResNet-20 with BatchNorm, two nodes and 4 bits, beats chance in its first epoch of digits."""
     (cell,) = configurations("digits-full", ["resnet20"], [2], [Method(4)], [0], {"epochs": 1})
     outcome = train(cell)
     assert outcome.status == "done"

@@ -52,6 +52,9 @@ _SPECIALS = {
 _SYMBOL = re.compile(r"(?<![\w'\\^])([Nnksb])(=\d+)?(?!\w)")
 
 
+_SIUNITX = "separate-uncertainty=true, table-align-uncertainty=false, retain-zero-uncertainty=true"
+
+
 def write_latex(groups: Sequence[Group]) -> str:
     r"""Return a float a group, to be read by ``\input``."""
     tables = lay_out(groups, max_columns=MAX_COLUMNS)
@@ -86,7 +89,7 @@ def _float(table: Table, label: str) -> str:
             rf"\caption{{{_with_symbols(escape(table.caption))}}}",
             rf"\label{{{label}}}",
             r"\footnotesize",
-            r"\sisetup{separate-uncertainty=true, table-align-uncertainty=false, retain-zero-uncertainty=true}",
+            rf"\sisetup{{{_SIUNITX}}}",
             panels,
             "",
             r"\smallskip",

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -32,6 +33,8 @@ class Progress:
         Steps taken.
     loss_sum : float
         Of the epoch's steps so far.
+    recent_losses : list of float
+        Of the last steps, at most a quarter of an epoch.
     diverged : bool
         Whether a loss was not finite.
     best_accuracy, best_epoch
@@ -42,6 +45,7 @@ class Progress:
 
     step: int = 0
     loss_sum: float = 0.0
+    recent_losses: list[float] = field(default_factory=list)
     diverged: bool = False
     best_accuracy: float = -1.0
     best_epoch: int = 0
@@ -111,6 +115,8 @@ class _Run:
         loss = self.trainer.step(self.progress.step, self.watch)
         self.progress.step += 1
         self.progress.loss_sum += loss
+        self.progress.recent_losses.append(loss)
+        del self.progress.recent_losses[: -max(1, self.trainer.steps_per_epoch // 4)]
         self.progress.diverged = not math.isfinite(loss)
         if self.at_end_of_epoch():
             self._end_epoch()
@@ -160,7 +166,7 @@ class _Run:
         final_loss = self.progress.epochs[-1]["train_loss"] if self.progress.epochs else math.nan
         # Worse than a uniform guess at the end of training: the run went astray though its numbers stayed
         # finite.
-        astray = not final_loss <= math.log(self.dataset.num_classes)
+        astray = not fmean(self.progress.recent_losses) <= math.log(self.dataset.num_classes)
         return RunOutcome(
             status="diverged" if self.progress.diverged or astray else "done",
             result=self._result(test, validation, final_loss),
