@@ -53,6 +53,7 @@ PROBLEM_NAMES = ("least-squares", "ridge", "logistic")
     shared.format_option,
     shared.seed_option,
     shared.trials_option(8, "Independent runs of each method."),
+    shared.backend_option,
     shared.plot_option,
 )
 @click.pass_context
@@ -66,6 +67,7 @@ def convergence(
     output_format: str,
     seed: int,
     trials: int,
+    backend: str,
     plot: Path | None,
 ) -> None:
     """Measure the gap of SGD, QSGD and QSVRG against the theorems.
@@ -98,6 +100,7 @@ def convergence(
             epochs=epochs,
             trials=trials,
             seed=seed,
+            backend=backend,
         )
     ]
     if plot is not None:

@@ -48,13 +48,13 @@ class QuantizedGradient:
         return self.partition.num_coordinates
 
 
-def check_scheme(levels: int, norm: str, rounding: str) -> None:
+def check_scheme(levels: int, norm: str, rounding: str, backend: str = "auto") -> None:
     """Check what every quantizer is made of.
 
     Raises
     ------
     ValueError
-        If s is not an integer from 1 to 32767, or the norm or rounding is unknown.
+        If s is not an integer from 1 to 32767, or the norm, rounding or backend is unknown.
     """
     if isinstance(levels, bool) or not isinstance(levels, int | np.integer) or not 1 <= levels <= MAX_LEVELS:
         raise ValueError(f"levels is {levels!r}; it must be an integer from 1 to {MAX_LEVELS}")
@@ -62,6 +62,8 @@ def check_scheme(levels: int, norm: str, rounding: str) -> None:
         raise ValueError(f"unknown norm {norm!r}; known: {', '.join(NORMS)}")
     if rounding not in ROUNDINGS:
         raise ValueError(f"unknown rounding {rounding!r}; known: {', '.join(ROUNDINGS)}")
+    if backend not in BACKENDS:
+        raise ValueError(f"unknown backend {backend!r}; known: {', '.join(BACKENDS)}")
 
 
 def level_dtype(levels: int) -> type[np.int8] | type[np.int16]:
@@ -148,9 +150,7 @@ def quantize(
         raise ValueError("give either bits or levels")
     s = num_levels(bits, convention) if bits is not None else levels
     assert s is not None
-    check_scheme(s, norm, rounding)
-    if backend not in BACKENDS:
-        raise ValueError(f"unknown backend {backend!r}; known: {', '.join(BACKENDS)}")
+    check_scheme(s, norm, rounding, backend)
     stream = Stream(seed, node, step, tensor).check()
     x = flat_float32(gradient)
     parts = partition(x.size, bucket_size, tensor_sizes)

@@ -131,3 +131,9 @@ def test_a_sweep_has_every_row(ridge):
         (2, 2),
     ]
     assert rows == sweep_convergence(ridge, levels=(1,), workers=(1, 2), steps=(5, 9), epochs=2, trials=2)
+
+
+def test_the_reference_backend_gives_the_same_runs(ridge):
+    """What quantizes does not matter: SGD and QSVRG end at the same gaps, with the same bits."""
+    options = {"levels": [2], "workers": [2], "steps": [20], "epochs": 1, "trials": 2}
+    assert sweep_convergence(ridge, **options, backend="reference") == sweep_convergence(ridge, **options)

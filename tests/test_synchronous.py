@@ -149,3 +149,16 @@ def test_gradients_are_left_alone():
     agree(SynchronousAverage(ErrorFeedback(QSGD(bits=3)), 2, 0, SIZES), gradients, 0)
 
     assert gradients.tobytes() == before
+
+
+@pytest.mark.parametrize("feedback", [False, True])
+def test_the_reference_backend_agrees_on_the_same_bits(feedback):
+    """Fused or by plain NumPy, three nodes get the same mean, residuals and tally over two steps."""
+    quantizers = [QSGD(bits=2, norm="max", bucket_size=100, backend=b) for b in ("cpu", "reference")]
+    both = [SynchronousAverage(ErrorFeedback(q) if feedback else q, 3, 9, SIZES) for q in quantizers]
+    for step in range(2):
+        fused, plain = (agree(algorithm, gradients_of(3, seed=step), step) for algorithm in both)
+        assert fused.tobytes() == plain.tobytes()
+    assert both[0].tally.to_dict() == both[1].tally.to_dict()
+    if feedback:
+        assert both[0].residuals.tobytes() == both[1].residuals.tobytes()

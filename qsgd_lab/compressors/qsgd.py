@@ -30,6 +30,8 @@ class QSGD(Compressor):
     norm : {"l2", "max"}
     bucket_size : int, "tensor" or "model"
     rounding : {"stochastic", "nearest"}
+    backend : {"auto", "cpu", "reference"}
+        All give the same bits; the reference, plain NumPy, also leaves the fused kernels aside.
 
     Raises
     ------
@@ -45,15 +47,16 @@ class QSGD(Compressor):
         norm: str = "l2",
         bucket_size: int | str = 512,
         rounding: str = "stochastic",
+        backend: str = "auto",
     ) -> None:
         if (bits is None) == (levels is None):
             raise ValueError("give either bits or levels")
         s = num_levels(bits) if bits is not None else levels
         assert s is not None
-        check_scheme(s, norm, rounding)
+        check_scheme(s, norm, rounding, backend)
         partition(0, bucket_size)  # refuses a bad bucket size here, not at the first gradient
         self.levels = int(s)
-        self.norm, self.bucket_size, self.rounding = norm, bucket_size, rounding
+        self.norm, self.bucket_size, self.rounding, self.backend = norm, bucket_size, rounding, backend
 
     def init(self, num_coordinates: int, tensor_sizes: tuple[int, ...] | None = None) -> Partition:
         """Return the partition into tensors and buckets."""
@@ -70,13 +73,14 @@ class QSGD(Compressor):
             bucket_size=self.bucket_size,
             rounding=self.rounding,
             tensor_sizes=state.tensor_sizes,
+            backend=self.backend,
             **stream._asdict(),
         )
         return quantized, state
 
     def decompress(self, message: QuantizedGradient) -> Gradient:
         """Return the values of levels."""
-        values: Gradient = dequantize(message)
+        values: Gradient = dequantize(message, backend=self.backend)
         return values
 
     def count(self, message: QuantizedGradient, tally: Tally) -> None:
@@ -174,6 +178,8 @@ class QSGD(Compressor):
         *,
         average: bool,
     ) -> Partition:
+        if self.backend == "reference":
+            return self._unfused(gradients, residuals, state, stream, total, tally, average=average)
         kernel, fraction = self._kernel
         nodes = max(len(gradients), len(residuals))
         _check(state, total, gradients, residuals)
@@ -194,6 +200,35 @@ class QSGD(Compressor):
             np.empty((state.num_buckets, nodes), np.float32),
         )
         tally.add_quantized(self.levels, state.num_buckets * nodes, reached)
+        return state
+
+    def _unfused(
+        self,
+        gradients: Gradient,
+        residuals: Gradient,
+        state: Partition,
+        stream: Stream,
+        total: Gradient,
+        tally: Tally,
+        *,
+        average: bool,
+    ) -> Partition:
+        """Do what the kernel does, node after node, by messages."""
+        if average:
+            total.fill(0)
+        nodes = max(len(gradients), len(residuals))
+        for node in range(nodes):
+            if len(gradients) and len(residuals):
+                residuals[node] += gradients[node]
+            rows = residuals if len(residuals) else gradients
+            message, _ = self.compress(rows[node], state, stream._replace(node=stream.node + node))
+            sent = self.decompress(message)
+            total += sent
+            if len(residuals):
+                residuals[node] -= sent
+            self.count(message, tally)
+        if average and nodes > 1:
+            total /= np.float32(nodes)
         return state
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from qsgd_lab.compressors import QSGD
 from qsgd_lab.theory.arrays import Floats
 from qsgd_lab.theory.checks.problems import LinearModel
 from qsgd_lab.theory.checks.sgd_runs import SGDRuns
@@ -95,6 +96,7 @@ def check_sgd(
     printed_step: bool = False,
     trials: int = 8,
     seed: int = 0,
+    backend: str = "auto",
 ) -> ConvergenceCheck:
     """Run SGD or QSGD and hold the mean iterate's gap against its bound.
 
@@ -110,13 +112,15 @@ def check_sgd(
     trials : int
         Independent runs, at least 2.
     seed : int
+    backend : str
+        Of the quantizer.
     """
     n, radius = problem.num_coordinates, float(np.linalg.norm(problem.optimum))
     omega = 0.0 if levels is None else float(worst_case_variance_l2(n, levels))
     variance = total_variance(problem.variance_in(radius), problem.second_moment_in(radius), omega)
     constants = (radius, problem.smoothness, variance, steps, workers)
     step = (printed_parallel_step if printed_step else convex_step)(*constants)
-    runs = SGDRuns(problem, levels, workers, trials, seed)
+    runs = SGDRuns(problem, levels, workers, trials, seed, backend)
     means = runs.mean_iterates(step, radius, steps)
     gaps = np.array([problem.gap(point) for point in means])
     method = QSGD_METHOD if levels is not None else SGD_PRINTED if printed_step else SGD
@@ -165,6 +169,7 @@ def check_qsvrg(
     levels: int | None = None,
     trials: int = 8,
     seed: int = 0,
+    backend: str = "auto",
 ) -> list[ConvergenceCheck]:
     """Run QSVRG and hold the gap after each epoch against the rate, and its bits against the bound.
 
@@ -172,7 +177,7 @@ def check_qsvrg(
     ----------
     problem : LinearModel
         Strongly convex.
-    workers, epochs, trials, seed
+    workers, epochs, trials, seed, backend
         As in `check_sgd`.
     levels : int, optional
         s, by default the least integer that is at least sqrt(n), as in the paper.
@@ -190,7 +195,9 @@ def check_qsvrg(
     smoothness, strong = problem.term_smoothness, problem.strong_convexity
     step, inner = qsvrg_schedule(smoothness, strong, growth=growth)
     rate = qsvrg_contraction(smoothness, strong, step, inner, growth=growth)
-    gaps, bits = _qsvrg_runs(problem, s, step, inner, workers, epochs, range(seed, seed + trials))
+    quantizer = QSGD(levels=s, bucket_size="model", backend=backend)
+    seeds = range(seed, seed + trials)
+    gaps, bits = _qsvrg_runs(problem, quantizer, step, inner, workers, epochs, seeds)
     start = problem.gap(np.zeros(n))
     return [
         _check(
@@ -219,7 +226,7 @@ def _dense_bound(n: int, s: int) -> float:
 
 def _qsvrg_runs(
     problem: LinearModel,
-    s: int,
+    compressor: QSGD,
     step: float,
     inner: int,
     workers: int,
@@ -228,14 +235,13 @@ def _qsvrg_runs(
 ) -> tuple[Floats, Floats]:
     """Return gaps and a worker's bits after each epoch, shapes (trials, epochs)."""
     from qsgd_lab.algorithms.qsvrg import qsvrg
-    from qsgd_lab.compressors import QSGD
 
     gaps, bits = np.empty((len(seeds), epochs)), np.empty((len(seeds), epochs))
     for trial, seed in enumerate(seeds):
         ends = qsvrg(
             problem,
             np.zeros(problem.num_coordinates),
-            QSGD(levels=s, bucket_size="model"),
+            compressor,
             step=step,
             num_inner_steps=inner,
             num_epochs=epochs,
@@ -257,6 +263,7 @@ def sweep_convergence(
     epochs: int = 6,
     trials: int = 8,
     seed: int = 0,
+    backend: str = "auto",
 ) -> list[ConvergenceCheck]:
     """Return the rows of one problem: SGD and QSGD at every K and T, and QSVRG's epochs if it has a ridge.
 
@@ -269,12 +276,21 @@ def sweep_convergence(
         K and T.
     epochs : int
         Of QSVRG; 0 leaves it out.
-    trials, seed
+    trials, seed, backend
         As in `check_sgd`.
     """
     methods: list[tuple[int | None, bool]] = [(None, False), (None, True), *((s, False) for s in levels)]
     rows = [
-        check_sgd(problem, levels=s, workers=k, steps=t, printed_step=printed, trials=trials, seed=seed)
+        check_sgd(
+            problem,
+            levels=s,
+            workers=k,
+            steps=t,
+            printed_step=printed,
+            trials=trials,
+            seed=seed,
+            backend=backend,
+        )
         for s, printed in methods
         for k in workers
         for t in steps
@@ -282,5 +298,5 @@ def sweep_convergence(
     ]
     if problem.strong_convexity > 0 and epochs > 0:
         for k in workers:
-            rows += check_qsvrg(problem, workers=k, epochs=epochs, trials=trials, seed=seed)
+            rows += check_qsvrg(problem, workers=k, epochs=epochs, trials=trials, seed=seed, backend=backend)
     return rows

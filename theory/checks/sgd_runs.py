@@ -22,6 +22,8 @@ class SGDRuns:
         K and R.
     seed : int
         Of the examples and of the quantizer's random words.
+    backend : str
+        Of the quantizer.
 
     Attributes
     ----------
@@ -30,9 +32,15 @@ class SGDRuns:
     """
 
     def __init__(
-        self, problem: LinearModel, levels: int | None, workers: int, trials: int, seed: int
+        self,
+        problem: LinearModel,
+        levels: int | None,
+        workers: int,
+        trials: int,
+        seed: int,
+        backend: str = "auto",
     ) -> None:
-        self.problem, self.levels, self.seed = problem, levels, seed
+        self.problem, self.levels, self.seed, self.backend = problem, levels, seed, backend
         self.shape = (trials, workers, problem.num_coordinates)
         self.bits_sent = 0.0
         self._level_bits = dense_level_bits(levels) if levels is not None else None
@@ -71,11 +79,12 @@ class SGDRuns:
             tensor_sizes=(n,) * (trials * workers),
             seed=self.seed,
             step=number,
+            backend=self.backend,
         )
         self.bits_sent += (
             float(self._level_bits[np.abs(quantized.levels)].sum()) + NORM_BITS * trials * workers
         )
-        return np.asarray(dequantize(quantized), dtype=np.float64).reshape(self.shape)
+        return np.asarray(dequantize(quantized, backend=self.backend), dtype=np.float64).reshape(self.shape)
 
 
 def _project(points: Floats, radius: float) -> Floats:
