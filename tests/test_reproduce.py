@@ -100,7 +100,7 @@ def test_killed_sweeps_end_with_the_same_table(
 def test_interrupted_sweeps_say_how_to_go_on(tmp_path: Path) -> None:
     """Ctrl-C ends with 130 and one line that names what remains; no table is printed."""
     process = subprocess.Popen(
-        [*PROGRAM, *SMALL, "--epochs", "50", "--runs", str(tmp_path / "runs")],
+        [*PROGRAM, *SMALL, "--epochs", "500", "--runs", str(tmp_path / "runs")],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -116,7 +116,7 @@ def test_interrupted_sweeps_say_how_to_go_on(tmp_path: Path) -> None:
 
 def test_max_time_stops_and_the_same_command_goes_on(tmp_path: Path) -> None:
     """When the time is up the sweep ends with 0 and says what remains."""
-    process = run(*SMALL, "--epochs", 50, "--runs", tmp_path / "runs", "--max-time", "1s")
+    process = run(*SMALL, "--epochs", 500, "--runs", tmp_path / "runs", "--max-time", "1s")
     assert process.returncode == 0, process.stderr
     assert "runs remain" in process.stderr
 
