@@ -6,8 +6,9 @@ from pathlib import Path
 
 import click
 
+from qsgd_lab.cli.bucket_size import BUCKET_SIZE
 from qsgd_lab.cli.errors import argument_errors
-from qsgd_lab.cli.message_files import BucketType, load_gradient, output_option, save, threads_option
+from qsgd_lab.cli.message_files import load_gradient, output_option, save, threads_option
 from qsgd_lab.errors import UsageError
 
 
@@ -34,7 +35,7 @@ from qsgd_lab.errors import UsageError
 )
 @click.option(
     "--bucket-size",
-    type=BucketType(),
+    type=BUCKET_SIZE,
     default=512,
     show_default=True,
     help="Coordinates that share a norm, or 'tensor' for one bucket.",

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
+from qsgd_lab.cli.bucket_size import BucketSizeType
 from qsgd_lab.cli.lists import DIMENSION, IntListType
 from qsgd_lab.errors import UsageError
 from qsgd_lab.theory.checks.distributions import DISTRIBUTION_NAMES
@@ -23,16 +24,6 @@ _DEFAULT_BITS = tuple(range(1, 9))
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
-class BucketSizeType(click.ParamType):  # type: ignore[type-arg]
-    """A number of coordinates, or ``tensor`` for one bucket, whose value is None."""
-
-    name = "size"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | None:
-        """Parse a string; hand on an integer, which is how a default is given."""
-        return None if value == WHOLE_VECTOR else DIMENSION.convert(value, param, ctx)
-
-
 bits_option = click.option(
     "--bits",
     type=IntListType(minimum=1, maximum=_MAX_BITS),
@@ -45,7 +36,7 @@ levels_option = click.option(
 )
 bucket_size_option = click.option(
     "--bucket-size",
-    type=BucketSizeType(),
+    type=BucketSizeType({WHOLE_VECTOR: None}),
     default=512,
     show_default=True,
     help="Coordinates that share a norm, or 'tensor' for one bucket.",

@@ -11,19 +11,7 @@ from typing import IO, Any
 
 import click
 
-from qsgd_lab.cli.lists import DIMENSION
 from qsgd_lab.errors import DataMissingError, LabError, UsageError
-
-
-class BucketType(click.ParamType):  # type: ignore[type-arg]
-    """A number of coordinates, or ``tensor`` or ``model``."""
-
-    name = "size"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | str:
-        """Parse a string; hand on what is parsed already."""
-        return value if value in ("tensor", "model") else DIMENSION.convert(value, param, ctx)
-
 
 message_argument = click.argument("message_file", metavar="MESSAGE", type=click.Path(path_type=Path))
 output_option = click.option(

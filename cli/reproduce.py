@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
+from qsgd_lab.cli.bucket_size import BUCKET_SIZE
 from qsgd_lab.cli.duration import DURATION, format_duration
 from qsgd_lab.cli.errors import argument_errors
 from qsgd_lab.cli.lists import BITS_LIST, NODES_LIST, SEEDS_LIST
@@ -34,22 +35,6 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-class BucketType(click.ParamType):  # type: ignore[type-arg]
-    """Click type whose value is a positive integer, "tensor" or "model"."""
-
-    name = "bucket"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | str:
-        """Parse a string."""
-        if value in ("tensor", "model"):
-            return str(value)
-        if str(value).isdecimal() and int(value) > 0:
-            return int(value)
-        return self.fail(
-            f"{value!r} is neither a number of coordinates such as 512 nor 'tensor' or 'model'", param, ctx
-        )
-
-
 @click.command()
 @click.option(
     "--model", "models", multiple=True, default=("alexnet",), show_default=True, help="May be given again."
@@ -72,7 +57,7 @@ class BucketType(click.ParamType):  # type: ignore[type-arg]
 @click.option("--norm", type=click.Choice(["l2", "max"]), help="Norm of a bucket.  [default: the preset's]")
 @click.option(
     "--bucket-size",
-    type=BucketType(),
+    type=BUCKET_SIZE,
     help="Coordinates that share a norm: a number, tensor or model.  [default: the preset's]",
 )
 @click.option(

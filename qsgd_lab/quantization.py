@@ -62,6 +62,17 @@ def check_scheme(levels: int, norm: str, rounding: str, backend: str = "auto") -
         raise ValueError(f"unknown norm {norm!r}; known: {', '.join(NORMS)}")
     if rounding not in ROUNDINGS:
         raise ValueError(f"unknown rounding {rounding!r}; known: {', '.join(ROUNDINGS)}")
+    check_backend(backend)
+
+
+def check_backend(backend: str) -> None:
+    """Check the name of a backend.
+
+    Raises
+    ------
+    ValueError
+        If it is unknown.
+    """
     if backend not in BACKENDS:
         raise ValueError(f"unknown backend {backend!r}; known: {', '.join(BACKENDS)}")
 
@@ -219,8 +230,7 @@ def dequantize(quantized: QuantizedGradient, *, backend: str = "auto") -> Any:
     ValueError
         If the backend is unknown.
     """
-    if backend not in BACKENDS:
-        raise ValueError(f"unknown backend {backend!r}; known: {', '.join(BACKENDS)}")
+    check_backend(backend)
     levels, norms = quantized.levels, quantized.norms
     if is_torch(levels):
         levels, norms = levels.numpy(), norms.numpy()

@@ -8,13 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qsgd_lab.coding.codewords import CODES
-from qsgd_lab.coding.encode import BACKENDS
 from qsgd_lab.coding.excerpt import excerpt
 from qsgd_lab.coding.layouts import LAYOUTS, fixed_width
 from qsgd_lab.coding.message import Frame, open_message
 from qsgd_lab.coding.threads import run_ranges
 from qsgd_lab.errors import MessageError
-from qsgd_lab.quantization import QuantizedGradient, level_dtype
+from qsgd_lab.quantization import QuantizedGradient, check_backend, level_dtype
 
 
 def decode(
@@ -69,8 +68,7 @@ def decode(
     >>> decode(encode(q)).levels.tolist(), decode(encode(q), 1, 3).levels.tolist()
     ([2, -3, 0, 0], [-3, 0])
     """
-    if backend not in BACKENDS:
-        raise ValueError(f"unknown backend {backend!r}; known: {', '.join(BACKENDS)}")
+    check_backend(backend)
     frame = open_frame(message, max_coordinates)
     header, index = frame.header, frame.index
     low, high, _ = slice(start, stop).indices(header.num_coordinates)

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qsgd_lab.arrays import is_torch
 from qsgd_lab.coding.checksum import crc32c
 from qsgd_lab.coding.codewords import CODES
 from qsgd_lab.coding.header import HEADER_BYTES, TAIL_BYTES, Header
+from qsgd_lab.coding.host_arrays import host_arrays
 from qsgd_lab.coding.index import WORD_BYTES, Directory, Index, index_bytes
 from qsgd_lab.coding.layouts import (
     DEFAULT_CHUNK_SIZE,
@@ -21,10 +21,9 @@ from qsgd_lab.coding.layouts import (
     max_bits_per_coordinate,
 )
 from qsgd_lab.coding.message import Message, seal
+from qsgd_lab.coding.sizes import shortest
 from qsgd_lab.coding.threads import run_ranges
-from qsgd_lab.quantization import QuantizedGradient, level_dtype
-
-BACKENDS = ("auto", "cpu", "reference")
+from qsgd_lab.quantization import QuantizedGradient, check_backend
 
 
 def encode(
@@ -79,12 +78,13 @@ def encode(
     (4, 104)
     """
     check_chunk_size(chunk_size)
+    check_backend(backend)
     levels, norms = host_arrays(quantized)
     code, layout = _choose(levels, quantized.num_levels, code, layout, chunk_size, threads)
     parts, shape = quantized.partition, quantized.shape
     chunks = -(-levels.size // chunk_size)
     lead = HEADER_BYTES + index_bytes(len(parts.tensor_sizes) + len(shape), norms.size, chunks, layout)
-    write = _write_reference if _check_backend(backend) == "reference" else _write_cpu
+    write = _write_reference if backend == "reference" else _write_cpu
     stream, directory = write(levels, quantized.num_levels, layout, code, chunk_size, threads, lead)
     index = Index(parts, shape, norms, directory).pack()
     header = Header(
@@ -103,27 +103,6 @@ def encode(
     return seal(header, index, stream)
 
 
-def _check_backend(backend: str) -> str:
-    if backend not in BACKENDS:
-        raise ValueError(f"unknown backend {backend!r}; known: {', '.join(BACKENDS)}")
-    return backend
-
-
-def host_arrays(quantized: QuantizedGradient) -> tuple[NDArray[Any], NDArray[np.float32]]:
-    """Return levels and norms as NumPy arrays of the sizes that the partition implies."""
-    levels, norms = quantized.levels, quantized.norms
-    if is_torch(levels):
-        levels, norms = levels.numpy(), norms.numpy()
-    levels = np.ascontiguousarray(levels.reshape(-1), dtype=level_dtype(quantized.num_levels))
-    parts = quantized.partition
-    if levels.size != parts.num_coordinates or norms.size != parts.num_buckets:
-        raise ValueError(
-            f"{levels.size} levels and {norms.size} norms do not fit a partition of "
-            f"{parts.num_coordinates} coordinates and {parts.num_buckets} buckets"
-        )
-    return levels, np.ascontiguousarray(norms, dtype=np.float32)
-
-
 def _choose(
     levels: NDArray[Any], num_levels: int, code: str, layout: str, chunk_size: int, threads: int | None
 ) -> tuple[str, str]:
@@ -134,8 +113,6 @@ def _choose(
         raise ValueError(f"unknown layout {layout!r}; known: auto, {', '.join(LAYOUTS)}")
     if layout == "fixed" or "auto" not in (code, layout):
         return code, layout
-    from qsgd_lab.coding.sizes import shortest
-
     return shortest(levels, num_levels, code, layout, chunk_size, threads)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qsgd_lab.coding.header import HEADER_BYTES, TAIL_BYTES
+from qsgd_lab.coding.host_arrays import host_arrays
 from qsgd_lab.coding.index import WORD_BYTES, index_bytes
 from qsgd_lab.coding.layouts import DEFAULT_CHUNK_SIZE, MAX_CHUNK_SIZE, WORD_BITS, fixed_width
 from qsgd_lab.coding.lengths import LENGTHS
@@ -47,8 +48,6 @@ def message_sizes(
     >>> message_sizes(q)["sparse", "omega"] == len(encode(q, "omega", "sparse"))
     True
     """
-    from qsgd_lab.coding.encode import host_arrays
-
     levels, norms = host_arrays(quantized)
     payloads = payload_bytes(levels, quantized.num_levels, chunk_size, threads)
     lists = len(quantized.partition.tensor_sizes) + len(quantized.shape)

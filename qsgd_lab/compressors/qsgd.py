@@ -115,6 +115,9 @@ class QSGD(Compressor):
         self, gradient: Gradient, state: Partition, stream: Stream, total: Gradient, tally: Tally
     ) -> Partition:
         """Quantize, decode, add and count in one pass."""
+        if self.backend == "reference":
+            super().accumulate(gradient, state, stream, total, tally)
+            return state
         return self._fused(gradient[None], _NONE, state, stream, total, tally, average=False)
 
     def accumulate_with_residual(
@@ -127,6 +130,9 @@ class QSGD(Compressor):
         tally: Tally,
     ) -> Partition:
         """Do the same for gradient + residual, and leave in `residual` what was not sent."""
+        if self.backend == "reference":
+            super().accumulate_with_residual(gradient, residual, state, stream, total, tally)
+            return state
         return self._fused(gradient[None], residual[None], state, stream, total, tally, average=False)
 
     def init_nodes(
@@ -139,6 +145,9 @@ class QSGD(Compressor):
         self, gradients: Gradient, states: Partition, stream: Stream, mean: Gradient, tally: Tally
     ) -> Partition:
         """Quantize, decode, average and count all nodes' gradients in one pass."""
+        if self.backend == "reference":
+            super().average(gradients, [states] * len(gradients), stream, mean, tally)
+            return states
         return self._fused(gradients, _NONE, states, stream, mean, tally, average=True)
 
     def average_with_residuals(
@@ -151,12 +160,19 @@ class QSGD(Compressor):
         tally: Tally,
     ) -> Partition:
         """Do the same for gradients + residuals, and leave in `residuals` what was not sent."""
+        if self.backend == "reference":
+            shared = [states] * len(gradients)
+            super().average_with_residuals(gradients, residuals, shared, stream, mean, tally)
+            return states
         return self._fused(gradients, residuals, states, stream, mean, tally, average=True)
 
     def average_in_place(
         self, corrected: Gradient, states: Partition, stream: Stream, mean: Gradient, tally: Tally
     ) -> Partition:
         """Do the same for gradients that the caller has added to the residuals."""
+        if self.backend == "reference":
+            super().average_in_place(corrected, [states] * len(corrected), stream, mean, tally)
+            return states
         return self._fused(_NONE, corrected, states, stream, mean, tally, average=True)
 
     @cached_property
@@ -178,8 +194,6 @@ class QSGD(Compressor):
         *,
         average: bool,
     ) -> Partition:
-        if self.backend == "reference":
-            return self._unfused(gradients, residuals, state, stream, total, tally, average=average)
         kernel, fraction = self._kernel
         nodes = max(len(gradients), len(residuals))
         _check(state, total, gradients, residuals)
@@ -200,35 +214,6 @@ class QSGD(Compressor):
             np.empty((state.num_buckets, nodes), np.float32),
         )
         tally.add_quantized(self.levels, state.num_buckets * nodes, reached)
-        return state
-
-    def _unfused(
-        self,
-        gradients: Gradient,
-        residuals: Gradient,
-        state: Partition,
-        stream: Stream,
-        total: Gradient,
-        tally: Tally,
-        *,
-        average: bool,
-    ) -> Partition:
-        """Do what the kernel does, node after node, by messages."""
-        if average:
-            total.fill(0)
-        nodes = max(len(gradients), len(residuals))
-        for node in range(nodes):
-            if len(gradients) and len(residuals):
-                residuals[node] += gradients[node]
-            rows = residuals if len(residuals) else gradients
-            message, _ = self.compress(rows[node], state, stream._replace(node=stream.node + node))
-            sent = self.decompress(message)
-            total += sent
-            if len(residuals):
-                residuals[node] -= sent
-            self.count(message, tally)
-        if average and nodes > 1:
-            total /= np.float32(nodes)
         return state
 
 
