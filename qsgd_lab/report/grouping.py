@@ -103,15 +103,18 @@ def group_records(records: Iterable[RunRecord]) -> tuple[Group, ...]:
     IntegrityError
         If two records of one group are the same method, nodes and seed.
     """
-    quantized: dict[_Identity, list[RunRecord]] = {}
+    members: dict[_Identity, list[RunRecord]] = {}
     baselines: dict[_Identity, list[RunRecord]] = {}
+    hosts: dict[_Identity, set[_Identity]] = {}
     for record in records:
-        kind = baselines if record.config.is_full_precision else quantized
-        kind.setdefault(_identity(record), []).append(record)
-    members = {identity: list(runs) for identity, runs in quantized.items()}
+        identity = _identity(record, record.config)
+        if record.config.is_full_precision:
+            baselines.setdefault(identity, []).append(record)
+        else:
+            members.setdefault(identity, []).append(record)
+            hosts.setdefault(_identity(record, record.config.baseline()), set()).add(identity)
     for identity, runs in baselines.items():
-        hosts = [host for host in quantized if _is_baseline_of(identity, host)]
-        for host in hosts or [identity]:
+        for host in hosts.get(identity, {identity}):
             members.setdefault(host, []).extend(runs)
     return tuple(_group(identity, members[identity]) for identity in sorted(members, key=_sort_key))
 
@@ -119,20 +122,11 @@ def group_records(records: Iterable[RunRecord]) -> tuple[Group, ...]:
 _Identity = tuple[bool, tuple[tuple[str, Any], ...]]
 
 
-def _identity(record: RunRecord) -> _Identity:
-    """Return what a record shares with its group: being of this version, and its outer fields."""
-    fields = dataclasses.asdict(record.config.canonical())
+def _identity(record: RunRecord, config: RunConfig) -> _Identity:
+    """Return what a record of this configuration shares with its group: its version, and outer fields."""
+    fields = dataclasses.asdict(config.canonical())
     outer = tuple((name, value) for name, value in fields.items() if name not in INNER_FIELDS)
     return not record.is_stale, outer
-
-
-def _is_baseline_of(baseline: _Identity, host: _Identity) -> bool:
-    """Whether a fp32 identity agrees with ``host`` in every field that has a meaning at fp32."""
-    if baseline[0] != host[0]:
-        return False
-    return all(
-        mine is None or mine == theirs for (_, mine), (_, theirs) in zip(baseline[1], host[1], strict=True)
-    )
 
 
 def _sort_key(identity: _Identity) -> tuple[Any, ...]:

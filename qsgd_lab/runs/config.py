@@ -18,6 +18,9 @@ COMPONENT_VERSIONS = {"quantizer": 1, "training": 1, "models": 1, "data": 1}
 
 FULL_PRECISION_BITS = 32
 
+#: Flaws (`RunConfig.flaws`) that only a quantized gradient can have.
+QUANTIZER_FLAWS = frozenset({"biased-levels", "no-op-error-feedback"})
+
 
 @dataclass(frozen=True, kw_only=True)
 class RunConfig:
@@ -36,12 +39,30 @@ class RunConfig:
     norm : {"l2", "max"} or None
     bucket_size : int, "tensor", "model" or None
         These four are None or False at 32 bits (`canonical` sees to it), so that the baseline has one key.
+    convention : str or None
+        How bits name levels, a key of `qsgd_lab.levels.CONVENTIONS`; None is the lab's own, s = 2**b - 1.
+    raw_tensors_up_to : int
+        Tensors of at most so many coordinates are sent in float32, unquantized.
     seed : int
         Seeds initialisation, data order and quantization.
     epochs, global_batch : int
     learning_rate, momentum, weight_decay : float
+    nesterov : bool
+    scaling : {"strong", "weak"}
+        Strong: `global_batch` images a step at every N, so that only the quantizer changes. Weak: as many at
+        every node, and the learning rate grows with N.
+    schedule : str
+        The learning rate's course after the warm-up, a key of `qsgd_lab.training.schedule.SCHEDULES`.
     warmup : float
-        Share of all steps over which the learning rate rises linearly; it then falls linearly to zero.
+        Share of all steps over which the learning rate rises linearly.
+    augmentation : {"crop-flip"} or None
+    engine : {"auto", "loop", "batched"}
+        How the nodes' gradients are computed.
+    precision : {"float32", "bfloat16"}
+        Of the forward and backward pass; parameters and gradients stay float32.
+    flaws : tuple of str
+        Deliberate mistakes of a published protocol, replayed; sorted keys of
+        `qsgd_lab.training.flaws.FLAWS`.
     target_accuracy : float
         Validation accuracy (in [0, 1]) whose first epoch is the run's convergence time.
     """
@@ -63,6 +84,27 @@ class RunConfig:
     weight_decay: float
     warmup: float
     target_accuracy: float
+    # Fields from here on came later: at their default they stand neither in a key nor in a record, so that
+    # runs made before they existed keep both.
+    convention: str | None = None
+    raw_tensors_up_to: int = 0
+    nesterov: bool = False
+    scaling: str = "strong"
+    schedule: str = "linear"
+    augmentation: str | None = None
+    engine: str = "auto"
+    precision: str = "float32"
+    flaws: tuple[str, ...] = ()
+
+    @property
+    def batch_size(self) -> int:
+        """Images a step at all nodes together."""
+        return self.global_batch * (self.nodes if self.scaling == "weak" else 1)
+
+    @property
+    def peak_learning_rate(self) -> float:
+        """The learning rate after the warm-up."""
+        return self.learning_rate * (self.nodes if self.scaling == "weak" else 1)
 
     @property
     def is_full_precision(self) -> bool:
@@ -78,13 +120,33 @@ class RunConfig:
 
     def canonical(self) -> RunConfig:
         """Return the configuration with fields that have no meaning at its bits emptied."""
+        flaws = tuple(sorted(set(self.flaws)))
         if not self.is_full_precision:
-            return self
-        return dataclasses.replace(self, rounding=None, error_feedback=False, norm=None, bucket_size=None)
+            return dataclasses.replace(self, flaws=flaws)
+        return dataclasses.replace(
+            self,
+            rounding=None,
+            error_feedback=False,
+            norm=None,
+            bucket_size=None,
+            convention=None,
+            raw_tensors_up_to=0,
+            flaws=tuple(flaw for flaw in flaws if flaw not in QUANTIZER_FLAWS),
+        )
+
+    def baseline(self) -> RunConfig:
+        """Return the fp32 run that differs in nothing else."""
+        return dataclasses.replace(self, bits=FULL_PRECISION_BITS).canonical()
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the semantic fields as JSON-ready values."""
-        return dataclasses.asdict(self.canonical())
+        """Return the semantic fields as JSON-ready values, without later ones that are at their default."""
+        config = self.canonical()
+        values = {field.name: getattr(config, field.name) for field in dataclasses.fields(self)}
+        return {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in values.items()
+            if name not in LATER_DEFAULTS or value != LATER_DEFAULTS[name]
+        }
 
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> RunConfig:
@@ -96,10 +158,10 @@ class RunConfig:
             If a field is missing, unknown or of the wrong type.
         """
         known = {field.name for field in dataclasses.fields(cls)}
-        if set(fields) != known:
-            missing, unknown = sorted(known - set(fields)), sorted(set(fields) - known)
+        missing, unknown = sorted(known - set(fields) - set(LATER_DEFAULTS)), sorted(set(fields) - known)
+        if missing or unknown:
             raise ValueError(f"configuration fields missing: {missing}, unknown: {unknown}")
-        return cls(**fields)
+        return cls(**{**fields, "flaws": tuple(fields.get("flaws", ()))})
 
     @property
     def key(self) -> str:
@@ -107,3 +169,11 @@ class RunConfig:
         semantic = {"config": self.to_dict(), "versions": COMPONENT_VERSIONS}
         text = json.dumps(semantic, sort_keys=True, separators=(",", ":"), allow_nan=False)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+#: Default of each field that has one: those that came after the first runs were stored.
+LATER_DEFAULTS: dict[str, Any] = {
+    field.name: field.default
+    for field in dataclasses.fields(RunConfig)
+    if field.default is not dataclasses.MISSING
+}

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Literal, TypedDict
 
 from qsgd_lab.runs import validation
-from qsgd_lab.runs.config import RunConfig
+from qsgd_lab.runs.config import LATER_DEFAULTS, RunConfig
 
 Status = Literal["done", "diverged"]
 
@@ -125,7 +125,10 @@ class RunRecord:
 def _config(value: Any, name: str) -> RunConfig:
     hints = typing.get_type_hints(RunConfig)
     checks = {field: validation.of_type(annotation) for field, annotation in hints.items()}
-    config = RunConfig(**validation.fields(value, name, checks))
+    checks["flaws"] = validation.list_of(validation.text)
+    defaults = {key: list(default) if key == "flaws" else default for key, default in LATER_DEFAULTS.items()}
+    given = {**defaults, **value} if isinstance(value, dict) else value
+    config = RunConfig.from_dict(validation.fields(given, name, checks))
     if min(config.nodes, config.bits, config.global_batch) < 1 or config.target_accuracy > 1:
         raise ValueError(f"{name} is out of range")
     if config.to_dict() != value:

@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 Check = Callable[[Any, str], Any]
 
 MAX_TEXT_LENGTH = 500
+MAX_LIST_LENGTH = 100
 MAX_INTEGER = 2**63 - 1
 
 
@@ -92,6 +93,17 @@ def mapping_of(check: Check) -> Check:
     def checked(value: Any, name: str) -> dict[str, Any]:
         fields = _object(value, name)
         return {text(key, f"a name in {name}"): check(item, f"{name}.{key}") for key, item in fields.items()}
+
+    return checked
+
+
+def list_of(check: Check) -> Check:
+    """Return a check for a short list whose entries all pass `check`."""
+
+    def checked(value: Any, name: str) -> list[Any]:
+        if not isinstance(value, list) or len(value) > MAX_LIST_LENGTH:
+            raise ValueError(f"{name} must be a short list")
+        return [check(item, f"an entry of {name}") for item in value]
 
     return checked
 

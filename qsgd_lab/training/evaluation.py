@@ -17,7 +17,7 @@ def accuracy(module: nn.Module, part: Part) -> float:
     correct = 0
     with torch.no_grad():
         for start in range(0, len(part), _BATCH):
-            batch = slice(start, start + _BATCH)
-            correct += int((module(part.images[batch]).argmax(1) == part.labels[batch]).sum())
+            images, labels = part.batch(slice(start, start + _BATCH))
+            correct += int((module(images).argmax(1) == labels).sum())
     module.train(was_training)
     return correct / len(part)

@@ -10,6 +10,7 @@ import torch
 from qsgd_lab.algorithms.synchronous import SynchronousAverage
 from qsgd_lab.coding.tally import Tally
 from qsgd_lab.data import Dataset
+from qsgd_lab.data.augmentation import draw_placements
 from qsgd_lab.models import MODELS
 from qsgd_lab.models.initialisation import initialise
 from qsgd_lab.randomness import Purpose, generator
@@ -18,7 +19,7 @@ from qsgd_lab.training.checkpoint import Arrays
 from qsgd_lab.training.engines import make_engine
 from qsgd_lab.training.flat_model import FlatModel
 from qsgd_lab.training.methods import compressor_of
-from qsgd_lab.training.schedule import warmup_then_linear
+from qsgd_lab.training.schedule import learning_rate
 from qsgd_lab.training.stopwatch import Stopwatch
 
 
@@ -52,11 +53,15 @@ class Trainer:
         self.model.parameters.grad = self.mean
         self._gradients, self._mean = rows, self.mean.numpy()
         self.optimizer = torch.optim.SGD(
-            [self.model.parameters], config.learning_rate, config.momentum, weight_decay=config.weight_decay
+            [self.model.parameters],
+            config.peak_learning_rate,
+            config.momentum,
+            weight_decay=config.weight_decay,
+            nesterov=config.nesterov,
         )
-        self.steps_per_epoch = len(dataset.train) // config.global_batch
+        self.steps_per_epoch = len(dataset.train) // config.batch_size
         self.num_steps = self.steps_per_epoch * config.epochs
-        self._order: tuple[int, torch.Tensor] = (-1, torch.empty(0))
+        self._epoch = -1
 
     def step(self, step: int, watch: Stopwatch) -> float:
         """Take one step and return the mean loss over the nodes; not finite if the run has diverged."""
@@ -70,20 +75,26 @@ class Trainer:
             self.algorithm.agree(self._gradients, step, self._mean)
         watch.split("quantize_s")
         config = self.config
-        rate = warmup_then_linear(step, self.num_steps, config.learning_rate, config.warmup)
-        self.optimizer.param_groups[0]["lr"] = rate
+        self.optimizer.param_groups[0]["lr"] = learning_rate(
+            step, self.num_steps, config.peak_learning_rate, config.warmup, config.schedule
+        )
         self.optimizer.step()
         return loss
 
     def batch(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the global batch of a step: the same at every N; node i takes share i."""
         epoch, index = divmod(step, self.steps_per_epoch)
-        if self._order[0] != epoch:
-            random = generator(self.config.seed, Purpose.DATA_ORDER, epoch)
-            self._order = (epoch, torch.from_numpy(random.permutation(len(self.dataset.train))))
-        batch = self.config.global_batch
-        chosen = self._order[1][index * batch : (index + 1) * batch]
-        return self.dataset.train.images[chosen], self.dataset.train.labels[chosen]
+        if self._epoch != epoch:
+            self._begin_epoch(epoch)
+        size = self.config.batch_size
+        return self.dataset.train.batch(self._order[index * size : (index + 1) * size], self._placements)
+
+    def _begin_epoch(self, epoch: int) -> None:
+        """Draw the order of the images, and where each is cropped and flipped."""
+        seed, count = self.config.seed, len(self.dataset.train)
+        self._epoch = epoch
+        self._order = torch.from_numpy(generator(seed, Purpose.DATA_ORDER, epoch).permutation(count))
+        self._placements = draw_placements(count, seed, epoch) if self.config.augmentation else None
 
     def state(self) -> tuple[Arrays, dict[str, Any]]:
         """Return (arrays, scalars) from which `load` continues bit for bit."""
