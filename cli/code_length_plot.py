@@ -8,7 +8,7 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from qsgd_lab.cli.figure_file import BLACK, BLUE, COLUMN, GREEN, ORANGE, VERMILLION, save, style
+from qsgd_lab.report.figure_style import BLACK, BLUE, COLUMN, GREEN, ORANGE, VERMILLION, save, style
 from qsgd_lab.theory.checks.code_length import CodeLengthCheck
 
 #: Field -> (line style, colour, label).

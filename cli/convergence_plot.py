@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from qsgd_lab.cli.figure_file import BLACK, BLUE, GREEN, ORANGE, PAGE, SKY, VERMILLION, save, style
+from qsgd_lab.report.figure_style import BLACK, BLUE, GREEN, ORANGE, PAGE, SKY, VERMILLION, save, style
 from qsgd_lab.theory.checks.convergence import QSVRG, SGD_PRINTED, ConvergenceCheck
 
 _LOOKS = (

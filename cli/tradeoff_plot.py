@@ -15,7 +15,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from qsgd_lab.cli.figure_file import (
+from qsgd_lab.cli.tradeoff_output import Conditions
+from qsgd_lab.report.figure_style import (
     BLACK,
     BLUE,
     COLUMN,
@@ -26,7 +27,6 @@ from qsgd_lab.cli.figure_file import (
     save,
     style,
 )
-from qsgd_lab.cli.tradeoff_output import Conditions
 from qsgd_lab.theory.tradeoff import TradeoffRow, lower_bound_curve
 
 _GREY = "#555555"

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from qsgd_lab.cli.figure_file import BLACK, BLUE, COLUMN, GREEN, VERMILLION, save, style
+from qsgd_lab.report.figure_style import BLACK, BLUE, COLUMN, GREEN, VERMILLION, save, style
 from qsgd_lab.theory.checks.quantization import QuantizationCheck
 
 

@@ -15,6 +15,8 @@ from fake_runs import demo_records, record
 from qsgd_lab.cli.main import main
 from qsgd_lab.cli.table import table
 from qsgd_lab.report import FORMATS, render
+from qsgd_lab.report.communication import Link
+from qsgd_lab.report.options import TableOptions
 from qsgd_lab.runs.record import RunRecord
 
 
@@ -76,6 +78,26 @@ def test_filters(runs: Path) -> None:
     assert presets == [{"other"}, {"demo", "other"}, {"demo", "other"}]
 
 
+def test_options_reach_the_table(runs: Path) -> None:
+    """What is shown, by what, in which style, over which link: each option is that of `render`."""
+    printed = _invoke(
+        *("--runs", runs, "--show", "accuracy, network", "--by", "model", "--style", "plain", "--published"),
+        *("--link", "100Mbit/s", "--latency", "2ms", "--compute", "80ms"),
+    )
+    options = TableOptions(
+        show=("accuracy", "network"),
+        by="model",
+        style="plain",
+        published=True,
+        link=Link(bandwidth=1.25e7, latency=0.002),
+        compute=0.08,
+    )
+
+    assert (
+        printed.stdout_bytes == render([*demo_records(), record(preset="other")], "latex", options).encode()
+    )
+
+
 def _main(capsys: pytest.CaptureFixture[str], *args: str | Path) -> tuple[int, str, str]:
     code = main(["table", *map(str, args)])
     captured = capsys.readouterr()
@@ -98,6 +120,26 @@ def test_no_match(capsys: pytest.CaptureFixture[str], runs: Path) -> None:
 
     assert (code, out) == (3, "")
     assert "no runs with --preset absent; there are: demo, other" in err
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--show", "accuracy,speed"], "'speed' is not among them; write a list of: accuracy, epochs, bits"),
+        (["--show", "accuracy,"], "the list has an empty part"),
+        (["--link", "1Gbit/s"], "add --show network"),
+        (["--compute", "80ms", "--show", "time"], "add --show network"),
+        (["--link", "fast", "--show", "network"], "'fast' is not a bandwidth"),
+        (["--by", "seed"], "'seed' is not one of"),
+    ],
+)
+def test_refusals(capsys: pytest.CaptureFixture[str], runs: Path, options: list[str], message: str) -> None:
+    """What cannot be shown is refused in one line that says what can, with exit code 2."""
+    code, out, err = _main(capsys, "--runs", runs, *options)
+
+    assert (code, out) == (2, "")
+    assert err.count("\n") == 1
+    assert message in err
 
 
 def test_stale_runs_are_left_out_aloud(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -171,7 +213,7 @@ def test_needs_neither_torch_nor_numba(runs: Path) -> None:
     program = (
         "import sys; from qsgd_lab.cli.main import main; "
         f"main(['table', '--runs', {str(runs)!r}, '--format', 'text']); "
-        "sys.exit(', '.join({'torch', 'numba', 'scipy'} & set(sys.modules)))"
+        "sys.exit(', '.join({'torch', 'numba', 'scipy.stats', 'matplotlib'} & set(sys.modules)))"
     )
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
 

@@ -14,14 +14,14 @@ from naive_report import KNOWN_MACROS, macros, tabulars, unbalanced, without_com
 
 from qsgd_lab.report import render
 from qsgd_lab.report.latex import escape
+from qsgd_lab.report.options import TableOptions
 from qsgd_lab.runs.record import RunRecord
 
 PACKAGES = ("IEEEtran.cls", "booktabs.sty", "siunitx.sty")
 
 DOCUMENT = r"""
 \documentclass[conference]{IEEEtran}
-\usepackage{booktabs}
-\usepackage{siunitx}
+%s
 \begin{document}
 Tables %s.
 \input{results}
@@ -100,7 +100,7 @@ def latexmk() -> str:
 
 
 def _awkward_records() -> list[RunRecord]:
-    """Return the demo; ten numbers of nodes with the widest cells; and names full of specials."""
+    """Return the demo; ten numbers of nodes with the widest cells; marks; several settings; odd names."""
     wide = [
         record(
             preset="wide",
@@ -120,17 +120,55 @@ def _awkward_records() -> list[RunRecord]:
         record(preset=r"50%_$x^2$ & #1 {~\}", dataset="日本 <é|`>", seed=1),
         record(preset=r"50%_$x^2$ & #1 {~\}", dataset="日本 <é|`>", seed=1, learning_rate=0.5),
     ]
-    return [*demo_records(), *wide, *strange]
+    timing = {"total_s": 9.0, "compute_s": 5.0, "quantize_s": 2.0, "other_s": 2.0}
+    marked = [
+        record(
+            model=model,
+            dataset="cifar10",
+            preset=preset,
+            norm=norm,
+            bits=bits,
+            rounding=rounding,
+            nodes=nodes,
+            seed=seed,
+            accuracy=0.9
+            + 0.0001 * ((7 * seed + 3 * bits + nodes) % 5)
+            - (0.03 if rounding == "nearest" else 0),
+            num_parameters=58_325_000,
+            timing=timing,
+        )
+        for model in ("alexnet-227", "resnet110")
+        for preset, norm in (("report", "max"), ("report", "l2"), ("report-2023", "max"))
+        for bits, rounding in ((32, None), (8, "stochastic"), (3, "stochastic"), (2, "nearest"))
+        for nodes in (1, 2, 4, 8)
+        for seed in range(5)
+        if (bits, norm) != (32, "l2")  # the baseline of both norms
+    ]
+    return [*demo_records(), *wide, *strange, *marked]
+
+
+#: Together these show every measure in every view and in both styles.
+_SHOWN = {
+    "default": TableOptions(),
+    "plain": TableOptions(style="plain", show=("accuracy", "network", "bits")),
+    "by method": TableOptions(by="method", show=("accuracy", "epochs", "codes")),
+    "by model": TableOptions(by="model", show=("accuracy", "bits", "traffic"), published=True),
+    "by setting": TableOptions(
+        by="setting", style="plain", show=("accuracy", "time", "codes"), published=True
+    ),
+}
 
 
 @pytest.mark.latex
 @pytest.mark.slow
-def test_page_has_no_bad_boxes(latexmk: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("shown", _SHOWN)
+def test_page_has_no_bad_boxes(latexmk: str, tmp_path: Path, shown: str) -> None:
     """IEEEtran's two-column page takes every table: no error, overfull box or undefined reference."""
-    results = render(_awkward_records(), "latex")
+    results = render(_awkward_records(), "latex", _SHOWN[shown])
     references = ", ".join(rf"\ref{{{label}}}" for label in re.findall(r"\\label\{(.*)\}", results))
     (tmp_path / "results.tex").write_text(results, encoding="utf-8")
-    (tmp_path / "paper.tex").write_text(DOCUMENT % references, encoding="utf-8")
+    packages = "\n".join(re.findall(r"\\usepackage\{\w+\}", results.splitlines()[1]))
+    (tmp_path / "paper.tex").write_text(DOCUMENT % (packages, references), encoding="utf-8")
 
     run = subprocess.run(
         [latexmk, "-pdf", "-halt-on-error", "-interaction=nonstopmode", "paper.tex"],
@@ -144,6 +182,7 @@ def test_page_has_no_bad_boxes(latexmk: str, tmp_path: Path) -> None:
     assert run.returncode == 0, log[-2000:]
     assert "Overfull \\hbox" not in log
     assert "Overfull \\vbox" not in log
+    assert "Float too large" not in log
     assert "undefined references" not in log
     assert "multiply-defined labels" not in log
     assert (tmp_path / "paper.pdf").stat().st_size > 0

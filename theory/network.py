@@ -8,7 +8,19 @@ baseline that is not a ring.
 
 from __future__ import annotations
 
+import math
+
 FP32_BYTES = 4
+
+
+def ring_allreduce_bytes(num_nodes: int, num_coordinates: int) -> float:
+    """Return what a node sends in a ring all-reduce in float32, and as much receives: 2 ((K - 1) / K) 4 n."""
+    return 2 * (num_nodes - 1) / num_nodes * FP32_BYTES * num_coordinates
+
+
+def allgather_bytes(num_nodes: int, message_bytes: float) -> float:
+    """Return what a node passes on in a ring all-gather of messages of m bytes: (K - 1) m."""
+    return (num_nodes - 1) * message_bytes
 
 
 def ring_allreduce_seconds(num_nodes: int, num_coordinates: int, latency: float, bandwidth: float) -> float:
@@ -21,13 +33,12 @@ def ring_allreduce_seconds(num_nodes: int, num_coordinates: int, latency: float,
     latency, bandwidth : float
         a in seconds, W in bytes a second.
     """
-    rounds = 2 * (num_nodes - 1)
-    return rounds * latency + rounds / num_nodes * FP32_BYTES * num_coordinates / bandwidth
+    return 2 * (num_nodes - 1) * latency + ring_allreduce_bytes(num_nodes, num_coordinates) / bandwidth
 
 
 def allgather_seconds(num_nodes: int, message_bytes: float, latency: float, bandwidth: float) -> float:
     """Return the time of a ring all-gather of messages of m bytes at most: (K - 1)(a + m / W)."""
-    return (num_nodes - 1) * (latency + message_bytes / bandwidth)
+    return (num_nodes - 1) * latency + allgather_bytes(num_nodes, message_bytes) / bandwidth
 
 
 def quantized_reduce_scatter_seconds(
@@ -48,6 +59,46 @@ def parameter_server_seconds(
 def allgather_break_even_bits(num_nodes: int) -> float:
     """Return 64 / K: all-gather of codes beats a float32 ring below so many bits a coordinate."""
     return 16 * FP32_BYTES / num_nodes
+
+
+def allgather_pays_between(
+    num_nodes: int, num_coordinates: int, message_bytes: float, latency: float, extra_seconds: float
+) -> tuple[float, float] | None:
+    """Return the bandwidths at which a step with an all-gather of codes is the faster one.
+
+    The codes save V bytes a node and step on the float32 ring, and h seconds apart from them: the latency of
+    K - 1 rounds less what quantizing costs. The step is faster where h + V / W > 0, and both break even at
+    W = -V / h.
+
+    Parameters
+    ----------
+    num_nodes, num_coordinates : int
+        K and n.
+    message_bytes : float
+        m, of a node's codes.
+    latency, extra_seconds : float
+        a, and what quantizing and coding add to a node's step; in seconds.
+
+    Returns
+    -------
+    (float, float) or None
+        Ends of the open interval of bandwidths W, in bytes a second: (0, W) below the break-even, (W, inf)
+        above it, (0, inf) at every bandwidth; None at none.
+
+    Examples
+    --------
+    >>> allgather_pays_between(8, 10**6, 500_000, latency=0.0, extra_seconds=0.01)
+    (0.0, 350000000.0)
+    >>> allgather_pays_between(16, 10**6, 510_000, latency=0.0, extra_seconds=0.0)  # 4.08 bits: over 64 / 16
+    """
+    saved_bytes = ring_allreduce_bytes(num_nodes, num_coordinates) - allgather_bytes(num_nodes, message_bytes)
+    saved_seconds = (num_nodes - 1) * latency - extra_seconds
+    if saved_bytes <= 0 and saved_seconds <= 0:
+        return None
+    if saved_bytes >= 0 and saved_seconds >= 0:
+        return 0.0, math.inf
+    break_even = -saved_bytes / saved_seconds
+    return (0.0, break_even) if saved_bytes > 0 else (break_even, math.inf)
 
 
 def speed_up(communication_fraction: float, shrink: float) -> float:

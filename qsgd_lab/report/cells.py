@@ -1,4 +1,4 @@
-"""What the runs of one table cell, and of one method, come to: means, deviations, measured bits."""
+"""What the runs of one table cell come to: means, deviations, and which seeds are in them."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from qsgd_lab.report.significance import NOT_JUDGED, Verdict
+
 if TYPE_CHECKING:
     from qsgd_lab.runs.record import RunRecord
 
 ELIAS_CODES = ("gamma", "delta", "omega")
 FULL_PRECISION_CODE = "fp32"
-BITS_OF_FLOAT = 32
 
 
 @dataclass(frozen=True)
@@ -60,8 +61,10 @@ class Cell:
         Test accuracy in percent over all seeds, diverged or not; None without runs.
     epochs : Statistic or None
         Epochs to the target over the seeds that reached it; None where none did.
-    run_keys : tuple of str
-        Sorted keys of the runs.
+    runs : tuple of RunRecord
+        The runs, in the order of their seeds.
+    verdict : Verdict
+        How the accuracy compares with that of other methods at the same N; empty until the table is judged.
     """
 
     nodes: int
@@ -70,7 +73,18 @@ class Cell:
     num_diverged: int
     accuracy: Statistic | None
     epochs: Statistic | None
-    run_keys: tuple[str, ...]
+    runs: tuple[RunRecord, ...]
+    verdict: Verdict = NOT_JUDGED
+
+    @property
+    def run_keys(self) -> tuple[str, ...]:
+        """Sorted keys of the runs."""
+        return tuple(sorted(run.key for run in self.runs))
+
+    @property
+    def accuracies(self) -> dict[int, float]:
+        """Test accuracy in percent by seed."""
+        return {run.config.seed: 100 * run.result["test_accuracy"] for run in self.runs}
 
     @property
     def num_seeds(self) -> int:
@@ -100,54 +114,5 @@ def cell_of(nodes: int, records: Iterable[RunRecord], seeds: Iterable[int]) -> C
         num_diverged=sum(run.status == "diverged" for run in runs),
         accuracy=summarize([100 * run.result["test_accuracy"] for run in runs]),
         epochs=summarize(reached),
-        run_keys=tuple(sorted(run.key for run in runs)),
-    )
-
-
-@dataclass(frozen=True)
-class Traffic:
-    """Bits that a method sends for each coordinate, norms included, as measured.
-
-    Attributes
-    ----------
-    fixed : float or None
-        With fixed-width indices (32 for fp32); None where it was not measured.
-    elias : float or None
-        With the Elias code that is shortest on average; None where none was measured.
-    elias_code : str or None
-        Its name: ``gamma``, ``delta`` or ``omega``.
-    """
-
-    fixed: float | None
-    elias: float | None
-    elias_code: str | None
-
-    @property
-    def ratio(self) -> float | None:
-        """How many times fewer bits than fp32 the shorter of the two forms sends."""
-        measured = [bits for bits in (self.fixed, self.elias) if bits]
-        return BITS_OF_FLOAT / min(measured) if measured else None
-
-
-def traffic_of(records: Iterable[RunRecord]) -> Traffic:
-    """Return the mean bits per coordinate over the runs of a method, at all its numbers of nodes.
-
-    Diverged runs are left out wherever others exist: a gradient that is no longer finite quantizes to
-    zeros, whose short codes would flatter the method.
-    """
-    runs = list(records)
-    finished = [run for run in runs if run.status != "diverged"] or runs
-    measured = [run.result["bits_per_coordinate"] for run in finished]
-
-    def mean_bits(code: str) -> float | None:
-        lengths = [bits[code] for bits in measured if code in bits]
-        return statistics.mean(lengths) if lengths and len(lengths) == len(measured) else None
-
-    elias = {code: bits for code in ELIAS_CODES if (bits := mean_bits(code)) is not None}
-    shortest = min(elias, key=elias.__getitem__, default=None)
-    fixed = mean_bits("fixed")
-    return Traffic(
-        fixed=mean_bits(FULL_PRECISION_CODE) if fixed is None else fixed,
-        elias=None if shortest is None else elias[shortest],
-        elias_code=shortest,
+        runs=tuple(runs),
     )

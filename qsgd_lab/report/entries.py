@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 from qsgd_lab.report.cells import Cell, Statistic
@@ -14,6 +15,8 @@ MISSING = "--"
 DIVERGED = "div."
 SOME_DIVERGED = "†"
 FEWER_SEEDS = "‡"
+#: What the tests over the seeds allow to claim of a cell against fp32 -> its mark.
+CLAIM_MARKS = {"worse": "↓", "better": "↑", "equivalent": "≈"}
 CODE_LETTERS = {"gamma": "γ", "delta": "δ", "omega": "ω"}
 
 
@@ -33,6 +36,8 @@ class Entry:
         Footnote marks and code letters that follow directly.
     reached : str
         ``k/n`` where k of n seeds reached the target, or empty when all did.
+    bold : bool
+        Whether it is among the best of its N.
     """
 
     mean: str = ""
@@ -40,6 +45,12 @@ class Entry:
     word: str = ""
     marks: str = ""
     reached: str = ""
+    bold: bool = False
+
+    @property
+    def number(self) -> str:
+        """Mean and deviation, or the word, without marks: what CSV and JSON print."""
+        return f"{self.mean} ± {self.deviation}" if self.deviation else self.mean or self.word
 
 
 def rounded(value: float, decimals: int) -> str:
@@ -49,7 +60,7 @@ def rounded(value: float, decimals: int) -> str:
 
 
 def accuracy_entry(cell: Cell) -> Entry:
-    """Return test accuracy in percent: mean ± deviation over all seeds."""
+    """Return test accuracy in percent: mean ± deviation over all seeds, and what the tests found."""
     marks = FEWER_SEEDS if cell.seeds and cell.missing_seeds else ""
     if cell.accuracy is None:
         return Entry(word=MISSING)
@@ -57,7 +68,10 @@ def accuracy_entry(cell: Cell) -> Entry:
         return Entry(word=DIVERGED, marks=marks)
     if cell.num_diverged:
         marks = SOME_DIVERGED + marks
-    return _statistic_entry(cell.accuracy, ACCURACY_DECIMALS, marks=marks)
+    if cell.verdict.claim:
+        marks += CLAIM_MARKS[cell.verdict.claim]
+    entry = statistic_entry(cell.accuracy, ACCURACY_DECIMALS, marks=marks)
+    return dataclasses.replace(entry, bold=cell.verdict.is_among_best)
 
 
 def epochs_entry(cell: Cell, decimals: int) -> Entry:
@@ -66,7 +80,7 @@ def epochs_entry(cell: Cell, decimals: int) -> Entry:
     if cell.epochs is None:
         return Entry(word=MISSING, reached=reached)
     marks = FEWER_SEEDS if cell.missing_seeds else ""
-    return _statistic_entry(cell.epochs, decimals, marks=marks, reached=reached)
+    return statistic_entry(cell.epochs, decimals, marks=marks, reached=reached)
 
 
 def bits_entry(bits: float | None, code: str | None = None) -> Entry:
@@ -78,7 +92,7 @@ def bits_entry(bits: float | None, code: str | None = None) -> Entry:
 
 def ratio_entry(ratio: float | None) -> Entry:
     """Return a compression ratio."""
-    return Entry(word=MISSING) if ratio is None else Entry(mean=rounded(ratio, RATIO_DECIMALS))
+    return number_entry(ratio, RATIO_DECIMALS)
 
 
 def count_entry(count: int | None) -> Entry:
@@ -86,6 +100,16 @@ def count_entry(count: int | None) -> Entry:
     return Entry(word=MISSING) if count is None else Entry(mean=str(count))
 
 
-def _statistic_entry(statistic: Statistic, decimals: int, *, marks: str, reached: str = "") -> Entry:
+def number_entry(value: float | None, decimals: int) -> Entry:
+    """Return a number that is no mean of seeds, or that is missing."""
+    return Entry(word=MISSING) if value is None else Entry(mean=rounded(value, decimals))
+
+
+def statistic_entry(
+    statistic: Statistic | None, decimals: int, *, marks: str = "", reached: str = ""
+) -> Entry:
+    """Return mean ± deviation with as many decimals."""
+    if statistic is None:
+        return Entry(word=MISSING, marks=marks, reached=reached)
     deviation = "" if statistic.deviation is None else rounded(statistic.deviation, decimals)
     return Entry(mean=rounded(statistic.mean, decimals), deviation=deviation, marks=marks, reached=reached)

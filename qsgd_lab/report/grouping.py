@@ -8,7 +8,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from qsgd_lab.errors import IntegrityError
-from qsgd_lab.report.cells import Cell, Traffic, cell_of, traffic_of
+from qsgd_lab.levels import num_levels
+from qsgd_lab.report.cells import Cell, cell_of
+from qsgd_lab.report.significance import judged
+from qsgd_lab.report.traffic import Traffic, traffic_of
 from qsgd_lab.runs.config import FULL_PRECISION_BITS, RunConfig
 
 if TYPE_CHECKING:
@@ -35,7 +38,7 @@ class Method:
     rounding : str or None
     error_feedback : bool
     num_levels : int or None
-        s = 2**b - 1; None for fp32.
+        s, by the convention of the runs; None for fp32.
     cells : tuple of Cell
         One for each number of nodes of the table, in its order.
     traffic : Traffic
@@ -142,22 +145,31 @@ def _group(identity: _Identity, records: list[RunRecord]) -> Group:
     _refuse_duplicates(records)
     rows: dict[tuple[Any, ...], list[RunRecord]] = {}
     for record in records:
-        rows.setdefault(_row_order(record.config), []).append(record)
+        rows.setdefault(method_order(record.config), []).append(record)
     return Group(
         shared=dict(outer),
         is_current=is_current,
         num_parameters=tuple(sorted({record.result["num_parameters"] for record in records})),
         seeds=seeds,
         nodes=nodes,
-        methods=tuple(_method(rows[order], nodes, seeds) for order in sorted(rows)),
+        methods=_judged([_method(rows[order], nodes, seeds) for order in sorted(rows)]),
     )
 
 
-def _row_order(config: RunConfig) -> tuple[Any, ...]:
-    """Sort key of a row, which also identifies it."""
-    variant = (config.rounding or "", config.error_feedback)
+def _judged(methods: list[Method]) -> tuple[Method, ...]:
+    """Return the methods with verdicts in their cells."""
+    baseline = next((i for i, method in enumerate(methods) if method.bits == FULL_PRECISION_BITS), None)
+    rows = judged([method.cells for method in methods], baseline)
+    return tuple(
+        dataclasses.replace(method, cells=cells) for method, cells in zip(methods, rows, strict=True)
+    )
+
+
+def method_order(method: Method | RunConfig) -> tuple[Any, ...]:
+    """Return the sort key of a row, which also identifies it among those of any group."""
+    variant = (method.rounding or "", method.error_feedback)
     rank = VARIANT_ORDER.index(variant) if variant in VARIANT_ORDER else len(VARIANT_ORDER)
-    return (-config.bits, rank, *variant)
+    return (-method.bits, rank, *variant)
 
 
 def _method(records: list[RunRecord], nodes: tuple[int, ...], seeds: tuple[int, ...]) -> Method:
@@ -167,10 +179,17 @@ def _method(records: list[RunRecord], nodes: tuple[int, ...], seeds: tuple[int, 
         bits=config.bits,
         rounding=config.rounding,
         error_feedback=config.error_feedback,
-        num_levels=2**config.bits - 1 if config.bits < FULL_PRECISION_BITS else None,
+        num_levels=_num_levels(config),
         cells=tuple(cell_of(n, (run for run in records if run.config.nodes == n), seeds) for n in nodes),
         traffic=traffic_of(records),
     )
+
+
+def _num_levels(config: RunConfig) -> int | None:
+    try:
+        return num_levels(config.bits, config.convention or "magnitude")
+    except ValueError:  # fp32, and what a record may claim but no quantizer does
+        return None
 
 
 def _refuse_duplicates(records: list[RunRecord]) -> None:

@@ -1,7 +1,7 @@
-r"""LaTeX: one ``table*`` float a table, with booktabs rules and siunitx columns.
+r"""LaTeX: one ``table*`` float a table, or a few where it is longer than a page, with booktabs rules.
 
-The document needs ``\usepackage{booktabs}`` and ``\usepackage{siunitx}`` (version 2 or 3). Numbers come
-rounded; siunitx only sets them, so that LaTeX shows the digits that every other format shows.
+The document needs ``\usepackage{booktabs}`` and, but for the style ``plain``, ``\usepackage{siunitx}``
+(version 3). Numbers come rounded; siunitx only sets them: LaTeX shows the digits of every other format.
 """
 
 from __future__ import annotations
@@ -14,140 +14,123 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 
 import qsgd_lab
-from qsgd_lab.report.entries import Entry
 from qsgd_lab.report.grouping import Group
-from qsgd_lab.report.layout import METHOD_HEADING, Column, Panel, Row, Table, lay_out
+from qsgd_lab.report.latex_escape import escape, with_symbols
+from qsgd_lab.report.latex_numbers import PACKAGES, cells, column_format, marks, setup
+from qsgd_lab.report.layout import Column, Panel, Table, lay_out
+from qsgd_lab.report.options import DEFAULT_OPTIONS, Style, TableOptions
+
+__all__ = ["escape", "write_latex"]
 
 #: Columns of mean and deviation that fit in the text width of IEEEtran's two columns.
 MAX_COLUMNS = 6
+#: Lines of panels that leave room for caption and legend on one page.
+MAX_LINES = 48
+#: A heading longer than this is broken after its first comma.
+MAX_HEADING = 12
 
 COMMENT_WIDTH = 100
 
-_SPECIALS = {
-    "\\": r"\textbackslash{}",
-    "{": r"\{",
-    "}": r"\}",
-    "&": r"\&",
-    "%": r"\%",
-    "$": r"\$",
-    "#": r"\#",
-    "_": r"\_",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "|": r"\textbar{}",
-    "`": r"\textasciigrave{}",
-    "±": r"$\pm$",
-    "−": r"$-$",
-    "†": r"$^\dagger$",
-    "‡": r"$^\ddagger$",
-    "ᵇ": r"$^b$",
-    "γ": r"$\gamma$",
-    "δ": r"$\delta$",
-    "ω": r"$\omega$",
-}
 
-# A lone N, n, k, s or b is a symbol; the lookbehind spares a genitive's s and what `escape` wrote.
-_SYMBOL = re.compile(r"(?<![\w'\\^])([Nnksb])(=\d+)?(?!\w)")
-
-
-_SIUNITX = "separate-uncertainty=true, table-align-uncertainty=false, retain-zero-uncertainty=true"
-
-
-def write_latex(groups: Sequence[Group]) -> str:
-    r"""Return a float a group, to be read by ``\input``."""
-    tables = lay_out(groups, max_columns=MAX_COLUMNS)
-    labels = _labels(tables)
-    header = [
-        f"% made by: qsgd-lab {qsgd_lab.__version__} table",
-        r"% needs: \usepackage{booktabs} \usepackage{siunitx}",
+def write_latex(groups: Sequence[Group], options: TableOptions = DEFAULT_OPTIONS) -> str:
+    r"""Return the tables as floats, to be read by ``\input``."""
+    tables = lay_out(groups, options, max_columns=MAX_COLUMNS)
+    labels = _labels(tables, "" if options.by == "nodes" else f"-by-{options.by}")
+    needed = " ".join(rf"\usepackage{{{package}}}" for package in PACKAGES[options.style])
+    header = [f"% made by: qsgd-lab {qsgd_lab.__version__} table", f"% needs: {needed}"]
+    floats = [
+        text
+        for table, label in zip(tables, labels, strict=True)
+        for text in _floats(table, label, options.style)
     ]
-    floats = [_float(table, label) for table, label in zip(tables, labels, strict=True)]
     return "\n".join(header) + "\n" + "\n".join(floats)
 
 
-def escape(text: str) -> str:
-    """Return ``text`` so that LaTeX prints it and does nothing else.
-
-    Printable ASCII and the lab's own signs come out as they are; any other character as ``U+`` and its
-    number, because no font setup prints them all.
-    """
-    return "".join(
-        _SPECIALS.get(char) or (char if " " <= char <= "~" else f"U+{ord(char):04X}") for char in text
-    )
-
-
-def _float(table: Table, label: str) -> str:
-    panels = "\n\n\\bigskip\n".join(_panel(panel) for panel in table.panels)
-    notes = "\n".join(_with_symbols(escape(note)) for note in table.notes)
-    return "\n".join(
-        [
-            *_comment(f"runs: {' '.join(table.group.run_keys)}"),
+def _floats(table: Table, label: str, style: Style) -> Iterator[str]:
+    """Yield the floats of one table: the caption goes on, the legend comes last."""
+    pages = list(_pages(table.panels))
+    legend = "\n".join(with_symbols(escape(note)) for note in table.notes)
+    for number, panels in enumerate(pages):
+        going_on = " (continued)" if number else ""
+        name = f"{label}-{number + 1}" if number else label
+        lines = [
+            *(_comment(f"runs: {' '.join(table.run_keys)}") if number == 0 else ()),
             r"\begin{table*}[tbp]",
             r"\centering",
-            rf"\caption{{{_with_symbols(escape(table.caption))}}}",
-            rf"\label{{{label}}}",
+            rf"\caption{{{with_symbols(escape(table.caption + going_on))}}}",
+            rf"\label{{{name}}}",
             r"\footnotesize",
-            rf"\sisetup{{{_SIUNITX}}}",
-            panels,
-            "",
-            r"\smallskip",
-            rf"\parbox{{\textwidth}}{{\scriptsize {notes}}}",
-            r"\end{table*}",
+            *setup(style),
+            "\n\n\\bigskip\n".join(_panel(panel, style) for panel in panels),
             "",
         ]
-    )
+        if number == len(pages) - 1:
+            lines += [r"\smallskip", rf"\parbox{{\textwidth}}{{\scriptsize {legend}}}"]
+        yield "\n".join([*lines, r"\end{table*}", ""])
+
+
+def _pages(panels: Sequence[Panel]) -> Iterator[list[Panel]]:
+    page: list[Panel] = []
+    used = 0
+    for panel in panels:
+        lines = len(panel.rows) + 5  # its headings, rules and the space above it
+        if page and used + lines > MAX_LINES:
+            yield page
+            page, used = [], 0
+        page.append(panel)
+        used += lines
+    yield page
 
 
 def _comment(text: str) -> list[str]:
     return textwrap.wrap(text, COMMENT_WIDTH, initial_indent="% ", subsequent_indent="%   ")
 
 
-def _labels(tables: Sequence[Table]) -> list[str]:
-    """Return ``tab:preset-dataset-model`` a table, and a hash of the rest where that is not unique."""
+def _labels(tables: Sequence[Table], suffix: str) -> list[str]:
+    """Return ``tab:preset-dataset-model`` a table, and a hash of its runs where that is not unique."""
     names = []
     for table in tables:
-        words = "-".join(str(table.group.shared[name]) for name in ("preset", "dataset", "model"))
-        names.append("tab:" + (re.sub(r"[^A-Za-z0-9-]+", "-", words).strip("-") or "runs"))
+        values = [
+            [str(group.shared[name]) for group in table.groups] for name in ("preset", "dataset", "model")
+        ]
+        words = "-".join(several[0] for several in values if len(set(several)) == 1)
+        names.append("tab:" + (re.sub(r"[^A-Za-z0-9-]+", "-", words).strip("-") or "runs") + suffix)
     repeated = Counter(names)
-    digests = [hashlib.sha256(table.caption.encode()).hexdigest()[:6] for table in tables]
+    digests = [hashlib.sha256(" ".join(table.run_keys).encode()).hexdigest()[:6] for table in tables]
     return [
         f"{name}-{digest}" if repeated[name] > 1 else name
         for name, digest in zip(names, digests, strict=True)
     ]
 
 
-def _panel(panel: Panel) -> str:
-    formats = [_column_format([row.entries[i] for row in panel.rows]) for i in range(len(panel.columns))]
-    headings = [f"{{{_with_symbols(escape(column.heading))}}}" for column in panel.columns]
+def _panel(panel: Panel, style: Style) -> str:
+    columns = [[row.entries[i] for row in panel.rows] for i in range(len(panel.columns))]
+    formats = [column_format(entries, style) for entries in columns]
+    bodies = zip(*(cells(entries, style) for entries in columns), strict=True)
+    headings = [_heading(column.heading) for column in panel.columns]
     # Marks have no width of their own: those of the last column need room inside the rules.
-    margin = r"\hspace{2em}" if any(_marks(row.entries[-1]) for row in panel.rows) else ""
+    margin = r"\hspace{2em}" if any(marks(entry) for entry in columns[-1]) else ""
     lines = [
         rf"\begin{{tabular*}}{{\textwidth}}{{@{{\extracolsep{{\fill}}}}l {' '.join(formats)}@{{{margin}}}}}",
         r"\toprule",
         *_span_lines(panel.columns),
-        rf"{METHOD_HEADING} & {' & '.join(headings)} \\",
+        rf"{with_symbols(escape(panel.stub))} & {' & '.join(headings)} \\",
         r"\midrule",
-        *(line for row in panel.rows for line in _row_lines(row)),
-        r"\bottomrule",
-        r"\end{tabular*}",
     ]
-    return "\n".join(lines)
+    for row, body in zip(panel.rows, bodies, strict=True):
+        if row.opens_block:
+            lines.append(r"\addlinespace[2pt]")
+        lines.append(rf"{with_symbols(escape(row.label))} & {' & '.join(body)} \\")
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular*}"])
 
 
-def _column_format(entries: Sequence[Entry]) -> str:
-    """Return the S column that reserves the digits which its entries have, such as ``2.1(1.1)``."""
-    digits = _digits([entry.mean for entry in entries if entry.mean])
-    deviations = [entry.deviation for entry in entries if entry.deviation]
-    return f"S[table-format={digits}{f'({_digits(deviations)})' if deviations else ''}]"
-
-
-def _digits(numbers: Sequence[str]) -> str:
-    """Return ``integer.decimal`` digits that hold every one of ``numbers``."""
-    parts = [number.partition(".") for number in numbers]
-    whole = max((len(before) for before, _, _ in parts), default=1)
-    return f"{whole}.{max((len(after) for _, _, after in parts), default=0)}"
+def _heading(text: str) -> str:
+    """Return a heading, in braces for an S column, and on two lines where it is long."""
+    first, comma, rest = text.partition(", ")
+    written = with_symbols(escape(text))
+    if comma and len(text) > MAX_HEADING:
+        written = rf"\shortstack{{{with_symbols(escape(first))},\\{with_symbols(escape(rest))}}}"
+    return f"{{{written}}}"
 
 
 def _span_lines(columns: Sequence[Column]) -> Iterator[str]:
@@ -157,33 +140,9 @@ def _span_lines(columns: Sequence[Column]) -> Iterator[str]:
     heads, rules, start = [], [], 2
     for span, members in groupby(columns, key=lambda column: column.span):
         width = len(list(members))
-        heads += [rf"\multicolumn{{{width}}}{{c}}{{{escape(span)}}}"] if span else [""] * width
+        heads += [rf"\multicolumn{{{width}}}{{c}}{{{with_symbols(escape(span))}}}"] if span else [""] * width
         if span:
             rules.append(rf"\cmidrule(lr){{{start}-{start + width - 1}}}")
         start += width
     yield rf" & {' & '.join(heads)} \\"
     yield " ".join(rules)
-
-
-def _row_lines(row: Row) -> Iterator[str]:
-    if row.opens_block:
-        yield r"\addlinespace[2pt]"
-    yield rf"{escape(row.label)} & {' & '.join(_entry(entry) for entry in row.entries)} \\"
-
-
-def _entry(entry: Entry) -> str:
-    """Return a cell; its marks take no room, so that they cannot push numbers out of line."""
-    marks = _marks(entry)
-    overhang = rf"\rlap{{{marks}}}" if marks else ""
-    if entry.word:
-        return f"{{{entry.word}{overhang}}}"
-    number = f"{entry.mean} +- {entry.deviation}" if entry.deviation else entry.mean
-    return f"{number} {{{overhang}}}" if overhang else number
-
-
-def _marks(entry: Entry) -> str:
-    return escape(entry.marks) + (f"$^{{{entry.reached}}}$" if entry.reached else "")
-
-
-def _with_symbols(text: str) -> str:
-    return _SYMBOL.sub(r"$\1\2$", text)

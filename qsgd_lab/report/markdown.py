@@ -7,14 +7,15 @@ from collections.abc import Sequence
 
 from qsgd_lab.report.entries import Entry
 from qsgd_lab.report.grouping import Group
-from qsgd_lab.report.layout import METHOD_HEADING, Column, Panel, Table, lay_out
+from qsgd_lab.report.layout import Column, Panel, Table, lay_out
+from qsgd_lab.report.options import DEFAULT_OPTIONS, TableOptions
 
 _SPECIAL = re.compile(r"([\\`*_\[\]<>|#&~$])")
 
 
-def write_markdown(groups: Sequence[Group]) -> str:
+def write_markdown(groups: Sequence[Group], options: TableOptions = DEFAULT_OPTIONS) -> str:
     """Return a table a group as Markdown: the caption, a pipe table a panel, and the legend as a list."""
-    return "\n".join(_table(table) for table in lay_out(groups))
+    return "\n".join(_table(table) for table in lay_out(groups, options))
 
 
 def escape(text: str) -> str:
@@ -29,7 +30,7 @@ def _table(table: Table) -> str:
 
 
 def _panel(panel: Panel) -> str:
-    heads = [METHOD_HEADING, *(_heading(column, panel.title) for column in panel.columns)]
+    heads = [panel.stub, *(_heading(column, panel.title) for column in panel.columns)]
     rows = [[escape(row.label), *map(_entry, row.entries)] for row in panel.rows]
     ruler = ["---", *["---:"] * len(panel.columns)]
     lines = [f"| {' | '.join(cells)} |" for cells in (heads, ruler, *rows)]
@@ -44,5 +45,5 @@ def _heading(column: Column, title: str) -> str:
 
 
 def _entry(entry: Entry) -> str:
-    number = f"{entry.mean} ± {entry.deviation}" if entry.deviation else entry.mean or entry.word
-    return escape(f"{number}{entry.marks}" + (f" ({entry.reached})" if entry.reached else ""))
+    number = f"**{escape(entry.number)}**" if entry.bold else escape(entry.number)
+    return number + escape(entry.marks + (f" ({entry.reached})" if entry.reached else ""))

@@ -10,6 +10,7 @@ from qsgd_lab.report.grouping import Group, group_records
 from qsgd_lab.report.latex import write_latex
 from qsgd_lab.report.machine import write_csv, write_json
 from qsgd_lab.report.markdown import write_markdown
+from qsgd_lab.report.options import DEFAULT_OPTIONS, TableOptions
 from qsgd_lab.report.text import write_text
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 
 #: Every format's writer by its name on the command line.
-FORMATS: Mapping[str, Callable[[Sequence[Group]], str]] = MappingProxyType(
+FORMATS: Mapping[str, Callable[[Sequence[Group], TableOptions], str]] = MappingProxyType(
     {
         "latex": write_latex,
         "text": write_text,
@@ -28,16 +29,21 @@ FORMATS: Mapping[str, Callable[[Sequence[Group]], str]] = MappingProxyType(
 )
 
 
-def render(records: Iterable[RunRecord], format_name: str = "latex") -> str:
+def render(
+    records: Iterable[RunRecord], format_name: str = "latex", options: TableOptions = DEFAULT_OPTIONS
+) -> str:
     """Return the tables of ``records`` as text that ends in a newline.
 
-    The text depends on the records alone: not on their order, on timing, environment or place.
+    The text depends on the records alone: not on their order, environment or place, and on timing only where
+    `options` show times.
 
     Parameters
     ----------
     records : iterable of RunRecord
         At least one. Runs of different presets, data sets, models or settings come in tables of their own.
     format_name : {"latex", "text", "markdown", "csv", "json"}
+    options : TableOptions
+        What is shown, and how.
 
     Raises
     ------
@@ -51,4 +57,4 @@ def render(records: Iterable[RunRecord], format_name: str = "latex") -> str:
     groups = group_records(records)
     if not groups:
         raise ValueError("no run records; a table needs at least one")
-    return FORMATS[format_name](groups)
+    return FORMATS[format_name](groups, options)

@@ -8,14 +8,18 @@ from itertools import groupby
 
 from qsgd_lab.report.entries import Entry
 from qsgd_lab.report.grouping import Group
-from qsgd_lab.report.layout import METHOD_HEADING, Panel, Shape, Table, lay_out
+from qsgd_lab.report.layout import Panel, Shape, Table, lay_out
+from qsgd_lab.report.options import DEFAULT_OPTIONS, TableOptions
 
 WIDTH = 100
+#: Stands before the marks of an entry that other formats print bold.
+BOLD_SIGN = "*"
 
 #: Ways to lay a table out, the preferred first: the first that fits is taken.
 _SHAPES: tuple[Shape, ...] = (
     {"max_columns": 4},
     {"max_columns": 4, "traffic_apart": True},
+    {"max_columns": 3, "traffic_apart": True},
     {"max_columns": 2, "traffic_apart": True},
 )
 
@@ -23,9 +27,12 @@ _GAP = "  "
 _RULE = "─"
 
 
-def write_text(groups: Sequence[Group]) -> str:
+def write_text(groups: Sequence[Group], options: TableOptions = DEFAULT_OPTIONS) -> str:
     """Return a table a group as aligned text, a blank line between them."""
-    shaped = [[_table(table) for table in lay_out(groups, **shape)] for shape in _SHAPES]
+    shaped = [
+        [_table(table) for table in lay_out(groups, options, bold_sign=BOLD_SIGN, **shape)]
+        for shape in _SHAPES
+    ]
     return "\n\n".join(_narrow_enough(versions) for versions in zip(*shaped, strict=True))
 
 
@@ -43,7 +50,7 @@ def _table(table: Table) -> str:
 
 
 def _panel(panel: Panel) -> str:
-    labels = [METHOD_HEADING, *(row.label for row in panel.rows)]
+    labels = [panel.stub, *(row.label for row in panel.rows)]
     width = max(map(len, labels))
     columns = [
         _column(column.heading, [row.entries[i] for row in panel.rows])
@@ -75,7 +82,8 @@ def _number(entry: Entry, whole: int, deviation: int) -> str:
 
 
 def _marks(entry: Entry) -> str:
-    return entry.marks + (f" ({entry.reached})" if entry.reached else "")
+    bold = BOLD_SIGN if entry.bold else ""
+    return bold + entry.marks + (f" ({entry.reached})" if entry.reached else "")
 
 
 def _under_spans(panel: Panel, columns: list[list[str]]) -> tuple[list[str], list[list[str]]]:

@@ -11,15 +11,15 @@ from qsgd_lab.errors import LabError
 TEMPORARY_SUFFIX = ".part"
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Write `text` to `path` so that a crash at any moment leaves the old file, if any, or the new one.
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Write `content` to `path` so that a crash at any moment leaves the old file, if any, or the new one.
 
     Parameters
     ----------
     path : Path
         The file to make or replace; its folder must exist.
-    text : str
-        Written as UTF-8 without newline translation.
+    content : str or bytes
+        Text is written as UTF-8 without newline translation.
 
     Raises
     ------
@@ -28,7 +28,7 @@ def write_atomically(path: Path, text: str) -> None:
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}{TEMPORARY_SUFFIX}")
     try:
-        _write_through(temporary, text.encode())
+        _write_through(temporary, content.encode() if isinstance(content, str) else content)
         os.replace(temporary, path)  # noqa: PTH105 (the tests stand in for os.replace)
         _sync_folder(path.parent)
     except OSError as error:

@@ -21,6 +21,7 @@ from qsgd_lab.errors import IntegrityError, LabError, UsageError
 from qsgd_lab.runs.atomic import remove_temporaries, write_atomically
 from qsgd_lab.runs.claim import Claim
 from qsgd_lab.runs.config import RunConfig
+from qsgd_lab.runs.epochs import EpochRecord, parse_epochs
 from qsgd_lab.runs.record import RunOutcome, RunRecord
 
 KEY_PATTERN = re.compile(r"[0-9a-f]{12}")
@@ -124,6 +125,27 @@ class RunStore:
             record = self._read(self.record_path(key))
             if record is not None:
                 yield record
+
+    def epochs(self, record: RunRecord) -> tuple[EpochRecord, ...] | None:
+        """Return the epochs of a finished run, the first first; None if its epochs.jsonl is not there.
+
+        Raises
+        ------
+        IntegrityError
+            If the file is damaged, or has not as many epochs as the record.
+        """
+        path = self.epochs_path(record.key)
+        try:
+            epochs = parse_epochs(_read_regular_file(path))
+            if len(epochs) != record.result["epochs"]:
+                raise ValueError(f"it has {len(epochs)} epochs and its run {record.result['epochs']}")
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except (ValueError, OSError) as error:
+            raise IntegrityError(
+                f"{path} is not sound: {error}; delete the folder {path.parent.name}, and the run is redone"
+            ) from error
+        return epochs
 
     def claim(self, config: RunConfig) -> Claim | None:
         """Take the right to run a cell, as a context manager; None if another process has it.
