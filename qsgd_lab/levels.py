@@ -15,11 +15,13 @@ MAX_LEVELS = 2**MAX_BITS - 1
 
 #: Name -> s as a function of b. Adding a row adds a choice everywhere.
 CONVENTIONS: dict[str, Callable[[int], int]] = {
-    "magnitude": lambda b: 2**b - 1,  # this library; also the 2023 report's text
-    "sign-inside": lambda b: 2 ** (b - 1) - 1,  # "4-bit QSGD" of the literature: s = 7
-    "power-of-two": lambda b: (
-        2**b
-    ),  # HSQ's code and those derived from it: s + 1 magnitudes do not fit b bits
+    # This library, and the 2023 report's text: a magnitude index of b bits, the sign apart.
+    "magnitude": lambda b: 2**b - 1,
+    # The literature's "4-bit QSGD", s = 7: sign and magnitude share the b bits.
+    "sign-inside": lambda b: 2 ** (b - 1) - 1,
+    # HSQ's code and those derived from it, the 2023 report's ResNets among them. Levels 0..s are one more
+    # than b bits can hold: at fixed width a coordinate costs b + 2 bits, not b + 1.
+    "power-of-two": lambda b: 2**b,
 }
 
 

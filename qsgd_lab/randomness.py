@@ -14,6 +14,8 @@ class Purpose(IntEnum):
     DATA_ORDER = 1
     SPLIT = 2
     AUGMENTATION = 3
+    DROPOUT = 4
+    DROPOUT_IN_EVALUATION = 5  # only a flawed protocol evaluates with active dropout
 
 
 def generator(seed: int, purpose: Purpose, index: int = 0) -> np.random.Generator:

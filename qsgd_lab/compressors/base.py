@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from qsgd_lab.arrays import is_torch
 from qsgd_lab.coding.tally import Tally
 from qsgd_lab.stream import Stream
 
@@ -98,7 +99,7 @@ class Compressor(ABC):
             Overwritten.
         tally : Tally
         """
-        mean.fill(0)
+        mean[...] = 0
         after = []
         for node, (gradient, state) in enumerate(zip(gradients, states, strict=True)):
             own = stream._replace(node=stream.node + node)
@@ -115,7 +116,7 @@ class Compressor(ABC):
         tally: Tally,
     ) -> Any:
         """Do the same for gradients + residuals, both of shape (N, n), and leave there what was not sent."""
-        mean.fill(0)
+        mean[...] = 0
         after = []
         rows = zip(gradients, residuals, states, strict=True)
         for node, (gradient, residual, state) in enumerate(rows):
@@ -131,7 +132,7 @@ class Compressor(ABC):
         With error feedback a gradient is added to what the step before left: a buffer that is never cleared
         serves as gradient and residual at once, and saves a pass over memory.
         """
-        mean.fill(0)
+        mean[...] = 0
         after = []
         for node, (row, state) in enumerate(zip(corrected, states, strict=True)):
             message, state = self.compress(row, state, stream._replace(node=stream.node + node))
@@ -144,6 +145,8 @@ class Compressor(ABC):
 
 
 def _divided(total: Gradient, nodes: int, states: list[Any]) -> list[Any]:
-    if nodes > 1:
+    if is_torch(total):  # by a tensor: on a device, torch multiplies by the inverse of a number instead
+        total /= total.new_full((1,), nodes)  # type: ignore[attr-defined]
+    elif nodes > 1:
         total /= np.float32(nodes)
     return states

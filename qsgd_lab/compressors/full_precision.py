@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+
+from qsgd_lab.arrays import is_torch
 from qsgd_lab.coding.tally import Tally
 from qsgd_lab.compressors.base import Compressor, Gradient
 from qsgd_lab.stream import Stream
@@ -15,7 +18,7 @@ class FullPrecision(Compressor):
 
     def compress(self, gradient: Gradient, state: None, stream: Stream) -> tuple[Gradient, None]:
         """Return (a copy of the gradient, None)."""
-        return gradient.copy(), None
+        return (gradient.clone() if is_torch(gradient) else gradient.copy()), None  # type: ignore[attr-defined]
 
     def decompress(self, message: Gradient) -> Gradient:
         """Return the message."""
@@ -23,7 +26,7 @@ class FullPrecision(Compressor):
 
     def count(self, message: Gradient, tally: Tally) -> None:
         """Count 32 bits a coordinate."""
-        tally.add_raw(message.size)
+        tally.add_raw(math.prod(message.shape))
 
     @property
     def is_unbiased(self) -> bool:
@@ -39,4 +42,4 @@ class FullPrecision(Compressor):
     ) -> None:
         """Add the gradient itself."""
         total += gradient
-        tally.add_raw(gradient.size)
+        tally.add_raw(math.prod(gradient.shape))

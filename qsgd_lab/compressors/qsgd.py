@@ -5,14 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
+from qsgd_lab.arrays import is_torch
+from qsgd_lab.backends import is_device_array, resolve_backend
+from qsgd_lab.coding.layouts import DEFAULT_CHUNK_SIZE
+from qsgd_lab.coding.message_costs import COUNTED, costs_by_chunk, length_steps, message_costs
+from qsgd_lab.coding.sizes import chunk_bits
 from qsgd_lab.coding.tally import Tally, num_classes
 from qsgd_lab.compressors.base import Compressor, Gradient
 from qsgd_lab.levels import num_levels
 from qsgd_lab.partition import Partition, partition
-from qsgd_lab.quantization import NORMS, QuantizedGradient, check_scheme, dequantize, quantize
+from qsgd_lab.quantization import NORMS, QuantizedGradient, check_scheme, dequantize, level_dtype, quantize
 from qsgd_lab.stream import Stream
 
 _NONE: Gradient = np.empty((0, 0), np.float32)
@@ -30,8 +36,9 @@ class QSGD(Compressor):
     norm : {"l2", "max"}
     bucket_size : int, "tensor" or "model"
     rounding : {"stochastic", "nearest"}
-    backend : {"auto", "cpu", "reference"}
-        All give the same bits; the reference, plain NumPy, also leaves the fused kernels aside.
+    backend : {"auto", "cpu", "reference", "cuda"}
+        All give the same bits. Auto works where the gradients live; the reference, plain NumPy, also leaves
+        the fused kernels aside.
 
     Raises
     ------
@@ -84,10 +91,13 @@ class QSGD(Compressor):
         return values
 
     def count(self, message: QuantizedGradient, tally: Tally) -> None:
-        """Count levels and norms."""
-        magnitudes = np.abs(message.levels.astype(np.int32)) + 1
+        """Count levels and norms, and measure the message in its shortest form."""
+        levels = _in_host_memory(message.levels)
+        magnitudes = np.abs(levels.astype(np.int32)) + 1
         reached = np.array([(magnitudes >= 2**j).sum() for j in range(num_classes(self.levels))], np.int64)
-        tally.add_quantized(self.levels, message.norms.size, reached)
+        bits = chunk_bits(levels.reshape(-1), self.levels, DEFAULT_CHUNK_SIZE)
+        costs = costs_by_chunk(message.partition, self.levels, bits, len(message.shape))
+        tally.add_quantized(self.levels, message.norms.size, reached, costs)
 
     @property
     def is_unbiased(self) -> bool:
@@ -118,7 +128,7 @@ class QSGD(Compressor):
         if self.backend == "reference":
             super().accumulate(gradient, state, stream, total, tally)
             return state
-        return self._fused(gradient[None], _NONE, state, stream, total, tally, average=False)
+        return self._fused(_row(gradient), _NONE, state, stream, total, tally, average=False)
 
     def accumulate_with_residual(
         self,
@@ -133,7 +143,7 @@ class QSGD(Compressor):
         if self.backend == "reference":
             super().accumulate_with_residual(gradient, residual, state, stream, total, tally)
             return state
-        return self._fused(gradient[None], residual[None], state, stream, total, tally, average=False)
+        return self._fused(_row(gradient), _row(residual), state, stream, total, tally, average=False)
 
     def init_nodes(
         self, nodes: int, num_coordinates: int, tensor_sizes: tuple[int, ...] | None = None
@@ -176,12 +186,12 @@ class QSGD(Compressor):
         return self._fused(_NONE, corrected, states, stream, mean, tally, average=True)
 
     @cached_property
-    def _kernel(self) -> tuple[Callable[..., None], np.uint32]:
-        """The kernel and its fraction bits, imported at the first call so that nothing compiles before."""
-        from qsgd_lab.kernels.accumulate_cpu import accumulate_nodes
+    def _kernel(self) -> tuple[Callable[..., None], np.uint32, Callable[[int], Any]]:
+        """The kernel, its fraction bits and scratch; imported late, so that nothing compiles before."""
+        from qsgd_lab.kernels.accumulate_cpu import accumulate_nodes, magnitude_scratch
         from qsgd_lab.kernels.fixed_point import fraction_bits
 
-        return accumulate_nodes, np.uint32(fraction_bits(self.levels))
+        return accumulate_nodes, np.uint32(fraction_bits(self.levels)), magnitude_scratch
 
     def _fused(
         self,
@@ -194,10 +204,17 @@ class QSGD(Compressor):
         *,
         average: bool,
     ) -> Partition:
-        kernel, fraction = self._kernel
         nodes = max(len(gradients), len(residuals))
-        _check(state, total, gradients, residuals)
+        _check_shapes(state, total, gradients, residuals)
+        if resolve_backend(total, self.backend) == "cuda":
+            self._fused_on_device(gradients, residuals, state, stream, total, tally, average=average)
+            return state
+        if not gradients.dtype == residuals.dtype == total.dtype == np.float32:
+            raise TypeError("gradients, residuals and their sum must be float32")
+        kernel, fraction, magnitude_scratch = self._kernel
+        scratch = magnitude_scratch(self.levels)
         reached = np.zeros(num_classes(self.levels), np.int64)
+        bits, words = np.zeros((2, nodes, len(COUNTED)), np.int64)
         kernel(
             gradients,
             residuals,
@@ -210,21 +227,69 @@ class QSGD(Compressor):
             fraction,
             total,
             average,
-            reached,
+            (length_steps(), scratch, bits, words, reached),
             np.empty((state.num_buckets, nodes), np.float32),
         )
-        tally.add_quantized(self.levels, state.num_buckets * nodes, reached)
+        costs = message_costs(state, self.levels, bits, words)
+        tally.add_quantized(self.levels, state.num_buckets * nodes, reached, costs)
         return state
 
+    def _fused_on_device(
+        self,
+        gradients: Gradient,
+        residuals: Gradient,
+        state: Partition,
+        stream: Stream,
+        total: Gradient,
+        tally: Tally,
+        *,
+        average: bool,
+    ) -> None:
+        """Do the same on the total's device and its caller's stream; nothing waits, and counts stay there."""
+        from qsgd_lab.coding.device_tally import device_counts
+        from qsgd_lab.kernels.accumulate_cuda import launch_accumulate
+        from qsgd_lab.kernels.device_arrays_cuda import device_view, home_of
+        from qsgd_lab.kernels.row_tables_cuda import row_tables
 
-def _check(state: Partition, total: Gradient, gradients: Gradient, residuals: Gradient) -> None:
+        home = home_of(total, "the sum")
+        nodes = max(len(gradients), len(residuals))
+        levels = home.scratch((nodes, state.num_coordinates), level_dtype(self.levels))
+        launch_accumulate(
+            home,
+            row_tables(state, home),
+            device_view(gradients, np.float32, "gradients") if len(gradients) else None,
+            device_view(residuals, np.float32, "residuals") if len(residuals) else None,
+            stream.kernel_key(),
+            NORMS.index(self.norm),
+            self.rounding == "stochastic",
+            self.levels,
+            average,
+            device_view(total, np.float32, "the sum"),
+            levels,
+        )
+        device_counts(tally, self.levels, home).measure(state, levels)
+
+
+def _row(gradient: Gradient) -> Gradient:
+    """Return a view of shape (1, n)."""
+    return gradient.reshape((1, gradient.shape[0]))
+
+
+def _in_host_memory(levels: Any) -> Any:
+    """Return levels as a NumPy array."""
+    if is_device_array(levels):
+        from qsgd_lab.kernels.device_arrays_cuda import to_host
+
+        return to_host(levels)
+    return levels.numpy() if is_torch(levels) else levels
+
+
+def _check_shapes(state: Partition, total: Gradient, gradients: Gradient, residuals: Gradient) -> None:
     """Refuse what the kernel would read or write out of bounds; once a step, so only a few comparisons."""
     n = state.num_coordinates
     rows = gradients if len(gradients) else residuals
     if rows.shape[1:] != (n,) or total.shape != (n,) or (len(residuals) and residuals.shape != rows.shape):
         raise ValueError(
-            f"the state is for {n} coordinates, but gradients are {gradients.shape}, "
-            f"residuals {residuals.shape} and their sum {total.shape}"
+            f"the state is for {n} coordinates, but gradients are {tuple(gradients.shape)}, "
+            f"residuals {tuple(residuals.shape)} and their sum {tuple(total.shape)}"
         )
-    if not gradients.dtype == residuals.dtype == total.dtype == np.float32:
-        raise TypeError("gradients, residuals and their sum must be float32")

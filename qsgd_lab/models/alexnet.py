@@ -1,41 +1,99 @@
-"""AlexNet for 32x32 images, without BatchNorm and with one linear layer.
+"""AlexNet in three forms: for 32x32 images without and with BatchNorm, and the 2023 report's at 227x227.
 
-The shape of the classification zoo that lists AlexNet beside ResNet-110 for CIFAR: five convolutions (11, 5,
-3, 3, 3), three poolings and a linear layer on the single position that remains. ``width`` divides the
-channels.
+The first is the shape of the classification zoo that lists AlexNet beside ResNet-110 for CIFAR: five
+convolutions (11, 5, 3, 3, 3), three poolings and a linear layer on the single position that remains. The
+second adds what the third has, BatchNorm after every convolution and dropout before the linear layer. The
+third is a widespread variant of the ImageNet network, with single columns, BatchNorm and three linear layers.
 """
 
 from __future__ import annotations
 
 from torch import nn
 
+from qsgd_lab.models.dropout import KeyedDropout
+from qsgd_lab.models.resize import Resize
+
 _CHANNELS = (64, 192, 384, 256, 256)
 
 
 def alexnet(num_classes: int = 10, width_divisor: int = 1) -> nn.Sequential:
-    """Return AlexNet for inputs of shape (batch, 3, 32, 32).
+    """Return AlexNet for inputs of shape (batch, 3, 32, 32), without BatchNorm.
 
     Parameters
     ----------
     num_classes : int
     width_divisor : int
-        1 gives 2 472 266 parameters at 10 classes; 4 gives 159 578.
+        Divides the channels; 1 gives 2 472 266 parameters at 10 classes, 4 gives 159 578.
     """
-    a, b, c, d, e = (channels // width_divisor for channels in _CHANNELS)
+    return nn.Sequential(*_features(width_divisor, batch_norm=False), _classifier(width_divisor, num_classes))
+
+
+def alexnet_batch_norm(num_classes: int = 10, width_divisor: int = 1) -> nn.Sequential:
+    """Return the same with BatchNorm after every convolution and half of the last activations dropped.
+
+    Parameters
+    ----------
+    num_classes : int
+    width_divisor : int
+        Divides the channels; 4 gives 160 154 parameters at 10 classes.
+    """
     return nn.Sequential(
-        nn.Conv2d(3, a, 11, stride=4, padding=5),
-        nn.ReLU(),
+        *_features(width_divisor, batch_norm=True), KeyedDropout(0.5), _classifier(width_divisor, num_classes)
+    )
+
+
+def _features(width_divisor: int, *, batch_norm: bool) -> list[nn.Module]:
+    a, b, c, d, e = (channels // width_divisor for channels in _CHANNELS)
+
+    def convolution(channels_in: int, channels_out: int, size: int, stride: int = 1) -> list[nn.Module]:
+        layer = nn.Conv2d(channels_in, channels_out, size, stride=stride, padding=size // 2)
+        return [layer, *([nn.BatchNorm2d(channels_out)] if batch_norm else []), nn.ReLU()]
+
+    return [
+        *convolution(3, a, 11, stride=4),
         nn.MaxPool2d(2),
-        nn.Conv2d(a, b, 5, padding=2),
-        nn.ReLU(),
+        *convolution(a, b, 5),
         nn.MaxPool2d(2),
-        nn.Conv2d(b, c, 3, padding=1),
-        nn.ReLU(),
-        nn.Conv2d(c, d, 3, padding=1),
-        nn.ReLU(),
-        nn.Conv2d(d, e, 3, padding=1),
-        nn.ReLU(),
+        *convolution(b, c, 3),
+        *convolution(c, d, 3),
+        *convolution(d, e, 3),
         nn.MaxPool2d(2),
         nn.Flatten(),
-        nn.Linear(e, num_classes),
+    ]
+
+
+def _classifier(width_divisor: int, num_classes: int) -> nn.Linear:
+    return nn.Linear(_CHANNELS[-1] // width_divisor, num_classes)
+
+
+def alexnet_227(num_classes: int = 10) -> nn.Sequential:
+    """Return the 2023 report's AlexNet: 58 325 066 parameters at 10 classes, most in one linear layer.
+
+    Images of shape (batch, 3, 32, 32) are enlarged to 227x227 inside.
+    """
+    return nn.Sequential(
+        Resize(227),
+        *_normalised(3, 96, 11, stride=4, padding=0),
+        nn.MaxPool2d(3, stride=2),
+        *_normalised(96, 256, 5, padding=2),
+        nn.MaxPool2d(3, stride=2),
+        *_normalised(256, 384, 3, padding=1),
+        *_normalised(384, 384, 3, padding=1),
+        *_normalised(384, 256, 3, padding=1),
+        nn.MaxPool2d(3, stride=2),
+        nn.Flatten(),
+        KeyedDropout(0.5),
+        nn.Linear(256 * 6 * 6, 4096),
+        nn.ReLU(),
+        KeyedDropout(0.5),
+        nn.Linear(4096, 4096),
+        nn.ReLU(),
+        nn.Linear(4096, num_classes),
     )
+
+
+def _normalised(
+    channels_in: int, channels_out: int, size: int, *, stride: int = 1, padding: int
+) -> tuple[nn.Module, nn.Module, nn.Module]:
+    convolution = nn.Conv2d(channels_in, channels_out, size, stride=stride, padding=padding)
+    return convolution, nn.BatchNorm2d(channels_out), nn.ReLU()

@@ -1,8 +1,9 @@
-"""Residual networks for 32x32 images: the CIFAR family of depth 6n + 2, the ImageNet family with a 3x3 stem.
+"""Residual networks for 32x32 images: the CIFAR family of depth 6n + 2, the ImageNet family with either stem.
 
 The two families differ enough that a bare "ResNet-50" is ambiguous at this size: here `resnet50` is the
-bottleneck network of 23.5 million parameters, and the 6n + 2 network of depth 50 (0.76 million) is not
-offered under any name.
+bottleneck network of 23.5 million parameters, and the 6n + 2 network of depth 50 (0.76 million) is called
+`resnet50-cifar6n2`. The ImageNet family has a 3x3 stem here; with the ImageNet stem (7x7, stride 2, and a
+pooling) it is made for images of 224x224, to which `resnet18-224` and `resnet50-224` enlarge theirs.
 
 References
 ----------
@@ -15,6 +16,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 from torch.nn import functional
+
+from qsgd_lab.models.resize import Resize
 
 
 def _convolution(channels_in: int, channels_out: int, size: int, stride: int = 1) -> nn.Conv2d:
@@ -103,20 +106,48 @@ def cifar_resnet(depth: int, num_classes: int = 10) -> nn.Sequential:
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, num_classes))
 
 
+_BASIC = ((2, 2, 2, 2), (64, 128, 256, 512))
+_BOTTLENECK = ((3, 4, 6, 3), (256, 512, 1024, 2048))
+
+
 def resnet18(num_classes: int = 10) -> nn.Sequential:
     """Return ResNet-18 with a 3x3 stem and no first pooling: 11.17 million parameters."""
-    return _image_net_family((2, 2, 2, 2), (64, 128, 256, 512), bottleneck=False, num_classes=num_classes)
+    return _image_net_family(_small_stem(), *_BASIC, bottleneck=False, num_classes=num_classes)
 
 
 def resnet50(num_classes: int = 10) -> nn.Sequential:
     """Return ResNet-50 with a 3x3 stem and no first pooling: 23.52 million parameters."""
-    return _image_net_family((3, 4, 6, 3), (256, 512, 1024, 2048), bottleneck=True, num_classes=num_classes)
+    return _image_net_family(_small_stem(), *_BOTTLENECK, bottleneck=True, num_classes=num_classes)
+
+
+def resnet18_224(num_classes: int = 10) -> nn.Sequential:
+    """Return ResNet-18 as made for ImageNet, on images enlarged to 224x224: 11.18 million parameters."""
+    return _image_net_family(_large_stem(), *_BASIC, bottleneck=False, num_classes=num_classes)
+
+
+def resnet50_224(num_classes: int = 10) -> nn.Sequential:
+    """Return ResNet-50 as made for ImageNet, on images enlarged to 224x224: 23.53 million parameters."""
+    return _image_net_family(_large_stem(), *_BOTTLENECK, bottleneck=True, num_classes=num_classes)
+
+
+def _small_stem() -> list[nn.Module]:
+    return [_convolution(3, 64, 3), nn.BatchNorm2d(64), nn.ReLU()]
+
+
+def _large_stem() -> list[nn.Module]:
+    pooling = nn.MaxPool2d(3, stride=2, padding=1)
+    return [Resize(224), _convolution(3, 64, 7, stride=2), nn.BatchNorm2d(64), nn.ReLU(), pooling]
 
 
 def _image_net_family(
-    blocks: tuple[int, ...], widths: tuple[int, ...], *, bottleneck: bool, num_classes: int
+    stem: list[nn.Module],
+    blocks: tuple[int, ...],
+    widths: tuple[int, ...],
+    *,
+    bottleneck: bool,
+    num_classes: int,
 ) -> nn.Sequential:
-    layers: list[nn.Module] = [_convolution(3, 64, 3), nn.BatchNorm2d(64), nn.ReLU()]
+    layers = [*stem]
     body = _bottleneck_body if bottleneck else _basic_body
     channels = 64
     for stage, (count, width) in enumerate(zip(blocks, widths, strict=True)):

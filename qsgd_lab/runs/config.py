@@ -18,8 +18,10 @@ COMPONENT_VERSIONS = {"quantizer": 1, "training": 1, "models": 1, "data": 1}
 
 FULL_PRECISION_BITS = 32
 
-#: Flaws (`RunConfig.flaws`) that only a quantized gradient can have.
-QUANTIZER_FLAWS = frozenset({"biased-levels", "no-op-error-feedback"})
+#: A flaw (`RunConfig.flaws`): quantized runs take N times the baseline's batch.
+UNEQUAL_BATCH = "unequal-batch"
+#: Flaws that only a quantized run can have.
+QUANTIZER_FLAWS = frozenset({"biased-levels", "no-op-error-feedback", UNEQUAL_BATCH})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,7 +101,8 @@ class RunConfig:
     @property
     def batch_size(self) -> int:
         """Images a step at all nodes together."""
-        return self.global_batch * (self.nodes if self.scaling == "weak" else 1)
+        unequal = UNEQUAL_BATCH in self.flaws and not self.is_full_precision
+        return self.global_batch * (self.nodes if self.scaling == "weak" or unequal else 1)
 
     @property
     def peak_learning_rate(self) -> float:

@@ -1,102 +1,20 @@
 """Named protocols: data, model shapes, hyper-parameters and the methods that a sweep compares.
 
-Nothing here imports torch, so that a plan is made at once.
+Nothing here imports torch, so that a plan is made at once. What the presets are lies in `preset_table`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from itertools import product
-from typing import Any, NamedTuple
+from typing import Any
 
+from qsgd_lab.levels import num_levels
 from qsgd_lab.runs.config import FULL_PRECISION_BITS, RunConfig
+from qsgd_lab.training.flaws import check_flaws
+from qsgd_lab.training.preset_table import FP32, PRESETS, Method, Preset
 
-
-class Method(NamedTuple):
-    """How gradients are sent: magnitude bits (32 is fp32), rounding, error feedback."""
-
-    bits: int
-    rounding: str = "stochastic"
-    error_feedback: bool = True
-
-
-FP32 = Method(FULL_PRECISION_BITS)
-
-
-@dataclass(frozen=True)
-class Preset:
-    """A protocol that `qsgd-lab reproduce --preset NAME` runs.
-
-    Attributes
-    ----------
-    title : str
-        One line for help and plans.
-    dataset : str
-        Key of `qsgd_lab.data.DATASETS`.
-    models : dict of str to str
-        The name users give -> key of `qsgd_lab.models.MODELS`; a preset may train a narrower network.
-    settings : dict
-        The remaining fields of `RunConfig`: hyper-parameters, norm and buckets.
-    methods : tuple of Method
-    bits : tuple of int
-        Those of a grid that names rounding or error feedback but no bits.
-    seeds : tuple of int
-    """
-
-    title: str
-    dataset: str
-    models: dict[str, str]
-    settings: dict[str, Any]
-    methods: tuple[Method, ...]
-    bits: tuple[int, ...] = (8, 4, 2)
-    seeds: tuple[int, ...] = (0, 1, 2)
-    num_train: int = field(kw_only=True)
-
-
-_REPORT_METHODS = (
-    FP32,
-    Method(8),
-    Method(4),
-    Method(2),
-    Method(2, "stochastic", False),
-    Method(2, "nearest", False),
-    Method(2, "nearest", True),
-)
-
-_DIGITS = {
-    # One scale for the whole gradient and no BatchNorm: layers with small gradients starve, which tells
-    # methods apart.
-    "norm": "max",
-    "bucket_size": "model",
-    "epochs": 8,
-    "global_batch": 32,
-    "learning_rate": 0.03,
-    "momentum": 0.9,
-    "weight_decay": 5e-4,
-    "warmup": 0.1,
-    "target_accuracy": 0.95,
-}
-
-#: Name -> preset; the first is the default.
-PRESETS: dict[str, Preset] = {
-    "demo": Preset(
-        "a quarter-width AlexNet without BatchNorm on the embedded digits: minutes on a laptop",
-        "digits",
-        {"alexnet": "alexnet-quarter"},
-        _DIGITS,
-        _REPORT_METHODS,
-        num_train=1257,
-    ),
-    "digits-full": Preset(
-        "networks at full width on the embedded digits: several times the demo's cost",
-        "digits",
-        {"alexnet": "alexnet", "resnet20": "resnet20", "resnet110": "resnet110"},
-        {**_DIGITS, "learning_rate": 0.01},
-        _REPORT_METHODS,
-        num_train=1257,
-    ),
-}
+__all__ = ["FP32", "PRESETS", "Method", "Preset", "configurations", "methods_of"]
 
 
 def methods_of(
@@ -141,13 +59,13 @@ def configurations(
     Raises
     ------
     ValueError
-        If the preset does not know a model, a node count does not divide the global batch, or there are no
-        epochs.
+        If the preset does not know a model, a node count does not divide the global batch, a batch is larger
+        than the training set, there are no epochs, bits mean no levels under the convention, or a flaw is
+        unknown.
     """
     preset = PRESETS[preset_name]
-    settings = preset.settings | overrides
-    _check(preset_name, preset, models, nodes, settings)
-    return [
+    settings = {model: _settings(preset_name, preset, model, overrides) for model in models}
+    configs = [
         RunConfig(
             preset=preset_name,
             dataset=preset.dataset,
@@ -157,18 +75,38 @@ def configurations(
             rounding=method.rounding,
             error_feedback=method.error_feedback,
             seed=seed,
-            **settings,
+            **settings[model],
         ).canonical()
         for seed, model, method, count in product(seeds, models, methods, nodes)
     ]
-
-
-def _check(
-    name: str, preset: Preset, models: Sequence[str], nodes: Sequence[int], settings: dict[str, Any]
-) -> None:
     for model in models:
-        if model not in preset.models:
-            raise ValueError(f"preset {name!r} has no model {model!r}; it has: {', '.join(preset.models)}")
+        _check_batch(nodes, settings[model])
+    for config in configs:
+        _check(config, preset)
+    return configs
+
+
+def _settings(name: str, preset: Preset, model: str, overrides: dict[str, Any]) -> dict[str, Any]:
+    if model not in preset.models:
+        raise ValueError(f"preset {name!r} has no model {model!r}; it has: {', '.join(preset.models)}")
+    settings = preset.settings | preset.model_settings.get(model, {}) | overrides
+    check_flaws(settings.get("flaws", ()))
+    if settings.get("convention") == "magnitude":  # the default has one key, however it is asked for
+        settings["convention"] = None
+    return settings
+
+
+def _check(config: RunConfig, preset: Preset) -> None:
+    if not config.is_full_precision:
+        num_levels(config.bits, config.convention or "magnitude")
+    if config.batch_size > preset.num_train:
+        raise ValueError(
+            f"{config.batch_size} images a step at {config.nodes} nodes are more than the "
+            f"{preset.num_train} training images of {preset.dataset}"
+        )
+
+
+def _check_batch(nodes: Sequence[int], settings: dict[str, Any]) -> None:
     batch = settings["global_batch"]
     for count in nodes:
         if batch % count:
