@@ -15,15 +15,17 @@ def format_duration(seconds: float) -> str:
 
     Examples
     --------
-    >>> [format_duration(s) for s in (0.4, 75, 3600 * 5)]
-    ['1 s', '1 min 15 s', '5 h 0 min']
+    >>> [format_duration(s) for s in (0.4, 75, 3600 * 5, 86400 * 58)]
+    ['1 s', '1 min 15 s', '5 h 0 min', '58 d 0 h']
     """
     whole = max(1, round(seconds))
     if whole < 60:
         return f"{whole} s"
     if whole < 3600:
         return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
+    if whole < 48 * 3600:
+        return f"{whole // 3600} h {whole % 3600 // 60} min"
+    return f"{whole // 86400} d {whole % 86400 // 3600} h"
 
 
 class DurationType(click.ParamType):  # type: ignore[type-arg]

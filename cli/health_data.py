@@ -28,7 +28,7 @@ def check_cifar10(folders: Sequence[Path] | None = None) -> Finding:
     folders = search_folders() if folders is None else folders
     source = find_cifar10(folders)
     if source is None:
-        detail = f"not in {', '.join(map(str, folders))} (training uses the digits so far)"
+        detail = f"not in {', '.join(map(str, folders))}"
         return Finding("CIFAR-10", "missing", detail, FETCH)
     fault = _archive_fault(source) if source.is_archive else _folder_fault(source)
     if fault:

@@ -13,6 +13,9 @@ from qsgd_lab.cli.bucket_size import BUCKET_SIZE
 from qsgd_lab.cli.duration import DURATION, format_duration
 from qsgd_lab.cli.errors import argument_errors
 from qsgd_lab.cli.lists import BITS_LIST, NODES_LIST, SEEDS_LIST
+from qsgd_lab.cli.protocol_options import flaws_asked_for, protocol_options
+from qsgd_lab.cli.run_data import data_folder, describe_data, require_data
+from qsgd_lab.cli.run_device import computing_options, sweep_device
 from qsgd_lab.report import FORMATS
 from qsgd_lab.training.presets import PRESETS, configurations, methods_of
 
@@ -24,10 +27,6 @@ if TYPE_CHECKING:
     from qsgd_lab.runs.sweep import SweepOutcome
 
 WORKER = "qsgd_lab.training.run:run_training"
-EMBEDDED_DATA = (
-    "Data: scikit-learn's handwritten digits, embedded (1797 images enlarged to 32x32). "
-    "This version does not train on CIFAR-10 yet."
-)
 
 
 def usable_cores() -> int:
@@ -35,7 +34,11 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-@click.command()
+#: What `--help` says of the presets.
+_PRESETS_HELP = "\b\nPresets:\n" + "\n".join(f"  {name}: {preset.title}" for name, preset in PRESETS.items())
+
+
+@click.command(epilog=_PRESETS_HELP)
 @click.option(
     "--model", "models", multiple=True, default=("alexnet",), show_default=True, help="May be given again."
 )
@@ -51,15 +54,33 @@ def usable_cores() -> int:
 @click.option("--error-feedback/--no-error-feedback", default=None, help="With or without error feedback.")
 @click.option("--seeds", type=SEEDS_LIST, help="Seeds, such as 0..2.  [default: the preset's]")
 @click.option(
-    "--preset", type=click.Choice(list(PRESETS)), default="demo", show_default=True, help="The protocol."
+    "--preset",
+    type=click.Choice(list(PRESETS)),
+    default="demo",
+    show_default=True,
+    help="See below.",
 )
 @click.option("--epochs", type=click.IntRange(min=1), help="Epochs of a run.  [default: the preset's]")
+@click.option(
+    "--global-batch", type=click.IntRange(min=1), help="Images a step at all nodes.  [default: the preset's]"
+)
 @click.option("--norm", type=click.Choice(["l2", "max"]), help="Norm of a bucket.  [default: the preset's]")
 @click.option(
     "--bucket-size",
     type=BUCKET_SIZE,
     help="Coordinates that share a norm: a number, tensor or model.  [default: the preset's]",
 )
+@protocol_options
+@computing_options
+@click.option(
+    "--data-dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="The folder of CIFAR-10; QSGD_LAB_DATA, where it is set, goes before it.",
+)
+@click.option(
+    "--download", is_flag=True, help="Fetch CIFAR-10 first (170 MB), where it is wanted and absent."
+)
+@click.option("--offline", is_flag=True, help="Open no connection, as if QSGD_LAB_OFFLINE=1.")
 @click.option(
     "--runs",
     "folder",
@@ -69,7 +90,9 @@ def usable_cores() -> int:
     help="The folder of the runs.",
 )
 @click.option(
-    "--jobs", type=click.IntRange(min=1), help="Processes side by side, a thread each.  [default: one a core]"
+    "--jobs",
+    type=click.IntRange(min=1),
+    help="Processes side by side, a thread each.  [default: one a core; on CUDA by its memory, 1 to 4]",
 )
 @click.option(
     "--save-gradients",
@@ -95,8 +118,19 @@ def reproduce(
     seeds: Sequence[int] | None,
     preset: str,
     epochs: int | None,
+    global_batch: int | None,
     norm: str | None,
     bucket_size: int | str | None,
+    convention: str | None,
+    raw_tensors_up_to: int | None,
+    scaling: str | None,
+    replayed: Sequence[str],
+    engine: str | None,
+    precision: str | None,
+    device: str,
+    data_dir: Path | None,
+    download: bool,
+    offline: bool,
     folder: Path,
     jobs: int | None,
     save_gradients: Path | None,
@@ -123,8 +157,21 @@ def reproduce(
     from qsgd_lab.runs.plan import Plan
     from qsgd_lab.runs.store import RunStore
 
+    if dry_run and format_name not in ("text", "json"):
+        raise click.UsageError(f"a plan is printed as text or json, not as {format_name}")
     protocol = PRESETS[preset]
-    settings = {"epochs": epochs, "norm": norm, "bucket_size": bucket_size}
+    settings = {
+        "epochs": epochs,
+        "global_batch": global_batch,
+        "norm": norm,
+        "bucket_size": bucket_size,
+        "convention": convention,
+        "raw_tensors_up_to": raw_tensors_up_to,
+        "scaling": scaling,
+        "flaws": flaws_asked_for(replayed),
+        "engine": engine,
+        "precision": precision,
+    }
     with argument_errors():
         configs = configurations(
             preset,
@@ -134,29 +181,42 @@ def reproduce(
             seeds or protocol.seeds,
             {name: value for name, value in settings.items() if value is not None},
         )
+        _check_engine(configs)
     store = RunStore(folder)
     plan = Plan.make(configs, store)
-    jobs = jobs or usable_cores()
-    if dry_run:
-        _print_plan(plan, jobs, format_name)
-        return
-    _announce(plan, jobs)
-    if save_gradients is not None:
-        _save_gradients(configs[0], save_gradients)
-    outcome, seconds = _sweep(plan, store, jobs, max_time)
+    datasets = sorted({config.dataset for config in configs})
+    with sweep_device(device, usable_cores()) as chosen, data_folder(data_dir) as folders:
+        jobs = jobs or chosen.jobs
+        describe_data(datasets, folders)
+        if dry_run:
+            _print_plan(plan, jobs, format_name)
+            return
+        if plan.configs("missing", "stale") or save_gradients is not None:
+            require_data(datasets, folders, download=download, offline=offline)
+        _announce(plan, jobs)
+        if save_gradients is not None:
+            _save_gradients(configs[0], save_gradients)
+        outcome, seconds = _sweep(plan, store, jobs, max_time)
     _finish(plan, store, outcome, seconds, format_name)
+
+
+def _check_engine(configs: Sequence[RunConfig]) -> None:
+    if all(config.engine != "batched" for config in configs):
+        return
+    from qsgd_lab.training.engines import check_engine
+
+    for model in dict.fromkeys(config.model for config in configs):
+        check_engine("batched", model)
 
 
 def _print_plan(plan: Plan, jobs: int, format_name: str) -> None:
     from qsgd_lab.cli.plan_output import as_json, as_text, fill_in
 
-    def measure(config: RunConfig) -> float:
-        from qsgd_lab.training.probe import probe_seconds
+    def measure(configs: Sequence[RunConfig]) -> list[float]:
+        from qsgd_lab.training.probe import expected_seconds
 
-        return probe_seconds(config)
+        return expected_seconds(configs, lambda words: click.echo(f"Timing a few steps: {words}.", err=True))
 
-    if format_name not in ("text", "json"):
-        raise click.UsageError(f"a plan is printed as text or json, not as {format_name}")
     eta_s = fill_in(plan, jobs, measure)
     write = as_json if format_name == "json" else as_text
     click.echo(write(plan, jobs, eta_s), nl=False)
@@ -166,7 +226,6 @@ def _announce(plan: Plan, jobs: int) -> None:
     from qsgd_lab.cli.plan_output import sentence
     from qsgd_lab.training.warnings import theory_warnings
 
-    click.echo(EMBEDDED_DATA, err=True)
     for line in theory_warnings(plan.configs("missing", "stale")):
         click.echo(f"Warning: {line}.", err=True)
     click.echo(sentence(plan, jobs, plan.eta_s(jobs)), err=True)
