@@ -10,6 +10,7 @@ PYTEST_ARGS ?=
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.set-up
 TYPES := $(VENV)/types
+LATEX := latexmk texlive-publishers texlive-science texlive-latex-recommended texlive-fonts-recommended
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint types docs bench gpu-check paper clean
@@ -54,10 +55,14 @@ types: $(STAMP)  ## Check types with mypy, strictly.
 	cd $(TYPES) && $(abspath $(BIN))/mypy --config-file $(CURDIR)/pyproject.toml \
 	  --cache-dir $(CURDIR)/.mypy_cache --package qsgd_lab
 
-docs: $(STAMP)  ## Check that docs/cli.md, the README table and links are current.
+docs: $(STAMP)  ## Check that docs/cli.md, the README table, the paper and links are current.
 	$(BIN)/python docs/make_cli_reference.py --check
 	$(BIN)/python docs/make_readme_table.py --check
+	$(BIN)/python docs/make_readme_figure.py --check
 	$(BIN)/python docs/make_theory_page.py --check
+	$(BIN)/python docs/make_presets_page.py --check
+	$(BIN)/python docs/make_gpu_page.py --check
+	$(BIN)/python paper/make_paper.py --check
 	$(BIN)/python docs/check_links.py
 
 bench: $(STAMP)  ## Run the benchmarks.
@@ -65,14 +70,22 @@ bench: $(STAMP)  ## Run the benchmarks.
 	  $(BIN)/python -m pytest benchmarks/ --benchmark-only $(PYTEST_ARGS); \
 	else echo "no benchmarks yet: benchmarks/ has no test_*.py"; fi
 
-gpu-check:  ## Check the CUDA kernels, where there is a CUDA device.
-	@if nvidia-smi --list-gpus 2>/dev/null | grep -q '^GPU'; then \
-	  echo "a CUDA device is present, but qsgd-lab has no CUDA kernels yet: nothing checked"; \
-	else echo "no CUDA device: nothing checked"; fi
+# Needs no network: with a virtual environment that is there already, or without one where python3 has the
+# package (pip install --no-deps --no-build-isolation -e .).
+gpu-check:  ## Check and measure the CUDA kernels, where there is a CUDA device.
+	@python=$$(test -x $(BIN)/python && echo $(BIN)/python || echo $(PYTHON)); $$python benchmarks/gpu_check.py
 
-paper:  ## Build the paper.
-	@echo "the paper is not written yet: nothing built"
+# The runs are those that paper/results.tex was made from, or with RUNS=folder those of that folder, from which
+# then paper/results.tex is made, too. The date is fixed so that the same runs give the same PDF.
+paper: $(STAMP)  ## Build paper/paper.pdf, from the runs of its table or from RUNS=folder.
+	$(BIN)/python paper/make_paper.py $(if $(RUNS),--runs "$(RUNS)")
+	@{ command -v latexmk && kpsewhich IEEEtran.cls && kpsewhich booktabs.sty && kpsewhich siunitx.sty; } >/dev/null 2>&1 || { \
+	  echo "Error: no LaTeX with latexmk, IEEEtran, booktabs and siunitx; on Debian: apt-get install $(LATEX)" >&2; exit 1; }
+	@mkdir -p paper/build && cd paper && SOURCE_DATE_EPOCH=0 FORCE_SOURCE_DATE=1 latexmk -silent -pdf -interaction=nonstopmode \
+	  -halt-on-error -outdir=build paper.tex >build/latexmk.out 2>&1 || { \
+	  echo "Error: LaTeX stopped; paper/build/paper.log says where" >&2; exit 1; }
+	@cp paper/build/paper.pdf paper/paper.pdf && echo "paper/paper.pdf"
 
 clean:  ## Delete the virtual environment and everything generated; runs/ stays.
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
-	find qsgd_lab cli theory tests benchmarks docs -name __pycache__ -type d -prune -exec rm -rf {} +
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks paper/build
+	find qsgd_lab cli theory tests benchmarks docs paper -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -7,6 +7,9 @@ import pytest
 
 import qsgd_lab as ql
 from qsgd_lab.bench.rivals import OURS, RIVALS
+from qsgd_lab.coding.tally import Tally
+from qsgd_lab.compressors import QSGD
+from qsgd_lab.stream import Stream
 
 SIZE = 2**20
 CODERS = {**OURS, **RIVALS}
@@ -49,6 +52,24 @@ def test_quantize(benchmark, gradient, num_levels):
     """Gradient to levels and norms."""
     benchmark.group = "quantize"
     benchmark(ql.quantize, gradient, levels=num_levels)
+
+
+@pytest.mark.parametrize("num_levels", [1, 7, 127])
+@pytest.mark.parametrize(("code", "layout"), [("auto", "fixed"), ("omega", "dense"), ("omega", "sparse")])
+def test_quantize_and_encode(benchmark, gradient, code, layout, num_levels):
+    """Gradient to message in one pass."""
+    benchmark.group = f"quantize and encode, s = {num_levels}"
+    benchmark(ql.quantize_and_encode, gradient, None, code, layout, levels=num_levels)
+
+
+@pytest.mark.parametrize("num_levels", [1, 7, 127])
+def test_what_eight_nodes_would_send(benchmark, gradient, num_levels):
+    """Quantize, decode, average and count the bits of eight nodes' messages, fused, without the messages."""
+    compressor, tally = QSGD(levels=num_levels), Tally()
+    rows, mean = np.tile(gradient, (8, 1)), np.zeros(SIZE, np.float32)
+    states = compressor.init_nodes(8, SIZE)
+    benchmark.group = "eight nodes"
+    benchmark(compressor.average, rows, states, Stream(), mean, tally)
 
 
 @pytest.mark.parametrize("num_levels", [1, 7, 127])

@@ -45,10 +45,33 @@ class RivalsType(click.ParamType):  # type: ignore[type-arg]
     "--repeats", type=click.IntRange(1), default=7, show_default=True, help="The fastest call counts."
 )
 @click.option(
+    "--threads",
+    type=click.IntRange(2, 64),
+    default=None,
+    help="Also run each operation on so many threads at once.",
+)
+@click.option(
+    "--end-to-end", is_flag=True, help="Also set eight nodes' agreement against a training step of AlexNet."
+)
+@click.option(
+    "--backend",
+    type=click.Choice(["cpu", "cuda"]),
+    default="cpu",
+    show_default=True,
+    help="Where to measure; cuda also measures what the device copies, and torch's QSGD on it.",
+)
+@click.option(
     "--format", "output_format", type=click.Choice(["text", "json"]), default="text", show_default=True
 )
 def bench(
-    dim: int, levels: tuple[int, ...], against: tuple[str, ...], repeats: int, output_format: str
+    dim: int,
+    levels: tuple[int, ...],
+    against: tuple[str, ...],
+    repeats: int,
+    threads: int | None,
+    end_to_end: bool,
+    backend: str,
+    output_format: str,
 ) -> None:
     """Measure quantizing and coding on this machine, beside other packages.
 
@@ -60,14 +83,35 @@ def bench(
       qsgd-lab bench
       qsgd-lab bench --against all --dim 2^24
       qsgd-lab bench --against zstandard,compintpy --format json
+      qsgd-lab bench --threads 2 --end-to-end
+      qsgd-lab bench --backend cuda --dim 2^26
     """
+    if dim < 2**12:
+        raise UsageError(f"--dim {dim} is too short to measure; give at least 4096")
+    if backend == "cuda":
+        if against or threads or end_to_end:
+            raise UsageError(
+                "--against, --threads and --end-to-end are for the CPU; leave out --backend cuda"
+            )
+        from qsgd_lab.cli.bench_device import bench_device
+
+        click.echo(bench_device(dim, levels, repeats, output_format), nl=False)
+        return
+    from qsgd_lab.bench.end_to_end import measure_end_to_end
+    from qsgd_lab.bench.scaling import measure_scaling
     from qsgd_lab.bench.suite import measure
     from qsgd_lab.cli.bench_output import render
 
-    if dim < 2**12:
-        raise UsageError(f"--dim {dim} is too short to measure; give at least 4096")
     figures = []
     for figure in measure(dim, levels, against, repeats):
         click.echo(f"{figure.name}: {figure.operation}", err=True)
         figures.append(figure)
-    click.echo(render(figures, dim, repeats, output_format), nl=False)
+    scalings = []
+    for scaling in measure_scaling(dim, levels, threads, repeats) if threads else ():
+        click.echo(f"{scaling.operation}, s = {scaling.num_levels}: {threads} threads", err=True)
+        scalings.append(scaling)
+    shares = []
+    for share in measure_end_to_end(levels, repeats) if end_to_end else ():
+        click.echo(share.name, err=True)
+        shares.append(share)
+    click.echo(render(figures, scalings, shares, dim, repeats, output_format), nl=False)

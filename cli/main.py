@@ -15,6 +15,7 @@ from qsgd_lab.cli.standard_output import ReaderGoneError, discard_stdout, flush_
 COMMANDS = {
     "reproduce": Entry("qsgd_lab.cli.reproduce", "reproduce", "Train a whole comparison; print its table."),
     "table": Entry("qsgd_lab.cli.table", "table", "Print stored runs as LaTeX, text, Markdown or data."),
+    "plot": Entry("qsgd_lab.cli.plot", "plot", "Draw stored runs: accuracy, curves, traffic, speed-up."),
     "variance": Entry("qsgd_lab.cli.variance", "variance", "Measure the quantizer against its formulas."),
     "code-length": Entry("qsgd_lab.cli.code_length", "code_length", "Measure messages against the formulas."),
     "tradeoff": Entry(
@@ -23,6 +24,7 @@ COMMANDS = {
     "convergence": Entry(
         "qsgd_lab.cli.convergence", "convergence", "Measure SGD, QSGD, QSVRG against bounds."
     ),
+    "flaws": Entry("qsgd_lab.cli.flaws", "flaws", "Measure the flaws of the published protocol."),
     "encode": Entry("qsgd_lab.cli.encode", "encode", "Quantize and encode a gradient file."),
     "decode": Entry("qsgd_lab.cli.decode", "decode", "Turn a message back into a gradient file."),
     "inspect": Entry("qsgd_lab.cli.inspect", "inspect", "Say what a message is and what it costs."),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from qsgd_lab.cli.duration import format_duration
@@ -64,13 +64,9 @@ def as_json(plan: Plan, jobs: int, eta_s: float | None) -> str:
     return json.dumps(document, indent=1) + "\n"
 
 
-def fill_in(plan: Plan, jobs: int, measure: Callable[[RunConfig], float]) -> float:
-    """Return the ETA, measuring one run of each kind (model, node count) that the store has no history of."""
-    measured: dict[tuple[str, int], float] = {}
-    seconds = []
-    for cell in plan.cells:
-        kind = (cell.config.model, cell.config.nodes)
-        if cell.expected_s is None and kind not in measured:
-            measured[kind] = measure(cell.config)
-        seconds.append(measured[kind] if cell.expected_s is None else cell.expected_s)
+def fill_in(plan: Plan, jobs: int, measure: Callable[[Sequence[RunConfig]], list[float]]) -> float:
+    """Return the ETA; the runs that the store has no history of are measured, all together."""
+    unknown = [cell.config for cell in plan.cells if cell.expected_s is None]
+    measured = dict(zip(unknown, measure(unknown), strict=True)) if unknown else {}
+    seconds = [measured[cell.config] if cell.expected_s is None else cell.expected_s for cell in plan.cells]
     return max([sum(seconds) / jobs, *seconds], default=0.0)

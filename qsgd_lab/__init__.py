@@ -12,8 +12,10 @@ first call.
 """
 
 from qsgd_lab.coding.decode import decode
+from qsgd_lab.coding.device_message import to_host_message
 from qsgd_lab.coding.encode import encode
 from qsgd_lab.coding.message import Message, open_message
+from qsgd_lab.coding.quantize_encode import quantize_and_encode
 from qsgd_lab.coding.receive import add_decoded, decode_values
 from qsgd_lab.coding.sizes import message_sizes
 from qsgd_lab.errors import MessageError
@@ -35,4 +37,6 @@ __all__ = [
     "num_levels",
     "open_message",
     "quantize",
+    "quantize_and_encode",
+    "to_host_message",
 ]

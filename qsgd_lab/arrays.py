@@ -38,7 +38,8 @@ def _flat_from_torch(tensor: Any) -> NDArray[np.float32]:
     torch = sys.modules["torch"]
     if tensor.device.type != "cpu":
         raise TypeError(
-            f"gradient lives on {tensor.device}; only host memory is supported so far: call .cpu() first"
+            f"gradient lives on {tensor.device}; only host memory and CUDA devices are supported: "
+            "call .cpu() first"
         )
     if tensor.dtype not in (torch.float32, torch.float16, torch.bfloat16):
         raise TypeError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,13 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qsgd_lab.arrays import flat_float32, is_torch, like_input
+from qsgd_lab.backends import check_backend, resolve_backend
 from qsgd_lab.levels import MAX_LEVELS, num_levels
 from qsgd_lab.partition import Partition, partition
 from qsgd_lab.stream import Stream
 
 NORMS = ("l2", "max")
 ROUNDINGS = ("stochastic", "nearest")
-BACKENDS = ("auto", "cpu", "reference")
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,18 +66,6 @@ def check_scheme(levels: int, norm: str, rounding: str, backend: str = "auto") -
     check_backend(backend)
 
 
-def check_backend(backend: str) -> None:
-    """Check the name of a backend.
-
-    Raises
-    ------
-    ValueError
-        If it is unknown.
-    """
-    if backend not in BACKENDS:
-        raise ValueError(f"unknown backend {backend!r}; known: {', '.join(BACKENDS)}")
-
-
 def level_dtype(levels: int) -> type[np.int8] | type[np.int16]:
     """Return the dtype that stores levels -s..s."""
     return np.int8 if levels <= 127 else np.int16
@@ -106,7 +95,9 @@ def quantize(
 
     Parameters
     ----------
-    gradient : float32, float16 or bfloat16 array or CPU torch tensor of any shape
+    gradient : float32, float16 or bfloat16 array or torch tensor of any shape
+        In host memory, or on a CUDA device: a torch tensor, or a float32 array with
+        ``__cuda_array_interface__``, contiguous; it is not copied.
     bits : int, optional
         Magnitude bits b, the sign apart: s = 2**b - 1 (see `qsgd_lab.levels` for other conventions).
     levels : int, optional
@@ -122,20 +113,21 @@ def quantize(
     tensor_sizes : tuple of int, optional
         The tensors that a flat gradient is made of; piece k draws from stream ``tensor + k``, so that the
         result equals quantizing the pieces one by one.
-    backend : {"auto", "cpu", "reference"}
-        The reference is plain NumPy; all backends give the same bits.
+    backend : {"auto", "cpu", "reference", "cuda"}
+        Auto works where the gradient lives. The reference is plain NumPy; all backends give the same bits.
 
     Returns
     -------
     QuantizedGradient
-        Its arrays are torch tensors if the gradient is one.
+        Its arrays are torch tensors if the gradient is one, and live where it lives.
 
     Raises
     ------
     ValueError
-        If an argument is out of its range.
+        If an argument is out of its range, if the backend is "cuda" and there is no device, or if the
+        gradient is not contiguous in device memory.
     TypeError
-        If the gradient's dtype or device is not supported.
+        If the gradient's dtype is not supported, or it does not live where the backend works.
 
     Notes
     -----
@@ -163,9 +155,14 @@ def quantize(
     assert s is not None
     check_scheme(s, norm, rounding, backend)
     stream = Stream(seed, node, step, tensor).check()
+    chosen = resolve_backend(gradient, backend)
+    if chosen == "cuda":
+        parts = partition(math.prod(np.shape(gradient)), bucket_size, tensor_sizes)
+        coordinates, norms = _quantize_cuda(gradient, parts, int(s), norm, rounding, stream)
+        return QuantizedGradient(coordinates, norms, int(s), norm, parts, tuple(np.shape(gradient)))
     x = flat_float32(gradient)
     parts = partition(x.size, bucket_size, tensor_sizes)
-    run = _quantize_reference if backend == "reference" else _quantize_cpu
+    run = _quantize_reference if chosen == "reference" else _quantize_cpu
     coordinates, norms = run(x, parts, int(s), norm, rounding, stream)
     return QuantizedGradient(
         like_input(coordinates, gradient),
@@ -212,13 +209,39 @@ def _quantize_cpu(
     return levels, norms
 
 
+def _quantize_cuda(
+    gradient: Any, parts: Partition, s: int, norm: str, rounding: str, stream: Stream
+) -> tuple[Any, Any]:
+    from qsgd_lab.kernels.device_arrays_cuda import device_view, flat_device_float32, home_of
+    from qsgd_lab.kernels.quantize_cuda import launch_quantize
+    from qsgd_lab.kernels.row_tables_cuda import row_tables
+
+    home = home_of(gradient, "gradient")
+    x = flat_device_float32(gradient)
+    levels = home.empty(parts.num_coordinates, level_dtype(s))
+    norms = home.empty(parts.num_buckets, np.float32)
+    launch_quantize(
+        home,
+        row_tables(parts, home),
+        x,
+        stream.kernel_key(),
+        NORMS.index(norm),
+        rounding == "stochastic",
+        s,
+        device_view(levels, level_dtype(s)),
+        device_view(norms, np.float32),
+    )
+    return levels, norms
+
+
 def dequantize(quantized: QuantizedGradient, *, backend: str = "auto") -> Any:
     """Return the float32 gradient that levels and norms stand for.
 
     Parameters
     ----------
     quantized : QuantizedGradient
-    backend : {"auto", "cpu", "reference"}
+    backend : {"auto", "cpu", "reference", "cuda"}
+        Auto works where the levels live.
 
     Returns
     -------
@@ -228,10 +251,12 @@ def dequantize(quantized: QuantizedGradient, *, backend: str = "auto") -> Any:
     Raises
     ------
     ValueError
-        If the backend is unknown.
+        If the backend is unknown, or does not work where the levels live.
     """
-    check_backend(backend)
     levels, norms = quantized.levels, quantized.norms
+    backend = resolve_backend(levels, backend)
+    if backend == "cuda":
+        return _dequantize_cuda(quantized)
     if is_torch(levels):
         levels, norms = levels.numpy(), norms.numpy()
     offsets = quantized.partition.bucket_offsets
@@ -245,3 +270,21 @@ def dequantize(quantized: QuantizedGradient, *, backend: str = "auto") -> Any:
         values = np.empty(levels.size, np.float32)
         dequantize_all(levels, norms, offsets, quantized.num_levels, values)
     return like_input(values.reshape(quantized.shape), quantized.levels)
+
+
+def _dequantize_cuda(quantized: QuantizedGradient) -> Any:
+    from qsgd_lab.kernels.device_arrays_cuda import device_view, home_of
+    from qsgd_lab.kernels.quantize_cuda import launch_dequantize
+    from qsgd_lab.kernels.row_tables_cuda import row_tables
+
+    home = home_of(quantized.levels, "levels")
+    values = home.empty(quantized.partition.num_coordinates, np.float32)
+    launch_dequantize(
+        home,
+        row_tables(quantized.partition, home),
+        device_view(quantized.levels, (np.int8, np.int16), "levels"),
+        device_view(quantized.norms, np.float32, "norms"),
+        quantized.num_levels,
+        device_view(values, np.float32),
+    )
+    return values.reshape(quantized.shape)

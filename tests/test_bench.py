@@ -58,3 +58,46 @@ def test_names_of_rivals_are_the_suites():
     refused = CliRunner().invoke(bench, ["--against", "huffman"])
     assert refused.exit_code == 2
     assert "zstandard" in refused.stderr
+
+
+def test_threads_and_the_training_step_are_measured_on_request():
+    """Each section is there if asked for, with a row for each operation and each way to agree."""
+    found = json.loads(run("--levels", "7", "--threads", "2", "--end-to-end", "--format", "json").stdout)
+
+    assert [row["operation"] for row in found["threads"]] == ["quantize", "encode", "decode"]
+    assert all(row["processor"] > 0 and row["wall"] > 0 for row in found["threads"])
+    step, *ways = found["end_to_end"]
+    assert (step["num_levels"], step["share"]) == (None, 1.0)
+    assert len(ways) == 3
+    assert all(way["share"] == way["milliseconds"] / step["milliseconds"] for way in ways)
+
+
+def test_text_shows_what_was_asked_for():
+    """Both tables stand under the figures with what they mean, and neither is there unasked."""
+    text = run("--levels", "1", "--threads", "2").stdout
+
+    assert "by the clock" in text
+    assert "AlexNet" not in text
+
+
+def test_the_ways_to_agree_are_the_same_sum():
+    """What is timed by messages and what is timed fused add up the same values of the same eight nodes."""
+    from qsgd_lab.bench.end_to_end import NODES
+    from qsgd_lab.coding.tally import Tally
+    from qsgd_lab.compressors import QSGD
+    from qsgd_lab.stream import Stream
+
+    rows = np.random.default_rng(0).standard_normal((NODES, 5000), dtype=np.float32)
+    total, mean = np.zeros((2, 5000), np.float32)
+    messages = [
+        ql.quantize_and_encode(
+            row, code="omega", layout="dense", levels=7, node=node, tensor_sizes=(1000, 4000)
+        )
+        for node, row in enumerate(rows)
+    ]
+    ql.add_decoded(messages, total)
+    compressor = QSGD(levels=7)
+    states = compressor.init_nodes(NODES, 5000, (1000, 4000))
+    compressor.average(rows, states, Stream(), mean, Tally())
+
+    assert np.array_equal(mean, total / np.float32(NODES))

@@ -11,7 +11,7 @@ import checkout
 import naive_network
 import pytest
 from fake_runs import record
-from hypothesis import assume, given
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from qsgd_lab.cli import link
@@ -98,6 +98,8 @@ def test_it_pays_inside_the_interval_and_nowhere_else(
             assert is_inside == (mine < other)
 
 
+# Many exchanges pay always or never: they have no edge to look for.
+@settings(suppress_health_check=[HealthCheck.filter_too_much])
 @given(exchanges, works, latencies)
 def test_the_break_even_is_where_halving_finds_it(exchange: Exchange, work: NodeWork, latency: float) -> None:
     """A finite edge of the interval is the bandwidth at which the saved bytes cost the added seconds."""

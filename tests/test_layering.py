@@ -27,18 +27,19 @@ MAY_IMPORT = {
     "data": [],
     "runs": [],
     "training": ["algorithms", "models", "data", "runs"],
-    "report": ["runs"],
+    "report": ["runs", "theory"],
     "theory": [],
     "theory.checks": ["theory", "coding", "quantization", "algorithms"],
-    "bench": ["coding", "quantization", "kernels"],
-    "cli": ["training", "report", "theory.checks", "bench"],
+    "bench": ["compressors", "models", "kernels"],  # models: a training step is what agreeing is set against
+    "gpu_check": ["bench"],
+    "cli": ["training", "report", "theory.checks", "gpu_check"],
     "__main__": ["cli"],
 }
 #: The rooms beside the store know a run's configuration and its record, and nothing else of it.
 RUNS_CONTRACT = {"qsgd_lab.runs.config", "qsgd_lab.runs.record"}
 BESIDE_THE_STORE = {"training", "report"}
 
-TORCH_ROOMS = {"models", "data", "training", "algorithms", "bench"}
+TORCH_ROOMS = {"models", "data", "training", "algorithms", "bench", "gpu_check"}
 FORMULAS_MAY_USE = {"numpy", "scipy"}
 
 

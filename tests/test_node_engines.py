@@ -1,5 +1,7 @@
 """Per-node gradients: the loop against autograd written out, the batched engine against the loop."""
 
+from collections.abc import Iterator
+
 import pytest
 import torch
 from hypothesis import given
@@ -12,7 +14,19 @@ from qsgd_lab.models.initialisation import initialise
 from qsgd_lab.training.flat_model import FlatModel
 from qsgd_lab.training.node_batch_norm import NodeBatchNorm, fold, unfold
 from qsgd_lab.training.node_batched import NodeBatched, supports
+from qsgd_lab.training.node_convolution import NodeConvolution, product_is_faster
 from qsgd_lab.training.node_loop import NodeLoop
+from qsgd_lab.training.node_slots import NodeSlots
+from qsgd_lab.training.precision import Precision
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Compute as a run does: with several threads, sums depend on how the library parts the work."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 def make_model(name: str = "alexnet-quarter") -> FlatModel:
@@ -56,14 +70,82 @@ def test_loop_is_autograd_on_each_share(nodes: int) -> None:
 
 
 @pytest.mark.parametrize("nodes", [1, 2, 4, 8])
-def test_batched_engine_equals_the_loop(nodes: int) -> None:
+@pytest.mark.parametrize("name", ["alexnet-quarter", "alexnet"])
+def test_batched_engine_equals_the_loop(name: str, nodes: int) -> None:
     """One pass over the global batch gives every node's gradient, to a few units in the last place."""
-    model, (images, labels) = make_model(), make_batch(32)
+    model, (images, labels) = make_model(name), make_batch(32)
     loop, batched = engine_of(NodeLoop, model, nodes), engine_of(NodeBatched, model, nodes)
     loop_losses, batched_losses = loop.compute(images, labels), batched.compute(images, labels)
     for ours, reference in zip(batched.gradients, loop.gradients, strict=True):
         assert float((ours - reference).norm() / reference.norm()) < 1e-6
     assert torch.allclose(loop_losses, batched_losses, rtol=1e-6)
+
+
+def shares_are_computed_alike(model: FlatModel, batch: int, nodes: int) -> bool:
+    """Whether this machine's library convolves a share of a batch to the bits it has in the whole batch.
+
+    It picks its algorithm by shape; for shares of four images and more it did on every machine seen.
+    """
+    seen: dict[tuple[object, ...], tuple[nn.Conv2d, torch.Size]] = {}
+
+    def look(conv: nn.Conv2d, inputs: tuple[torch.Tensor], _output: torch.Tensor) -> None:
+        seen[conv.weight.shape, conv.stride, inputs[0].shape] = conv, inputs[0].shape
+
+    convolutions = [layer for layer in model.module.modules() if isinstance(layer, nn.Conv2d)]
+    hooks = [conv.register_forward_hook(look) for conv in convolutions]
+    model.module.eval()(make_batch(batch)[0])
+    model.module.train()
+    for hook in hooks:
+        hook.remove()
+    alike = True
+    for conv, shape in seen.values():
+        whole = torch.randn(shape, generator=torch.Generator().manual_seed(0)).requires_grad_()
+        shares = [share.detach().requires_grad_() for share in whole.chunk(nodes)]
+        outputs = [conv(images) for images in (whole, *shares)]
+        alike &= torch.equal(outputs[0], torch.cat(outputs[1:]))
+        upstream = torch.randn(outputs[0].shape, generator=torch.Generator().manual_seed(1))
+        for output, gradient in zip(outputs, (upstream, *upstream.chunk(nodes)), strict=True):
+            output.backward(gradient)
+        alike &= torch.equal(whole.grad, torch.cat([share.grad for share in shares]))
+    return alike
+
+
+@pytest.mark.parametrize(
+    ("name", "batch", "nodes"),
+    [*(("resnet20", 32, nodes) for nodes in (1, 2, 4, 8)), ("resnet110", 8, 1), ("resnet110", 8, 2)],
+)
+def test_batched_engine_has_the_loops_bits_on_residual_networks(name: str, batch: int, nodes: int) -> None:
+    """With BatchNorm by node both engines give the same bits, where a share is convolved as in its batch."""
+    images, labels = make_batch(batch)
+    rows, statistics = [], []
+    for kind in (NodeLoop, NodeBatched):
+        model = make_model(name)
+        engine = engine_of(kind, model, nodes)
+        engine.compute(images, labels)
+        rows.append(engine.gradients)
+        statistics.append([b for b in model.module.buffers() if b.is_floating_point()])
+    if not shares_are_computed_alike(make_model(name), batch, nodes):
+        pytest.skip("this machine's library convolves a share otherwise than a whole batch")
+    assert torch.equal(*rows)
+    for loop, batched in zip(*statistics, strict=True):
+        torch.testing.assert_close(batched, loop, rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("name", ["alexnet-quarter", "resnet20"])
+def test_engines_agree_in_bfloat16(name: str) -> None:
+    """With 8 significant bits both engines are near the float32 gradient, and the loss stays float32."""
+    images, labels = make_batch(32)
+    rows = []
+    for kind, precision in ((NodeLoop, "float32"), (NodeLoop, "bfloat16"), (NodeBatched, "bfloat16")):
+        model = make_model(name)
+        engine = kind(model, torch.zeros(4, model.num_parameters), precision=Precision(precision))
+        losses = engine.compute(images, labels)
+        assert losses.dtype == engine.gradients.dtype == torch.float32
+        rows.append(engine.gradients)
+    exact, loop, batched = rows
+    assert not torch.equal(exact, loop)
+    for row in (loop, batched):
+        assert torch.nn.functional.cosine_similarity(row, exact).min() > 0.98
 
 
 @pytest.mark.parametrize("nodes", [1, 4])
@@ -105,14 +187,16 @@ def test_batch_norm_by_node_is_batch_norm_of_each_share(nodes: int) -> None:
 
     twin = nn.BatchNorm2d(3)
     whole = images.clone().requires_grad_()
-    slots = {id(tensor): torch.zeros(nodes, 3) for tensor in (layer.weight, layer.bias)}
+    rows = torch.zeros(nodes, 6)
+    slots = NodeSlots(FlatModel(layer), rows)
+    slots.open()
     running = (twin.running_mean, twin.running_var)
-    output = NodeBatchNorm.apply(whole, layer.weight, layer.bias, running, (0.1, 1e-5), nodes, slots)
+    output = NodeBatchNorm.apply(whole, layer.weight, layer.bias, running, (0.1, 1e-5), slots)
     output.backward(upstream)
+    slots.close()
     assert torch.equal(output, torch.cat(outputs))
     assert torch.equal(whole.grad, torch.cat([share.grad for share in shares]))
-    assert torch.equal(slots[id(layer.weight)], torch.stack(weights))
-    assert torch.equal(slots[id(layer.bias)], torch.stack(biases))
+    assert torch.equal(rows, torch.cat([torch.stack(weights), torch.stack(biases)], dim=1))
     torch.testing.assert_close(twin.running_mean, layer.running_mean)
     torch.testing.assert_close(twin.running_var, layer.running_var)
 
@@ -126,6 +210,87 @@ def test_folding_nodes_into_channels_is_undone(nodes: int, share: int, channels:
     assert torch.equal(unfold(folded, nodes), images)
     last = folded[:, (nodes - 1) * channels]
     assert torch.equal(last, images[(nodes - 1) * share :, 0])
+
+
+def test_folding_keeps_channels_last() -> None:
+    """Images whose channels lie last come out of fold and unfold so, with the same values."""
+    images = torch.randn(6, 4, 3, 3)
+    last = images.contiguous(memory_format=torch.channels_last)
+    folded = fold(last, 2)
+    assert folded.is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(folded, fold(images, 2))
+    assert unfold(folded, 2).is_contiguous(memory_format=torch.channels_last)
+
+
+@given(
+    nodes=st.integers(1, 3),
+    share=st.integers(1, 3),
+    channels=st.integers(1, 3),
+    size=st.integers(1, 3),
+    stride=st.integers(1, 2),
+    padding=st.integers(0, 2),
+    dilation=st.integers(1, 2),
+    overwrite=st.booleans(),
+)
+def test_weight_gradients_as_products_of_matrices(
+    nodes: int,
+    share: int,
+    channels: int,
+    size: int,
+    stride: int,
+    padding: int,
+    dilation: int,
+    overwrite: bool,
+) -> None:
+    """With many output channels and few positions the products give autograd's gradient, node by node."""
+    generator = torch.Generator().manual_seed(share)
+    layer = nn.Conv2d(channels, 150, size, stride, padding, dilation)
+    images = torch.randn(nodes * share, channels, 5, 5, generator=generator)
+    upstream = torch.randn(layer(images).shape, generator=generator)
+    expected = []
+    for node_images, node_upstream in zip(images.chunk(nodes), upstream.chunk(nodes), strict=True):
+        layer.zero_grad()
+        layer(node_images).backward(node_upstream)
+        expected.append(torch.cat([layer.weight.grad.reshape(-1), layer.bias.grad]))
+
+    model = FlatModel(layer)
+    rows = torch.ones(nodes, model.num_parameters)
+    slots = NodeSlots(model, rows, accumulate=not overwrite)
+    geometry = (layer.stride, layer.padding, layer.dilation)
+    output = NodeConvolution.apply(images.requires_grad_(), layer.weight, layer.bias, geometry, slots)
+    slots.open()
+    output.backward(upstream)
+    slots.close()
+    torch.testing.assert_close(rows - (0 if overwrite else 1), torch.stack(expected), rtol=1e-4, atol=1e-4)
+
+
+def test_products_serve_alexnet_and_not_the_residual_networks() -> None:
+    """The faster way is taken where it was measured to be: 2x2 positions under many channels."""
+    assert product_is_faster(torch.empty(128, 256, 2, 2), 8)
+    assert not product_is_faster(torch.empty(128, 192, 4, 4), 8)
+    assert not product_is_faster(torch.empty(32, 64, 8, 8), 8)
+    assert not product_is_faster(torch.empty(128, 256, 2, 2, dtype=torch.bfloat16), 8)
+    assert not product_is_faster(torch.empty(128, 256, 2, 2, device="meta"), 8)
+
+
+def test_parameters_without_a_gradient_and_layers_used_twice() -> None:
+    """What no image reaches has gradient zero, whatever stood in the buffer; two uses of a layer add up."""
+
+    class Network(nn.Sequential):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            first, _unused, last = self
+            return last(nn.functional.relu(first(first(images))).mean((2, 3)))
+
+    network = Network(nn.Conv2d(3, 3, 3, padding=1), nn.Linear(2, 2), nn.Linear(3, 10))
+    model, (images, labels) = FlatModel(network), make_batch(8)
+    rows = []
+    for kind in (NodeLoop, NodeBatched):
+        gradients = torch.full((2, model.num_parameters), 7.0)
+        kind(model, gradients).compute(images, labels)
+        rows.append(gradients)
+    torch.testing.assert_close(*rows, rtol=1e-4, atol=1e-5)
+    unused = slice(3 * 3 * 9 + 3, 3 * 3 * 9 + 3 + 6)
+    assert not rows[1][:, unused].any()
 
 
 @pytest.mark.parametrize("kind", [NodeLoop, NodeBatched])

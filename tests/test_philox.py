@@ -9,7 +9,7 @@ from gradient_strategies import seeds, words32
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qsgd_lab.kernels.philox import GROUP, fill_group, philox4x32
+from qsgd_lab.kernels.philox import GROUP, fill_group, philox4x32, philox4x32_narrow
 from qsgd_lab.kernels.reference import philox_words
 from qsgd_lab.stream import Stream
 
@@ -44,6 +44,7 @@ def test_known_answers(counter, key, words):
 
     assert naive.philox4x32(hexadecimal(counter), hexadecimal(key)) == tuple(hexadecimal(words))
     assert [int(word) for word in philox4x32(*arguments)] == hexadecimal(words)
+    assert [int(word) for word in philox4x32_narrow(*arguments)] == hexadecimal(words)
 
 
 @given(st.lists(words32, min_size=4, max_size=4), st.lists(words32, min_size=2, max_size=2))
@@ -51,7 +52,8 @@ def test_the_kernel_is_philox(counter, key):
     """For every counter and key the kernel gives the words of the algorithm in plain integers."""
     words = philox4x32(*(np.uint32(word) for word in counter + key))
 
-    assert tuple(map(int, words)) == naive.philox4x32(counter, key)
+    narrow = philox4x32_narrow(*(np.uint32(word) for word in counter + key))
+    assert tuple(map(int, words)) == tuple(map(int, narrow)) == naive.philox4x32(counter, key)
 
 
 @given(st.integers(0, 1500), seeds, words32, words32, words32)

@@ -99,7 +99,7 @@ def test_bits_are_counted_for_one_node():
     )
 
     assert end.bits_per_node["fixed"] == pytest.approx(10 * (3 * 4 + 32) + 32 * 4)
-    assert set(end.bits_per_node) == {"fixed", "gamma", "delta", "omega"}
+    assert set(end.bits_per_node) == {"fixed", "gamma", "delta", "omega", "auto", "message"}
 
 
 def test_it_is_a_function_of_its_seed():

@@ -17,6 +17,7 @@ import fake_worker
 import pytest
 from fake_worker import make_config, make_configs, make_outcome
 
+from qsgd_lab.report import FORMATS, render
 from qsgd_lab.runs.record import RunRecord
 from qsgd_lab.runs.store import RunStore
 
@@ -71,6 +72,10 @@ class Sweep:
             for record in self.store.records()
         ]
 
+    def table(self, format_name: str) -> str:
+        """Return the table of the finished cells."""
+        return render(sorted(self.store.records(), key=lambda record: record.key), format_name)
+
     def kill_all(self) -> None:
         if self.process is not None and self.process.poll() is None:
             os.killpg(self.process.pid, signal.SIGKILL)
@@ -94,12 +99,18 @@ def sweep(tmp_path: Path) -> Iterator[Sweep]:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[str, object, bytes]]:
-    """Return the results of a sweep in one process that nothing happened to."""
+def undisturbed_sweep(tmp_path_factory: pytest.TempPathFactory) -> Sweep:
+    """Return a sweep in one process that nothing happened to."""
     sweep = Sweep(tmp_path_factory.mktemp("undisturbed"))
     sweep.finish("--jobs", "1")
     assert len(sweep.results()) == NUM_CELLS
-    return sweep.results()
+    return sweep
+
+
+@pytest.fixture(scope="module")
+def undisturbed(undisturbed_sweep: Sweep) -> list[tuple[str, object, bytes]]:
+    """Return its results."""
+    return undisturbed_sweep.results()
 
 
 def kill_group(sweep: Sweep) -> None:
@@ -141,6 +152,28 @@ def test_killed_then_resumed(
     repeated = {key: count - NUM_EPOCHS for key, count in total.items() if count > NUM_EPOCHS}
     assert len(repeated) <= 2, "at most the cells of the two workers"
     assert set(repeated.values()) <= {1}, "at most the epoch that was running"
+    assert not list(sweep.store.path.glob("*/.*.part"))
+
+
+@pytest.mark.slow
+def test_killed_twenty_times(sweep: Sweep, undisturbed_sweep: Sweep) -> None:
+    """Killed 20 times at random moments, from its first imports on, a sweep ends with the same table."""
+    chance = random.Random(20)
+    records_at_kill = []
+    for _ in range(20):
+        begun = len(sweep.executed())
+        sweep.start("--jobs", "2", epoch_s=0.1)
+        nearly_done = len(list(sweep.store.records())) >= NUM_CELLS - 2
+        epochs = 0 if nearly_done else chance.choice([0, 1, 3, 4])
+        sweep.wait_until_executed(begun + epochs)
+        time.sleep(chance.uniform(0, 0.1 if epochs else 0.25))  # none begun: it is still starting
+        records_at_kill.append(len(list(sweep.store.records())))
+        kill_group(sweep)
+    assert 0 < records_at_kill[-1] < NUM_CELLS, "kills must come both before and after cells are done"
+    sweep.finish("--jobs", "2")
+    assert sweep.results() == undisturbed_sweep.results()
+    for name in FORMATS:
+        assert sweep.table(name) == undisturbed_sweep.table(name)
     assert not list(sweep.store.path.glob("*/.*.part"))
 
 

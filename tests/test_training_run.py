@@ -91,6 +91,27 @@ def test_a_resumed_run_equals_an_uninterrupted_one(
     assert resumed.timing["total_s"] > 0
 
 
+@pytest.mark.parametrize("engine", ["loop", "batched"])
+def test_a_resumed_run_takes_up_every_setting(tmp_path: Path, engine: str) -> None:
+    """So it is with augmentation, Nesterov momentum, a schedule of steps and weak scaling together."""
+    cell = config(
+        Method(2),
+        augmentation="crop-flip",
+        nesterov=True,
+        schedule="steps",
+        scaling="weak",
+        engine=engine,
+    )
+    whole = train(cell)
+    path = tmp_path / "checkpoint.npz"
+    for cut in (7, 20):  # of 19 steps an epoch
+        with pytest.raises(Interrupted):
+            train(cell, path, stop_after(cut))
+    resumed = train(cell, path)
+    assert (resumed.result, resumed.epochs) == (whole.result, whole.epochs)
+    assert whole.result != uninterrupted(TWO_BIT).result
+
+
 def test_checkpoints_between_epochs_are_complete(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A process killed after a periodic checkpoint resumes from it and ends with the same bits."""
     monkeypatch.setattr(run_module, "CHECKPOINT_EVERY_S", 0.0)
@@ -155,7 +176,7 @@ def test_parameters_are_chosen_on_validation_and_the_test_set_is_read_once(
     monkeypatch.setattr(run_module, "accuracy", watched)
     outcome = train(config(FP32, epochs=3))
     dataset = load_dataset("digits")
-    assert [part is dataset.test for part in seen] == [False, False, False, True, False]
+    assert [part is dataset.test for part in seen] == [False, False, False, True]
     validation = [line["validation_accuracy"] for line in outcome.epochs]
     assert outcome.result["best_epoch"] == validation.index(max(validation)) + 1
     assert outcome.result["validation_accuracy"] == max(validation)

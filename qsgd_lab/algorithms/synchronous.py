@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -37,7 +37,7 @@ class SynchronousAverage:
     def __post_init__(self) -> None:
         size = sum(self.tensor_sizes)
         self.states: Any = self.compressor.init_nodes(self.nodes, size, self.tensor_sizes)
-        self.tally = Tally()
+        self._tally = Tally()
 
     def warm_up(self) -> None:
         """Compile, or load, what `agree` calls, so that the first step takes no longer than the others."""
@@ -45,6 +45,16 @@ class SynchronousAverage:
         self.compressor.average(
             one, self.compressor.init_nodes(1, 1), Stream(), np.zeros(1, np.float32), Tally()
         )
+
+    @property
+    def tally(self) -> Tally:
+        """The counts so far; counts on a device are fetched, which waits for it."""
+        return self._tally.settle()
+
+    @tally.setter
+    def tally(self, tally: Tally) -> None:
+        """Go on from other counts; those still on a device are dropped."""
+        self._tally = tally
 
     def agree(self, gradients: NDArray[np.float32], step: int, mean: NDArray[np.float32]) -> None:
         """Write the agreed gradient of a step to `mean`.
@@ -58,12 +68,24 @@ class SynchronousAverage:
         mean : float32, shape (n,)
         """
         stream = Stream(self.seed, 0, step)
-        self.states = self.compressor.average(gradients, self.states, stream, mean, self.tally)
+        self.states = self.compressor.average(gradients, self.states, stream, mean, self._tally)
 
     @property
     def residuals(self) -> NDArray[np.float32] | None:
         """What the nodes have not sent so far, float32 of shape (N, n); None without error feedback."""
         return self.states.residual if isinstance(self.compressor, ErrorFeedback) else None
+
+    def adopt_residuals(self, residuals: Any) -> None:
+        """Keep the residuals from now on in another buffer of shape (N, n), such as one on a device.
+
+        Raises
+        ------
+        TypeError
+            If the compressor has no error feedback.
+        """
+        if not isinstance(self.compressor, ErrorFeedback):
+            raise TypeError("only error feedback keeps residuals")
+        self.states = replace(self.states, residual=residuals)
 
     def agree_on_residuals(self, step: int, mean: NDArray[np.float32]) -> None:
         """Do the same for a step whose gradients have been added to `residuals` in place.
@@ -76,4 +98,4 @@ class SynchronousAverage:
         if not isinstance(self.compressor, ErrorFeedback):
             raise TypeError("only error feedback keeps residuals")
         stream = Stream(self.seed, 0, step)
-        self.states = self.compressor.average_corrected(self.states, stream, mean, self.tally)
+        self.states = self.compressor.average_corrected(self.states, stream, mean, self._tally)

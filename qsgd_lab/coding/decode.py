@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qsgd_lab.coding.codewords import CODES
+from qsgd_lab.backends import resolve_backend
+from qsgd_lab.coding.chunks import check_limit, kernel_scheme, raise_unless_good
 from qsgd_lab.coding.excerpt import excerpt
-from qsgd_lab.coding.layouts import LAYOUTS, fixed_width
 from qsgd_lab.coding.message import Frame, open_message
 from qsgd_lab.coding.threads import run_ranges
 from qsgd_lab.errors import MessageError
-from qsgd_lab.quantization import QuantizedGradient, check_backend, level_dtype
+from qsgd_lab.quantization import QuantizedGradient, level_dtype
 
 
 def decode(
@@ -29,7 +29,7 @@ def decode(
 
     Parameters
     ----------
-    message : bytes-like
+    message : bytes-like, or uint8 array on a CUDA device
         Untrusted: bytes from anywhere, a memory map, an array of bytes. It is not copied.
     start, stop : int, optional
         A range of coordinates, as in a slice of the flat gradient. Header and index are read, and of the
@@ -38,23 +38,32 @@ def decode(
         Refuse messages of more coordinates. Without it, the message's own length is the limit, see Notes.
     threads : int or None
         Chunks are decoded in parallel by as many threads; None takes all processors.
-    backend : {"auto", "cpu", "reference"}
+    backend : {"auto", "cpu", "reference", "cuda"}
+        Auto works where the message lives.
 
     Returns
     -------
     QuantizedGradient
-        Of NumPy arrays. The whole gradient has its shape; a range is flat, and its buckets are the parts in
-        it of the gradient's, so that its values are those of the range.
+        Of NumPy arrays, or of arrays like the message on its device. The whole gradient has its shape; a
+        range is flat, and its buckets are the parts in it of the gradient's, so that its values are those of
+        the range.
 
     Raises
     ------
     MessageError
         If the message is damaged, cut off, made to mislead, or has more than `max_coordinates`.
     ValueError
-        If another argument is out of its range.
+        If another argument is out of its range, or the backend is "cuda" and there is no device.
+    TypeError
+        If the message lives on a device and is not an array of bytes.
+    MemoryError
+        If it lives on a device that has not enough memory for the levels.
 
     Notes
     -----
+    On a device, the host reads header and index and waits for one number in the end; `threads` has no part in
+    it.
+
     A message of m bytes describes fewer than 512 m coordinates: chunks hold at most 4096, and each has eight
     bytes in the directory of the sparse layout, while in the others a coordinate takes at least one bit. What
     is allocated is the levels, one byte a coordinate for s <= 127 and two above, and a few bytes for each
@@ -68,7 +77,11 @@ def decode(
     >>> decode(encode(q)).levels.tolist(), decode(encode(q), 1, 3).levels.tolist()
     ([2, -3, 0, 0], [-3, 0])
     """
-    check_backend(backend)
+    backend = resolve_backend(message, backend)
+    if backend == "cuda":
+        from qsgd_lab.coding.device_decode import decode_on_device
+
+        return decode_on_device(message, start, stop, max_coordinates)
     frame = open_frame(message, max_coordinates)
     header, index = frame.header, frame.index
     low, high, _ = slice(start, stop).indices(header.num_coordinates)
@@ -94,34 +107,8 @@ def open_frame(message: Any, max_coordinates: int | None) -> Frame:
         If it has, or is not one whole message.
     """
     frame = open_message(message)
-    if max_coordinates is not None and frame.header.num_coordinates > max_coordinates:
-        raise MessageError(
-            f"the message has {frame.header.num_coordinates} coordinates, above the limit of "
-            f"{max_coordinates}"
-        )
+    check_limit(frame.header, max_coordinates)
     return frame
-
-
-def kernel_scheme(frame: Frame) -> tuple[int, int, int, np.uint64]:
-    """Return (layout, code, s, fixed width) as the kernels take them."""
-    header = frame.header
-    return (
-        LAYOUTS[header.layout],
-        CODES.get(header.code, 0),
-        header.num_levels,
-        np.uint64(fixed_width(header.num_levels)),
-    )
-
-
-def raise_unless_good(outcomes: list[tuple[int, int]]) -> None:
-    """Raise a `MessageError` for the first chunk that could not be decoded."""
-    from qsgd_lab.kernels.decode_cpu import DAMAGED, GOOD
-
-    for outcome, chunk in outcomes:
-        if outcome == DAMAGED:
-            raise MessageError(f"chunk {chunk} is damaged: its checksum does not match")
-        if outcome != GOOD:
-            raise MessageError(f"chunk {chunk} is not what an encoder writes")
 
 
 def _read_levels(frame: Frame, low: int, high: int, threads: int | None, backend: str) -> NDArray[Any]:
@@ -158,7 +145,7 @@ def _read_cpu(frame: Frame, first: int, last: int, threads: int | None) -> NDArr
     header, directory = frame.header, frame.index.directory
     size = header.chunk_size
     tables = tuple(decode_tables(header.layout, header.code, header.num_levels))
-    scheme = kernel_scheme(frame)
+    scheme = kernel_scheme(header)
     total = min(last * size, header.num_coordinates) - first * size
     levels = np.empty(total, level_dtype(header.num_levels))
 

@@ -17,8 +17,9 @@ from qsgd_lab.coding.codewords import codeword
 from qsgd_lab.coding.layouts import MAX_CHUNK_SIZE
 from qsgd_lab.coding.tables import spell_level
 
-#: For s <= 7, entries of up to eight levels in tables of 40 KiB; above, of up to three in one of 64 KiB.
-SMALL_WINDOW, LARGE_WINDOW = 12, 14
+#: Entries of up to eight levels for s <= 7, in tables of 40 KiB for s = 1, where eight levels seldom take
+#: more bits, and of 160 KiB above; of up to three levels for s > 7, in one of 64 KiB.
+TERNARY_WINDOW, SMALL_WINDOW, LARGE_WINDOW = 12, 14, 14
 SINGLE_WINDOW = 13
 GAP_WINDOW = 14
 
@@ -125,5 +126,6 @@ def decode_tables(layout: str, code: str, num_levels: int) -> DecodeTables:
     if num_levels > 7:
         narrow = narrow_entries(first_symbols(symbols, LARGE_WINDOW))
         return _NO_TABLES._replace(narrow=narrow, singles=singles)
-    wide, sizes = wide_entries(first_symbols(symbols, SMALL_WINDOW))
+    window = TERNARY_WINDOW if num_levels == 1 else SMALL_WINDOW
+    wide, sizes = wide_entries(first_symbols(symbols, window))
     return _NO_TABLES._replace(wide=wide, sizes=sizes, singles=singles)

@@ -7,23 +7,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from qsgd_lab.backends import resolve_backend
 from qsgd_lab.coding.checksum import crc32c
 from qsgd_lab.coding.codewords import CODES
-from qsgd_lab.coding.header import HEADER_BYTES, TAIL_BYTES, Header
+from qsgd_lab.coding.header import TAIL_BYTES, Header
 from qsgd_lab.coding.host_arrays import host_arrays
-from qsgd_lab.coding.index import WORD_BYTES, Directory, Index, index_bytes
-from qsgd_lab.coding.layouts import (
-    DEFAULT_CHUNK_SIZE,
-    LAYOUTS,
-    WORD_BITS,
-    check_chunk_size,
-    fixed_width,
-    max_bits_per_coordinate,
-)
+from qsgd_lab.coding.index import WORD_BYTES, Directory, Index
+from qsgd_lab.coding.layouts import DEFAULT_CHUNK_SIZE, LAYOUTS, check_chunk_size
 from qsgd_lab.coding.message import Message, seal
+from qsgd_lab.coding.payload import ChunkScheme, lead_bytes, out_of_range, write_levels
 from qsgd_lab.coding.sizes import shortest
-from qsgd_lab.coding.threads import run_ranges
-from qsgd_lab.quantization import QuantizedGradient, check_backend
+from qsgd_lab.partition import Partition
+from qsgd_lab.quantization import QuantizedGradient
 
 
 def encode(
@@ -34,7 +29,7 @@ def encode(
     chunk_size: int = DEFAULT_CHUNK_SIZE,
     threads: int | None = 1,
     backend: str = "auto",
-) -> Message:
+) -> Message | Any:
     """Return the message that carries a quantized gradient.
 
     Parameters
@@ -49,18 +44,23 @@ def encode(
     threads : int or None
         Chunks are coded in parallel by as many threads; None takes all processors. The message does not
         depend on it.
-    backend : {"auto", "cpu", "reference"}
-        The reference is plain Python; all backends give the same bytes.
+    backend : {"auto", "cpu", "reference", "cuda"}
+        Auto works where the levels live. The reference is plain Python; all backends give the same bytes.
 
     Returns
     -------
     Message
-        Bytes to send; its length is what they cost.
+        Bytes to send; its length is what they cost. For levels on a CUDA device a uint8 array of their
+        library there, which a collective sends as it is; `to_host_message` makes a `Message` of it.
 
     Raises
     ------
     ValueError
         If an argument is out of its range, or the quantized gradient is inconsistent.
+    TypeError
+        If levels or norms on a device have another dtype than their own.
+    MemoryError
+        If the device has not enough memory.
 
     Notes
     -----
@@ -78,23 +78,40 @@ def encode(
     (4, 104)
     """
     check_chunk_size(chunk_size)
-    check_backend(backend)
+    check_choice(code, layout)
+    backend = resolve_backend(quantized.levels, backend)
+    if backend == "cuda":
+        from qsgd_lab.coding.device_encode import encode_on_device
+
+        return encode_on_device(quantized, code, layout, chunk_size)
     levels, norms = host_arrays(quantized)
     code, layout = _choose(levels, quantized.num_levels, code, layout, chunk_size, threads)
-    parts, shape = quantized.partition, quantized.shape
-    chunks = -(-levels.size // chunk_size)
-    lead = HEADER_BYTES + index_bytes(len(parts.tensor_sizes) + len(shape), norms.size, chunks, layout)
-    write = _write_reference if backend == "reference" else _write_cpu
-    stream, directory = write(levels, quantized.num_levels, layout, code, chunk_size, threads, lead)
+    scheme = ChunkScheme(layout, code, quantized.num_levels, chunk_size)
+    lead = lead_bytes(quantized.partition, quantized.shape, scheme)
+    write = _write_reference if backend == "reference" else write_levels
+    stream, directory = write(levels, scheme, threads, lead)
+    return assemble(stream, directory, norms, scheme, quantized.norm, quantized.partition, quantized.shape)
+
+
+def assemble(
+    stream: NDArray[np.uint8],
+    directory: Directory,
+    norms: NDArray[np.float32],
+    scheme: ChunkScheme,
+    norm: str,
+    parts: Partition,
+    shape: tuple[int, ...],
+) -> Message:
+    """Return the message whose payload stands in `stream`, after `lead_bytes` and before eight bytes."""
     index = Index(parts, shape, norms, directory).pack()
     header = Header(
-        layout,
-        code if layout != "fixed" else "none",
-        quantized.norm,
-        quantized.num_levels,
-        chunk_size,
+        scheme.layout,
+        scheme.code if scheme.layout != "fixed" else "none",
+        norm,
+        scheme.num_levels,
+        scheme.chunk_size,
         stream.size,
-        levels.size,
+        parts.num_coordinates,
         parts.bucket_size,
         len(parts.tensor_sizes),
         len(shape),
@@ -103,38 +120,39 @@ def encode(
     return seal(header, index, stream)
 
 
-def _choose(
-    levels: NDArray[Any], num_levels: int, code: str, layout: str, chunk_size: int, threads: int | None
-) -> tuple[str, str]:
-    """Resolve "auto", and check names."""
+def check_choice(code: str, layout: str) -> None:
+    """Check the names of a code and a layout, either of which may be "auto".
+
+    Raises
+    ------
+    ValueError
+        If one is unknown.
+    """
     if code != "auto" and code not in CODES:
         raise ValueError(f"unknown code {code!r}; known: auto, {', '.join(CODES)}")
     if layout != "auto" and layout not in LAYOUTS:
         raise ValueError(f"unknown layout {layout!r}; known: auto, {', '.join(LAYOUTS)}")
+
+
+def _choose(
+    levels: NDArray[Any], num_levels: int, code: str, layout: str, chunk_size: int, threads: int | None
+) -> tuple[str, str]:
+    """Resolve "auto"."""
     if layout == "fixed" or "auto" not in (code, layout):
         return code, layout
     return shortest(levels, num_levels, code, layout, chunk_size, threads)
 
 
-def _out_of_range(num_levels: int) -> ValueError:
-    return ValueError(f"a level lies outside -{num_levels}..{num_levels}")
-
-
 def _write_reference(
-    levels: NDArray[Any],
-    num_levels: int,
-    layout: str,
-    code: str,
-    chunk_size: int,
-    threads: int | None,
-    lead: int,
+    levels: NDArray[Any], scheme: ChunkScheme, threads: int | None, lead: int
 ) -> tuple[NDArray[np.uint8], Directory]:
     """Return the payload after `lead` bytes and before eight, and the directory."""
     from qsgd_lab.coding.reference import encode_chunk
 
     del threads
+    layout, code, num_levels, chunk_size = scheme
     if levels.size and max(int(levels.max()), -int(levels.min())) > num_levels:
-        raise _out_of_range(num_levels)
+        raise out_of_range(num_levels)
     parts = [levels[start : start + chunk_size] for start in range(0, levels.size, chunk_size)]
     chunks = [encode_chunk(part, num_levels, layout, code) for part in parts]
     nonzeros = [np.count_nonzero(part) for part in parts] if layout == "sparse" else []
@@ -145,65 +163,3 @@ def _write_reference(
     )
     stream = bytearray(lead) + b"".join(chunks) + bytes(TAIL_BYTES)
     return np.frombuffer(stream, np.uint8), directory
-
-
-def _write_cpu(
-    levels: NDArray[Any],
-    num_levels: int,
-    layout: str,
-    code: str,
-    chunk_size: int,
-    threads: int | None,
-    lead: int,
-) -> tuple[NDArray[np.uint8], Directory]:
-    """Return the payload after `lead` bytes and before eight, and the directory.
-
-    Each thread writes a run of chunks into its own region, large enough for the longest codewords; then the
-    gaps between regions are closed. Memory that was reserved and not written is never touched.
-    """
-    from qsgd_lab.coding.tables import encode_tables
-    from qsgd_lab.kernels.encode_cpu import OUT_OF_RANGE, encode_chunks
-
-    chunks = -(-levels.size // chunk_size)
-    counts = chunks if layout == "sparse" else 0
-    directory = Directory(
-        np.empty(chunks, np.uint32), np.empty(chunks, np.uint16), np.empty(counts, np.uint16)
-    )
-    tables = encode_tables(layout, code, num_levels)
-    words = -(-chunk_size * max_bits_per_coordinate(layout, code, num_levels) // WORD_BITS)
-    room = WORD_BYTES * words + TAIL_BYTES  # stores run up to eight bytes over, also between regions
-    stream = np.empty(lead + room * chunks + TAIL_BYTES, np.uint8)
-
-    def write(first: int, last: int) -> tuple[int, int]:
-        start = lead + room * first
-        size = encode_chunks(
-            levels,
-            chunk_size,
-            first,
-            last,
-            num_levels,
-            LAYOUTS[layout],
-            np.uint64(fixed_width(num_levels)),
-            tables,
-            stream[start : lead + room * last],
-            directory.num_words,
-            directory.checksums,
-            directory.num_nonzeros,
-        )
-        return start, size
-
-    regions = run_ranges(write, chunks, threads)
-    if any(size == OUT_OF_RANGE for _, size in regions):
-        raise _out_of_range(num_levels)
-    stream.resize(_close_gaps(stream, lead, regions) + TAIL_BYTES, refcheck=False)
-    return stream, directory
-
-
-def _close_gaps(stream: NDArray[np.uint8], end: int, regions: list[tuple[int, int]]) -> int:
-    """Move regions (start, size) together behind `end`, in place; return where the last one ends."""
-    with stream.data as bytes_:  # assigning slices of it moves memory without a copy aside
-        for start, size in regions:
-            if start != end:
-                bytes_[end : end + size] = bytes_[start : start + size]
-            end += size
-    return end

@@ -96,7 +96,7 @@ def count_buckets(tensor_sizes: tuple[int, ...], bucket_size: int | str) -> int:
     return sum(-(-size // bucket_size) for size in tensor_sizes)
 
 
-def parse_index(data: Any, header: Header) -> tuple[Index, int]:
+def parse_index(data: Any, header: Header, tail: bytes | None = None) -> tuple[Index, int]:
     """Read and check the index of a message.
 
     Parameters
@@ -104,6 +104,8 @@ def parse_index(data: Any, header: Header) -> tuple[Index, int]:
     data : bytes-like
         The whole message, of the length that its header claims.
     header : Header
+    tail : bytes, optional
+        The message's last eight bytes, if `data` need not go on after the index.
 
     Returns
     -------
@@ -116,24 +118,55 @@ def parse_index(data: Any, header: Header) -> tuple[Index, int]:
         If anything in it contradicts the header, itself or the message's length.
     """
     view = memoryview(data)
-    lists = header.num_tensors + header.num_dimensions
-    available = header.message_bytes - HEADER_BYTES - TAIL_BYTES
-    if index_bytes(lists, 0, header.num_chunks, header.layout) > available:
-        raise MessageError("the message is too short for the tensors and chunks that its header claims")
-    sizes, shape = _parse_lists(view, header)
-    num_norms = count_buckets(sizes, header.bucket_size)
-    size = index_bytes(lists, num_norms, header.num_chunks, header.layout)
-    if size > available:
-        raise MessageError("the message is too short for the norms that its header implies")
+    sizes, shape, num_norms, size = _extent(view, header)
+    lists = len(sizes) + len(shape)
     if crc32c(view[HEADER_BYTES : HEADER_BYTES + size]) != header.index_crc:
         raise MessageError("norms or directory are damaged: their checksum does not match")
     first_norm = HEADER_BYTES + 8 * lists
     norms = np.frombuffer(view, "<f4", num_norms, first_norm).astype(np.float32)
     directory = _parse_directory(view, header, first_norm + 4 * num_norms)
     _check_norms(norms)
-    _check_extent(view, directory, header, size, lists, num_norms)
+    zeros = bytes(view[-TAIL_BYTES:]) if tail is None else tail
+    _check_extent(view, zeros, directory, header, size, lists, num_norms)
     parts = partition(header.num_coordinates, header.bucket_size, sizes)
     return Index(parts, shape, norms, directory), HEADER_BYTES + size
+
+
+def check_room(header: Header) -> int:
+    """Return where the lists end, in bytes, if the message has room for them and the directory.
+
+    Raises
+    ------
+    MessageError
+        If it has not.
+    """
+    lists = header.num_tensors + header.num_dimensions
+    available = header.message_bytes - HEADER_BYTES - TAIL_BYTES
+    if index_bytes(lists, 0, header.num_chunks, header.layout) > available:
+        raise MessageError("the message is too short for the tensors and chunks that its header claims")
+    return HEADER_BYTES + 8 * lists
+
+
+def payload_start(data: Any, header: Header) -> int:
+    """Return where the payload begins, in bytes, from a message's header and lists.
+
+    Raises
+    ------
+    MessageError
+        If these contradict each other, or the message has no room for what they imply.
+    """
+    return HEADER_BYTES + _extent(memoryview(data), header)[3]
+
+
+def _extent(view: memoryview, header: Header) -> tuple[tuple[int, ...], tuple[int, ...], int, int]:
+    """Return tensor sizes, shape, the number of norms and the size of the index."""
+    check_room(header)
+    sizes, shape = _parse_lists(view, header)
+    num_norms = count_buckets(sizes, header.bucket_size)
+    size = index_bytes(len(sizes) + len(shape), num_norms, header.num_chunks, header.layout)
+    if size > header.message_bytes - HEADER_BYTES - TAIL_BYTES:
+        raise MessageError("the message is too short for the norms that its header implies")
+    return sizes, shape, num_norms, size
 
 
 def _parse_lists(view: memoryview, header: Header) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -170,13 +203,12 @@ def _check_norms(norms: NDArray[np.float32]) -> None:
 
 
 def _check_extent(
-    view: memoryview, directory: Directory, header: Header, size: int, lists: int, norms: int
+    view: memoryview, tail: bytes, directory: Directory, header: Header, size: int, lists: int, norms: int
 ) -> None:
     """Check that the parts fill the message exactly, and that what separates them is zero."""
     payload = WORD_BYTES * int(directory.num_words.sum(dtype=np.int64))
     if HEADER_BYTES + size + payload + TAIL_BYTES != header.message_bytes:
         raise MessageError("the directory's chunks do not fill the message")
     used = 8 * lists + 4 * norms + directory_bytes(header.num_chunks, header.layout)
-    padding = bytes(view[HEADER_BYTES + used : HEADER_BYTES + size]) + bytes(view[-TAIL_BYTES:])
-    if any(padding):
+    if any(view[HEADER_BYTES + used : HEADER_BYTES + size]) or any(tail):
         raise MessageError("the message's padding is not 0")

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from qsgd_lab.backends import is_device_array
 from qsgd_lab.coding.header import HEADER_BYTES, TAIL_BYTES, Header, parse_header
 from qsgd_lab.coding.index import Index, directory_bytes, parse_index
 from qsgd_lab.errors import MessageError
@@ -89,14 +90,21 @@ def open_message(data: Any) -> Frame:
     MessageError
         If it is not one whole message.
     """
+    if is_device_array(data):
+        raise TypeError("the message lives on a CUDA device: copy it to the host with to_host_message first")
     view = memoryview(data).cast("B")
     header = parse_header(view)
-    if header.message_bytes != len(view):
-        raise MessageError(f"the message should have {header.message_bytes} bytes; this has {len(view)}")
+    check_length(header, len(view))
     index, payload_start = parse_index(view, header)
     payload = np.frombuffer(view, np.uint8, offset=payload_start)
     payload.flags.writeable = False
     return Frame(header, index, payload)
+
+
+def check_length(header: Header, size: int) -> None:
+    """Raise a `MessageError` if a message has not the length that its header claims."""
+    if header.message_bytes != size:
+        raise MessageError(f"the message should have {header.message_bytes} bytes; this has {size}")
 
 
 class Message(np.ndarray[tuple[int], np.dtype[np.uint8]]):

@@ -8,24 +8,32 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from qsgd_lab.backends import resolve_backend
 from qsgd_lab.coding.header import HEADER_BYTES, TAIL_BYTES
 from qsgd_lab.coding.host_arrays import host_arrays
 from qsgd_lab.coding.index import WORD_BYTES, index_bytes
-from qsgd_lab.coding.layouts import DEFAULT_CHUNK_SIZE, MAX_CHUNK_SIZE, WORD_BITS, fixed_width
+from qsgd_lab.coding.layouts import (
+    DEFAULT_CHUNK_SIZE,
+    MAX_CHUNK_SIZE,
+    WORD_BITS,
+    check_chunk_size,
+    fixed_width,
+)
 from qsgd_lab.coding.lengths import LENGTHS
+from qsgd_lab.coding.message_costs import CHOICES
 from qsgd_lab.coding.tally import num_classes
 from qsgd_lab.coding.threads import run_ranges
 from qsgd_lab.quantization import QuantizedGradient
 
 _LANE_BITS = 21
 
-#: What "auto" chooses from; the first among equals. (The dense-signed layout is never shorter than the dense
-#: one.)
-_PREFERENCE = [*((layout, code) for layout in ("dense", "sparse") for code in LENGTHS), ("fixed", "none")]
-
 
 def message_sizes(
-    quantized: QuantizedGradient, *, chunk_size: int = DEFAULT_CHUNK_SIZE, threads: int | None = 1
+    quantized: QuantizedGradient,
+    *,
+    chunk_size: int = DEFAULT_CHUNK_SIZE,
+    threads: int | None = 1,
+    backend: str = "auto",
 ) -> dict[tuple[str, str], int]:
     """Return the exact length in bytes of the message under every layout and code, without encoding.
 
@@ -34,6 +42,8 @@ def message_sizes(
     quantized : QuantizedGradient
     chunk_size, threads
         As in `encode`.
+    backend : {"auto", "cpu", "cuda"}
+        Auto works where the levels live.
 
     Returns
     -------
@@ -48,12 +58,19 @@ def message_sizes(
     >>> message_sizes(q)["sparse", "omega"] == len(encode(q, "omega", "sparse"))
     True
     """
-    levels, norms = host_arrays(quantized)
-    payloads = payload_bytes(levels, quantized.num_levels, chunk_size, threads)
-    lists = len(quantized.partition.tensor_sizes) + len(quantized.shape)
-    chunks = -(-levels.size // chunk_size)
+    check_chunk_size(chunk_size)
+    parts = quantized.partition
+    if resolve_backend(quantized.levels, backend) == "cuda":
+        from qsgd_lab.coding.device_sizes import device_payload_bytes
+
+        payloads = device_payload_bytes(quantized, chunk_size)
+    else:
+        levels, _ = host_arrays(quantized)
+        payloads = payload_bytes(levels, quantized.num_levels, chunk_size, threads)
+    lists = len(parts.tensor_sizes) + len(quantized.shape)
+    chunks = -(-parts.num_coordinates // chunk_size)
     around = {
-        layout: HEADER_BYTES + index_bytes(lists, norms.size, chunks, layout) + TAIL_BYTES
+        layout: HEADER_BYTES + index_bytes(lists, parts.num_buckets, chunks, layout) + TAIL_BYTES
         for layout, _ in payloads
     }
     return {(layout, code): around[layout] + size for (layout, code), size in payloads.items()}
@@ -63,9 +80,19 @@ def payload_bytes(
     levels: NDArray[Any], num_levels: int, chunk_size: int, threads: int | None = 1
 ) -> dict[tuple[str, str], int]:
     """Return the payload's exact length in bytes by (layout, code)."""
-    sizes = _fixed_bytes(levels.size, num_levels, chunk_size)
-    sizes |= _dense_bytes(levels, num_levels, chunk_size, threads)
-    return sizes | _sparse_bytes(levels, num_levels, chunk_size, threads)
+    return {
+        choice: _word_bytes(bits)
+        for choice, bits in chunk_bits(levels, num_levels, chunk_size, threads).items()
+    }
+
+
+def chunk_bits(
+    levels: NDArray[Any], num_levels: int, chunk_size: int, threads: int | None = 1
+) -> dict[tuple[str, str], NDArray[np.int64]]:
+    """Return the exact bits of each chunk, int64[C], before it is padded to words, by (layout, code)."""
+    bits = _fixed_bits(levels.size, num_levels, chunk_size)
+    bits |= _dense_bits(levels, num_levels, chunk_size, threads)
+    return bits | _sparse_bits(levels, num_levels, chunk_size, threads)
 
 
 def _word_bytes(bits: NDArray[np.int64]) -> int:
@@ -73,15 +100,15 @@ def _word_bytes(bits: NDArray[np.int64]) -> int:
     return WORD_BYTES * int((-(-bits // WORD_BITS)).sum())
 
 
-def _fixed_bytes(size: int, num_levels: int, chunk_size: int) -> dict[tuple[str, str], int]:
-    sizes = np.full(size // chunk_size, chunk_size, np.int64)
-    bits = np.append(sizes, size % chunk_size) * fixed_width(num_levels)
-    return {("fixed", "none"): _word_bytes(bits)}
+def _fixed_bits(size: int, num_levels: int, chunk_size: int) -> dict[tuple[str, str], NDArray[np.int64]]:
+    sizes = np.full(-(-size // chunk_size), chunk_size, np.int64)
+    sizes[size // chunk_size :] = size % chunk_size
+    return {("fixed", "none"): sizes * fixed_width(num_levels)}
 
 
-def _dense_bytes(
+def _dense_bits(
     levels: NDArray[Any], num_levels: int, chunk_size: int, threads: int | None
-) -> dict[tuple[str, str], int]:
+) -> dict[tuple[str, str], NDArray[np.int64]]:
     from qsgd_lab.kernels.measure_cpu import measure_dense_chunks
 
     chunks = -(-levels.size // chunk_size)
@@ -93,13 +120,13 @@ def _dense_bytes(
     sizes = {}
     for code, length in LENGTHS.items():
         bits = exactly @ np.array([length(2**j) for j in range(exactly.shape[1])], np.int64)
-        sizes["dense", code] = _word_bytes(bits + nonzeros)
-        sizes["dense-signed", code] = _word_bytes(bits + reached[:, 0])
+        sizes["dense", code] = bits + nonzeros
+        sizes["dense-signed", code] = bits + reached[:, 0]
     return sizes
 
 
 @lru_cache(maxsize=16)
-def _lengths_side_by_side(largest: int, extra: int) -> NDArray[np.uint64]:
+def lengths_side_by_side(largest: int, extra: int) -> NDArray[np.uint64]:
     """Return by k, 0 to `largest`, its codewords' lengths, 21 bits each, with `extra` added unless k = 0."""
     lanes = [[0, *(length(k) + extra for k in range(1, largest + 1))] for length in LENGTHS.values()]
     return sum(
@@ -108,18 +135,18 @@ def _lengths_side_by_side(largest: int, extra: int) -> NDArray[np.uint64]:
     )
 
 
-def _sparse_bytes(
+def _sparse_bits(
     levels: NDArray[Any], num_levels: int, chunk_size: int, threads: int | None
-) -> dict[tuple[str, str], int]:
+) -> dict[tuple[str, str], NDArray[np.int64]]:
     from qsgd_lab.kernels.measure_cpu import measure_sparse_chunks
 
     chunks = -(-levels.size // chunk_size)
     bits = np.zeros((chunks, len(LENGTHS)), np.int64)
-    gaps, magnitudes = _lengths_side_by_side(MAX_CHUNK_SIZE, 0), _lengths_side_by_side(num_levels, 1)
+    gaps, magnitudes = lengths_side_by_side(MAX_CHUNK_SIZE, 0), lengths_side_by_side(num_levels, 1)
     run_ranges(
         lambda a, b: measure_sparse_chunks(levels, chunk_size, a, b, gaps, magnitudes, bits), chunks, threads
     )
-    return {("sparse", code): _word_bytes(bits[:, i]) for i, code in enumerate(LENGTHS)}
+    return {("sparse", code): bits[:, i] for i, code in enumerate(LENGTHS)}
 
 
 def shortest(
@@ -130,10 +157,15 @@ def shortest(
     Only the payload and the directory's counts depend on the choice.
     """
     sizes = payload_bytes(levels, num_levels, chunk_size, threads)
-    chunks = -(-levels.size // chunk_size)
+    return shortest_of(sizes, -(-levels.size // chunk_size), code, layout)
+
+
+def shortest_of(sizes: dict[tuple[str, str], int], chunks: int, code: str, layout: str) -> tuple[str, str]:
+    """Return the (code, layout) of the shortest message, given the sizes of its payload and its chunks."""
     around = {kind: index_bytes(0, 0, chunks, kind) for kind, _ in sizes}
+    # The first among equals; the dense-signed layout is never shorter than the dense one.
     candidates = [
-        choice for choice in _PREFERENCE if layout in ("auto", choice[0]) and code in ("auto", choice[1])
+        choice for choice in CHOICES if layout in ("auto", choice[0]) and code in ("auto", choice[1])
     ]
     if layout == "dense-signed":
         candidates = [(layout, name) for name in LENGTHS]

@@ -4,40 +4,33 @@ Training needs of the nodes' gradients only the sum of their decoded values, the
 and, with error feedback, what was not sent. All three come out of one pass over pieces of 2048 coordinates: a
 piece of the sum stays in cache while every node adds to it, and levels never leave it.
 
-Shapes: N nodes, n coordinates, B buckets, T tensors; offsets as in ``quantize_cpu``. ``class_counts`` is
-int64: entry j counts the coordinates with |level| + 1 >= 2^j, j = 0, 1, ..., which decides every Elias length
-(they depend on floor(log2) alone).
+Shapes: N nodes, n coordinates, B buckets, T tensors; offsets as in ``quantize_cpu``.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numba import njit
 
+from qsgd_lab.kernels.borrow import borrowed
 from qsgd_lab.kernels.fixed_point import HALF_WORD, bucket_factors, level_step, level_value
+from qsgd_lab.kernels.message_cost_cpu import count_piece, open_chunks
 from qsgd_lab.kernels.norms_cpu import BLOCK, LANES, add_and_norm, bucket_norm
 from qsgd_lab.kernels.philox import GROUP, fill_groups
 from qsgd_lab.kernels.quantize_cpu import PIECE, longest_bucket, quantize_segment
 
 
-@njit(cache=True, fastmath=False, forceinline=True)
-def count_classes(levels, size, class_counts):
-    """Add to entry j the number of the first `size` levels with |level| + 1 >= 2^j."""
-    class_counts[0] += size
-    for j in range(1, class_counts.size):
-        threshold = np.int32((1 << j) - 1)
-        count = np.int32(0)
-        for i in range(size):
-            count = np.int32(count + np.int32(abs(levels[i]) >= threshold))
-        if count == 0:  # nor does any reach a higher one; most segments of a gradient end here early
-            break
-        class_counts[j] += count
+def magnitude_scratch(num_levels: int) -> Any:
+    """Return scratch for the magnitudes of a piece of levels -s..s, and 64 more."""
+    return np.empty(PIECE + 64, np.uint8 if num_levels <= 255 else np.uint16)
 
 
 @njit(cache=True, fastmath=False, forceinline=True)
-def deliver_segment(levels, step, total, size):
+def deliver_segment(levels, step, total):
     """Add the values of levels to the receiver's total."""
-    for i in range(size):
+    for i in range(total.size):
         total[i] += level_value(levels[i], step)
 
 
@@ -80,44 +73,25 @@ def enter_bucket(gradients, residuals, low, high, kind, lanes, sums, norms):
             norms[node] = add_and_norm(part, part.view(np.int32), addend, kind, lanes, sums)
 
 
-@njit(cache=True, fastmath=False, forceinline=True)
-def send_segment(x, words, norm, fraction, num_levels, levels, total, keep, class_counts):
-    """Round, count and deliver coordinates that share a node, a bucket and a piece."""
-    top = np.float32(np.float64(num_levels) * 2.0 ** np.float64(fraction))
-    factors = bucket_factors(norm, top)
-    step = level_step(norm, num_levels)
-    if factors[1] == np.float32(0.0):
-        for i in range(x.size):
-            levels[i] = 0
-    else:
-        quantize_segment(x, words, factors, fraction, num_levels, levels)
-    count_classes(levels, x.size, class_counts)
-    if keep:
-        deliver_and_keep_segment(levels, step, total, x)
-    else:
-        deliver_segment(levels, step, total, x.size)
-
-
 @njit(cache=True, fastmath=False)
-def send_pieces(
-    x, first, last, bucket, bucket_offsets, norms, words, fraction, num_levels, levels, total, keep, counts
-):
-    """Send the coordinates first..last of one node, a piece that holds ends of buckets from `bucket` on."""
-    position = first
-    while position < last:
-        end = min(last, bucket_offsets[bucket + 1])
-        if end > position:
-            send_segment(
-                x[position:end],
-                words[position - first : end - first],
-                norms[bucket],
-                fraction,
-                num_levels,
-                levels,
-                total[position - first : end - first],
-                keep,
-                counts,
-            )
+def send_piece(x, first, bucket, bucket_offsets, norms, words, fraction, num_levels, levels, total, keep):
+    """Round and deliver a piece of one node, whose first coordinate is `first`, in bucket `bucket`."""
+    top = np.float32(np.float64(num_levels) * 2.0 ** np.float64(fraction))
+    x, words, levels, total = borrowed(x), borrowed(words), borrowed(levels), borrowed(total)
+    position = 0
+    while position < x.size:
+        end = min(x.size, bucket_offsets[bucket + 1] - first)
+        factors = bucket_factors(norms[bucket], top)
+        step = level_step(norms[bucket], num_levels)
+        segment, segment_levels = x[position:end], levels[position:end]
+        if factors[1] == np.float32(0.0):
+            segment_levels[:] = 0
+        else:
+            quantize_segment(segment, words[position:end], factors, fraction, num_levels, segment_levels)
+        if keep:
+            deliver_and_keep_segment(segment_levels, step, total[position:end], segment)
+        else:
+            deliver_segment(segment_levels, step, total[position:end])
         position = end
         bucket += 1
 
@@ -135,7 +109,7 @@ def accumulate_nodes(
     fraction,
     total,
     average,
-    class_counts,
+    counter,
     norms,
 ):
     """Add to `total` what a receiver decodes of every node's gradient, or write their mean there.
@@ -151,9 +125,16 @@ def accumulate_nodes(
     total : float32[n]
     average : bool
         Write the mean over the nodes, whatever `total` held, instead of adding.
+    counter : (steps int64[3, 16], magnitudes, bits int64[N, 6], words int64[N, 6], reached int64[K])
+        ``steps`` as `close_chunk` takes them; ``magnitudes`` is scratch, of `magnitude_scratch`. The others
+        are added to: the cost of each node's message in bits and in 32-bit words, chunks of 4096 rounded up,
+        and the class counts of all.
     norms : float32[B, N]
     """
     k0, k1, step, first_tensor, first_node = key
+    steps, magnitudes, bits, words_sent, reached = counter
+    magnitudes = borrowed(magnitudes)
+    gradients, residuals, total = borrowed(gradients), borrowed(residuals), borrowed(total)
     nodes = norms.shape[1]
     keep = residuals.shape[0] > 0
     lanes = np.empty(LANES, np.float64)
@@ -161,6 +142,7 @@ def accumulate_nodes(
     words = np.full(PIECE, HALF_WORD, np.uint32)
     levels = np.empty(PIECE, np.int32)
     piece = np.empty(PIECE, np.float32)
+    masks, dense, sparse, scratch = open_chunks(nodes, num_levels)
     sent = residuals if keep else gradients
     divisor = np.float32(nodes if average else 1)
     next_bucket = 0
@@ -182,34 +164,30 @@ def accumulate_nodes(
                     stream_tensor = np.uint32(first_tensor + np.uint32(tensor))
                     stream = (k0, k1, step, stream_tensor, stream_node)
                     fill_groups(words, (first - start) // GROUP, last - first, stream)
-                if (
-                    bucket_offsets[bucket + 1] >= last
-                ):  # the usual case; slices and calls would cost a third more
-                    send_segment(
-                        sent[node, first:last],
-                        words,
-                        norms[bucket, node],
-                        fraction,
-                        num_levels,
-                        levels,
-                        piece,
-                        keep,
-                        class_counts,
-                    )
-                else:
-                    send_pieces(
-                        sent[node],
-                        first,
-                        last,
-                        bucket,
-                        bucket_offsets,
-                        norms[:, node],
-                        words,
-                        fraction,
-                        num_levels,
-                        levels,
-                        piece,
-                        keep,
-                        class_counts,
-                    )
+                send_piece(
+                    sent[node, first:last],
+                    first,
+                    bucket,
+                    bucket_offsets,
+                    norms[:, node],
+                    words,
+                    fraction,
+                    num_levels,
+                    levels,
+                    piece,
+                    keep,
+                )
+                chunk = masks[node], dense[node], sparse[node]
+                count_piece(
+                    levels[: last - first],
+                    first,
+                    total.size,
+                    chunk,
+                    steps,
+                    magnitudes,
+                    scratch,
+                    bits[node],
+                    words_sent[node],
+                    reached,
+                )
             close_piece(piece, total[first:last], divisor)

@@ -66,15 +66,34 @@ def _store32_raw(typing_context, array, offset, value):
 
 @intrinsic
 def _nonzero64_raw(typing_context, array, offset):
-    """Return a mask of the non-zero ones among 64 bytes: one vector compare."""
+    """Return a mask of the non-zero ones among 64 integers of an array, from element `offset` on."""
+    width = array.dtype.bitwidth
 
     def codegen(context, builder, signature, args):
-        vector = ir.VectorType(ir.IntType(8), 64)
+        vector = ir.VectorType(ir.IntType(width), 64)
         loaded = builder.load(_pointer(context, builder, signature, args, vector), align=1)
         flags = builder.icmp_unsigned("!=", loaded, ir.Constant(vector, None))
         return builder.bitcast(flags, ir.IntType(64))
 
     return types.uint64(array, types.int64), codegen
+
+
+@intrinsic
+def _at_least64_raw(typing_context, array, offset, threshold):
+    """Return a mask of those of 64 unsigned integers, from element `offset` on, that reach a uint64."""
+    element = ir.IntType(array.dtype.bitwidth)
+
+    def codegen(context, builder, signature, args):
+        vector = ir.VectorType(element, 64)
+        loaded = builder.load(_pointer(context, builder, signature, args, vector), align=1)
+        first = builder.insert_element(
+            ir.Constant(vector, ir.Undefined), builder.trunc(args[2], element), ir.IntType(32)(0)
+        )
+        lanes = ir.Constant(ir.VectorType(ir.IntType(32), 64), [0] * 64)
+        all_lanes = builder.shuffle_vector(first, ir.Constant(vector, ir.Undefined), lanes)
+        return builder.bitcast(builder.icmp_unsigned(">=", loaded, all_lanes), ir.IntType(64))
+
+    return types.uint64(array, types.int64, types.uint64), codegen
 
 
 @njit(cache=True, fastmath=False)
@@ -105,10 +124,19 @@ def _nonzero64_checked(array, offset):
     return mask
 
 
+@njit(cache=True, fastmath=False)
+def _at_least64_checked(array, offset, threshold):
+    mask = np.uint64(0)
+    for i in range(64):
+        mask |= np.uint64(np.uint64(array[offset + i]) >= threshold) << np.uint64(i)
+    return mask
+
+
 load64 = _load64_checked if config.BOUNDSCHECK else _load64_raw
 store64 = _store64_checked if config.BOUNDSCHECK else _store64_raw
 store32 = _store32_checked if config.BOUNDSCHECK else _store32_raw
 nonzero64 = _nonzero64_checked if config.BOUNDSCHECK else _nonzero64_raw
+at_least64 = _at_least64_checked if config.BOUNDSCHECK else _at_least64_raw
 
 
 @intrinsic
@@ -127,6 +155,16 @@ def leading_zeros(typing_context, word):
 
     def codegen(context, builder, signature, args):
         return builder.ctlz(args[0], ir.Constant(ir.IntType(1), 0))
+
+    return types.uint64(types.uint64), codegen
+
+
+@intrinsic
+def count_ones(typing_context, word):
+    """Return the number of ones of a uint64, as uint64."""
+
+    def codegen(context, builder, signature, args):
+        return builder.ctpop(args[0])
 
     return types.uint64(types.uint64), codegen
 

@@ -10,7 +10,7 @@ import numpy as np
 from numba import njit
 
 from qsgd_lab.kernels.crc32c import crc32c_of_ranges
-from qsgd_lab.kernels.dense_decode_cpu import decode_dense_bytes, decode_four_dense, finish_singly
+from qsgd_lab.kernels.dense_decode_cpu import decode_dense_bytes, decode_dense_in_turn, finish_singly
 from qsgd_lab.kernels.encode_cpu import DENSE_SIGNED, FIXED, SPARSE, extremes
 from qsgd_lab.kernels.pack_cpu import decode_fixed_chunk
 from qsgd_lab.kernels.sparse_decode_cpu import decode_four_sparse, decode_sparse_chunk
@@ -18,7 +18,9 @@ from qsgd_lab.kernels.symbol import is_finished
 
 #: What became of a chunk.
 GOOD, DAMAGED, MALFORMED = 0, 1, 2
-STATE_SIZE = 20  # of the four chunks that are decoded in turn
+STATE_SIZE = 40  # of the chunks that are decoded in turn
+#: Chunks that are checked, and decoded in turn, at a time.
+GROUP = 8
 
 
 @njit(cache=True, fastmath=False)
@@ -47,10 +49,10 @@ def decode_chunk(stream, start, end, scheme, tables, count, levels):
 
 
 @njit(cache=True, fastmath=False)
-def decode_four_chunks(stream, edges, counts, scheme, tables, levels, chunk_size, state):
-    """Decode four whole chunks, unless fixed; `edges` is the five bytes where they begin and end.
+def decode_in_turn(stream, edges, counts, scheme, tables, levels, chunk_size, state):
+    """Decode whole chunks in turn, unless fixed: eight or four, of the sparse layout four.
 
-    Returns whether all were what an encoder writes.
+    `edges` is the bytes where they begin and end. Returns whether all were what an encoder writes.
     """
     layout, code, num_levels, _ = scheme
     wide, sizes, narrow, singles, gaps = tables
@@ -59,34 +61,36 @@ def decode_four_chunks(stream, edges, counts, scheme, tables, levels, chunk_size
         return decode_four_sparse(stream, edges, pair, code, num_levels, counts, levels, chunk_size, state)
     bytewise = ((wide, sizes, narrow), singles)
     signed = layout == DENSE_SIGNED
-    return decode_four_dense(stream, edges, bytewise, code, num_levels, signed, levels, chunk_size, state)
+    return decode_dense_in_turn(stream, edges, bytewise, code, num_levels, signed, levels, chunk_size, state)
 
 
 @njit(cache=True, fastmath=False)
 def decode_group(stream, directory, geometry, chunk, scheme, tables, levels, scratch):
-    """Decode up to four chunks into `levels`; return (outcome, chunk) as `decode_chunks` does.
+    """Decode up to eight chunks into `levels`; return (outcome, chunk) as `decode_chunks` does.
 
-    Four chunks that could be decoded in turn but are not all good are decoded again one by one, to find the
-    bad one.
+    Chunks that could be decoded in turn but are not all good are decoded again one by one, to find the bad
+    one.
     """
     starts, checksums, num_nonzeros = directory
     state, computed = scratch
     num_coordinates, chunk_size, last_chunk = geometry
-    stop = min(chunk + 4, last_chunk)
+    stop = min(chunk + GROUP, last_chunk)
     found = computed[: stop - chunk]
     crc32c_of_ranges(stream, starts[chunk : stop + 1], found)
     for i in range(chunk, stop):
         if found[i - chunk] != checksums[i]:
             return DAMAGED, i
-    whole = stop - chunk == 4 and stop * chunk_size <= num_coordinates
     in_turn = scheme[0] == SPARSE or (scheme[0] != FIXED and levels.itemsize == 1)
-    if whole and in_turn:
-        edges, counts = starts[chunk : chunk + 5], num_nonzeros[chunk : chunk + 4]
-        if decode_four_chunks(
-            stream, edges, counts, scheme, tables, levels[: 4 * chunk_size], chunk_size, state
-        ):
-            return GOOD, stop
-    for i in range(chunk, stop):
+    whole = min(stop, num_coordinates // chunk_size) if in_turn else chunk
+    done = chunk
+    while done + 4 <= whole:
+        size = 8 if scheme[0] != SPARSE and done + 8 <= whole else 4
+        part = levels[(done - chunk) * chunk_size : (done - chunk + size) * chunk_size]
+        edges, counts = starts[done : done + size + 1], num_nonzeros[done : done + size]
+        if not decode_in_turn(stream, edges, counts, scheme, tables, part, chunk_size, state):
+            break
+        done += size
+    for i in range(done, stop):
         low = (i - chunk) * chunk_size
         high = min(num_coordinates - chunk * chunk_size, low + chunk_size)
         count = np.int64(num_nonzeros[i]) if num_nonzeros.size else np.int64(0)
@@ -117,8 +121,8 @@ def decode_chunks(stream, directory, geometry, first_chunk, scheme, tables, leve
         GOOD and the chunk to stop before, or what is wrong and with which chunk.
     """
     chunk_size, last_chunk = geometry[1], geometry[2]
-    scratch = np.empty(STATE_SIZE, np.int64), np.empty(4, np.uint32)
-    for chunk in range(first_chunk, last_chunk, 4):
+    scratch = np.empty(STATE_SIZE, np.int64), np.empty(GROUP, np.uint32)
+    for chunk in range(first_chunk, last_chunk, GROUP):
         part = levels[(chunk - first_chunk) * chunk_size :]
         outcome, where = decode_group(stream, directory, geometry, chunk, scheme, tables, part, scratch)
         if outcome != GOOD:

@@ -1,11 +1,11 @@
-"""Payload to values on the CPU, without the levels of more than four chunks in between."""
+"""Payload to values on the CPU, without the levels of more than eight chunks in between."""
 
 from __future__ import annotations
 
 import numpy as np
 from numba import njit
 
-from qsgd_lab.kernels.decode_cpu import GOOD, STATE_SIZE, decode_group
+from qsgd_lab.kernels.decode_cpu import GOOD, GROUP, STATE_SIZE, decode_group
 from qsgd_lab.kernels.fixed_point import level_step, level_value
 
 
@@ -47,16 +47,16 @@ def deliver_chunks(
 ):
     """Decode chunks from ``first_chunk`` on, and write or add their values into float32 `values`, shape (n,).
 
-    Parameters as of `decode_chunks`; ``scratch`` holds the levels of four chunks. Returns (outcome, chunk) as
-    it does; chunks before a bad one have been delivered.
+    Parameters as of `decode_chunks`; ``scratch`` holds the levels of `GROUP` chunks. Returns (outcome, chunk)
+    as it does; chunks before a bad one have been delivered.
     """
     num_coordinates, chunk_size, last_chunk = geometry
     first = first_chunk * chunk_size
-    state = np.empty(STATE_SIZE, np.int64), np.empty(4, np.uint32)
+    state = np.empty(STATE_SIZE, np.int64), np.empty(GROUP, np.uint32)
     bucket = np.int64(np.searchsorted(bucket_offsets, first, side="right")) - 1
-    for chunk in range(first_chunk, last_chunk, 4):
+    for chunk in range(first_chunk, last_chunk, GROUP):
         first = chunk * chunk_size
-        last = min(num_coordinates, min(chunk + 4, last_chunk) * chunk_size)
+        last = min(num_coordinates, min(chunk + GROUP, last_chunk) * chunk_size)
         levels = scratch[: last - first]
         outcome, where = decode_group(stream, directory, geometry, chunk, scheme, tables, levels, state)
         if outcome != GOOD:

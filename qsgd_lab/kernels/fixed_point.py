@@ -8,6 +8,8 @@ CPU, GPU and NumPy agree bit for bit.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numba import njit
 
@@ -37,7 +39,7 @@ def fraction_bits(num_levels: int) -> int:
 @njit(cache=True, fastmath=False, forceinline=True)
 def storable_norm(norm):
     """Return the float32 stored for a float64 norm: NaN if not finite, at most the largest float32."""
-    if not np.isfinite(norm):
+    if not math.isfinite(norm):
         return np.float32(np.nan)
     if norm > np.float64(FLOAT32_MAX):
         return FLOAT32_MAX
@@ -51,7 +53,7 @@ def bucket_factors(norm, top):
     The scale is rounded up where rounding would leave the norm itself short of `top`: a coordinate that
     attains the norm then gets level s for certain, and a one-hot bucket is sent without any error.
     """
-    if norm == _ZERO or np.isnan(norm):
+    if norm == _ZERO or math.isnan(norm):
         return _ZERO, _ZERO
     factor = SMALL_NORM_FACTOR if norm < SMALL_NORM else _ONE
     scaled = np.float32(norm * factor)
@@ -72,7 +74,7 @@ def round_level(x, factor, scale, word, fraction, num_levels):
     # The masks say that shifts are below 32; without that the compiler shifts in 64 bits, at twice the cost.
     dither = np.uint32(word >> np.uint32((_WORD_BITS - fraction) & _SHIFT_MASK))
     level = np.uint32(np.uint32(fixed + dither) >> np.uint32(fraction & _SHIFT_MASK))
-    signed = np.int32(min(level, num_levels))
+    signed = np.int32(level if level < num_levels else num_levels)
     return np.int32(-signed) if x < _ZERO else signed
 
 

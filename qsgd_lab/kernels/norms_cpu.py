@@ -11,6 +11,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from qsgd_lab.kernels.borrow import borrowed
 from qsgd_lab.kernels.fixed_point import INFINITY_BITS, MAGNITUDE_MASK, storable_norm
 
 BLOCK = 512
@@ -61,6 +62,7 @@ def full_block_sum(x, lanes):
 @njit(cache=True, fastmath=False)
 def block_sum(x, lanes):
     """Return the sum of squares of at most 512 coordinates; lanes that run out add nothing."""
+    x, lanes = borrowed(x), borrowed(lanes)
     if x.size == BLOCK:
         return full_block_sum(x[:BLOCK], lanes)
     lanes[:] = 0.0
@@ -117,6 +119,7 @@ def bucket_norm(x, x_bits, kind, lanes, sums):
 
     `x_bits` is `x` viewed as int32; `lanes` holds 32 float64, `sums` one for each block of 512.
     """
+    x, x_bits, lanes, sums = borrowed(x), borrowed(x_bits), borrowed(lanes), borrowed(sums)
     if kind == MAX:
         return storable_norm(float_of_bits(largest_bits(x_bits, np.int32(0))))
     blocks = (x.size + BLOCK - 1) // BLOCK
@@ -128,6 +131,8 @@ def bucket_norm(x, x_bits, kind, lanes, sums):
 @njit(cache=True, fastmath=False)
 def add_and_norm(x, x_bits, addend, kind, lanes, sums):
     """Add to `x` in float32, in place, and return the norm of the sum: one pass over memory for both."""
+    x, x_bits, addend = borrowed(x), borrowed(x_bits), borrowed(addend)
+    lanes, sums = borrowed(lanes), borrowed(sums)
     largest = np.int32(0)
     blocks = (x.size + BLOCK - 1) // BLOCK
     for block in range(blocks):

@@ -52,6 +52,20 @@ def philox4x32(c0, c1, c2, c3, k0, k1):
     return np.uint32(c0), np.uint32(c1), np.uint32(c2), np.uint32(c3)
 
 
+@njit(cache=True, fastmath=False, forceinline=True)
+def philox4x32_narrow(c0, c1, c2, c3, k0, k1):
+    """Return the same as `philox4x32`, in 32-bit registers from round to round.
+
+    A GPU multiplies two 32-bit numbers into 64 bits in one instruction, and works with 32 bits otherwise.
+    """
+    for _ in range(10):
+        d0, d1, d2, d3 = philox_round(c0, c1, c2, c3, np.uint64(k0), np.uint64(k1))
+        c0, c1, c2, c3 = np.uint32(d0), np.uint32(d1), np.uint32(d2), np.uint32(d3)
+        k0 = np.uint32(k0 + _WEYL_0)
+        k1 = np.uint32(k1 + _WEYL_1)
+    return c0, c1, c2, c3
+
+
 @njit(cache=True, fastmath=False)
 def fill_group(words, group, count, stream):
     """Write the words of the first `count` coordinates of a group (more may be written).

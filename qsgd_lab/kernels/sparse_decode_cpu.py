@@ -11,8 +11,8 @@ import numpy as np
 from numba import njit
 
 from qsgd_lab.kernels.bits import window
-from qsgd_lab.kernels.elias import BAD, get_codeword
-from qsgd_lab.kernels.symbol import get_nonzero_level, is_finished
+from qsgd_lab.kernels.elias import BAD
+from qsgd_lab.kernels.symbol import get_gap_and_level, is_finished
 
 #: A turn reads two look-ups of at most 16 bits.
 READ_MARGIN = 32
@@ -28,16 +28,6 @@ def peek(stream, position, gaps, singles):
 
 
 @njit(cache=True, fastmath=False)
-def read_slowly(stream, position, end, code, num_levels, largest_gap):
-    """Return (distance, level, the position after them), bit by bit; position BAD if there are none."""
-    gap, position = get_codeword(stream, position, end, code)
-    if position == BAD or gap > np.uint64(largest_gap):
-        return np.int64(0), np.int64(0), BAD
-    level, position = get_nonzero_level(stream, position, end, code, num_levels)
-    return np.int64(gap), level, position
-
-
-@njit(cache=True, fastmath=False)
 def read_some(stream, position, end, tables, code, num_levels, count, levels, place):
     """Decode `count` levels after `place`; return the new (position, place), or BAD and a place."""
     gaps, singles = tables
@@ -50,7 +40,7 @@ def read_some(stream, position, end, tables, code, num_levels, count, levels, pl
             position += (found & 15) + (level & 255)
             level >>= 8
         else:
-            gap, level, position = read_slowly(stream, position, end, code, num_levels, levels.size)
+            gap, level, position = get_gap_and_level(stream, position, end, code, num_levels, levels.size)
             place += gap
         if position == BAD or place >= levels.size:
             return BAD, place

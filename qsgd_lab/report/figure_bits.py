@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -30,7 +32,7 @@ _CLAIMS: dict[Claim, tuple[str, str]] = {
     "equivalent": (r"$\approx$", f"within {EQUIVALENCE_MARGIN:g} of fp32"),
 }
 
-_TICKS = (1, 2, 4, 8, 16, 32)
+_TICKS = (1 / 16, 1 / 4, 1, 4, 16)
 
 
 def draw(data: FigureRuns) -> Figure | None:
@@ -54,7 +56,7 @@ def draw(data: FigureRuns) -> Figure | None:
             _draw_point(axes, label, bits, cell, looks[label])
         panel_title(axes, f"N = {nodes}")
         axes.set_xscale("log", base=2)
-        axes.set_xticks(_TICKS, [str(tick) for tick in _TICKS])
+        axes.set_xticks(_TICKS, [f"{Fraction(tick)}" for tick in _TICKS])
         axes.grid(axis="y", linewidth=0.3, color="#DDDDDD")
     every = [cell for points in drawn.values() for _, _, cell in points]
     set_accuracy_axis(panels.axes[0], values(cell.accuracy for cell in every))

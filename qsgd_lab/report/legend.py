@@ -10,6 +10,7 @@ from qsgd_lab.report.cell_measures import target_percent
 from qsgd_lab.report.cells import Cell
 from qsgd_lab.report.entries import CODE_LETTERS, FEWER_SEEDS, MISSING, SOME_DIVERGED
 from qsgd_lab.report.grouping import Group, Method
+from qsgd_lab.report.method_measures import measured_messages
 from qsgd_lab.report.network_notes import network_notes, time_notes, traffic_notes
 from qsgd_lab.report.options import TableOptions
 from qsgd_lab.report.published_measures import published_notes
@@ -104,6 +105,11 @@ def _epochs_note(sheet: Sheet) -> str:
 
 _BITS_WORDS = "Bits/coord.: bits per coordinate as measured, norms included; fixed: with indices of one width"
 
+_SENT_WORDS = (
+    "sent: in whole messages with all they need, each in the layout and code that make it shortest. "
+    "Ratio: 32 over the bits sent."
+)
+
 
 def _bits_notes(sheet: Sheet, shown: Sequence[Shown]) -> Iterator[str]:
     if any(one.method.num_levels for one in shown):
@@ -113,7 +119,10 @@ def _bits_notes(sheet: Sheet, shown: Sequence[Shown]) -> Iterator[str]:
     names = ", ".join(f"{letter} {code}" for code, letter in CODE_LETTERS.items())
     has_elias = any(one.method.traffic.elias for one in shown)
     elias = f"; Elias: under the shortest of the codes {names}" if has_elias else ""
-    yield f"{_BITS_WORDS}{elias}. Ratio: 32 over the fewer bits."
+    if measured_messages(sheet.groups):
+        yield f"{_BITS_WORDS}{elias}; {_SENT_WORDS}"
+    else:
+        yield f"{_BITS_WORDS}{elias}. Ratio: 32 over the fewer bits."
 
 
 def _feedback_words(shown: Iterable[Shown]) -> str:

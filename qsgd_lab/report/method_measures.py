@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from qsgd_lab.report.cells import ELIAS_CODES, FULL_PRECISION_CODE
-from qsgd_lab.report.communication import mean_bits
+from qsgd_lab.report.communication import WHOLE_MESSAGE, mean_bits
 from qsgd_lab.report.entries import Entry, bits_entry, count_entry, ratio_entry
 from qsgd_lab.report.grouping import Group, Method
 
@@ -41,7 +41,7 @@ class MethodMeasure:
     is_of_model: bool = False
 
 
-#: Levels, bits at fixed width and under the shortest Elias code, and the compression ratio.
+#: Levels; bits at fixed width, under the shortest Elias code and in whole messages; the compression ratio.
 BITS_MEASURES = (
     MethodMeasure("num_levels", "s", "", lambda _, m: m.num_levels, lambda _, m: count_entry(m.num_levels)),
     MethodMeasure(
@@ -59,6 +59,13 @@ BITS_MEASURES = (
         lambda _, m: bits_entry(m.traffic.elias, m.traffic.elias_code),
     ),
     MethodMeasure(
+        f"{WHOLE_MESSAGE}_bits_per_coordinate",
+        "sent",
+        BITS_TITLE,
+        lambda _, m: m.traffic.sent,
+        lambda _, m: bits_entry(m.traffic.sent),
+    ),
+    MethodMeasure(
         "compression_ratio",
         "Ratio",
         "",
@@ -71,8 +78,13 @@ BITS_MEASURES = (
 def method_measures(show: str, groups: Sequence[Group]) -> Sequence[MethodMeasure]:
     """Return the measures of one of `qsgd_lab.report.options.SHOWS`, none for those of cells."""
     if show == "bits":
-        return BITS_MEASURES
+        return [m for m in BITS_MEASURES if m.heading != "sent" or measured_messages(groups)]
     return [_code_measure(code) for code in codes_of(groups)] if show == "codes" else []
+
+
+def measured_messages(groups: Sequence[Group]) -> bool:
+    """Whether some quantized method has the length of whole messages."""
+    return any(m.traffic.sent and m.num_levels for group in groups for m in group.methods)
 
 
 def codes_of(groups: Sequence[Group]) -> list[str]:

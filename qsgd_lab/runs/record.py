@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import typing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar, Literal, TypedDict
 
 from qsgd_lab.runs import validation
@@ -52,7 +52,9 @@ class RunOutcome:
     epochs : list of dict
         One flat dict an epoch, for epochs.jsonl. Numbers that are not finite are stored as null.
     device : str
-        What the run was computed on.
+        What the run was computed on, such as "cpu" or "cuda:0".
+    device_facts : dict of str to str
+        What else the record's environment says of the device: its name, the versions of its libraries.
     data_sha256 : str or None
         Digest of the arrays that the run was trained and tested on.
     """
@@ -62,6 +64,7 @@ class RunOutcome:
     timing: dict[str, float]
     epochs: list[dict[str, Any]]
     device: str = "cpu"
+    device_facts: dict[str, str] = field(default_factory=dict)
     data_sha256: str | None = None
 
 

@@ -99,7 +99,8 @@ def _run_cell(
                 return events.CellFinished(config, record, here=False)
             channel.send(events.CellStarted(config))
             outcome = _call(function, config, store, channel)
-            record = store.write(config, outcome, collect_environment(outcome.device, outcome.data_sha256))
+            environment = collect_environment(outcome.device, outcome.data_sha256) | outcome.device_facts
+            record = store.write(config, outcome, environment)
         return events.CellFinished(config, record)
     except Interrupted:
         return events.CellInterrupted(config)

@@ -14,7 +14,9 @@ import torch
 from numpy.typing import NDArray
 
 from qsgd_lab.data import load_dataset
+from qsgd_lab.models.dropout import open_dropout_streams
 from qsgd_lab.runs.config import RunConfig
+from qsgd_lab.training.devices import prepare, resolve_device
 from qsgd_lab.training.engines import make_engine
 from qsgd_lab.training.stopwatch import Stopwatch
 from qsgd_lab.training.trainer import Trainer
@@ -42,8 +44,9 @@ def capture_gradients(config: RunConfig, folder: Path, steps: Sequence[int] | No
     ValueError
         If a step lies outside the run.
     """
-    torch.set_num_threads(1)  # as in the run itself: results depend on the number of threads
-    trainer = Trainer(config, load_dataset(config.dataset))
+    device = resolve_device()
+    prepare(device)  # as in the run itself
+    trainer = Trainer(config, load_dataset(config.dataset).to(device), device)
     wanted = sorted(set(_default_steps(trainer) if steps is None else steps))
     if not wanted or wanted[0] < 0 or wanted[-1] >= trainer.num_steps:
         raise ValueError(f"steps are {wanted}; they must lie between 0 and {trainer.num_steps - 1}")
@@ -63,9 +66,16 @@ def _default_steps(trainer: Trainer) -> tuple[int, ...]:
 
 def _gradients(trainer: Trainer, step: int) -> NDArray[np.float32]:
     """Return the nodes' gradients at the present parameters, shape (N, n), in a buffer of their own."""
-    rows = torch.zeros(trainer.config.nodes, trainer.model.num_parameters)
-    make_engine(trainer.model, rows).compute(*trainer.batch(step))
-    return rows.numpy()
+    config = trainer.config
+    rows = torch.zeros(config.nodes, trainer.model.num_parameters, device=trainer.device)
+    engine = make_engine(
+        trainer.model, rows, config.batch_size, engine=config.engine, precision=trainer.precision
+    )
+    images, labels = trainer.batch(step)
+    open_dropout_streams(trainer.model.module, config.seed, step)
+    engine.compute(trainer.precision.lay_out(images), labels)
+    values: NDArray[np.float32] = rows.cpu().numpy()
+    return values
 
 
 def _save(gradients: NDArray[np.float32], folder: Path, stem: str) -> list[Path]:

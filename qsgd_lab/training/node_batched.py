@@ -16,12 +16,18 @@ from torch import nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
+from qsgd_lab.models.dropout import KeyedDropout
+from qsgd_lab.models.resize import Resize
 from qsgd_lab.models.resnet import PaddedShortcut, Residual
 from qsgd_lab.training.flat_model import FlatModel
 from qsgd_lab.training.node_batch_norm import NodeBatchNorm
+from qsgd_lab.training.node_convolution import NodeConvolution, NodeLinear
+from qsgd_lab.training.node_slots import NodeSlots
+from qsgd_lab.training.precision import FLOAT32, Precision, in_working_precision
 
 # Layers without parameters whose output for an image depends on that image alone.
-_PER_IMAGE = nn.ReLU | nn.MaxPool2d | nn.AvgPool2d | nn.AdaptiveAvgPool2d | nn.Flatten | nn.Identity
+_POOLING = nn.MaxPool2d | nn.AvgPool2d | nn.AdaptiveAvgPool2d
+_PER_IMAGE = nn.ReLU | _POOLING | nn.Flatten | nn.Identity | Resize | KeyedDropout
 
 
 def supports(module: nn.Module) -> bool:
@@ -46,31 +52,38 @@ class NodeBatched:
         If the network has a layer that `supports` refuses.
     """
 
-    def __init__(self, model: FlatModel, gradients: torch.Tensor, *, accumulate: bool = False) -> None:
+    def __init__(
+        self,
+        model: FlatModel,
+        gradients: torch.Tensor,
+        *,
+        accumulate: bool = False,
+        precision: Precision = FLOAT32,
+    ) -> None:
         if not supports(model.module):
             raise ValueError("the network has layers that cannot be split by node; use NodeLoop")
         self.model, self.gradients, self.accumulate = model, gradients, accumulate
-        views = model.views(self.gradients)
-        self._slots = {id(tensor): view for tensor, view in zip(model.tensors, views, strict=True)}
+        self.precision = precision
+        self._slots = NodeSlots(model, gradients, accumulate=accumulate)
 
     def compute(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Fill `gradients` and return the nodes' mean losses, shape (N,)."""
         nodes = len(self.gradients)
-        if not self.accumulate:
-            self.gradients.zero_()
-        with _SplitWeights(nodes, self._slots):
+        self._slots.open()
+        with self.precision.forward(images.device), _SplitWeights(self._slots):
             outputs = self.model.module(images)
-        losses = functional.cross_entropy(outputs, labels, reduction="none").view(nodes, -1).mean(1)
+        losses = functional.cross_entropy(outputs.float(), labels, reduction="none").view(nodes, -1).mean(1)
         losses.sum().backward()  # type: ignore[no-untyped-call]
+        self._slots.close()
         return losses.detach()
 
 
 class _SplitWeights(TorchFunctionMode):
-    """Replaces convolutions and linear maps by ones whose backward writes weight gradients by node."""
+    """Replaces convolutions, linear maps and BatchNorms by ones whose backward splits by node."""
 
-    def __init__(self, nodes: int, slots: dict[int, torch.Tensor]) -> None:
+    def __init__(self, slots: NodeSlots) -> None:
         super().__init__()
-        self.nodes, self.slots = nodes, slots
+        self.slots = slots
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
@@ -78,13 +91,16 @@ class _SplitWeights(TorchFunctionMode):
         if func is torch.conv2d:
             images, weight, bias, stride, padding, dilation = args[:6]
             geometry = (stride, padding, dilation)
-            return _Convolution.apply(  # type: ignore[no-untyped-call]
-                images, weight, bias, geometry, self.nodes, self.slots
+            return NodeConvolution.apply(  # type: ignore[no-untyped-call]
+                in_working_precision(images), weight, bias, geometry, self.slots
             )
         if func is functional.batch_norm:
             return self._batch_norm(*args, **(kwargs or {}))
         if func is functional.linear:
-            return _Linear.apply(*args, self.nodes, self.slots)  # type: ignore[no-untyped-call]
+            inputs, weight, bias = args
+            return NodeLinear.apply(  # type: ignore[no-untyped-call]
+                in_working_precision(inputs), weight, bias, self.slots
+            )
         return func(*args, **(kwargs or {}))
 
     def _batch_norm(
@@ -101,53 +117,5 @@ class _SplitWeights(TorchFunctionMode):
         assert training, "gradients are computed in training mode"
         running = (running_mean, running_variance)
         return NodeBatchNorm.apply(  # type: ignore[no-untyped-call]
-            images, weight, bias, running, (momentum, eps), self.nodes, self.slots
+            images, weight, bias, running, (momentum, eps), self.slots
         )
-
-
-class _Convolution(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, images: Any, weight: Any, bias: Any, geometry: Any, nodes: int, slots: Any) -> Any:
-        ctx.save_for_backward(images)
-        # Saving the parameters through autograd would hide their identity, by which their slots are found.
-        ctx.weight, ctx.bias, ctx.geometry, ctx.nodes, ctx.slots = weight, bias, geometry, nodes, slots
-        return torch.conv2d(images, weight, bias, *geometry)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Any) -> Any:
-        (images,) = ctx.saved_tensors
-        for_images = None
-        if ctx.needs_input_grad[0]:
-            for_images = _convolution_backward(ctx, gradient, images, (True, False, False))[0]
-        slot = ctx.slots[id(ctx.weight)]
-        shares = zip(gradient.chunk(ctx.nodes), images.chunk(ctx.nodes), strict=True)
-        for node, (node_gradient, node_images) in enumerate(shares):
-            slot[node] += _convolution_backward(ctx, node_gradient, node_images, (False, True, False))[1]
-        if ctx.bias is not None:
-            by_node = gradient.view(ctx.nodes, -1, *gradient.shape[1:])
-            ctx.slots[id(ctx.bias)] += by_node.sum((1, 3, 4))
-        return for_images, None, None, None, None, None
-
-
-def _convolution_backward(ctx: Any, gradient: Any, images: Any, wanted: tuple[bool, bool, bool]) -> Any:
-    return torch.ops.aten.convolution_backward(
-        gradient, images, ctx.weight, None, *ctx.geometry, False, (0, 0), 1, wanted
-    )
-
-
-class _Linear(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, inputs: Any, weight: Any, bias: Any, nodes: int, slots: Any) -> Any:
-        ctx.save_for_backward(inputs)
-        ctx.weight, ctx.bias, ctx.nodes, ctx.slots = weight, bias, nodes, slots
-        return functional.linear(inputs, weight, bias)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Any) -> Any:
-        (inputs,) = ctx.saved_tensors
-        by_node = gradient.view(ctx.nodes, -1, gradient.shape[1])
-        inputs_by_node = inputs.view(ctx.nodes, -1, inputs.shape[1])
-        ctx.slots[id(ctx.weight)] += torch.bmm(by_node.transpose(1, 2), inputs_by_node)
-        if ctx.bias is not None:
-            ctx.slots[id(ctx.bias)] += by_node.sum(1)
-        return gradient @ ctx.weight, None, None, None, None

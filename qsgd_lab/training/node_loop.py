@@ -6,6 +6,7 @@ import torch
 from torch.nn import functional
 
 from qsgd_lab.training.flat_model import FlatModel
+from qsgd_lab.training.precision import FLOAT32, Precision
 
 
 class NodeLoop:
@@ -19,10 +20,20 @@ class NodeLoop:
         node i's share.
     accumulate : bool
         Add to what the rows hold instead of overwriting it: then they may be the residuals of error feedback.
+    precision : Precision
+        Of the forward and backward pass.
     """
 
-    def __init__(self, model: FlatModel, gradients: torch.Tensor, *, accumulate: bool = False) -> None:
+    def __init__(
+        self,
+        model: FlatModel,
+        gradients: torch.Tensor,
+        *,
+        accumulate: bool = False,
+        precision: Precision = FLOAT32,
+    ) -> None:
         self.model, self.gradients, self.accumulate = model, gradients, accumulate
+        self.precision = precision
         self._views = [model.views(row) for row in self.gradients]
 
     def compute(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -34,7 +45,9 @@ class NodeLoop:
         for views, node_images, node_labels in shares:
             for tensor, view in zip(self.model.tensors, views, strict=True):
                 tensor.grad = view
-            loss = functional.cross_entropy(self.model.module(node_images), node_labels)
+            with self.precision.forward(images.device):
+                outputs = self.model.module(node_images)
+            loss = functional.cross_entropy(outputs.float(), node_labels)
             loss.backward()  # type: ignore[no-untyped-call]
             losses.append(loss.detach())
         return torch.stack(losses)

@@ -12,15 +12,29 @@ from typing import Any
 
 import torch
 
-from qsgd_lab.data import load_dataset
+from qsgd_lab.data import Part, load_dataset
 from qsgd_lab.runs.config import RunConfig
 from qsgd_lab.runs.record import Interrupted, RunOutcome, RunResult
 from qsgd_lab.training.checkpoint import load_checkpoint, save_checkpoint
-from qsgd_lab.training.evaluation import accuracy
+from qsgd_lab.training.clock import clock_of
+from qsgd_lab.training.devices import describe, prepare, resolve_device
+from qsgd_lab.training.evaluation import accuracy, accuracy_in_training_mode
+from qsgd_lab.training.flaws import (
+    CANDIDATES,
+    TEST_SET_SELECTION,
+    TRAIN_MODE_EVALUATION,
+    TRAIN_MODE_VALIDATION,
+)
+from qsgd_lab.training.message_timing import time_message
+from qsgd_lab.training.selection import Selection
 from qsgd_lab.training.stopwatch import Stopwatch
 from qsgd_lab.training.trainer import Trainer
 
 CHECKPOINT_EVERY_S = 20.0
+
+#: Steps between two looks at the losses, which on a device wait for it. Divergence is noticed at these steps
+#: alone, and so at the same one whenever a run is stopped and resumed.
+LOSSES_EVERY = {"cpu": 1, "cuda": 32}
 
 
 @dataclass
@@ -35,8 +49,10 @@ class Progress:
         Of the epoch's steps so far.
     recent_losses : list of float
         Of the last steps, at most a quarter of an epoch.
+    finite : bool
+        Whether all losses so far were.
     diverged : bool
-        Whether a loss was not finite.
+        Whether a loss was not finite, as far as has been looked.
     best_accuracy, best_epoch
         Of the validation accuracies, the first highest.
     epochs : list of dict
@@ -46,6 +62,7 @@ class Progress:
     step: int = 0
     loss_sum: float = 0.0
     recent_losses: list[float] = field(default_factory=list)
+    finite: bool = True
     diverged: bool = False
     best_accuracy: float = -1.0
     best_epoch: int = 0
@@ -58,6 +75,7 @@ def run_training(
     checkpoint: Path,
     should_stop: Callable[[], bool],
     progress: Callable[[int, int, dict[str, Any]], None],
+    device: str | None = None,
 ) -> RunOutcome:
     """Train one configuration, or go on with it from its checkpoint.
 
@@ -70,6 +88,8 @@ def run_training(
         Asked between steps.
     progress : callable
         Told (epochs done, epochs in all, the epoch's line) after each epoch.
+    device : str, optional
+        See `qsgd_lab.training.devices.resolve_device`; by default what the environment says, else the CPU.
 
     Returns
     -------
@@ -81,8 +101,9 @@ def run_training(
     Interrupted
         When asked to stop; the checkpoint then holds everything.
     """
-    torch.set_num_threads(1)  # results depend on the number of threads; cells run side by side instead
-    run = _Run(config, checkpoint)
+    place = resolve_device(device)
+    prepare(place)
+    run = _Run(config, checkpoint, place)
     while run.has_more():
         if should_stop():
             run.save()
@@ -95,14 +116,18 @@ def run_training(
 
 
 class _Run:
-    def __init__(self, config: RunConfig, checkpoint: Path) -> None:
-        self.config, self.path = config, checkpoint
-        self.dataset = load_dataset(config.dataset)
-        self.trainer = Trainer(config, self.dataset)
+    def __init__(self, config: RunConfig, checkpoint: Path, device: torch.device) -> None:
+        self.config, self.path, self.device = config, checkpoint, device
+        on_host = load_dataset(config.dataset)
+        self.data_sha256 = on_host.sha256
+        self.dataset = on_host if device.type == "cpu" else on_host.to(device)
+        self.trainer = Trainer(config, self.dataset, device)
         self.progress = Progress()
-        self.best = self.trainer.model.snapshot()
+        candidates = CANDIDATES if TEST_SET_SELECTION in config.flaws else 1
+        self.best = Selection(self.trainer.model.snapshot(), candidates)
         stored = load_checkpoint(checkpoint, config.key)
-        self.watch = Stopwatch(self._load(*stored) if stored else None)
+        self.watch = Stopwatch(self._load(*stored) if stored else None, clock_of(device))
+        self._losses: list[torch.Tensor] = []
         self.saved_at = time.monotonic()
 
     def has_more(self) -> bool:
@@ -112,18 +137,31 @@ class _Run:
         return self.progress.step % self.trainer.steps_per_epoch == 0 and not self.progress.diverged
 
     def step(self) -> None:
-        loss = self.trainer.step(self.progress.step, self.watch)
-        self.progress.step += 1
-        self.progress.loss_sum += loss
-        self.progress.recent_losses.append(loss)
-        del self.progress.recent_losses[: -max(1, self.trainer.steps_per_epoch // 4)]
-        self.progress.diverged = not math.isfinite(loss)
+        progress = self.progress
+        self._losses.append(self.trainer.step(progress.step, self.watch))
+        progress.step += 1
+        ends_epoch = progress.step % self.trainer.steps_per_epoch == 0
+        if ends_epoch or progress.step % LOSSES_EVERY[self.device.type] == 0:
+            self._look_at_losses()
+            progress.diverged = not progress.finite
         if self.at_end_of_epoch():
             self._end_epoch()
 
+    def _look_at_losses(self) -> None:
+        """Fetch the losses of the steps since the last look, all at once, in the order of the steps."""
+        losses = torch.stack(self._losses).tolist() if self._losses else []
+        self._losses.clear()
+        for loss in losses:
+            self.progress.loss_sum += loss
+            self.progress.finite &= math.isfinite(loss)
+        recent = self.progress.recent_losses
+        recent += losses
+        del recent[: -max(1, self.trainer.steps_per_epoch // 4)]
+        self.watch.settle()
+
     def _end_epoch(self) -> None:
         progress = self.progress
-        validation = accuracy(self.trainer.model.module, self.dataset.validation)
+        validation = self._validation_accuracy()
         mean_loss = progress.loss_sum / self.trainer.steps_per_epoch
         progress.loss_sum = 0.0
         progress.epochs.append(
@@ -136,22 +174,33 @@ class _Run:
         )
         if validation > progress.best_accuracy:
             progress.best_accuracy, progress.best_epoch = validation, len(progress.epochs)
-            self.best = self.trainer.model.snapshot()
+        if self.best.wants(validation):
+            self.best.keep(validation, len(progress.epochs), self.trainer.model.snapshot())
+
+    def _validation_accuracy(self) -> float:
+        flawed = {TRAIN_MODE_VALIDATION, TRAIN_MODE_EVALUATION} & set(self.config.flaws)
+        return self._accuracy(self.dataset.validation, in_training_mode=bool(flawed))
+
+    def _accuracy(self, part: Part, *, in_training_mode: bool) -> float:
+        module, config = self.trainer.model.module, self.config
+        if not in_training_mode:
+            return accuracy(module, part)
+        return accuracy_in_training_mode(module, part, config.global_batch, config.seed, self.progress.step)
 
     def save_now_and_then(self) -> None:
         if time.monotonic() - self.saved_at > CHECKPOINT_EVERY_S:
             self.save()
 
     def save(self) -> None:
+        self._look_at_losses()
         arrays, scalars = self.trainer.state()
-        best = {f"best{i}": t.numpy() for i, t in enumerate(self.best)}
         scalars |= {"progress": asdict(self.progress), "timing": self.watch.read()}
-        save_checkpoint(self.path, self.config.key, {**arrays, **best}, scalars)
+        scalars["best_ranks"] = self.best.ranks
+        save_checkpoint(self.path, self.config.key, {**arrays, **self.best.arrays()}, scalars)
         self.saved_at = time.monotonic()
 
     def _load(self, arrays: dict[str, Any], scalars: dict[str, Any]) -> dict[str, float]:
-        count = len(self.best)
-        self.best = [torch.from_numpy(arrays.pop(f"best{i}")) for i in range(count)]
+        self.best.load(arrays, scalars["best_ranks"])
         self.trainer.load(arrays, scalars)
         self.progress = Progress(**scalars["progress"])
         timing: dict[str, float] = scalars["timing"]
@@ -159,21 +208,33 @@ class _Run:
 
     def outcome(self) -> RunOutcome:
         """Read the test set, once, with the parameters that were best on validation."""
-        self.trainer.model.restore(self.best)
-        module = self.trainer.model.module
-        test = accuracy(module, self.dataset.test)
-        validation = accuracy(module, self.dataset.validation)
+        final = self.trainer.model.snapshot()
+        # A flawed protocol keeps several candidates, and lets the test set choose.
+        test = max(self._test_accuracy(rank) for rank in range(len(self.best.snapshots)))
+        self.trainer.model.restore(self.best.snapshots[0])
+        validation = self.best.ranks[0][0] if self.progress.epochs else self._validation_accuracy()
         final_loss = self.progress.epochs[-1]["train_loss"] if self.progress.epochs else math.nan
         # Worse than a uniform guess at the end of training: the run went astray though its numbers stayed
         # finite.
         astray = not fmean(self.progress.recent_losses) <= math.log(self.dataset.num_classes)
+        timing = self.watch.read()
+        if not self.progress.diverged:
+            self.trainer.model.restore(final)
+            timing |= time_message(self.trainer, max(0, self.progress.step - 1))
         return RunOutcome(
             status="diverged" if self.progress.diverged or astray else "done",
             result=self._result(test, validation, final_loss),
-            timing=self.watch.read(),
+            timing=timing,
             epochs=self.progress.epochs,
-            data_sha256=self.dataset.sha256,
+            device=str(self.device),
+            device_facts=describe(self.device),
+            data_sha256=self.data_sha256,
         )
+
+    def _test_accuracy(self, rank: int) -> float:
+        self.trainer.model.restore(self.best.snapshots[rank])
+        flawed = TRAIN_MODE_EVALUATION in self.config.flaws
+        return self._accuracy(self.dataset.test, in_training_mode=flawed)
 
     def _result(self, test: float, validation: float, final_loss: float) -> RunResult:
         tally = self.trainer.algorithm.tally

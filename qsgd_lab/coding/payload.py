@@ -1,0 +1,137 @@
+"""The payload of a message on the CPU: chunks written by several threads, each into memory of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qsgd_lab.coding.header import HEADER_BYTES, TAIL_BYTES
+from qsgd_lab.coding.index import WORD_BYTES, Directory, index_bytes
+from qsgd_lab.coding.layouts import LAYOUTS, WORD_BITS, fixed_width, max_bits_per_coordinate
+from qsgd_lab.coding.threads import run_ranges
+from qsgd_lab.partition import Partition
+
+
+class ChunkScheme(NamedTuple):
+    """How levels become chunks.
+
+    Attributes
+    ----------
+    layout, code : str
+        Names, "auto" resolved.
+    num_levels : int
+        s.
+    chunk_size : int
+    """
+
+    layout: str
+    code: str
+    num_levels: int
+    chunk_size: int
+
+    def room(self) -> int:
+        """Return the bytes that one chunk may take, and eight by which stores run over."""
+        bits = self.chunk_size * max_bits_per_coordinate(self.layout, self.code, self.num_levels)
+        return WORD_BYTES * -(-bits // WORD_BITS) + TAIL_BYTES
+
+
+def lead_bytes(parts: Partition, shape: tuple[int, ...], scheme: ChunkScheme) -> int:
+    """Return the bytes before the payload: header and index."""
+    chunks = -(-parts.num_coordinates // scheme.chunk_size)
+    lists = len(parts.tensor_sizes) + len(shape)
+    return HEADER_BYTES + index_bytes(lists, parts.num_buckets, chunks, scheme.layout)
+
+
+def write_payload(
+    write_range: Callable[[int, int, NDArray[np.uint8], Directory], int],
+    num_coordinates: int,
+    scheme: ChunkScheme,
+    threads: int | None,
+    lead: int,
+) -> tuple[NDArray[np.uint8], Directory]:
+    """Return the payload after `lead` bytes and before eight, and the directory.
+
+    Parameters
+    ----------
+    write_range : (first chunk, last chunk, stream, directory) -> bytes written
+        Writes chunks first..last-1 from the beginning of its own `stream`, and enters them in the directory.
+    num_coordinates : int
+    scheme : ChunkScheme
+    threads : int or None
+    lead : int
+        Bytes to leave free for header and index.
+
+    Notes
+    -----
+    Each thread has a region large enough for the longest codewords; then the gaps between regions are closed.
+    Memory that was reserved and not written is never touched.
+    """
+    chunks = -(-num_coordinates // scheme.chunk_size)
+    counts = chunks if scheme.layout == "sparse" else 0
+    directory = Directory(
+        np.empty(chunks, np.uint32), np.empty(chunks, np.uint16), np.empty(counts, np.uint16)
+    )
+    room = scheme.room()
+    stream = np.empty(lead + room * chunks + TAIL_BYTES, np.uint8)
+
+    def write(first: int, last: int) -> tuple[int, int]:
+        start = lead + room * first
+        return start, write_range(first, last, stream[start : lead + room * last], directory)
+
+    regions = run_ranges(write, chunks, threads)
+    stream.resize(_close_gaps(stream, lead, regions) + TAIL_BYTES, refcheck=False)
+    return stream, directory
+
+
+def write_levels(
+    levels: NDArray[Any], scheme: ChunkScheme, threads: int | None, lead: int
+) -> tuple[NDArray[np.uint8], Directory]:
+    """Return the payload of levels after `lead` bytes and before eight, and the directory.
+
+    Raises
+    ------
+    ValueError
+        If a level lies outside -s..s.
+    """
+    from qsgd_lab.coding.tables import encode_tables
+    from qsgd_lab.kernels.encode_cpu import OUT_OF_RANGE, encode_chunks
+
+    num_levels = scheme.num_levels
+    tables = encode_tables(scheme.layout, scheme.code, num_levels)
+
+    def write(first: int, last: int, stream: NDArray[np.uint8], directory: Directory) -> int:
+        size = encode_chunks(
+            levels,
+            scheme.chunk_size,
+            first,
+            last,
+            num_levels,
+            LAYOUTS[scheme.layout],
+            np.uint64(fixed_width(num_levels)),
+            tables,
+            stream,
+            (directory.num_words, directory.checksums, directory.num_nonzeros),
+        )
+        if size == OUT_OF_RANGE:
+            raise out_of_range(num_levels)
+        return int(size)
+
+    return write_payload(write, levels.size, scheme, threads, lead)
+
+
+def out_of_range(num_levels: int) -> ValueError:
+    """Return what is raised for a level beyond s."""
+    return ValueError(f"a level lies outside -{num_levels}..{num_levels}")
+
+
+def _close_gaps(stream: NDArray[np.uint8], end: int, regions: list[tuple[int, int]]) -> int:
+    """Move regions (start, size) together behind `end`, in place; return where the last one ends."""
+    with stream.data as bytes_:  # assigning slices of it moves memory without a copy aside
+        for start, size in regions:
+            if start != end:
+                bytes_[end : end + size] = bytes_[start : start + size]
+            end += size
+    return end

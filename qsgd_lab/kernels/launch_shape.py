@@ -1,0 +1,69 @@
+"""How many threads a CUDA kernel is given. Results never depend on it; tests and checks vary it.
+
+Kernels work in rows of 512 coordinates, one warp of 32 threads each, and walk on by the size of the grid
+until all rows are done, so that any number of blocks of any number of warps gives the same result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+
+WARP = 32
+
+
+@dataclass(frozen=True)
+class LaunchShape:
+    """Warps a block, and the most blocks a grid may have.
+
+    Attributes
+    ----------
+    warps : int
+        1 to 32.
+    max_blocks : int
+        Work beyond it is reached by walking on.
+    """
+
+    warps: int = 4
+    max_blocks: int = 65535
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.warps <= 32 or not 1 <= self.max_blocks < 2**31:
+            raise ValueError(
+                f"{self} is no launch shape; a block has 1 to 32 warps, a grid 1 to 2^31 - 1 blocks"
+            )
+
+    def grid(self, warps_of_work: int) -> tuple[int, int]:
+        """Return (blocks, threads a block) for so many warps of work."""
+        blocks = -(-warps_of_work // self.warps)
+        return max(1, min(blocks, self.max_blocks)), WARP * self.warps
+
+
+_current: ContextVar[LaunchShape] = ContextVar("launch_shape", default=LaunchShape())  # noqa: B039
+
+
+def current_launch_shape() -> LaunchShape:
+    """Return the shape in force."""
+    return _current.get()
+
+
+def block_per_item(items: int) -> tuple[int, int]:
+    """Return (blocks, threads a block) of the shape in force where each item is one block's.
+
+    A block then has at most 16 warps, so that its threads may have 128 registers each.
+    """
+    shape = current_launch_shape()
+    shape = LaunchShape(min(shape.warps, 16), shape.max_blocks)
+    return shape.grid(items * shape.warps)
+
+
+@contextmanager
+def launch_shape(warps: int = 4, max_blocks: int = 65535) -> Iterator[None]:
+    """Launch kernels with this shape inside a ``with``."""
+    token = _current.set(LaunchShape(warps, max_blocks))
+    try:
+        yield
+    finally:
+        _current.reset(token)

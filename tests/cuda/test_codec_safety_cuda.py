@@ -1,0 +1,211 @@
+"""Bad messages and bad arguments on a device, in the simulator: what is right or one clear error."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+
+import fuzz_messages
+import numpy as np
+import pytest
+from numba import cuda
+
+import qsgd_lab as ql
+from qsgd_lab.coding.checksum import crc32c
+from qsgd_lab.coding.header import HEADER_BYTES, TAIL_BYTES, Header
+from qsgd_lab.coding.index import Directory, Index
+from qsgd_lab.coding.layouts import LAYOUTS
+from qsgd_lab.coding.lengths import LENGTHS
+from qsgd_lab.coding.message import seal
+from qsgd_lab.kernels import device_arrays_cuda
+from qsgd_lab.kernels.device_arrays_cuda import to_host
+from qsgd_lab.kernels.launch_shape import launch_shape
+from qsgd_lab.partition import partition
+
+
+@pytest.fixture(autouse=True, scope="module")
+def small_launches():
+    """Launch one warp a block, where a test does not say otherwise: every thread is a Python thread."""
+    with launch_shape(warps=1, max_blocks=2):
+        yield
+
+
+def small_messages():
+    """Return messages of every layout and code, of one chunk and of several."""
+    rng = np.random.default_rng(0)
+    messages = []
+    for num_levels in (1, 7, 300):
+        for size, chunk_size in ((0, 32), (40, 32), (70, 64)):
+            quantized = ql.quantize(
+                rng.standard_normal(size).astype(np.float32), levels=num_levels, bucket_size=32
+            )
+            for layout in LAYOUTS:
+                for code in ["auto"] if layout == "fixed" else LENGTHS:
+                    messages.append(bytes(ql.encode(quantized, code, layout, chunk_size=chunk_size)))
+    return messages
+
+
+def outcome(decode, message):
+    """Return what a decoder makes of a message: levels and norms, or that it refuses it."""
+    try:
+        received = decode(message)
+    except ql.MessageError:
+        return "refused"
+    levels, norms = received.levels, received.norms
+    if not isinstance(levels, np.ndarray):
+        levels, norms = to_host(levels), to_host(norms)
+    return levels.tobytes(), norms.tobytes(), received.partition, received.shape
+
+
+def test_mutants_are_refused_or_right():
+    """Mutated messages, most with mended checksums, have on the device the outcome that they have on the CPU.
+
+    Half of them have bytes of their payload changed, so that what lies behind the checksums is reached.
+    """
+    random_, messages = random.Random(3), small_messages()
+    refused = 0
+    with launch_shape(warps=1, max_blocks=3):
+        for i in range(200):
+            data = bytearray(random_.choice(messages))
+            if i % 2:
+                data = bytearray(fuzz_messages.mutate(random_, bytes(data), messages))
+            else:
+                end = len(data) - 8
+                for _ in range(random_.choice([1, 1, 3])):
+                    at = end - 1 - random_.randrange(min(24, end - 72)) if end > 73 else 0
+                    data[at] ^= 1 << random_.randrange(8)
+            message = bytes(data) if i % 8 == 0 else fuzz_messages.mend(bytes(data))
+            expected = outcome(ql.decode, message)
+            found = outcome(ql.decode, cuda.to_device(np.frombuffer(message, np.uint8)))
+            assert found == expected, message.hex()
+            refused += expected == "refused"
+
+    assert 100 < refused < 195
+
+
+def test_distances_that_overflow_are_refused():
+    """A chunk of 65535 words of the longest distances, whose sum passes 2^32, is refused, not followed."""
+    symbol = "0" * 15 + "1" * 16 + "0" + "1"  # gamma of 65535, a sign, gamma of 1
+    stream = np.array([*(symbol * (65535 * 32 // 33 + 1))][: 65535 * 32], np.uint8)
+    payload = np.packbits(stream, bitorder="little")
+    directory = Directory(
+        np.array([crc32c(payload)], np.uint32), np.array([65535], np.uint16), np.array([40], np.uint16)
+    )
+    index = Index(partition(64, "model"), (64,), np.ones(1, np.float32), directory).pack()
+    size = HEADER_BYTES + len(index) + payload.size + TAIL_BYTES
+    header = Header("sparse", "gamma", "l2", 1, 64, size, 64, "model", 1, 1, crc32c(index))
+    room = np.zeros(size, np.uint8)
+    room[HEADER_BYTES + len(index) : size - TAIL_BYTES] = payload
+    message = seal(header, index, room)
+
+    for data in (message, cuda.to_device(np.array(message))):
+        with pytest.raises(ql.MessageError, match="chunk 0 is not what an encoder writes"):
+            ql.decode(data)
+
+
+def device_message(levels=7, layout="dense", code="omega"):
+    """Return a message on the device."""
+    quantized = ql.quantize(np.linspace(-1, 1, 90, dtype=np.float32), levels=levels)
+    return np.array(ql.encode(quantized, code, layout, chunk_size=32))
+
+
+def test_the_first_bad_chunk_is_named():
+    """A damaged chunk is named as the CPU names it, and nothing is added from it."""
+    message = device_message()
+    frame = ql.open_message(message)
+    at = len(message) - frame.payload.size
+    message[at + int(frame.starts[1])] ^= 1
+    total = cuda.to_device(np.zeros(90, np.float32))
+    for call in (
+        lambda data: ql.decode(data),
+        lambda data: ql.decode_values(data),
+        lambda data: ql.add_decoded([data], total),
+    ):
+        with pytest.raises(ql.MessageError, match="chunk 1 is damaged: its checksum does not match"):
+            call(cuda.to_device(message))
+    assert not to_host(total)[32:64].any()
+    assert to_host(total)[:32].any()
+    assert to_host(total)[64:].any()
+
+
+def test_limits_are_kept():
+    """More coordinates than allowed, other numbers than the total's and cut messages are refused."""
+    message = cuda.to_device(device_message())
+    with pytest.raises(ql.MessageError, match="above the limit of 89"):
+        ql.decode(message, max_coordinates=89)
+    with pytest.raises(ql.MessageError, match="above the limit of 89"):
+        ql.decode_values(message, max_coordinates=89)
+    with pytest.raises(ql.MessageError, match="has 90 coordinates, the total 80"):
+        ql.add_decoded([message], cuda.to_device(np.zeros(80, np.float32)))
+    with pytest.raises(ql.MessageError, match="at least 64 bytes; this has 0"):
+        ql.decode(message[:0])
+    with pytest.raises(ql.MessageError, match="should have"):
+        ql.decode(message[:-4])
+
+
+def test_levels_beyond_s_are_not_coded():
+    """A level outside -s..s is refused by the coder and by the one who only measures."""
+    quantized = ql.quantize(np.linspace(-1, 1, 90, dtype=np.float32), levels=7, norm="max")
+    device = replace(
+        quantized,
+        num_levels=6,
+        levels=cuda.to_device(quantized.levels),
+        norms=cuda.to_device(quantized.norms),
+    )
+    for layout in LAYOUTS:
+        with pytest.raises(ValueError, match=r"a level lies outside -6\.\.6"):
+            ql.encode(device, "omega" if layout != "fixed" else "auto", layout)
+    with pytest.raises(ValueError, match=r"a level lies outside -6\.\.6"):
+        ql.message_sizes(device)
+    with pytest.raises(ValueError, match="chunk size is 100"):
+        ql.message_sizes(device, chunk_size=100)
+
+
+def test_arrays_that_are_not_what_they_should_be():
+    """Host arrays, other dtypes, other sizes and gaps in memory are one clear error each."""
+    quantized = ql.quantize(np.linspace(-1, 1, 90, dtype=np.float32), levels=7)
+    levels, norms = cuda.to_device(quantized.levels), cuda.to_device(quantized.norms)
+    message = cuda.to_device(device_message())
+    with pytest.raises(TypeError, match="levels is a numpy array in host memory"):
+        ql.encode(quantized, backend="cuda")
+    with pytest.raises(TypeError, match="norms is a numpy array in host memory"):
+        ql.encode(replace(quantized, levels=levels))
+    with pytest.raises(ValueError, match="backend 'cpu' works in host memory"):
+        ql.encode(replace(quantized, levels=levels, norms=norms), backend="cpu")
+    with pytest.raises(TypeError, match="levels is int8; it must be int16"):
+        ql.encode(replace(quantized, levels=levels, norms=norms, num_levels=300))
+    with pytest.raises(ValueError, match="45 levels and 1 norms do not fit"):
+        ql.encode(replace(quantized, levels=levels[:45], norms=norms))
+    with pytest.raises(ValueError, match="levels is not contiguous"):
+        ql.encode(replace(quantized, levels=cuda.to_device(np.zeros(180, np.int8))[::2], norms=norms))
+    with pytest.raises(TypeError, match="message is float32; it must be uint8"):
+        ql.decode(cuda.to_device(np.zeros(100, np.float32)))
+    with pytest.raises(ValueError, match="message is not contiguous"):
+        ql.decode(cuda.to_device(np.zeros(200, np.uint8))[::2])
+    with pytest.raises(ValueError, match="backend 'reference' works in host memory"):
+        ql.decode(message, backend="reference")
+    with pytest.raises(TypeError, match="message is a qsgd_lab array in host memory"):
+        ql.decode(ql.encode(quantized), backend="cuda")
+    with pytest.raises(TypeError, match="put a single one in a list"):
+        ql.add_decoded(message, cuda.to_device(np.zeros(90, np.float32)))
+    with pytest.raises(TypeError, match="the message lives on a CUDA device"):
+        ql.add_decoded([message], np.zeros(90, np.float32))
+    with pytest.raises(TypeError, match="total is float64; it must be float32"):
+        ql.add_decoded([message], cuda.to_device(np.zeros(90)))
+
+
+def test_too_little_memory_is_one_error(monkeypatch):
+    """Where a library says in its own way that memory is out, the caller reads how much was wanted."""
+    message = cuda.to_device(device_message())
+
+    class OutOfMemoryError(RuntimeError):
+        """As torch and CuPy call it."""
+
+    def full(self, shape, dtype):
+        raise OutOfMemoryError
+
+    monkeypatch.setattr(device_arrays_cuda.Home, "empty", full)
+    with pytest.raises(MemoryError, match="decoding takes 90 bytes of device memory"):
+        ql.decode(message)
+    with pytest.raises(MemoryError, match="decoding takes 360 bytes of device memory"):
+        ql.decode_values(message)

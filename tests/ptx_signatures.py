@@ -1,0 +1,84 @@
+"""The types with which the quantizer's CUDA kernels are compiled to PTX, by name."""
+
+from __future__ import annotations
+
+from numba import types
+
+F32, F64, U32 = types.float32[::1], types.float64[::1], types.uint32
+MATRIX, TOTALS = types.float32[:, ::1], types.float64[:, ::1]
+WORDS = types.uint32[::1]
+LEVELS, COUNTS = types.int8[:, ::1], types.int64[:, ::1]
+INT32S, INT64S = types.int32[::1], types.int64[::1]
+ROWS = types.Tuple((INT64S, INT32S, INT32S, INT32S, INT32S, types.float32))
+STREAM = types.Tuple((types.boolean, U32, U32, U32, U32, U32))
+SCHEME = types.Tuple((types.float32, U32, U32))
+TABLES = types.Tuple((MATRIX, MATRIX, TOTALS))
+
+
+def quantizer_kernels():
+    """Return name -> (kernel, signature), for each kernel of the quantizer."""
+    from qsgd_lab.kernels import (
+        accumulate_cuda,
+        message_cost_cuda,
+        norms_cuda,
+        pack_cuda,
+        quantize_cuda,
+        round_cuda,
+    )
+
+    void = types.void
+    i64, flag = types.int64, types.boolean
+    int8s, int16s = types.int8[::1], types.int16[::1]
+    return {
+        "block_totals": (
+            norms_cuda.block_totals,
+            void(MATRIX, MATRIX, flag, INT64S, i64, flag, TOTALS, MATRIX),
+        ),
+        "fold_totals": (norms_cuda.fold_totals, void(TOTALS, INT64S, i64, flag, TOTALS, MATRIX)),
+        "bucket_tables": (
+            round_cuda.bucket_tables,
+            void(MATRIX, types.float32, U32, MATRIX, MATRIX, TOTALS),
+        ),
+        "quantize_rows-int8": (
+            quantize_cuda.quantize_rows,
+            void(F32, ROWS, STREAM, SCHEME, i64, int8s, F32),
+        ),
+        "quantize_rows-int16": (
+            quantize_cuda.quantize_rows,
+            void(F32, ROWS, STREAM, SCHEME, i64, int16s, F32),
+        ),
+        "quantize_rows_with_norms": (
+            quantize_cuda.quantize_rows_with_norms,
+            void(F32, ROWS, STREAM, SCHEME, TABLES, int8s),
+        ),
+        "accumulate_rows": (
+            accumulate_cuda.accumulate_rows,
+            void(MATRIX, MATRIX, flag, flag, ROWS, STREAM, SCHEME, i64, i64, flag, F32, LEVELS),
+        ),
+        "accumulate_rows_with_norms": (
+            accumulate_cuda.accumulate_rows_with_norms,
+            void(MATRIX, flag, ROWS, STREAM, SCHEME, TABLES, flag, F32, LEVELS),
+        ),
+        "chunk_costs": (
+            message_cost_cuda.chunk_costs,
+            void(LEVELS, types.uint64[::1], COUNTS, COUNTS, INT64S),
+        ),
+        "close_messages": (
+            message_cost_cuda.close_messages,
+            void(COUNTS, COUNTS, i64, i64, INT64S, INT64S),
+        ),
+        "clear_shared_words": (pack_cuda.clear_shared_words, void(INT64S, i64, WORDS)),
+        "quantize_pack_rows": (
+            pack_cuda.quantize_pack_rows,
+            void(F32, ROWS, STREAM, SCHEME, i64, i64, WORDS, F32),
+        ),
+        "pack_levels": (pack_cuda.pack_levels, void(int8s, i64, WORDS)),
+        "unpack_dequantize_rows": (
+            pack_cuda.unpack_dequantize_rows,
+            void(WORDS, i64, F32, ROWS, U32, flag, TOTALS, F32),
+        ),
+        "dequantize_rows": (
+            quantize_cuda.dequantize_rows,
+            void(int8s, F32, ROWS, U32, flag, TOTALS, F32),
+        ),
+    }
