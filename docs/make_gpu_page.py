@@ -30,17 +30,17 @@ import torch
 import qsgd_lab as ql
 
 gradient = torch.randn(25_000_000, device="cuda")
-q = ql.quantize(gradient, bits=3)      # q.levels and q.norms are CUDA tensors
-received = ql.dequantize(q)            # and so is this
+q = ql.quantize(gradient, bits=3)  # q.levels and q.norms are CUDA tensors
+received = ql.dequantize(q)  # and so is this
 ```
 
 ## Messages
 
 ```python
-message = ql.encode(q, code="omega")        # uint8, a CUDA tensor too: what NCCL sends
-received = ql.decode(message)               # levels and norms on the device
-ql.add_decoded([message], total)            # float32 total on the device
-on_host = ql.to_host_message(message)       # bytes for a file or a socket
+message = ql.encode(q, code="omega")  # uint8, a CUDA tensor too: what NCCL sends
+received = ql.decode(message)  # levels and norms on the device
+ql.add_decoded([message], total)  # float32 total on the device
+on_host = ql.to_host_message(message)  # bytes for a file or a socket
 ```
 
 A message made on a device is the CPU's, byte for byte, in every layout, code and chunk size; either reads

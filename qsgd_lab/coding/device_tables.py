@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qsgd_lab.coding.layouts import MAX_CHUNK_SIZE
-from qsgd_lab.coding.sizes import lengths_side_by_side
+from qsgd_lab.coding.lengths import lengths_side_by_side
 from qsgd_lab.coding.tables import encode_tables
 from qsgd_lab.partition import Partition
 

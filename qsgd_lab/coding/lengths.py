@@ -22,6 +22,12 @@ Elias: Universal codeword sets and representations of the integers. IEEE Trans. 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+_LANE_BITS = 21
 
 
 def _floor_log2(k: int) -> int:
@@ -56,3 +62,13 @@ LENGTHS: dict[str, Callable[[int], int]] = {
     "delta": delta_length,
     "omega": omega_length,
 }
+
+
+@lru_cache(maxsize=16)
+def lengths_side_by_side(largest: int, extra: int) -> NDArray[np.uint64]:
+    """Return by k, 0 to `largest`, its codewords' lengths, 21 bits each, with `extra` added unless k = 0."""
+    lanes = [[0, *(length(k) + extra for k in range(1, largest + 1))] for length in LENGTHS.values()]
+    return sum(
+        (np.array(lane, np.uint64) << np.uint64(_LANE_BITS * i) for i, lane in enumerate(lanes)),
+        np.zeros(largest + 1, np.uint64),
+    )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -19,13 +18,11 @@ from qsgd_lab.coding.layouts import (
     check_chunk_size,
     fixed_width,
 )
-from qsgd_lab.coding.lengths import LENGTHS
+from qsgd_lab.coding.lengths import LENGTHS, lengths_side_by_side
 from qsgd_lab.coding.message_costs import CHOICES
 from qsgd_lab.coding.tally import num_classes
 from qsgd_lab.coding.threads import run_ranges
 from qsgd_lab.quantization import QuantizedGradient
-
-_LANE_BITS = 21
 
 
 def message_sizes(
@@ -123,16 +120,6 @@ def _dense_bits(
         sizes["dense", code] = bits + nonzeros
         sizes["dense-signed", code] = bits + reached[:, 0]
     return sizes
-
-
-@lru_cache(maxsize=16)
-def lengths_side_by_side(largest: int, extra: int) -> NDArray[np.uint64]:
-    """Return by k, 0 to `largest`, its codewords' lengths, 21 bits each, with `extra` added unless k = 0."""
-    lanes = [[0, *(length(k) + extra for k in range(1, largest + 1))] for length in LENGTHS.values()]
-    return sum(
-        (np.array(lane, np.uint64) << np.uint64(_LANE_BITS * i) for i, lane in enumerate(lanes)),
-        np.zeros(largest + 1, np.uint64),
-    )
 
 
 def _sparse_bits(
