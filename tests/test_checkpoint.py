@@ -1,11 +1,13 @@
 """Checkpoints: what is read back is what was written, and nothing else is read."""
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from qsgd_lab.training.checkpoint import load_checkpoint, save_checkpoint
+from qsgd_lab.training import checkpoint
+from qsgd_lab.training.checkpoint import FORMAT, load_checkpoint, save_checkpoint
 
 
 def test_round_trip(tmp_path: Path) -> None:
@@ -41,7 +43,21 @@ def test_damaged_checkpoints_are_not_used(tmp_path: Path, cut: int) -> None:
 def test_pickles_are_never_loaded(tmp_path: Path) -> None:
     """An object array, which only a pickle can hold, is refused."""
     path = tmp_path / "c.npz"
-    np.savez(path, _scalars=np.array('{"key": "k", "scalars": {}}'), a=np.array([{}], dtype=object))
+    head = json.dumps({"format": FORMAT, "key": "k", "scalars": {}})
+    np.savez(path, _scalars=np.array(head), a=np.array([{}], dtype=object))
+    assert load_checkpoint(path, "k") is None
+    np.savez(path, _scalars=np.array(head), a=np.array([1]))
+    assert load_checkpoint(path, "k") is not None
+
+
+def test_a_checkpoint_of_another_version_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a run keeps may change: a checkpoint that says another format, or none, is as good as none."""
+    path = tmp_path / "c.npz"
+    monkeypatch.setattr(checkpoint, "FORMAT", FORMAT - 1)
+    save_checkpoint(path, "k", {}, {})
+    monkeypatch.undo()
+    assert load_checkpoint(path, "k") is None
+    np.savez(path, _scalars=np.array('{"key": "k", "scalars": {}}'))
     assert load_checkpoint(path, "k") is None
 
 

@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 
 Arrays = dict[str, NDArray[Any]]
 
+#: Raised when what a run keeps changes; a checkpoint of another format is not taken up.
+FORMAT = 2
+
 
 def save_checkpoint(path: Path, key: str, arrays: Arrays, scalars: dict[str, Any]) -> None:
     """Write a checkpoint atomically; a file that is already there survives any failure.
@@ -28,7 +31,7 @@ def save_checkpoint(path: Path, key: str, arrays: Arrays, scalars: dict[str, Any
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    text = np.array(json.dumps({"key": key, "scalars": scalars}))
+    text = np.array(json.dumps({"format": FORMAT, "key": key, "scalars": scalars}))
     try:
         with part.open("wb") as stream:
             np.savez(stream, allow_pickle=False, _scalars=text, **arrays)
@@ -42,13 +45,13 @@ def save_checkpoint(path: Path, key: str, arrays: Arrays, scalars: dict[str, Any
 def load_checkpoint(path: Path, key: str) -> tuple[Arrays, dict[str, Any]] | None:
     """Return (arrays, scalars) of a checkpoint of this configuration, or None if none can be used.
 
-    A damaged or foreign file is not an error: the run then starts from the beginning.
+    A damaged or foreign file, or one of another version, is not an error: the run then starts over.
     """
     try:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored.files}
         head = json.loads(str(arrays.pop("_scalars")))
-        if head["key"] != key:
+        if (head["format"], head["key"]) != (FORMAT, key):
             return None
         return arrays, head["scalars"]
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
