@@ -7,18 +7,19 @@ sentence is printed with the reason, and for the committed runs the build fails.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from flaws_table import largest_effect, selection_effects
 from paper_runs import FULL_PRECISION, PaperRuns
 from quantizer_table import measured_rows
+from setting_claims import SETTING_CLAIMS
 from step_times import LATENCY, modelled, quantize_shares
+from verdict import ALIKE, KEEPS_UP, Verdict, decide
 
 from qsgd_lab.report.communication import Link, exchange_of, pays_between, speed_up
 from qsgd_lab.report.statistics import smallest_visible_difference
 
-#: A method "fails" when it loses more than this, and "keeps up" when it loses less than the other; points.
-FAILURE, KEEPS_UP = 10.0, 3.0
+#: A method "fails" when it loses more than this; points.
+FAILURE = 10.0
 #: Means of one algorithm over a few seeds that differ by less than this are quiet; points.
 QUIET = 1.0
 
@@ -26,33 +27,7 @@ COARSEST = "2 bit, stochastic"
 NEAREST = "2 bit, nearest"
 #: Mean epochs to the target that count as about the same.
 EPOCHS_ALIKE = 2.0
-#: Ratios that count as about one.
-ALIKE = (0.75, 4 / 3)
 SLOW_LINK, FAST_LINK = 1.25e6, 1.25e10
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """Whether a sentence is true of the runs.
-
-    Attributes
-    ----------
-    holds : bool or None
-        None where the runs that would decide are missing.
-    reason : str
-        What was found, in words that complete "Not so in these runs: ...".
-    """
-
-    holds: bool | None
-    reason: str = ""
-
-
-def _decide(values: list[tuple[bool, str]]) -> Verdict:
-    """Return whether all conditions hold, and else the first that does not; unknown without any."""
-    if not values:
-        return Verdict(None, "they lack the cells that would decide")
-    broken = [reason for holds, reason in values if not holds]
-    return Verdict(not broken, broken[0] if broken else "")
 
 
 def _losses(runs: PaperRuns, label: str) -> dict[int, float]:
@@ -69,9 +44,9 @@ def noise_fails_alone(runs: PaperRuns) -> Verdict:
     """Unbiased two-bit levels without feedback fail on the fewest nodes and keep up on the most."""
     losses = _losses(runs, COARSEST)
     if len(losses) < 2:
-        return _decide([])
+        return decide([])
     fewest, most = min(losses), max(losses)
-    return _decide(
+    return decide(
         [
             (losses[fewest] > FAILURE, f"on {fewest} node it loses {losses[fewest]:.1f} points only"),
             (losses[most] < KEEPS_UP, f"on {most} nodes it still loses {losses[most]:.1f} points"),
@@ -83,7 +58,7 @@ def control_is_quiet(runs: PaperRuns) -> Verdict:
     """Float32's means hardly depend on the number of nodes."""
     means = [mean for n in runs.group.nodes if (mean := runs.mean_accuracy(FULL_PRECISION, n)) is not None]
     spread = max(means) - min(means) if len(means) > 1 else None
-    return _decide([] if spread is None else [(spread <= QUIET, f"they spread over {spread:.1f} points")])
+    return decide([] if spread is None else [(spread <= QUIET, f"they spread over {spread:.1f} points")])
 
 
 def data_are_digits(runs: PaperRuns) -> Verdict:
@@ -101,9 +76,9 @@ def elias_is_shorter(runs: PaperRuns) -> Verdict:
         if elias is not None and fixed is not None
     ]
     return (
-        _decide([*shorter, (has_one_scale(runs).holds is True, "the buckets are smaller")])
+        decide([*shorter, (has_one_scale(runs).holds is True, "the buckets are smaller")])
         if shorter
-        else _decide([])
+        else decide([])
     )
 
 
@@ -122,7 +97,7 @@ def volume_shrinks_less(runs: PaperRuns) -> Verdict:
 def bounds_hold(_runs: PaperRuns) -> Verdict:
     """Measured variance below the least bound, and that below the published one."""
     checks = [measured.check for row in measured_rows().values() for measured in row]
-    return _decide(
+    return decide(
         [
             (
                 c.relative_variance <= c.bound_tight and c.bound_tight <= (c.bound_paper or float("inf")),
@@ -135,7 +110,7 @@ def bounds_hold(_runs: PaperRuns) -> Verdict:
 
 def feedback_keeps_up(runs: PaperRuns) -> Verdict:
     """Stochastic rounding with feedback loses little in every cell."""
-    return _decide(
+    return decide(
         [
             (loss < KEEPS_UP, f"{method.label} loses {loss:.1f} points at N = {nodes}")
             for method in runs.with_feedback
@@ -147,13 +122,13 @@ def feedback_keeps_up(runs: PaperRuns) -> Verdict:
 def nearest_loses(runs: PaperRuns) -> Verdict:
     """Nearest rounding without feedback has a lower mean than float32 at every N."""
     losses = _losses(runs, NEAREST)
-    return _decide([(loss > 0, f"at N = {nodes} it does not") for nodes, loss in losses.items()])
+    return decide([(loss > 0, f"at N = {nodes} it does not") for nodes, loss in losses.items()])
 
 
 def feedback_mends_nearest(runs: PaperRuns) -> Verdict:
     """Nearest rounding has a higher mean with feedback than without at every N."""
     without, mended = _losses(runs, NEAREST), _losses(runs, f"{NEAREST} + EF")
-    return _decide(
+    return decide(
         [(mended[n] < without[n], f"not at N = {n}") for n in sorted(without.keys() & mended.keys())]
     )
 
@@ -162,9 +137,9 @@ def tests_are_weak(runs: PaperRuns) -> Verdict:
     """A difference must exceed several of its standard deviations before the corrected tests see it."""
     pairs, family = runs.fewest_pairs, len(runs.tested_cells)
     if pairs < 2:
-        return _decide([])
+        return decide([])
     visible = smallest_visible_difference(pairs, family)
-    return _decide([(visible > 2, f"{visible:.1f} standard deviations are enough")])
+    return decide([(visible > 2, f"{visible:.1f} standard deviations are enough")])
 
 
 def feedback_sends_more(runs: PaperRuns) -> Verdict:
@@ -174,20 +149,20 @@ def feedback_sends_more(runs: PaperRuns) -> Verdict:
         for name in (COARSEST, NEAREST)
         if name in runs.methods and f"{name} + EF" in runs.methods
     ]
-    return _decide([(a < b, f"not for {name}") for a, b, name in pairs if a is not None and b is not None])
+    return decide([(a < b, f"not for {name}") for a, b, name in pairs if a is not None and b is not None])
 
 
 def sparse_pays_without_feedback(runs: PaperRuns) -> Verdict:
     """Without feedback a whole message takes less than half the bits of the dense codewords."""
     traffic = [m.traffic for m in runs.quantized if not m.error_feedback]
     known = [(one.sent, one.elias) for one in traffic if one.sent is not None and one.elias is not None]
-    return _decide([(sent < 0.5 * elias, f"it takes {sent / elias:.2f} of them") for sent, elias in known])
+    return decide([(sent < 0.5 * elias, f"it takes {sent / elias:.2f} of them") for sent, elias in known])
 
 
 def overhead_is_small(runs: PaperRuns) -> Verdict:
     """Quantizing takes less than half the time of forward and backward pass, whatever the method and N."""
     shares = [share for nodes in runs.group.nodes for share in quantize_shares(runs, nodes)]
-    return _decide([(share < 0.5, f"it reaches {100 * share:.0f} %") for share in shares])
+    return decide([(share < 0.5, f"it reaches {100 * share:.0f} %") for share in shares])
 
 
 def fixed_width_moves_more(runs: PaperRuns) -> Verdict:
@@ -195,9 +170,9 @@ def fixed_width_moves_more(runs: PaperRuns) -> Verdict:
     most = runs.group.nodes[-1]
     exchange = exchange_of(runs.of("8 bit, stochastic + EF", most), "fixed")
     if exchange is None or most == 1:
-        return _decide([])
+        return decide([])
     moved, ring = exchange.moved_bytes, exchange.at_full_precision().moved_bytes
-    return _decide([(moved > ring, f"it moves {moved / ring:.2f} of it")])
+    return decide([(moved > ring, f"it moves {moved / ring:.2f} of it")])
 
 
 def pays_on_slow_links(runs: PaperRuns) -> Verdict:
@@ -218,14 +193,14 @@ def _speed_claim(runs: PaperRuns, bandwidth: float, condition: Callable[[float],
         if nodes > 1
         if (found := modelled(runs, method.label, nodes))
     ]
-    return _decide(
+    return decide(
         [(condition(gain), f"{label} at N = {n} has a speed-up of {gain:.2f}") for gain, label, n in gains]
     )
 
 
 def epochs_alike(runs: PaperRuns) -> Verdict:
     """Methods with feedback and stochastic rounding need about the epochs of float32, in every cell."""
-    return _decide(
+    return decide(
         [
             (
                 cell.epochs is not None and abs(cell.epochs.mean - reference.epochs.mean) <= EPOCHS_ALIKE,
@@ -242,7 +217,7 @@ def epochs_alike(runs: PaperRuns) -> Verdict:
 def noise_arrives_late(runs: PaperRuns) -> Verdict:
     """On the fewest nodes the coarsest stochastic levels reach the target in no more than some seeds."""
     cell = runs.cell(COARSEST, runs.group.nodes[0])
-    return _decide([] if cell is None else [(cell.num_reached < cell.num_seeds, "all seeds reach it")])
+    return decide([] if cell is None else [(cell.num_reached < cell.num_seeds, "all seeds reach it")])
 
 
 def configurations_meet(_runs: PaperRuns) -> Verdict:
@@ -250,7 +225,7 @@ def configurations_meet(_runs: PaperRuns) -> Verdict:
     theorem, experiment = measured_rows()[8][0], measured_rows()[2][1]
     bits = theorem.bits / experiment.bits
     variance = theorem.check.relative_variance / experiment.check.relative_variance
-    return _decide(
+    return decide(
         [
             (ALIKE[0] < bits < ALIKE[1], f"their bits differ by a factor of {bits:.2f}"),
             (ALIKE[0] < variance < ALIKE[1], f"their variances differ by a factor of {variance:.2f}"),
@@ -262,7 +237,7 @@ def break_even_falls(runs: PaperRuns) -> Verdict:
     """Compare the bandwidths of break-even on the most nodes and on the fewest that exchange anything."""
     several = [nodes for nodes in runs.group.nodes if nodes > 1]
     if len(several) < 2:
-        return _decide([])
+        return decide([])
     ends = []
     for method in runs.with_feedback:
         found = [modelled(runs, method.label, nodes) for nodes in (several[0], several[-1])]
@@ -270,7 +245,7 @@ def break_even_falls(runs: PaperRuns) -> Verdict:
         if len(pays) == len(found):
             low, high = (between[1] if between else 0.0 for between in pays)
             ends.append((high < low, f"not for {method.label}"))
-    return _decide(ends)
+    return decide(ends)
 
 
 def memory_matters(runs: PaperRuns) -> Verdict:
@@ -284,7 +259,7 @@ def memory_matters(runs: PaperRuns) -> Verdict:
 
 def selection_flatters(runs: PaperRuns) -> Verdict:
     """Ask whether choosing on the test set raised the reported mean with every network and method."""
-    return _decide([(gain > 0, f"it changed one by {gain:.1f} points") for gain in selection_effects(runs)])
+    return decide([(gain > 0, f"it changed one by {gain:.1f} points") for gain in selection_effects(runs)])
 
 
 #: The name by which paper.tex calls a sentence -> its condition.
@@ -312,6 +287,7 @@ CLAIMS: dict[str, Callable[[PaperRuns], Verdict]] = {
     "memory matters": memory_matters,
     "selection flatters": selection_flatters,
     "volume shrinks less": volume_shrinks_less,
+    **SETTING_CLAIMS,
 }
 
 

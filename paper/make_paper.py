@@ -24,6 +24,7 @@ from paper_runs import PAPER, RESULTS, PaperRuns, load_runs
 from published_table import published_table
 from quantizer_table import quantizer_table
 from quoted_numbers import quoted_numbers
+from settings_table import settings_table
 from step_times import speed_table
 from worked_example import example_table
 
@@ -61,6 +62,7 @@ def generated_texts(runs: PaperRuns) -> dict[Path, str | None]:
         "flaws.tex": flaws_table(runs),
         "models.tex": _header() + models_table(),
         "quantizers.tex": _header() + quantizer_table(),
+        "settings.tex": _header() + settings_table(),
         "published.tex": _header() + published_table(),
         "speed.tex": _header() + speed_table(runs),
     }

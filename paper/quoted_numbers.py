@@ -12,6 +12,7 @@ from flaws_table import flaw_numbers
 from models_table import parameter_counts
 from paper_runs import FULL_PRECISION, PaperRuns
 from quantizer_table import measured_rows, significant
+from settings_table import EXPERIMENTS, THEOREMS, quantized
 from worked_example import worked_example
 
 from qsgd_lab.report.captions import DATASET_TITLES
@@ -179,6 +180,9 @@ def _bits(runs: PaperRuns) -> _Pairs:
         for name in ("Elias", "fixed", "sent"):
             bits = measured.get(name)
             yield f"{name} bits, {label}", MISSING if bits is None else rounded(bits, 2)
+    for name, method in (("theorems", quantized(THEOREMS)[0]), ("experiments", quantized(EXPERIMENTS)[-1])):
+        sent = method.traffic.sent
+        yield f"coded bits, {name}", MISSING if sent is None else rounded(sent, 2)
 
 
 def _statistics(runs: PaperRuns) -> _Pairs:
