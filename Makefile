@@ -65,7 +65,7 @@ docs: $(STAMP)  ## Check that docs/cli.md, the README table, the paper and links
 	$(BIN)/python paper/make_paper.py --check
 	$(BIN)/python docs/check_links.py
 
-bench: $(STAMP)  ## Run the benchmarks.
+bench: $(STAMP)  ## Run the benchmarks (a quarter of an hour).
 	@if ls benchmarks/test_*.py >/dev/null 2>&1; then \
 	  $(BIN)/python -m pytest benchmarks/ --benchmark-only $(PYTEST_ARGS); \
 	else echo "no benchmarks yet: benchmarks/ has no test_*.py"; fi

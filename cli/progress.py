@@ -31,7 +31,7 @@ class SweepProgress:
         self.cells = len(todo)
         self.finished = 0
         self._epochs: dict[str, int] = {}
-        self._start = time.monotonic()
+        self._history = [(0, time.monotonic())]
 
     @property
     def done(self) -> int:
@@ -45,13 +45,20 @@ class SweepProgress:
         elif isinstance(event, events.CellFinished | events.CellFailed):
             self._epochs[event.config.key] = event.config.epochs
             self.finished += 1
+        if self.done > self._history[-1][0]:
+            self._history.append((self.done, time.monotonic()))
 
     def left(self) -> str:
-        """Return the time that remains, in words, at the average pace so far."""
-        if not self.done:
+        """Return the time that remains, in words, at the pace of the later half of what was done.
+
+        The earlier half has the start of the workers in it, and on a fresh installation compilation.
+        """
+        done = self.done
+        if not done:
             return "time left unknown"
-        elapsed = time.monotonic() - self._start
-        return f"about {format_duration(elapsed * (self.total - self.done) / self.done)} left"
+        begun, then = next(entry for entry in reversed(self._history) if 2 * entry[0] <= done)
+        seconds = (time.monotonic() - then) / (done - begun)
+        return f"about {format_duration(seconds * (self.total - done))} left"
 
 
 class LineDisplay:

@@ -1,0 +1,55 @@
+"""The progress of a sweep: what is counted, and the time that remains."""
+
+from __future__ import annotations
+
+import fake_runs
+import pytest
+
+from qsgd_lab.cli import progress
+from qsgd_lab.cli.progress import SweepProgress
+from qsgd_lab.runs import events
+
+CELLS = [fake_runs.config(seed=seed, epochs=10) for seed in range(4)]
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Return the time, in a list of one, that the progress believes in."""
+    now = [0.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    return now
+
+
+def test_no_time_is_told_before_the_first_epoch(clock: list[float]) -> None:
+    """Without anything done there is no pace."""
+    assert SweepProgress(CELLS).left() == "time left unknown"
+
+
+def test_a_steady_pace_goes_on(clock: list[float]) -> None:
+    """Five epochs of 2 s each: the 35 that remain take 70 s."""
+    shown = SweepProgress(CELLS)
+    for epoch in range(1, 6):
+        clock[0] += 2.0
+        shown.take(events.CellProgress(CELLS[0], epoch, 10, {}))
+    assert (shown.done, shown.total) == (5, 40)
+    assert shown.left() == "about 1 min 10 s left"
+
+
+def test_a_slow_start_is_forgotten(clock: list[float]) -> None:
+    """Two minutes of compilation before the first epoch count no more once as much is done again."""
+    shown = SweepProgress(CELLS)
+    clock[0] += 120.0
+    for epoch in range(1, 11):
+        clock[0] += 1.0
+        shown.take(events.CellProgress(CELLS[0], epoch, 10, {}))
+    assert shown.left() == "about 30 s left"
+
+
+def test_a_finished_cell_counts_whole(clock: list[float]) -> None:
+    """A diverged cell leaves its remaining epochs out, and they count as done."""
+    shown = SweepProgress(CELLS)
+    clock[0] += 10.0
+    record = fake_runs.record(seed=0, epochs=10, status="diverged")
+    shown.take(events.CellFinished(CELLS[0], record))
+    assert (shown.done, shown.finished) == (10, 1)
+    assert shown.left() == "about 30 s left"
