@@ -98,7 +98,8 @@ def codes_of(groups: Sequence[Group]) -> list[str]:
         for code in run.result["bits_per_coordinate"]
     }
     usual = [code for code in _CODE_ORDER if code in recorded]
-    return usual + sorted(recorded - {*_CODE_ORDER, FULL_PRECISION_CODE})
+    # Where all runs are fp32 their 32 bits stand under fixed width, lest there be no column at all.
+    return usual + sorted(recorded - {*_CODE_ORDER, FULL_PRECISION_CODE}) or [FIXED_CODE]
 
 
 def _code_measure(code: str) -> MethodMeasure:
