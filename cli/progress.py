@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import click
@@ -16,6 +17,10 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
     from qsgd_lab.runs.config import RunConfig
+
+
+#: How many of the longest pauses between epochs say nothing of the pace.
+PAUSES = 2
 
 
 def cell_name(config: RunConfig) -> str:
@@ -49,16 +54,16 @@ class SweepProgress:
             self._history.append((self.done, time.monotonic()))
 
     def left(self) -> str:
-        """Return the time that remains, in words, at the pace of the later half of what was done.
+        """Return the time that remains, in words, at the average pace so far.
 
-        The earlier half has the start of the workers in it, and on a fresh installation compilation.
+        The longest pauses are left out: the start of the workers and, on a fresh installation, compilation.
         """
-        done = self.done
-        if not done:
+        if not self.done:
             return "time left unknown"
-        begun, then = next(entry for entry in reversed(self._history) if 2 * entry[0] <= done)
-        seconds = (time.monotonic() - then) / (done - begun)
-        return f"about {format_duration(seconds * (self.total - done))} left"
+        steps = [(then - begun, after - before) for (before, begun), (after, then) in pairwise(self._history)]
+        usual = sorted(steps)[:-PAUSES] if len(steps) > 4 * PAUSES else steps
+        pace = sum(seconds for seconds, _ in usual) / sum(epochs for _, epochs in usual)
+        return f"about {format_duration(pace * (self.total - self.done))} left"
 
 
 class LineDisplay:

@@ -35,12 +35,12 @@ def test_a_steady_pace_goes_on(clock: list[float]) -> None:
     assert shown.left() == "about 1 min 10 s left"
 
 
-def test_a_slow_start_is_forgotten(clock: list[float]) -> None:
-    """Two minutes of compilation before the first epoch count no more once as much is done again."""
+def test_a_slow_start_and_a_pause_are_left_out(clock: list[float]) -> None:
+    """Half a minute of start and two minutes of compilation in between say nothing of the pace."""
     shown = SweepProgress(CELLS)
-    clock[0] += 120.0
+    clock[0] += 30.0
     for epoch in range(1, 11):
-        clock[0] += 1.0
+        clock[0] += 121.0 if epoch == 7 else 1.0
         shown.take(events.CellProgress(CELLS[0], epoch, 10, {}))
     assert shown.left() == "about 30 s left"
 
