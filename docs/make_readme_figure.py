@@ -4,8 +4,8 @@ python docs/make_readme_figure.py            write docs/figures/demo.svg
 python docs/make_readme_figure.py --check    exit with 1 if it would change
 
 The same numbers drawn by another version of matplotlib are other bytes. So the file carries a digest of the
-numbers that are drawn, and the check compares bytes only where the installed matplotlib is the one that the
-file names as its maker.
+numbers that are drawn, and the check compares drawings only where the installed matplotlib is the one that
+the file names as its maker.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from qsgd_lab.report.figure_data import FigureRuns
-from qsgd_lab.report.figure_style import figure_bytes, style
+from qsgd_lab.report.figure_style import figure_bytes, same_drawing, style
 from qsgd_lab.report.figures import draw
 from qsgd_lab.report.grouping import group_records
 from qsgd_lab.runs.store import RunStore
@@ -52,9 +52,12 @@ def digest(figure: Figure) -> str:
 
 def is_current(stored: bytes, fresh: bytes) -> bool:
     """Return whether a stored figure shows the fresh one's numbers, drawn the same where that can be told."""
-    if f"Matplotlib v{mpl.__version__}," in stored.decode(errors="replace"):
-        return stored == fresh
-    return stored.splitlines()[-1:] == fresh.splitlines()[-1:]
+    if stored == fresh:
+        return True
+    if stored.splitlines()[-1:] != fresh.splitlines()[-1:]:
+        return False
+    text = stored.decode(errors="replace")
+    return f"Matplotlib v{mpl.__version__}," not in text or same_drawing(fresh.decode(), text)
 
 
 def _lines(axes: Axes) -> list[list[object]]:

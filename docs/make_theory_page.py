@@ -6,7 +6,6 @@ python docs/make_theory_page.py --check    exit with 1 if they would change
 
 from __future__ import annotations
 
-import re
 import tempfile
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import click
 from click.testing import CliRunner
 
 from qsgd_lab.cli.main import cli
+from qsgd_lab.report.figure_style import same_drawing
 from qsgd_lab.theory.checks.headline import headline
 
 DOCS = Path(__file__).resolve().parent
@@ -24,9 +24,6 @@ FIGURES = {
     "tradeoff.svg": ["tradeoff"],
     "convergence.svg": ["convergence", "--steps", "30,100,300,1000"],
 }
-#: In points of the drawing.
-TOLERANCE = 0.01
-_NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
 
 
 def current_page() -> str:
@@ -45,22 +42,11 @@ def draw(name: str) -> bytes:
         return path.read_bytes()
 
 
-def agree(drawn: str, stored: str) -> bool:
-    """Whether two drawings differ in nothing that can be seen: processors round the last digits otherwise.
-
-    The text between the numbers is the same, and no number differs by more than a hundredth of a point.
-    """
-    if _NUMBER.split(drawn) != _NUMBER.split(stored):
-        return False
-    pairs = zip(_NUMBER.findall(drawn), _NUMBER.findall(stored), strict=True)
-    return all(abs(float(one) - float(other)) <= TOLERANCE for one, other in pairs)
-
-
 def _is_current(path: Path, content: bytes) -> bool:
     if not path.exists():
         return False
     stored = path.read_bytes()
-    return stored == content or (path.suffix == ".svg" and agree(content.decode(), stored.decode()))
+    return stored == content or (path.suffix == ".svg" and same_drawing(content.decode(), stored.decode()))
 
 
 @click.command()

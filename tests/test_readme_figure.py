@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 import shutil
 from pathlib import Path
 from types import ModuleType
@@ -49,6 +50,17 @@ def test_another_matplotlib_is_judged_by_the_numbers(maker: ModuleType, fresh: b
     assert maker.is_current(elsewhere, fresh)
     assert not maker.is_current(other_numbers, fresh)
     assert not maker.is_current(b"", fresh)
+
+
+def test_another_processor_may_round_the_last_digit(maker: ModuleType, fresh: bytes) -> None:
+    """A point drawn a thousandth further right passes, one drawn half a point further does not."""
+    text = fresh.decode()
+    place = re.search(r"<path d=\"M (\d+\.\d+) ", text)
+    assert place is not None
+    x = float(place[1])
+    for shift, passes in ((0.001, True), (0.5, False)):
+        moved = text[: place.start(1)] + f"{x + shift:.6f}" + text[place.end(1) :]
+        assert maker.is_current(moved.encode(), fresh) == passes
 
 
 def test_a_changed_accuracy_changes_the_digest(maker: ModuleType, fresh: bytes, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import re
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -51,6 +52,9 @@ _DATELESS: dict[str, dict[str, Any]] = {
     ".png": {"Software": None},
 }
 
+_NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
+_INVISIBLE = 0.01  # points of the drawing
+
 
 def style() -> Any:
     """Return the context in which figures are made and saved."""
@@ -80,3 +84,15 @@ def figure_bytes(figure: Figure, suffix: str) -> bytes:
 def save(figure: Figure, path: Path) -> None:
     """Write a figure; the file's ending, one of `SUFFIXES`, says which format."""
     path.write_bytes(figure_bytes(figure, path.suffix))
+
+
+def same_drawing(drawn: str, stored: str) -> bool:
+    """Whether two SVG texts differ in nothing that can be seen.
+
+    Processors round the last digits otherwise: the text between the numbers must be the same, and no number
+    may differ by more than a hundredth of a point.
+    """
+    if _NUMBER.split(drawn) != _NUMBER.split(stored):
+        return False
+    pairs = zip(_NUMBER.findall(drawn), _NUMBER.findall(stored), strict=True)
+    return all(abs(float(one) - float(other)) <= _INVISIBLE for one, other in pairs)
