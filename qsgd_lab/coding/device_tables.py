@@ -22,7 +22,7 @@ _tables: OrderedDict[tuple[Any, ...], Arrays] = OrderedDict()
 
 def _kept(home: Any, key: tuple[Any, ...], make: Callable[[], tuple[NDArray[Any], ...]]) -> Arrays:
     """Return arrays on the device, made and copied there at first."""
-    place = (home.library, home.device, *key)
+    place = (home.package, home.device, *key)
     if place not in _tables:
         _tables[place] = tuple(home.to_device(array) for array in make())
         if home.stream:

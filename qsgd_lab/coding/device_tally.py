@@ -65,7 +65,7 @@ class DeviceCounts:
 
 def device_counts(tally: Tally, levels: int, home: Any) -> DeviceCounts:
     """Return the tally's counts on a device for s = `levels`, made at first use."""
-    key = (levels, home.library, home.device)
+    key = (levels, home.package, home.device)
     if key not in tally.elsewhere:
         tally.elsewhere[key] = DeviceCounts(levels, home)
     counts = tally.elsewhere[key]

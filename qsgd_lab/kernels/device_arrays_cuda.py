@@ -77,14 +77,14 @@ class Home:
 
     Attributes
     ----------
-    library : {"torch", "cupy", "numba"}
+    package : {"torch", "cupy", "numba"}
     device : int or None
         Its number; None is Numba's current one.
     stream
         Numba's stream object for the caller's stream; 0 is the default stream.
     """
 
-    library: str
+    package: str
     device: int | None
     stream: Any
 
@@ -94,16 +94,16 @@ class Home:
 
     def empty(self, shape: int | tuple[int, ...], dtype: DTypeLike) -> Any:
         """Return an uninitialised array of the library, on the device."""
-        if self.library == "torch":
+        if self.package == "torch":
             torch = _torch()
             return torch.empty(shape, dtype=getattr(torch, np.dtype(dtype).name), device=self._torch_device())
-        if self.library == "cupy":
+        if self.package == "cupy":
             return sys.modules["cupy"].empty(shape, dtype)
         return cuda.device_array(shape, dtype, stream=self.stream)
 
     def scratch(self, shape: int | tuple[int, ...], dtype: DTypeLike) -> Any:
         """Return uninitialised memory as a Numba array, of any dtype; zero it with a kernel if need be."""
-        if self.library == "numba":
+        if self.package == "numba":
             return cuda.device_array(shape, dtype, stream=self.stream)
         sizes = (shape,) if isinstance(shape, int) else shape
         raw = self.empty(max(1, math.prod(sizes)) * np.dtype(dtype).itemsize, np.uint8)
@@ -111,7 +111,7 @@ class Home:
 
     def to_device(self, array: NDArray[Any]) -> Any:
         """Return a copy of a host array as a Numba array on the device; the host may go on meanwhile."""
-        if self.library == "numba":
+        if self.package == "numba":
             return cuda.to_device(np.ascontiguousarray(array), stream=self.stream)
         copy = self.scratch(array.shape, array.dtype)
         if array.size:
@@ -120,9 +120,9 @@ class Home:
 
     def from_host(self, array: NDArray[Any]) -> Any:
         """Return a copy of a host array as an array of the library."""
-        if self.library == "torch":
+        if self.package == "torch":
             return _torch().from_numpy(np.array(array)).to(self._torch_device())
-        if self.library == "cupy":
+        if self.package == "cupy":
             return sys.modules["cupy"].asarray(array)
         return cuda.to_device(np.ascontiguousarray(array), stream=self.stream)
 
@@ -190,7 +190,7 @@ def device_view(array: Any, dtypes: DTypeLike | tuple[DTypeLike, ...], name: str
         raise TypeError(f"{name} is {dtype}; it must be {' or '.join(map(str, allowed))}")
     if not contiguous:
         raise ValueError(f"{name} is not contiguous in device memory; make a contiguous copy first")
-    if home.library == "numba" and getattr(array, "__cuda_ndarray__", False):
+    if home.package == "numba" and getattr(array, "__cuda_ndarray__", False):
         return array
     return _view(array, tuple(array.shape), dtype, home.stream)
 

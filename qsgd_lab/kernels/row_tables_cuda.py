@@ -35,7 +35,7 @@ _tables: OrderedDict[tuple[Partition, str, int | None], RowTables] = OrderedDict
 
 def row_tables(parts: Partition, home: Home) -> RowTables:
     """Return the tables of a partition on a device, copying them there at first."""
-    key = (parts, home.library, home.device)
+    key = (parts, home.package, home.device)
     if key not in _tables:
         rows = rows_of(parts)
         arrays = (rows.offsets, rows.tensor, rows.group, rows.bucket, rows.left)
