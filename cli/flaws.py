@@ -11,6 +11,7 @@ import click
 from qsgd_lab.cli.duration import DURATION
 from qsgd_lab.cli.errors import argument_errors
 from qsgd_lab.cli.lists import BITS_LIST, SEEDS_LIST
+from qsgd_lab.cli.run_selection import runs_option
 from qsgd_lab.training.flaws import FLAWS
 from qsgd_lab.training.presets import FP32, PRESETS, Method, configurations
 
@@ -37,14 +38,7 @@ FORMAT_NAMES = ("text", "latex", "markdown", "json")
     help="Magnitude bits of the quantized runs, such as 2,4,8.",
 )
 @click.option("--epochs", type=click.IntRange(min=1), help="Epochs of a run.  [default: the preset's]")
-@click.option(
-    "--runs",
-    "folder",
-    type=click.Path(path_type=Path),
-    default=Path("runs"),
-    show_default=True,
-    help="The folder of the runs.",
-)
+@runs_option("folder")
 @click.option(
     "--jobs", type=click.IntRange(min=1), help="Processes side by side, a thread each.  [default: one a core]"
 )

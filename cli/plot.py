@@ -11,7 +11,7 @@ import click
 
 from qsgd_lab.cli.link import SHORT_TIME
 from qsgd_lab.cli.lists import NODES_LIST
-from qsgd_lab.cli.run_selection import only, read_records
+from qsgd_lab.cli.run_selection import only, read_records, selection_options
 from qsgd_lab.errors import DataMissingError, UsageError
 from qsgd_lab.report.figure_style import SUFFIXES
 from qsgd_lab.report.figures import FIGURES, NEEDS
@@ -37,16 +37,7 @@ class Drawn(NamedTuple):
 
 @click.command()
 @click.argument("figures", nargs=-1, type=click.Choice(list(FIGURES)), metavar="[FIGURE]...")
-@click.option(
-    "--runs",
-    type=click.Path(path_type=Path),
-    default=Path("runs"),
-    show_default=True,
-    help="The folder of the runs.",
-)
-@click.option("--preset", multiple=True, help="Draw only this preset; may be given again.")
-@click.option("--dataset", multiple=True, help="Draw only this data set; may be given again.")
-@click.option("--model", multiple=True, help="Draw only this model; may be given again.")
+@selection_options("Draw")
 @click.option("--nodes", type=NODES_LIST, default=(), help="Draw only these numbers of nodes.")
 @click.option(
     "--method", multiple=True, help='Draw only this method, such as "2 bit, nearest"; may be given again.'

@@ -16,6 +16,7 @@ from qsgd_lab.cli.lists import BITS_LIST, NODES_LIST, SEEDS_LIST
 from qsgd_lab.cli.protocol_options import flaws_asked_for, protocol_options
 from qsgd_lab.cli.run_data import data_folder, describe_data, require_data
 from qsgd_lab.cli.run_device import computing_options, sweep_device
+from qsgd_lab.cli.run_selection import runs_option
 from qsgd_lab.report import FORMATS
 from qsgd_lab.training.presets import PRESETS, configurations, methods_of
 
@@ -81,14 +82,7 @@ _PRESETS_HELP = "\b\nPresets:\n" + "\n".join(f"  {name}: {preset.title}" for nam
     "--download", is_flag=True, help="Fetch CIFAR-10 first (170 MB), where it is wanted and absent."
 )
 @click.option("--offline", is_flag=True, help="Open no connection, as if QSGD_LAB_OFFLINE=1.")
-@click.option(
-    "--runs",
-    "folder",
-    type=click.Path(path_type=Path),
-    default=Path("runs"),
-    show_default=True,
-    help="The folder of the runs.",
-)
+@runs_option("folder")
 @click.option(
     "--jobs",
     type=click.IntRange(min=1),

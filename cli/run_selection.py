@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -14,7 +14,33 @@ from qsgd_lab.errors import DataMissingError
 if TYPE_CHECKING:
     from qsgd_lab.runs.record import RunRecord
 
+Command = TypeVar("Command", bound=Callable[..., Any])
+
 REPRODUCE = "qsgd-lab reproduce --model alexnet --nodes 1,2,4,8"
+
+
+def runs_option(*names: str) -> Callable[[Command], Command]:
+    """Return the option ``--runs``; `names` may hold another name for its parameter."""
+    return click.option(
+        "--runs",
+        *names,
+        type=click.Path(path_type=Path),
+        default=Path("runs"),
+        show_default=True,
+        help="The folder of the runs.",
+    )
+
+
+def selection_options(verb: str) -> Callable[[Command], Command]:
+    """Return ``--runs`` and the filters by preset, data set and model, of a command that does `verb`."""
+
+    def add(command: Command) -> Command:
+        for name, what in (("model", "model"), ("dataset", "data set"), ("preset", "preset")):
+            words = f"{verb} only this {what}; may be given again."
+            command = click.option(f"--{name}", multiple=True, help=words)(command)
+        return runs_option()(command)
+
+    return add
 
 
 def read_records(runs: Path, *, stale: bool = False) -> list[RunRecord]:

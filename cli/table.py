@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from qsgd_lab.cli.link import BANDWIDTH, SHORT_TIME
-from qsgd_lab.cli.run_selection import only, read_records
+from qsgd_lab.cli.run_selection import only, read_records, selection_options
 from qsgd_lab.cli.words import WordsType
 from qsgd_lab.errors import UsageError
 from qsgd_lab.report import FORMATS, render
@@ -27,16 +27,7 @@ from qsgd_lab.report.units import format_bandwidth, format_seconds
 
 
 @click.command()
-@click.option(
-    "--runs",
-    type=click.Path(path_type=Path),
-    default=Path("runs"),
-    show_default=True,
-    help="The folder of the runs.",
-)
-@click.option("--preset", multiple=True, help="Show only this preset; may be given again.")
-@click.option("--dataset", multiple=True, help="Show only this data set; may be given again.")
-@click.option("--model", multiple=True, help="Show only this model; may be given again.")
+@selection_options("Show")
 @click.option(
     "--by",
     type=click.Choice(list(VIEWS)),
