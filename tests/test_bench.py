@@ -10,6 +10,7 @@ from click.testing import CliRunner
 import qsgd_lab as ql
 from qsgd_lab.bench.rivals import OURS, RIVALS
 from qsgd_lab.cli.bench import RIVAL_NAMES, bench
+from qsgd_lab.compressors.protocol import Layout, NodeRows
 
 
 def run(*arguments):
@@ -83,8 +84,8 @@ def test_text_shows_what_was_asked_for():
 def test_the_ways_to_agree_are_the_same_sum():
     """What is timed by messages and what is timed fused add up the same values of the same eight nodes."""
     from qsgd_lab.bench.end_to_end import NODES
-    from qsgd_lab.coding.tally import Tally
     from qsgd_lab.compressors import QSGD
+    from qsgd_lab.ledger import Ledger
     from qsgd_lab.stream import Stream
 
     rows = np.random.default_rng(0).standard_normal((NODES, 5000), dtype=np.float32)
@@ -97,7 +98,7 @@ def test_the_ways_to_agree_are_the_same_sum():
     ]
     ql.add_decoded(messages, total)
     compressor = QSGD(levels=7)
-    states = compressor.init_nodes(NODES, 5000, (1000, 4000))
-    compressor.average(rows, states, Stream(), mean, Tally())
+    states = compressor.init_nodes(NODES, Layout.of(5000, (1000, 4000)))
+    compressor.mean(NodeRows(rows), states, Stream(), mean, Ledger())
 
     assert np.array_equal(mean, total / np.float32(NODES))

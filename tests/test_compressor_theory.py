@@ -6,9 +6,11 @@ import math
 
 import numpy as np
 import pytest
+from compressor_cases import CASES
 
-from qsgd_lab.coding.tally import Tally
-from qsgd_lab.compressors import COMPRESSORS, QSGD, Damped, ErrorFeedback, FullPrecision
+from qsgd_lab.compressors import QSGD, Damped, ErrorFeedback, FullPrecision
+from qsgd_lab.compressors.protocol import Layout, NodeRows
+from qsgd_lab.ledger import Ledger
 from qsgd_lab.stream import Stream
 
 N = 256
@@ -30,7 +32,7 @@ def label(compressor):
 
 def decoded(compressor, x, trials=TRIALS):
     """Return what a receiver decodes in each trial, float64, shape (trials, n)."""
-    state = compressor.init(x.size)
+    state = compressor.init(Layout.of(x.size))
     messages = (compressor.compress(x, state, Stream(seed=trial))[0] for trial in range(trials))
     return np.array([compressor.decompress(message) for message in messages], np.float64)
 
@@ -66,10 +68,10 @@ def relative_error(compressor, x):
     return ratios.mean(), ratios.std(ddof=1) / math.sqrt(TRIALS)
 
 
-@pytest.mark.parametrize("name", sorted(COMPRESSORS))
+@pytest.mark.parametrize("name", sorted(CASES))
 def test_who_claims_to_be_unbiased_is(name):
     """E[decompress(compress(v))] = v along v, and who does not claim it shrinks or shifts v."""
-    compressor = COMPRESSORS[name]()
+    compressor = CASES[name]()
     x = np.append(np.random.default_rng(0).normal(size=N - 1) / 100, 1).astype(np.float32)
     along = (decoded(compressor, x) - x) @ x.astype(np.float64)
     standard_error = along.std(ddof=1) / math.sqrt(TRIALS)
@@ -129,11 +131,11 @@ def test_damping_makes_a_contraction(compressor):
 
 def test_damping_divides_by_one_plus_the_variance_factor():
     """Q(v) / (1 + w) has the mean v / (1 + w) and is sent at the price of Q(v)."""
-    inner, x, tallies = QSGD(bits=1, bucket_size="model"), np.ones(N, np.float32), [Tally(), Tally()]
+    inner, x, tallies = QSGD(bits=1, bucket_size="model"), np.ones(N, np.float32), [Ledger(), Ledger()]
     damped, w = Damped(inner), inner.variance_factor(N)
-    messages = [one.compress(x, one.init(N), Stream())[0] for one in (inner, damped)]
+    messages = [one.compress(x, one.init(Layout.of(N)), Stream())[0] for one in (inner, damped)]
     for one, message, tally in zip((inner, damped), messages, tallies, strict=True):
-        one.count(message, tally)
+        tally.add(one.wire.size(message))
 
     assert w == math.sqrt(N) - 1
     assert damped.decompress(messages[1]) == pytest.approx(inner.decompress(messages[0]) / (1 + w))
@@ -143,20 +145,20 @@ def test_damping_divides_by_one_plus_the_variance_factor():
 def run_error_feedback(inner, steps=60):
     """Return (sum of gradients, sum of what was sent, residual norms, gradients' norms)."""
     compressor, rng = ErrorFeedback(inner), np.random.default_rng(0)
-    state, tally = compressor.init(N), Tally()
+    states, ledger = compressor.init_nodes(1, Layout.of(N)), Ledger()
     given, sent, norms = np.zeros(N), np.zeros(N), []
     for step in range(steps):
         x, total = rng.normal(size=N).astype(np.float32), np.zeros(N, np.float32)
-        state = compressor.accumulate(x, state, Stream(step=step), total, tally)
+        states = compressor.mean(NodeRows(x[None]), states, Stream(step=step), total, ledger)
         given, sent = given + x, sent + total
-        norms.append(float(np.linalg.norm(state.residual)))
-    return given, sent, state.residual, norms
+        norms.append(float(np.linalg.norm(states.residual)))
+    return given, sent, states.residual[0], norms
 
 
-@pytest.mark.parametrize("name", sorted(COMPRESSORS))
+@pytest.mark.parametrize("name", sorted(CASES))
 def test_error_feedback_loses_nothing(name):
     """What was sent and the residual sum up to all gradients, step after step, for every compressor."""
-    given, sent, residual, norms = run_error_feedback(COMPRESSORS[name]())
+    given, sent, residual, norms = run_error_feedback(CASES[name]())
     lossless = name == "fp32"
 
     assert (norms[0] > 0) != lossless

@@ -8,15 +8,17 @@ import inspect
 import gradient_strategies as gradients
 import numpy as np
 import pytest
+from compressor_cases import CASES, average_one
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qsgd_lab.coding.tally import Tally
-from qsgd_lab.compressors import COMPRESSORS, QSGD, Compressor, Damped, ErrorFeedback, FullPrecision
+from qsgd_lab.compressors import QSGD, Compressor, Damped, ErrorFeedback, FullPrecision
+from qsgd_lab.compressors.protocol import Layout, NodeRows
+from qsgd_lab.ledger import Ledger
 from qsgd_lab.stream import Stream
 
 #: Rows, and schemes whose buckets end inside a group of random words.
-PLAIN = COMPRESSORS | {
+PLAIN = CASES | {
     "bucket-7": lambda: QSGD(levels=255, bucket_size=7),
     "bucket-700": lambda: QSGD(bits=2, norm="max", bucket_size=700),
 }
@@ -48,49 +50,33 @@ def unfused(compressor, gradient, state, total, tally, stream=STREAM):
     """Compress, decompress, add and count, one after the other."""
     message, state = compressor.compress(gradient, state, stream)
     total += compressor.decompress(message)
-    compressor.count(message, tally)
+    tally.add(compressor.wire.size(message))
     return state
-
-
-@pytest.mark.parametrize("name", sorted(COMPRESSORS_UNDER_TEST))
-@settings(max_examples=30)
-@given(data=st.data())
-def test_accumulate_is_compress_decompress_add_and_count(name, data):
-    """The fused pass leaves the bits of the unfused one in total, tally and state, step after step."""
-    x = data.draw(gradients.gradients())
-    sizes = data.draw(st.none() | gradients.tensor_sizes(x.size))
-    compressor = COMPRESSORS_UNDER_TEST[name]()
-    totals, tallies = [gaussian(x.size), gaussian(x.size)], [Tally(), Tally()]
-    states = [compressor.init(x.size, sizes), compressor.init(x.size, sizes)]
-    with np.errstate(all="ignore"):  # infinities meet
-        for scale in (1, -0.25):
-            part = x * np.float32(scale)
-            states[0] = compressor.accumulate(part, states[0], STREAM, totals[0], tallies[0])
-            states[1] = unfused(compressor, part, states[1], totals[1], tallies[1])
-
-    assert same_bits(*totals)
-    assert tallies[0].to_dict() == tallies[1].to_dict()
-    if isinstance(compressor, ErrorFeedback):
-        assert same_bits(states[0].residual, states[1].residual)
 
 
 @pytest.mark.parametrize("name", sorted(PLAIN))
 @settings(max_examples=30)
 @given(data=st.data())
-def test_accumulate_with_residual_is_the_unfused_formula(name, data):
-    """Sending v = g + e leaves e <- v - Q(v), the total grown by Q(v) and v counted, bit for bit."""
+def test_with_a_residual_it_is_the_unfused_formula(name, data):
+    """Sending v = g + e leaves e <- v - Q(v), returns Q(v) and counts v, bit for bit."""
     x = data.draw(gradients.gradients())
     sizes = data.draw(st.none() | gradients.tensor_sizes(x.size))
     compressor = PLAIN[name]()
-    state, residual = compressor.init(x.size, sizes), gaussian(x.size, seed=3)
-    totals, tallies = [gaussian(x.size), gaussian(x.size)], [Tally(), Tally()]
+    state, residual = compressor.init(Layout.of(x.size, sizes)), gaussian(x.size, seed=3)
+    totals, tallies = [gaussian(x.size), np.zeros(x.size, np.float32)], [Ledger(), Ledger()]
     with np.errstate(all="ignore"):
         corrected = x + residual
         message, _ = compressor.compress(corrected, state, STREAM)
         sent = compressor.decompress(message)
         totals[1] += sent
-        compressor.count(message, tallies[1])
-        compressor.accumulate_with_residual(x, residual, state, STREAM, totals[0], tallies[0])
+        tallies[1].add(compressor.wire.size(message))
+        compressor.mean(
+            NodeRows(x[None], residual[None]),
+            compressor.init_nodes(1, Layout.of(x.size, sizes)),
+            STREAM,
+            totals[0],
+            tallies[0],
+        )
         expected = corrected - sent
 
     assert same_bits(residual, expected)
@@ -107,14 +93,14 @@ def test_averaging_is_the_unfused_mean_over_the_nodes(name, nodes, data):
     sizes = data.draw(st.none() | gradients.tensor_sizes(x.size))
     compressor = COMPRESSORS_UNDER_TEST[name]()
     rows = np.stack([np.roll(x, 100 * node) for node in range(nodes)])
-    states = compressor.init_nodes(nodes, x.size, sizes)
-    single_states = [compressor.init(x.size, sizes) for _ in range(nodes)]
-    tallies = [Tally(), Tally()]
+    states = compressor.init_nodes(nodes, Layout.of(x.size, sizes))
+    single_states = [compressor.init(Layout.of(x.size, sizes)) for _ in range(nodes)]
+    tallies = [Ledger(), Ledger()]
     with np.errstate(all="ignore"):
         for step in range(2):
             stream = Stream(seed=11, node=2, step=step)
             mean, total = np.full(x.size, np.nan, np.float32), np.zeros(x.size, np.float32)
-            states = compressor.average(rows, states, stream, mean, tallies[0])
+            states = compressor.mean(NodeRows(rows), states, stream, mean, tallies[0])
             for node in range(nodes):
                 single_states[node] = unfused(
                     compressor, rows[node], single_states[node], total, tallies[1], Stream(11, 2 + node, step)
@@ -129,7 +115,8 @@ def test_what_is_sent_and_what_is_kept_add_up(name):
     """Sent + residual = gradient + old residual, within the rounding of a float32 sum."""
     compressor, x, old = PLAIN[name](), gaussian(), gaussian(seed=1)
     residual, sent = old.copy(), np.zeros(x.size, np.float32)
-    compressor.accumulate_with_residual(x, residual, compressor.init(x.size), STREAM, sent, Tally())
+    states = compressor.init_nodes(1, Layout.of(x.size))
+    compressor.mean(NodeRows(x[None], residual[None]), states, STREAM, sent, Ledger())
     exact = x.astype(np.float64) + old
     rounding = 2.0**-24 * (np.abs(exact) + np.abs(residual))
 
@@ -139,7 +126,9 @@ def test_what_is_sent_and_what_is_kept_add_up(name):
 def test_compress_is_pure(compressor):
     """The same gradient, state and stream give the same message; gradient and state stay as they were."""
     x = gaussian()
-    _, state = compressor.compress(gaussian(seed=1), compressor.init(x.size, (1000, 0, 300)), STREAM)
+    _, state = compressor.compress(
+        gaussian(seed=1), compressor.init(Layout.of(x.size, (1000, 0, 300))), STREAM
+    )
     before, kept = x.tobytes(), copy.deepcopy(state)
     first, _ = compressor.compress(x, state, STREAM)
     again, _ = compressor.compress(x, kept, STREAM)
@@ -153,7 +142,7 @@ def test_compress_is_pure(compressor):
 def test_a_message_does_not_change_with_the_gradient(compressor):
     """Overwriting the gradient after compressing it changes nothing of what a receiver reads."""
     x = gaussian()
-    message, _ = compressor.compress(x, compressor.init(x.size), STREAM)
+    message, _ = compressor.compress(x, compressor.init(Layout.of(x.size)), STREAM)
     before = compressor.decompress(message).tobytes()
     x.fill(0)
 
@@ -162,24 +151,24 @@ def test_a_message_does_not_change_with_the_gradient(compressor):
 
 def test_an_empty_gradient_costs_nothing(compressor):
     """No coordinates: no bits, an empty gradient, and no error."""
-    tally, empty = Tally(), np.empty(0, np.float32)
-    compressor.accumulate(empty, compressor.init(0), STREAM, empty, tally)
-    message, _ = compressor.compress(empty, compressor.init(0), STREAM)
+    empty = np.empty(0, np.float32)
+    _, tally = average_one(compressor, empty, Layout.of(0), STREAM)
+    message, _ = compressor.compress(empty, compressor.init(Layout.of(0)), STREAM)
 
-    assert tally.to_dict() == Tally().to_dict()
+    assert tally.to_dict() == Ledger().to_dict()
     assert compressor.decompress(message).size == 0
 
 
-@pytest.mark.parametrize("name", sorted(COMPRESSORS))
+@pytest.mark.parametrize("name", sorted(CASES))
 def test_the_table_makes_new_compressors_that_are_documented(name):
     """A row is a constructor without arguments of a documented compressor that knows what the theory asks."""
-    compressor = COMPRESSORS[name]()
+    compressor = CASES[name]()
 
     assert isinstance(compressor, Compressor)
     assert inspect.getdoc(type(compressor))
-    assert compressor is not COMPRESSORS[name]() or isinstance(compressor, FullPrecision)
+    assert compressor is not CASES[name]() or isinstance(compressor, FullPrecision)
     assert compressor.is_unbiased in (True, False)
-    assert compressor.variance_factor(1000) >= 0
+    assert compressor.variance_factor(1000) is None or compressor.variance_factor(1000) >= 0
 
 
 def test_qsgd_refuses_what_quantize_refuses():
@@ -216,8 +205,6 @@ def test_damping_is_for_unbiased_quantizers():
 def test_the_fused_path_refuses_arrays_of_other_sizes_and_types(gradient, error):
     """What would make a kernel read out of bounds, or compile anew, is an error before it is called."""
     compressor = QSGD(bits=2)
-    state, total = compressor.init(1000), np.zeros(1000, np.float32)
+    state, total = compressor.init(Layout.of(1000)), np.zeros(1000, np.float32)
     with pytest.raises(error):
-        compressor.accumulate(gradient, state, STREAM, total, Tally())
-    with pytest.raises(error):
-        compressor.average(gradient[None], state, STREAM, total, Tally())
+        compressor.mean(NodeRows(gradient[None]), state, STREAM, total, Ledger())

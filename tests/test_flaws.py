@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 import torch
 
-from qsgd_lab.coding.tally import Tally
 from qsgd_lab.compressors import QSGD, ErrorFeedback
-from qsgd_lab.compressors.published_flaws import BiasedLevels, OverwrittenErrorFeedback
+from qsgd_lab.compressors.protocol import Layout, NodeRows
+from qsgd_lab.compressors.wrappers.published_flaws import BiasedLevels, OverwrittenErrorFeedback
 from qsgd_lab.data import load_dataset
 from qsgd_lab.data.dataset import Part
+from qsgd_lab.ledger import Ledger
 from qsgd_lab.models import MODELS
 from qsgd_lab.models.initialisation import initialise
 from qsgd_lab.runs.config import RunConfig
@@ -50,7 +51,7 @@ def test_biased_levels_multiply_by_s_over_s_less_one(bits: int) -> None:
     for share in (0.3, 0.55, (top - 0.25) / (top + 1), (top + 0.5) / (top + 1)):
         vector = np.full(size + 1, np.float32(share))
         vector[0] = 1
-        message, _ = compressor.compress(vector, compressor.init(size + 1), Stream(seed=3))
+        message, _ = compressor.compress(vector, compressor.init(Layout.of(size + 1)), Stream(seed=3))
         values = compressor.decompress(message)[1:].astype(np.float64)
         position = (top + 1) * float(np.float32(share))
         expected = position / top if position < top else (position - 1) / top
@@ -64,9 +65,9 @@ def test_biased_levels_inflate_by_a_third_at_two_bits() -> None:
     vector = np.full(40_001, np.float32(0.5))
     vector[0] = 1
     means = [
-        compressor.decompress(compressor.compress(vector, compressor.init(vector.size), Stream())[0])[
-            1:
-        ].mean(dtype=np.float64)
+        compressor.decompress(
+            compressor.compress(vector, compressor.init(Layout.of(vector.size)), Stream())[0]
+        )[1:].mean(dtype=np.float64)
         for compressor in (
             BiasedLevels(levels=3, norm="max", bucket_size="model"),
             QSGD(levels=3, norm="max", bucket_size="model"),
@@ -79,7 +80,7 @@ def test_biased_levels_truncate_where_they_should_round() -> None:
     """Without randomness the level is floor(S |v| / norm), at most s, with the sign kept."""
     compressor = BiasedLevels(levels=3, norm="max", bucket_size="model", rounding="nearest")
     vector = np.float32([0, 0.2, 0.3, 0.49, 0.51, 0.74, 0.76, 1, -0.6])
-    message, _ = compressor.compress(vector, compressor.init(9), Stream())
+    message, _ = compressor.compress(vector, compressor.init(Layout.of(9)), Stream())
     assert message.levels.tolist() == [0, 0, 1, 1, 2, 2, 3, 3, -2]
 
 
@@ -87,7 +88,7 @@ def test_biased_levels_truncate_where_they_should_round() -> None:
 def test_biased_levels_keep_the_degenerate_cases(vector: list[float]) -> None:
     """Zeros stay zeros without a division by zero, and NaN or infinity still shows."""
     compressor = BiasedLevels(levels=3, norm="max", bucket_size="model")
-    message, _ = compressor.compress(np.float32(vector), compressor.init(3), Stream())
+    message, _ = compressor.compress(np.float32(vector), compressor.init(Layout.of(3)), Stream())
     values = compressor.decompress(message)
     assert not message.levels.any()
     assert np.isnan(values).all() if not np.isfinite(vector).all() else not values.any()
@@ -98,14 +99,15 @@ def test_the_overwritten_residual_is_always_zero() -> None:
     vectors = np.random.default_rng(0).normal(size=(2, 600)).astype(np.float32)
     for kind, is_zero in ((OverwrittenErrorFeedback, True), (ErrorFeedback, False)):
         compressor = kind(QSGD(bits=2, norm="max"))
-        _, single = compressor.compress(vectors[0], compressor.init(600), Stream())
-        mean, tally = np.empty(600, np.float32), Tally()
-        fused = compressor.average(vectors, compressor.init_nodes(2, 600), Stream(), mean, tally)
-        own = compressor.init_nodes(2, 600)
+        _, single = compressor.compress(vectors[0], compressor.init(Layout.of(600)), Stream())
+        mean, tally = np.empty(600, np.float32), Ledger()
+        fused = compressor.mean(
+            NodeRows(vectors), compressor.init_nodes(2, Layout.of(600)), Stream(), mean, tally
+        )
+        own = compressor.init_nodes(2, Layout.of(600))
         own.residual[:] = vectors
-        in_place = compressor.average_corrected(own, Stream(), mean, tally)
-        summed = compressor.accumulate(vectors[0], compressor.init(600), Stream(), mean, tally)
-        for state in (single, fused, in_place, summed):
+        in_place = compressor.mean(NodeRows(), own, Stream(), mean, tally)
+        for state in (single, fused, in_place):
             assert (not state.residual.any()) == is_zero
 
 

@@ -47,7 +47,7 @@ def test_error_feedback_stays_outside(tmp_path):
     later = [read_vector(path) for path in capture_gradients(CORRECTED, tmp_path, steps=(3,))]
     trainer = Trainer(CORRECTED, load_dataset(CORRECTED.dataset))
     for step in range(4):
-        residuals = trainer.algorithm.residuals.copy()
+        residuals = trainer.exchange.buffer.copy()
         trainer.step(step, Stopwatch())
 
     np.testing.assert_array_equal(plain, corrected)

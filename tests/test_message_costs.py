@@ -13,12 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import qsgd_lab as ql
+from qsgd_lab.coding.class_counts import quantized_size
 from qsgd_lab.coding.layouts import DEFAULT_CHUNK_SIZE
 from qsgd_lab.coding.lengths import LENGTHS
 from qsgd_lab.coding.message_costs import COUNTED, length_steps, message_costs
-from qsgd_lab.coding.tally import Tally
 from qsgd_lab.compressors import QSGD
+from qsgd_lab.compressors.protocol import Layout, NodeRows
 from qsgd_lab.kernels import message_cost_cpu
+from qsgd_lab.ledger import Ledger
 from qsgd_lab.partition import partition
 from qsgd_lab.stream import Stream
 
@@ -44,14 +46,14 @@ def spelt_bits(levels, num_levels):
 def counted(compressor, rows, tensor_sizes=None):
     """Return the tally of one step of several nodes by the fused pass."""
     rows = np.asarray(rows, np.float32)
-    states, tally = compressor.init_nodes(len(rows), rows.shape[1], tensor_sizes), Tally()
-    compressor.average(rows, states, Stream(seed=5), np.zeros(rows.shape[1], np.float32), tally)
+    states, tally = compressor.init_nodes(len(rows), Layout.of(rows.shape[1], tensor_sizes)), Ledger()
+    compressor.mean(NodeRows(rows), states, Stream(seed=5), np.zeros(rows.shape[1], np.float32), tally)
     return tally
 
 
 def quantized(compressor, row, node, tensor_sizes=None):
     """Return what the fused pass quantizes of one node."""
-    state = compressor.init(row.size, tensor_sizes)
+    state = compressor.init(Layout.of(row.size, tensor_sizes))
     return compressor.compress(row, state, Stream(seed=5, node=node))[0]
 
 
@@ -127,9 +129,9 @@ def test_the_shortest_form_is_counted_as_it_is_spelt(data, x, bucket_size, norm,
 
     norm_bits = NORM_BITS * sum(q.norms.size for q in sent)
     spelt = [min(spelt_bits(q.levels.tolist(), levels).values()) for q in sent]
-    assert tally.shortest_bits == sum(spelt) + norm_bits
-    assert tally.message_bits == 8 * sum(len(ql.encode(q)) for q in sent if len(q))  # nothing is not sent
-    assert tally.measured == tally.coordinates == nodes * x.size
+    assert tally.bits.get("auto", 0) == (sum(spelt) + norm_bits if x.size else 0)  # nothing is not sent
+    assert tally.bits.get("message", 0) == 8 * sum(len(ql.encode(q)) for q in sent if len(q))
+    assert tally.covered.get("message", 0) == tally.coordinates == nodes * x.size
 
 
 @pytest.mark.parametrize("scale", [0.02, 1.0, 30.0])
@@ -144,16 +146,16 @@ def test_long_gradients_are_counted_across_chunks_and_tensors(bits, scale):
 
     tally = counted(compressor, rows, tensor_sizes)
 
-    assert tally.message_bits == 8 * sum(min(ql.message_sizes(q).values()) for q in sent)
+    assert tally.bits["message"] == 8 * sum(min(ql.message_sizes(q).values()) for q in sent)
     spelt = [min(spelt_bits(q.levels.tolist(), q.num_levels).values()) for q in sent]
-    assert tally.shortest_bits == sum(spelt) + NORM_BITS * sum(q.norms.size for q in sent)
+    assert tally.bits["auto"] == sum(spelt) + NORM_BITS * sum(q.norms.size for q in sent)
 
 
 @given(gradients.gradients(), gradients.bucket_sizes, st.sampled_from([1, 2, 7, 127, 128, 255]))
 def test_a_message_that_exists_counts_like_one_that_does_not(x, bucket_size, levels):
     """Counting a quantized gradient and counting in the fused pass are the same."""
-    compressor, apart = QSGD(levels=levels, bucket_size=bucket_size), Tally()
-    compressor.count(quantized(compressor, x, 0), apart)
+    compressor, apart = QSGD(levels=levels, bucket_size=bucket_size), Ledger()
+    apart.add(compressor.wire.size(quantized(compressor, x, 0)))
 
     assert apart.to_dict() == counted(compressor, [x]).to_dict()
 
@@ -162,11 +164,11 @@ def test_with_residuals_the_corrected_gradient_is_counted():
     """Under error feedback the counts are those of gradient + residual, which is what is sent."""
     rng = np.random.default_rng(0)
     gradient, residual = rng.standard_normal((2, 3, 9000)).astype(np.float32)
-    compressor, tally = QSGD(bits=2), Tally()
-    state = compressor.init_nodes(3, 9000)
+    compressor, tally = QSGD(bits=2), Ledger()
+    state = compressor.init_nodes(3, Layout.of(9000))
     mean = np.zeros(9000, np.float32)
 
-    compressor.average_with_residuals(gradient, residual.copy(), state, Stream(seed=5), mean, tally)
+    compressor.mean(NodeRows(gradient, residual.copy()), state, Stream(seed=5), mean, tally)
 
     assert tally.to_dict() == counted(compressor, gradient + residual).to_dict()
 
@@ -182,26 +184,22 @@ def test_keys_are_ordered_by_what_they_hold():
     q = quantized(QSGD(bits=2), x[0].astype(np.float32), 0)
     sizes = ql.encode(q).sizes
     overhead = 8 * (sizes.header + sizes.lists + sizes.directory)
-    assert 0 <= tally.message_bits - tally.shortest_bits - overhead < 32 * 10  # padding of ten chunks
+    assert 0 <= tally.bits["message"] - tally.bits["auto"] - overhead < 32 * 10  # padding of ten chunks
 
 
 def test_without_costs_there_is_no_shortest_form():
-    """A tally of which some messages were not measured says nothing of the shortest ones."""
+    """A ledger of which some messages were not measured says nothing of the shortest ones."""
     tally = counted(QSGD(bits=2), np.ones((1, 100)))
     assert "auto" in tally.bits_per_coordinate()
-    tally.add_quantized(3, 1, np.array([10, 0], np.int64))
+    tally.add(quantized_size(3, 1, np.array([10, 0], np.int64)))
     assert not {"auto", "message"} & set(tally.bits_per_coordinate())
 
 
-def test_costs_survive_json_and_old_tallies_are_read():
-    """Costs are written and read with the tally; one written before they were counted has none."""
+def test_costs_survive_json():
+    """Costs are written and read with the ledger."""
     tally = counted(QSGD(bits=2), np.ones((2, 5000)))
     written = json.loads(json.dumps(tally.to_dict()))
-    assert Tally.from_dict(written).bits_per_coordinate() == tally.bits_per_coordinate()
-
-    for name in ("measured", "shortest_bits", "message_bits"):
-        del written[name]
-    assert "auto" not in Tally.from_dict(written).bits_per_coordinate()
+    assert Ledger.from_dict(written).bits_per_coordinate() == tally.bits_per_coordinate()
 
 
 def test_empty_gradients_cost_their_containers():
@@ -220,4 +218,5 @@ def test_dense_counts_stay_what_they_were(x, bits):
     q = quantized(QSGD(bits=bits), x, 0)
 
     for code in LENGTHS:
-        assert tally.dense_bits(code) == len(naive.dense_message(q.levels.tolist(), q.norms.size, code))
+        written = len(naive.dense_message(q.levels.tolist(), q.norms.size, code))
+        assert tally.bits.get(code, 0) == (written if x.size else 0)

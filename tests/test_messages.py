@@ -159,19 +159,22 @@ def test_sizes_are_known_without_encoding(quantized, chunk_size):
         assert len(ql.encode(quantized, code, chunk_size=chunk_size)) == best
 
 
-def test_the_tally_counts_what_messages_send():
+def test_class_counts_are_what_messages_send():
     """The bits that training counts are those of the payload and the norms, but for padding to words."""
-    from qsgd_lab.coding.tally import Tally, num_classes
+    from qsgd_lab.coding.class_counts import dense_bits, num_classes
     from qsgd_lab.kernels.measure_cpu import measure_dense_chunks
 
     quantized = ql.quantize(np.random.default_rng(1).standard_normal(4096).astype(np.float32), levels=7)
     reached = np.zeros((1, num_classes(7)), np.int32)
     measure_dense_chunks(quantized.levels, 4096, 0, 1, reached)
-    tally = Tally()
-    tally.add_quantized(7, quantized.norms.size, reached[0].astype(np.int64))
     for code in LENGTHS:
         sizes = ql.encode(quantized, code, "dense").sizes
-        assert 0 <= 8 * (sizes.payload + sizes.norms) - tally.dense_bits(code) < 32
+        assert (
+            0
+            <= 8 * (sizes.payload + sizes.norms)
+            - dense_bits(reached[0].astype(np.int64), quantized.norms.size, code)
+            < 32
+        )
 
 
 @settings(max_examples=60)

@@ -7,9 +7,10 @@ import checkout
 import numpy as np
 import pytest
 
-from qsgd_lab.coding.tally import Tally
 from qsgd_lab.compressors import QSGD
+from qsgd_lab.compressors.protocol import Layout, NodeRows
 from qsgd_lab.data import load_dataset
+from qsgd_lab.ledger import Ledger
 from qsgd_lab.runs.config import RunConfig
 from qsgd_lab.stream import Stream
 from qsgd_lab.training.methods import compressor_of
@@ -129,11 +130,17 @@ def test_a_convention_decides_the_levels(convention: str | None, bits: int, leve
     compressor = compressor_of(cell)
     assert isinstance(compressor, QSGD)
     assert compressor.levels == levels
-    tally, size = Tally(), 1000
+    tally, size = Ledger(), 1000
     gradient = np.random.default_rng(0).normal(size=(1, size)).astype(np.float32)
-    compressor.average(gradient, compressor.init_nodes(1, size), Stream(), np.empty(size, np.float32), tally)
+    compressor.mean(
+        NodeRows(gradient),
+        compressor.init_nodes(1, Layout.of(size)),
+        Stream(),
+        np.empty(size, np.float32),
+        tally,
+    )
     width = 1 + math.ceil(math.log2(levels + 1))  # a sign, and an index of 0..s
-    assert tally.fixed_bits == width * size + 32
+    assert tally.bits["fixed"] == width * size + 32
 
 
 def test_the_labs_own_convention_has_one_key() -> None:
@@ -150,7 +157,7 @@ def test_small_tensors_can_go_raw() -> None:
     (cell,) = configurations("demo", ["alexnet"], [2], [Method(2)], [0], {"raw_tensors_up_to": 1000})
     trainer = Trainer(cell, load_dataset("digits"))
     trainer.step(0, Stopwatch())
-    tally = trainer.algorithm.tally
+    tally = trainer.exchange.ledger
     small = sum(size for size in trainer.model.sizes if size <= 1000)
     assert (tally.raw_coordinates, tally.coordinates) == (2 * small, 2 * (159_578 - small))
     assert 0 < small < 5000

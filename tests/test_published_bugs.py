@@ -9,11 +9,14 @@ from __future__ import annotations
 import naive
 import numpy as np
 import pytest
+from compressor_cases import CASES, average_one
 
 from qsgd_lab import dequantize, num_levels, quantize
+from qsgd_lab.coding.class_counts import dense_bits, quantized_size
 from qsgd_lab.coding.lengths import LENGTHS
-from qsgd_lab.coding.tally import Tally
-from qsgd_lab.compressors import COMPRESSORS, QSGD, Damped, ErrorFeedback, FullPrecision
+from qsgd_lab.compressors import QSGD, Damped, ErrorFeedback, FullPrecision
+from qsgd_lab.compressors.protocol import Layout
+from qsgd_lab.ledger import Ledger
 from qsgd_lab.stream import Stream
 
 NORMS = ("l2", "max")
@@ -21,10 +24,7 @@ NORMS = ("l2", "max")
 
 def tally_of(compressor, gradient):
     """Return what one message of a gradient counts."""
-    tally = Tally()
-    total = np.zeros(gradient.size, np.float32)
-    compressor.accumulate(gradient, compressor.init(gradient.size), Stream(), total, tally)
-    return tally
+    return average_one(compressor, gradient, Layout.of(gradient.size), Stream())[1]
 
 
 @pytest.mark.parametrize("norm", NORMS)
@@ -65,7 +65,7 @@ def test_level_s_is_legal(s, norm):
     assert dequantize(q)[3] == -2
     tally = tally_of(QSGD(levels=s, norm=norm), x)
     for code in LENGTHS:
-        assert tally.dense_bits(code) == len(naive.dense_message(q.levels.tolist(), 1, code))
+        assert tally.bits[code] == len(naive.dense_message(q.levels.tolist(), 1, code))
 
 
 @pytest.mark.parametrize("bits", [1, 2, 3, 7])
@@ -85,7 +85,7 @@ def test_stochastic_rounding_is_the_default():
     x[0] = 1
 
     assert quantize(x, bits=1, norm="max", bucket_size="model").levels[1:].any()
-    assert COMPRESSORS["qsgd"]().is_unbiased
+    assert CASES["qsgd"]().is_unbiased
     assert QSGD(bits=3).is_unbiased
 
 
@@ -132,11 +132,8 @@ def test_the_first_coordinate_is_random_too():
 def test_zero_and_one_have_code_words_of_their_own():
     """Codes of positive integers start at 1; level 0 is coded as 1 and level 1 as 2, and they differ."""
     for code, length in LENGTHS.items():
-        tallies = [Tally() for _ in range(2)]
-        for level, tally in enumerate(tallies):
-            tally.add_quantized(1, 0, np.array([1, level], np.int64))
-        assert tallies[0].dense_bits(code) == length(1)
-        assert tallies[1].dense_bits(code) == length(2) + 1
+        bits = [dense_bits(np.array([1, level], np.int64), 0, code) for level in (0, 1)]
+        assert bits == [length(1), length(2) + 1]
 
 
 @pytest.mark.parametrize("bits", range(1, 9))
@@ -147,19 +144,19 @@ def test_fixed_width_counts_all_levels_the_sign_and_the_norm(bits):
     tally = tally_of(QSGD(bits=bits), x)
 
     assert 2 ** (bits + 1) >= 2 * q.num_levels + 1 > 2**bits
-    assert tally.fixed_bits == (bits + 1) * 2000 + 32 * 4
-    assert tally.fixed_bits == len(naive.fixed_message(q.levels.tolist(), 4, q.num_levels))
+    assert tally.bits["fixed"] == (bits + 1) * 2000 + 32 * 4
+    assert tally.bits["fixed"] == len(naive.fixed_message(q.levels.tolist(), 4, q.num_levels))
 
 
 def test_counts_of_bits_are_integers_of_any_size():
     """A float32 count of bits is wrong from 2^24 on, an int32 from 2^31 on; these are exact beyond 2^53."""
-    tally = Tally()
+    tally = Ledger()
     for count in (2**24 + 1, 2**31 + 1, 2**53 + 1):
-        tally.add_quantized(1, 1, np.array([count, 0], np.int64))
+        tally.add(quantized_size(1, 1, np.array([count, 0], np.int64)))
     total = 2**24 + 2**31 + 2**53 + 3
 
-    assert tally.dense_bits("omega") == total + 96
-    assert tally.fixed_bits == 2 * total + 96
+    assert tally.bits["omega"] == total + 96
+    assert tally.bits["fixed"] == 2 * total + 96
 
 
 def test_sums_over_nodes_do_not_wrap():
@@ -167,7 +164,7 @@ def test_sums_over_nodes_do_not_wrap():
     x = np.float32([4, -4])
     compressor, total = QSGD(levels=127, norm="max"), np.zeros(2, np.float32)
     for node in range(8):
-        compressor.accumulate(x, compressor.init(2), Stream(node=node), total, Tally())
+        total += average_one(compressor, x, Layout.of(2), Stream(node=node))[0]
 
     assert total.tolist() == [32, -32]
 
@@ -188,7 +185,7 @@ def test_the_error_memory_is_not_zero():
     """The memory is v - Q(v), taken before the gradient is overwritten: non-zero after the first step."""
     x = np.random.default_rng(0).normal(size=600).astype(np.float32)
     compressor = ErrorFeedback(Damped(QSGD(bits=1)))
-    message, state = compressor.compress(x, compressor.init(600), Stream())
+    message, state = compressor.compress(x, compressor.init(Layout.of(600)), Stream())
 
     assert np.count_nonzero(state.residual) == 600
     assert (state.residual == x - compressor.decompress(message)).all()
@@ -198,8 +195,8 @@ def test_the_error_memory_is_not_zero():
 def test_a_lossy_quantizer_has_a_variance(name):
     """A variance factor of 0 for max norm or ternary levels makes step sizes too long; it is what it is."""
     x = np.random.default_rng(0).normal(size=512).astype(np.float32)
-    compressor = COMPRESSORS[name]()
-    message, _ = compressor.compress(x, compressor.init(512), Stream())
+    compressor = CASES[name]()
+    message, _ = compressor.compress(x, compressor.init(Layout.of(512)), Stream())
     error = compressor.decompress(message) - x
 
     assert 0 < error @ error < 2 * compressor.variance_factor(512) * (x @ x)

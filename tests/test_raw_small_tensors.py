@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qsgd_lab.coding.tally import Tally
 from qsgd_lab.compressors import QSGD, ErrorFeedback
-from qsgd_lab.compressors.raw_small_tensors import RawSmallTensors
+from qsgd_lab.compressors.protocol import Layout, NodeRows
+from qsgd_lab.compressors.wrappers.raw_small_tensors import RawSmallTensors
+from qsgd_lab.ledger import Ledger
 from qsgd_lab.stream import Stream
 
 SIZES = st.lists(st.integers(0, 40), min_size=1, max_size=8).filter(sum)
@@ -31,25 +32,23 @@ def test_large_tensors_are_quantized_alone_and_small_ones_kept(
 ) -> None:
     """The large ones' mean is what the quantizer gives for them alone; the small ones' is that of float32."""
     n, large = sum(sizes), is_large(sizes, up_to)
-    rows, mean, tally = gradients(nodes, n), np.empty(n, np.float32), Tally()
+    rows, mean, tally = gradients(nodes, n), np.empty(n, np.float32), Ledger()
     inner = QSGD(bits=2, norm="max", bucket_size=8)
     compressor = RawSmallTensors(inner, up_to)
-    compressor.average(rows, compressor.init_nodes(nodes, n, tuple(sizes)), Stream(5), mean, tally)
+    compressor.mean(
+        NodeRows(rows), compressor.init_nodes(nodes, Layout.of(n, tuple(sizes))), Stream(5), mean, tally
+    )
 
-    own, alone = np.empty(int(large.sum()), np.float32), Tally()
+    own, alone = np.empty(int(large.sum()), np.float32), Ledger()
     kept = tuple(size for size in sizes if size > up_to)
     packed = np.ascontiguousarray(rows[:, large])
-    inner.average(packed, inner.init_nodes(nodes, own.size, kept), Stream(5), own, alone)
+    inner.mean(NodeRows(packed), inner.init_nodes(nodes, Layout.of(own.size, kept)), Stream(5), own, alone)
     assert mean[large].tobytes() == own.tobytes()
     total = np.zeros(int((~large).sum()), np.float32)
     for row in rows:
         total += row[~large]
     assert mean[~large].tobytes() == (total / np.float32(nodes)).tobytes()
-    assert (tally.coordinates, tally.norms, tally.fixed_bits) == (
-        alone.coordinates,
-        alone.norms,
-        alone.fixed_bits,
-    )
+    assert (tally.coordinates, tally.bits) == (alone.coordinates, alone.bits)
     assert tally.raw_coordinates == nodes * int((~large).sum())
 
 
@@ -60,15 +59,17 @@ def test_fused_is_compress_and_decompress(sizes: list[int], up_to: int) -> None:
     n, nodes = sum(sizes), 2
     rows = gradients(nodes, n)
     compressor = ErrorFeedback(RawSmallTensors(QSGD(bits=1, norm="max", bucket_size="tensor"), up_to))
-    fused_mean, fused = np.empty(n, np.float32), Tally()
-    after = compressor.average(
-        rows, compressor.init_nodes(nodes, n, tuple(sizes)), Stream(2), fused_mean, fused
+    fused_mean, fused = np.empty(n, np.float32), Ledger()
+    after = compressor.mean(
+        NodeRows(rows), compressor.init_nodes(nodes, Layout.of(n, tuple(sizes))), Stream(2), fused_mean, fused
     )
-    total, counted = np.zeros(n, np.float32), Tally()
+    total, counted = np.zeros(n, np.float32), Ledger()
     for node, row in enumerate(rows):
-        message, state = compressor.compress(row, compressor.init(n, tuple(sizes)), Stream(2, node))
+        message, state = compressor.compress(
+            row, compressor.init(Layout.of(n, tuple(sizes))), Stream(2, node)
+        )
         total += compressor.decompress(message)
-        compressor.count(message, counted)
+        counted.add(compressor.wire.size(message))
         assert state.residual.tobytes() == after.residual[node].tobytes()
         assert not state.residual[~is_large(sizes, up_to)].any()
     assert fused_mean.tobytes() == (total / np.float32(nodes)).tobytes()
@@ -77,9 +78,9 @@ def test_fused_is_compress_and_decompress(sizes: list[int], up_to: int) -> None:
 
 def test_raw_coordinates_cost_32_bits() -> None:
     """100 coordinates at b + 1 = 4 bits with a norm and 10 raw ones: (400 + 32 + 320) / 110 bits each."""
-    compressor, tally = RawSmallTensors(QSGD(bits=3, norm="max", bucket_size="tensor"), 10), Tally()
-    state = compressor.init_nodes(1, 110, (10, 100))
-    compressor.average(gradients(1, 110), state, Stream(), np.empty(110, np.float32), tally)
+    compressor, tally = RawSmallTensors(QSGD(bits=3, norm="max", bucket_size="tensor"), 10), Ledger()
+    state = compressor.init_nodes(1, Layout.of(110, (10, 100)))
+    compressor.mean(NodeRows(gradients(1, 110)), state, Stream(), np.empty(110, np.float32), tally)
     assert tally.bits_per_coordinate()["fixed"] == (400 + 32 + 320) / 110
 
 

@@ -13,7 +13,10 @@ from qsgd_lab.report.captions import caption
 from qsgd_lab.report.grouping import group_records
 from qsgd_lab.runs.record import RunRecord
 
-METHOD_NODES_AND_SEED = ("bits", "rounding", "error_feedback", "nodes", "seed")
+METHOD_NODES_AND_SEED = (
+    *("bits", "rounding", "error_feedback", "compressor", "algorithm", "plugins"),
+    *("nodes", "seed"),
+)
 
 
 @given(sweeps())

@@ -6,14 +6,11 @@ import dataclasses
 from pathlib import Path
 
 import click
-import numpy as np
 import pytest
 import torch
 
-from qsgd_lab.algorithms.synchronous import SynchronousAverage
 from qsgd_lab.cli import run_device
 from qsgd_lab.cli.main import main
-from qsgd_lab.compressors import QSGD, ErrorFeedback
 from qsgd_lab.data import load_dataset
 from qsgd_lab.runs.config import RunConfig
 from qsgd_lab.runs.record import Interrupted, RunOutcome
@@ -141,39 +138,17 @@ def test_all_of_a_trainer_lies_on_its_device() -> None:
     """Parameters, buffers, gradients, mean and batches are on the device that the trainer was given."""
     device = torch.device("meta")
     trainer = Trainer(make_config(), load_dataset("digits").to(device), device)
-    tensors = [*trainer.model.snapshot(), trainer.gradients, trainer.mean, *trainer.batch(0)]
+    tensors = [*trainer.model.snapshot(), trainer.gradients, trainer.algorithm.mean, *trainer.batch(0)]
     assert {tensor.device.type for tensor in tensors} == {"meta"}
-    assert trainer._views == (trainer.gradients, trainer.mean)
 
 
 def test_residuals_lie_on_the_device_too() -> None:
     """With error feedback the algorithm keeps its residuals in the trainer's buffer of gradients."""
     device = torch.device("meta")
     trainer = Trainer(make_config(Method(2)), load_dataset("digits").to(device), device)
-    assert trainer.algorithm.residuals is trainer.gradients
+    assert trainer.exchange.buffer is trainer.gradients
     assert trainer.gradients.device.type == "meta"
     assert trainer.engine.accumulate
-
-
-def test_adopted_residuals_are_used_as_the_own_would_be() -> None:
-    """Steps on a buffer handed over equal steps on the own; without error feedback it is refused."""
-    sizes, rng = (40, 60), np.random.default_rng(0)
-    gradients = rng.standard_normal((3, 2, 100), dtype=np.float32)
-    means, buffer = [], np.zeros((2, 100), np.float32)
-    for adopted in (False, True):
-        algorithm = SynchronousAverage(ErrorFeedback(QSGD(2, norm="max")), 2, 0, sizes)
-        if adopted:
-            algorithm.adopt_residuals(buffer)
-        mean = np.zeros(100, np.float32)
-        for step in range(3):
-            algorithm.residuals[:] += gradients[step]
-            algorithm.agree_on_residuals(step, mean)
-        means.append(mean)
-    np.testing.assert_array_equal(*means)
-    assert algorithm.residuals is buffer
-    assert np.abs(buffer).max() > 0
-    with pytest.raises(TypeError, match="only error feedback"):
-        SynchronousAverage(QSGD(2), 2, 0, sizes).adopt_residuals(buffer)
 
 
 def test_bfloat16_is_honoured() -> None:

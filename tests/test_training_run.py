@@ -133,14 +133,14 @@ def test_nodes_see_the_same_global_batch() -> None:
     for nodes in (1, 8):
         trainer = Trainer(config(FP32, nodes), load_dataset("digits"))
         trainer.step(5, Stopwatch())
-        gradients.append(trainer.mean.clone())
+        gradients.append(trainer.algorithm.mean.clone())
     assert float((gradients[0] - gradients[1]).norm() / gradients[0].norm()) < 1e-5
 
 
 def test_error_feedback_remembers_what_was_not_sent() -> None:
     """After each step a node's residual is all its gradients less all that it sent, and not zero."""
     with_memory = Trainer(config(nodes=2), load_dataset("digits"))
-    assert isinstance(with_memory.algorithm.compressor, ErrorFeedback)
+    assert isinstance(with_memory.exchange.compressor, ErrorFeedback)
     given, sent = np.zeros((2, 159_578)), np.zeros(159_578)
     for step in range(3):
         images, labels = with_memory.batch(step)
@@ -148,8 +148,8 @@ def test_error_feedback_remembers_what_was_not_sent() -> None:
         fresh.compute(images, labels)
         given += fresh.gradients.numpy()
         with_memory.step(step, Stopwatch())
-        sent += 2.0 * with_memory.mean.numpy()
-        residuals = with_memory.algorithm.residuals
+        sent += 2.0 * with_memory.algorithm.mean.numpy()
+        residuals = with_memory.exchange.buffer
         assert residuals is not None
         assert np.abs(residuals).max(axis=1).min() > 0
         np.testing.assert_allclose(residuals.sum(0) + sent, given.sum(0), atol=1e-5)

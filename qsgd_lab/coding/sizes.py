@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qsgd_lab.backends import resolve_backend
+from qsgd_lab.coding.class_counts import num_classes
 from qsgd_lab.coding.header import HEADER_BYTES, TAIL_BYTES
 from qsgd_lab.coding.host_arrays import host_arrays
 from qsgd_lab.coding.index import WORD_BYTES, index_bytes
@@ -20,7 +21,6 @@ from qsgd_lab.coding.layouts import (
 )
 from qsgd_lab.coding.lengths import LENGTHS, lengths_side_by_side
 from qsgd_lab.coding.message_costs import CHOICES
-from qsgd_lab.coding.tally import num_classes
 from qsgd_lab.coding.threads import run_ranges
 from qsgd_lab.quantization import QuantizedGradient
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 Arrays = dict[str, NDArray[Any]]
 
 #: Raised when what a run keeps changes; a checkpoint of another format is not taken up.
-FORMAT = 2
+FORMAT = 3
 
 
 def save_checkpoint(path: Path, key: str, arrays: Arrays, scalars: dict[str, Any]) -> None:

@@ -30,6 +30,7 @@ def make_engine(
     engine: str = "auto",
     accumulate: bool = False,
     precision: Precision = FLOAT32,
+    replicas: torch.Tensor | None = None,
 ) -> Engine:
     """Return the engine of a run.
 
@@ -44,12 +45,19 @@ def make_engine(
     accumulate : bool
         Add to `gradients` instead of overwriting them.
     precision : Precision
+    replicas : torch.Tensor, optional
+        float32, shape (N, n): parameters of each node, where nodes do not share them.
 
     Raises
     ------
     ValueError
-        If the batched engine is asked for and cannot split the network by node.
+        If the batched engine is asked for and cannot split the network by node, or nodes have parameters of
+        their own.
     """
+    if replicas is not None:
+        if engine == "batched":
+            raise ValueError("the batched engine needs parameters that all nodes share; use --engine loop")
+        return NodeLoop(model, gradients, accumulate=accumulate, precision=precision, replicas=replicas)
     if engine == "auto":
         engine = faster_engine(model, len(gradients), batch_size, gradients.device)
     if engine == "loop":

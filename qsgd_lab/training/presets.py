@@ -10,8 +10,9 @@ from itertools import product
 from typing import Any
 
 from qsgd_lab.levels import num_levels
-from qsgd_lab.runs.config import FULL_PRECISION_BITS, RunConfig
+from qsgd_lab.runs.config import FULL_PRECISION_BITS, SYNCHRONOUS, RunConfig
 from qsgd_lab.training.flaws import check_flaws
+from qsgd_lab.training.methods import algorithm_text, compressor_fields
 from qsgd_lab.training.preset_table import FP32, PRESETS, Method, Preset
 
 __all__ = ["FP32", "PRESETS", "Method", "Preset", "configurations", "methods_of"]
@@ -40,9 +41,10 @@ def configurations(
     preset_name: str,
     models: Sequence[str],
     nodes: Sequence[int],
-    methods: Sequence[Method],
+    methods: Sequence[Method | str],
     seeds: Sequence[int],
     overrides: dict[str, Any],
+    algorithm: str = SYNCHRONOUS,
 ) -> list[RunConfig]:
     """Return every cell of a sweep.
 
@@ -52,9 +54,12 @@ def configurations(
     models : sequence of str
         As users name them.
     nodes, seeds : sequence of int
-    methods : sequence of Method
+    methods : sequence of Method or str
+        A str is the text of a compressor, such as ``ef(top-k(fraction=0.01))``.
     overrides : dict
         Settings that replace the preset's.
+    algorithm : str
+        Text of an algorithm.
 
     Raises
     ------
@@ -65,17 +70,17 @@ def configurations(
     """
     preset = PRESETS[preset_name]
     settings = {model: _settings(preset_name, preset, model, overrides) for model in models}
+    canonical_algorithm, plugins = algorithm_text(algorithm)
+    fields = {method: _fields(method) for method in methods}
     configs = [
         RunConfig(
             preset=preset_name,
             dataset=preset.dataset,
             model=preset.models[model],
             nodes=count,
-            bits=method.bits,
-            rounding=method.rounding,
-            error_feedback=method.error_feedback,
             seed=seed,
-            **settings[model],
+            algorithm=canonical_algorithm,
+            **{**settings[model], **fields[method], "plugins": _merged(plugins, fields[method])},
         ).canonical()
         for seed, model, method, count in product(seeds, models, methods, nodes)
     ]
@@ -84,6 +89,18 @@ def configurations(
     for config in configs:
         _check(config, preset)
     return configs
+
+
+def _fields(method: Method | str) -> dict[str, Any]:
+    """Return what a method sets of `RunConfig`; its other fields are the preset's."""
+    if isinstance(method, Method):
+        return method._asdict()
+    named: dict[str, Any] = {"bits": None, "rounding": None, "error_feedback": False}
+    return named | compressor_fields(method)
+
+
+def _merged(plugins: tuple[str, ...], fields: dict[str, Any]) -> tuple[str, ...]:
+    return tuple(sorted({*plugins, *fields.get("plugins", ())}))
 
 
 def _settings(name: str, preset: Preset, model: str, overrides: dict[str, Any]) -> dict[str, Any]:
@@ -97,7 +114,8 @@ def _settings(name: str, preset: Preset, model: str, overrides: dict[str, Any]) 
 
 
 def _check(config: RunConfig, preset: Preset) -> None:
-    if not config.is_full_precision:
+    if config.has_quantizer_fields:
+        assert config.bits is not None
         num_levels(config.bits, config.convention or "magnitude")
     if config.batch_size > preset.num_train:
         raise ValueError(

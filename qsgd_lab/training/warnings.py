@@ -36,4 +36,6 @@ def theory_warnings(configs: Iterable[RunConfig]) -> Iterator[str]:
 
 def _l2_feedback(config: RunConfig) -> tuple[int, int | str] | None:
     risky = config.error_feedback and config.norm == "l2" and config.rounding == "stochastic"
-    return (config.bits, config.bucket_size) if risky and config.bucket_size is not None else None
+    if not risky or config.bits is None or config.bucket_size is None:
+        return None
+    return config.bits, config.bucket_size

@@ -1,4 +1,4 @@
-"""Counts that stay on the device from step to step, and join a tally when it is read."""
+"""Counts that stay on the device from step to step, and join a ledger when it is read."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from qsgd_lab.coding.class_counts import num_classes, quantized_size
 from qsgd_lab.coding.message_costs import (
     COUNTED,
     NORM_BITS,
@@ -13,7 +14,7 @@ from qsgd_lab.coding.message_costs import (
     length_fields,
     uncounted_costs,
 )
-from qsgd_lab.coding.tally import Tally, num_classes
+from qsgd_lab.ledger import Ledger
 from qsgd_lab.partition import Partition
 
 
@@ -52,22 +53,22 @@ class DeviceCounts:
         launch_message_costs(self.home, levels, self._lengths, buffers, self._classes, constants, self._sums)
         self.norms += nodes * parts.num_buckets
 
-    def add_to(self, tally: Tally) -> None:
-        """Add the counts to a tally in host memory; this waits for the device."""
+    def add_to(self, ledger: Ledger) -> None:
+        """Add the counts to a ledger in host memory; this waits for the device."""
         from qsgd_lab.kernels.device_arrays_cuda import to_host
 
         with self.home.active():
             exactly, sums = to_host(self._classes), to_host(self._sums)
         reached = np.cumsum(exactly[::-1])[::-1]
         costs = MessageCosts(int(sums[0]) + self.norms * NORM_BITS, 8 * int(sums[1]))
-        tally.add_quantized(self.levels, self.norms, reached[: num_classes(self.levels)], costs)
+        ledger.add(quantized_size(self.levels, self.norms, reached[: num_classes(self.levels)], costs))
 
 
-def device_counts(tally: Tally, levels: int, home: Any) -> DeviceCounts:
-    """Return the tally's counts on a device for s = `levels`, made at first use."""
+def device_counts(ledger: Ledger, levels: int, home: Any) -> DeviceCounts:
+    """Return the ledger's counts on a device for s = `levels`, made at first use."""
     key = (levels, home.package, home.device)
-    if key not in tally.elsewhere:
-        tally.elsewhere[key] = DeviceCounts(levels, home)
-    counts = tally.elsewhere[key]
+    if key not in ledger.pending:
+        ledger.pending[key] = DeviceCounts(levels, home)
+    counts = ledger.pending[key]
     assert isinstance(counts, DeviceCounts)
     return counts

@@ -1,0 +1,1 @@
+"""Compressors that wrap another one; each file defines METHOD."""
