@@ -13,7 +13,7 @@ import torch
 
 from qsgd_lab.coding.tally import Tally
 from qsgd_lab.compressors import QSGD, ErrorFeedback
-from qsgd_lab.compressors.published_flaws import BiasedLevels, OverwrittenErrorFeedback
+from qsgd_lab.compressors.wrappers.published_flaws import BiasedLevels, OverwrittenErrorFeedback
 from qsgd_lab.data import load_dataset
 from qsgd_lab.data.dataset import Part
 from qsgd_lab.models import MODELS

@@ -13,12 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import qsgd_lab as ql
+from qsgd_lab.coding.elias import LENGTHS
 from qsgd_lab.coding.layouts import DEFAULT_CHUNK_SIZE
-from qsgd_lab.coding.lengths import LENGTHS
-from qsgd_lab.coding.message_costs import COUNTED, length_steps, message_costs
+from qsgd_lab.coding.message_costs import length_steps, message_costs
+from qsgd_lab.coding.shortest import COUNTED
 from qsgd_lab.coding.tally import Tally
 from qsgd_lab.compressors import QSGD
-from qsgd_lab.kernels import message_cost_cpu
+from qsgd_lab.kernels.cpu import message_cost as message_cost_cpu
 from qsgd_lab.partition import partition
 from qsgd_lab.stream import Stream
 

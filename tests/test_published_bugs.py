@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from qsgd_lab import dequantize, num_levels, quantize
-from qsgd_lab.coding.lengths import LENGTHS
+from qsgd_lab.coding.elias import LENGTHS
 from qsgd_lab.coding.tally import Tally
 from qsgd_lab.compressors import COMPRESSORS, QSGD, Damped, ErrorFeedback, FullPrecision
 from qsgd_lab.stream import Stream

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from qsgd_lab.coding.tally import Tally
 from qsgd_lab.compressors import QSGD, ErrorFeedback
-from qsgd_lab.compressors.raw_small_tensors import RawSmallTensors
+from qsgd_lab.compressors.wrappers.raw_small_tensors import RawSmallTensors
 from qsgd_lab.stream import Stream
 
 SIZES = st.lists(st.integers(0, 40), min_size=1, max_size=8).filter(sum)

@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qsgd_lab import quantize
-from qsgd_lab.coding.lengths import LENGTHS
-from qsgd_lab.coding.tally import NUM_CLASSES, Tally, num_classes
+from qsgd_lab.coding.elias import LENGTHS, num_classes
+from qsgd_lab.coding.tally import NUM_CLASSES, Tally
 from qsgd_lab.compressors import QSGD
 from qsgd_lab.stream import Stream
 

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from qsgd_lab.algorithms.synchronous import SynchronousAverage
 from qsgd_lab.coding.tally import Tally
 from qsgd_lab.compressors import Compressor
-from qsgd_lab.randomness import Purpose, generator
+from qsgd_lab.stream import Purpose, generator
 
 Floats = NDArray[np.float64]
 #: A coordinate of the full gradient.

@@ -14,16 +14,11 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from qsgd_lab.coding.lengths import LENGTHS
+from qsgd_lab.coding.elias import LENGTHS
 from qsgd_lab.coding.message_costs import NORM_BITS, MessageCosts
 from qsgd_lab.levels import MAX_BITS, magnitude_bits
 
 NUM_CLASSES = MAX_BITS + 1  # |level| + 1 is at most 2^15
-
-
-def num_classes(levels: int) -> int:
-    """Return how many powers of two are at most s + 1: the length of the kernels' class counts."""
-    return int(levels + 1).bit_length()
 
 
 def _no_counts() -> NDArray[np.int64]:
@@ -103,7 +98,7 @@ class Tally:
         Raises
         ------
         KeyError
-            If the code is not a key of `qsgd_lab.coding.lengths.LENGTHS`.
+            If the code is not a key of `qsgd_lab.coding.elias.LENGTHS`.
         """
         self.settle()
         length = LENGTHS[code]

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from qsgd_lab.compressors.base import Compressor, Gradient
-from qsgd_lab.compressors.damped import Damped
-from qsgd_lab.compressors.error_feedback import ErrorFeedback
-from qsgd_lab.compressors.full_precision import FullPrecision
-from qsgd_lab.compressors.qsgd import QSGD
+from qsgd_lab.compressors.methods.fp32 import FullPrecision
+from qsgd_lab.compressors.methods.qsgd import QSGD
+from qsgd_lab.compressors.wrappers.damped import Damped
+from qsgd_lab.compressors.wrappers.error_feedback import ErrorFeedback
 
 #: Name -> constructor with defaults that work.
 COMPRESSORS: dict[str, Callable[[], Compressor]] = {

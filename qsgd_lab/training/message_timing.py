@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from qsgd_lab.coding.decode_sum import add_decoded
 from qsgd_lab.coding.encode import encode
-from qsgd_lab.coding.receive import add_decoded
 from qsgd_lab.compressors import QSGD, ErrorFeedback
 from qsgd_lab.stream import Stream
 from qsgd_lab.training.trainer import Trainer

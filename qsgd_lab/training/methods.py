@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from qsgd_lab.compressors import QSGD, Compressor, ErrorFeedback, FullPrecision
-from qsgd_lab.compressors.published_flaws import BiasedLevels, OverwrittenErrorFeedback
-from qsgd_lab.compressors.raw_small_tensors import RawSmallTensors
+from qsgd_lab.compressors.wrappers.published_flaws import BiasedLevels, OverwrittenErrorFeedback
+from qsgd_lab.compressors.wrappers.raw_small_tensors import RawSmallTensors
 from qsgd_lab.levels import num_levels
 from qsgd_lab.runs.config import RunConfig
 from qsgd_lab.training.flaws import BIASED_LEVELS, NO_OP_ERROR_FEEDBACK

@@ -1,0 +1,128 @@
+"""Two mistakes of a published quantizer, kept whole so that their effect can be measured.
+
+Neither is for use: `qsgd_lab.training.flaws` names them, and a run asks for them by name.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from qsgd_lab.coding.tally import Tally
+from qsgd_lab.compressors.base import Compressor, Gradient
+from qsgd_lab.compressors.methods.qsgd import QSGD
+from qsgd_lab.compressors.wrappers.error_feedback import ErrorFeedback, ErrorFeedbackState
+from qsgd_lab.partition import Partition
+from qsgd_lab.quantization import QuantizedGradient
+from qsgd_lab.stream import Stream
+
+
+class OverwrittenErrorFeedback(ErrorFeedback):
+    """Error feedback whose residual is always zero.
+
+    The published loop writes the quantized gradient over the gradient and then takes their difference, so
+    that nothing is ever carried over: the network trains as without error feedback.
+    """
+
+    def compress(
+        self, gradient: Gradient, state: ErrorFeedbackState, stream: Stream
+    ) -> tuple[Any, ErrorFeedbackState]:
+        """Return (message of the gradient, state with a zero residual)."""
+        message, after = super().compress(gradient, state, stream)
+        return message, _forgotten(after)
+
+    def accumulate(
+        self, gradient: Gradient, state: ErrorFeedbackState, stream: Stream, total: Gradient, tally: Tally
+    ) -> ErrorFeedbackState:
+        """Do what error feedback does, and forget."""
+        return _forgotten(super().accumulate(gradient, state, stream, total, tally))
+
+    def average(
+        self, gradients: Gradient, states: ErrorFeedbackState, stream: Stream, mean: Gradient, tally: Tally
+    ) -> ErrorFeedbackState:
+        """Do what error feedback does, and forget."""
+        return _forgotten(super().average(gradients, states, stream, mean, tally))
+
+    def average_corrected(
+        self, states: ErrorFeedbackState, stream: Stream, mean: Gradient, tally: Tally
+    ) -> ErrorFeedbackState:
+        """Do what error feedback does, and forget."""
+        return _forgotten(super().average_corrected(states, stream, mean, tally))
+
+
+def _forgotten(state: ErrorFeedbackState) -> ErrorFeedbackState:
+    state.residual[...] = 0
+    return state
+
+
+class BiasedLevels(Compressor):
+    r"""Scales by S = s + 1 and divides by s: every value comes back too large.
+
+    With u = S |v| / norm, the published code takes the level min(floor(u), s), adds one with probability u
+    less that, and takes one off where the level before was s, so that s + 1 levels 0..s remain:
+
+    .. math:: E[Q(v)] = \frac{S}{s} v \quad (u < s), \qquad E[Q(v)] = \frac{u - 1}{s} \lVert v \rVert
+              \operatorname{sgn}(v) \quad (u \ge s)
+
+    Deterministic rounding there is truncation: the level is min(floor(u), s). At b bits S = 2^b, so that
+    gradients come out 4/3 too large at 2 bits, 16/15 at 4: a higher learning rate that nobody set.
+
+    Parameters
+    ----------
+    levels : int
+        s, the largest level.
+    norm, bucket_size, rounding
+        As for `QSGD`.
+    """
+
+    def __init__(
+        self,
+        *,
+        levels: int,
+        norm: str = "max",
+        bucket_size: int | str = "tensor",
+        rounding: str = "stochastic",
+    ) -> None:
+        # What a receiver decodes with, and what draws the levels; truncation needs no more than the norms.
+        self._decoder = QSGD(levels=levels, norm=norm, bucket_size=bucket_size, rounding=rounding)
+        self._scaler = QSGD(levels=levels + 1, norm=norm, bucket_size=bucket_size, rounding=rounding)
+        self.levels, self.rounding = levels, rounding
+
+    def init(self, num_coordinates: int, tensor_sizes: tuple[int, ...] | None = None) -> Partition:
+        """Return the partition into tensors and buckets."""
+        return self._decoder.init(num_coordinates, tensor_sizes)
+
+    def compress(
+        self, gradient: Gradient, state: Partition, stream: Stream
+    ) -> tuple[QuantizedGradient, Partition]:
+        """Return (quantized gradient, the same partition)."""
+        scaled, _ = self._scaler.compress(gradient, state, stream)
+        # The signs and operators below are those that NumPy arrays and torch tensors share.
+        everywhere_top = dataclasses.replace(scaled, levels=abs(scaled.levels) * 0 + self.levels)
+        norms = self._decoder.decompress(dataclasses.replace(everywhere_top, num_levels=self.levels))
+        position = abs(gradient) * (self.levels + 1) / (norms + 1 * (norms == 0))
+        magnitudes = abs(scaled.levels)
+        if self.rounding == "stochastic":
+            magnitudes = magnitudes - 1 * (position >= self.levels)
+        else:
+            magnitudes = magnitudes - 1 * (magnitudes > position)
+        signs = 1 * (scaled.levels > 0) - 1 * (scaled.levels < 0)
+        scaled.levels[...] = signs * magnitudes.clip(0, self.levels)
+        return dataclasses.replace(scaled, num_levels=self.levels), state
+
+    def decompress(self, message: QuantizedGradient) -> Gradient:
+        """Return norm * level / s."""
+        return self._decoder.decompress(message)
+
+    def count(self, message: QuantizedGradient, tally: Tally) -> None:
+        """Count levels 0..s and norms."""
+        self._decoder.count(message, tally)
+
+    @property
+    def is_unbiased(self) -> bool:
+        """False, though the rounding is stochastic."""
+        return False
+
+    def variance_factor(self, num_coordinates: int) -> None:
+        """Return None: the error is mostly bias."""
+        return
