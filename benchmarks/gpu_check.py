@@ -28,7 +28,7 @@ TRAINING_TESTS = ROOT / "tests" / "test_training_gpu.py"
 @click.option("--out", type=click.Path(path_type=Path), default=RESULTS, help="Folder of the results.")
 def main(quick: bool, dim: int, out: Path) -> None:
     """Compare every kernel with the CPU, byte for byte, and measure."""
-    from qsgd_lab.kernels.device_arrays_cuda import SIMULATED, has_device
+    from qsgd_lab.kernels.cuda.device import SIMULATED, has_device
 
     if SIMULATED or not has_device():
         click.echo("no CUDA device: nothing checked")
@@ -36,8 +36,7 @@ def main(quick: bool, dim: int, out: Path) -> None:
     from qsgd_lab.bench.device_suite import measure_device
     from qsgd_lab.gpu_check.cases import Scope, run_check
     from qsgd_lab.gpu_check.checks import CHECKS
-    from qsgd_lab.gpu_check.machine import device_facts, versions
-    from qsgd_lab.gpu_check.results import as_json, file_name
+    from qsgd_lab.gpu_check.results import as_json, device_facts, file_name, versions
     from qsgd_lab.gpu_check.sanitizer import sanitize
     from qsgd_lab.runs.atomic import write_atomically
 

@@ -1,7 +1,7 @@
 """Gradients of N nodes by both engines: ``pytest benchmarks/test_engines.py --benchmark-only``.
 
-The figures behind `qsgd_lab.training.engines.faster_engine`. On a CPU the processor time of one thread is
-taken, so that other load does not count; the table of a group shows the engines side by side.
+The figures behind `qsgd_lab.training.engines.choose.faster_engine`. On a CPU the processor time of one thread
+is taken, so that other load does not count; the table of a group shows the engines side by side.
 """
 
 from __future__ import annotations
@@ -13,10 +13,9 @@ import torch
 
 from qsgd_lab.models import MODELS
 from qsgd_lab.models.initialisation import initialise
-from qsgd_lab.training.devices import prepare
-from qsgd_lab.training.engines import make_engine
+from qsgd_lab.training.devices import Precision, prepare
+from qsgd_lab.training.engines.choose import make_engine
 from qsgd_lab.training.flat_model import FlatModel
-from qsgd_lab.training.precision import Precision
 
 NETWORKS = ["alexnet-quarter", "alexnet", "resnet20", "resnet110", "resnet18"]
 BATCHES = [32, 128]

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from qsgd_lab.cli.lazy import Entry, LazyGroup
-from qsgd_lab.data.cifar10_release import OFFICIAL
+from qsgd_lab.data.cifar10.release import OFFICIAL
 
 _HERE = "qsgd_lab.cli.data"
 SUBCOMMANDS = {
@@ -64,7 +64,7 @@ def fetch(data_dir: Path | None, offline: bool) -> None:
       QSGD_LAB_CIFAR_URL=https://mirror.example.org/cifar/ qsgd-lab data fetch
     """
     from qsgd_lab.cli.download_display import display
-    from qsgd_lab.data.cifar10_fetch import fetch_cifar10
+    from qsgd_lab.data.cifar10.fetch import fetch_cifar10
     from qsgd_lab.errors import IntegrityError
 
     folders = _folders(data_dir)
@@ -103,8 +103,8 @@ def verify(data_dir: Path | None, output_format: str) -> None:
       qsgd-lab data verify
       qsgd-lab data verify --format json
     """
-    from qsgd_lab.data.cifar10_facts import describe_cifar10
-    from qsgd_lab.data.places import require_cifar10
+    from qsgd_lab.data.cifar10.facts import describe_cifar10
+    from qsgd_lab.data.cifar10.find import require_cifar10
 
     facts = describe_cifar10(require_cifar10(_folders(data_dir), OFFICIAL))
     if output_format == "json":
@@ -124,14 +124,14 @@ def where(data_dir: Path | None) -> None:
     Example:
       qsgd-lab data where
     """
-    from qsgd_lab.data.places import require_cifar10
+    from qsgd_lab.data.cifar10.find import require_cifar10
 
     click.echo(require_cifar10(_folders(data_dir), OFFICIAL).path)
 
 
 def _folders(data_dir: Path | None) -> list[Path]:
     """Return the folders to search, and warn if the named one is not the first."""
-    from qsgd_lab.data.places import DATA_VARIABLE, search_folders
+    from qsgd_lab.data.cifar10.find import DATA_VARIABLE, search_folders
 
     folders = search_folders(data_dir)
     if data_dir and folders[0] != data_dir.expanduser():
@@ -141,8 +141,8 @@ def _folders(data_dir: Path | None) -> list[Path]:
 
 def _sound_copy(folders: list[Path]) -> Path | None:
     """Return the path of the first copy after reading it whole, None if there is none."""
-    from qsgd_lab.data.cifar10_arrays import read_cifar10
-    from qsgd_lab.data.places import find_cifar10
+    from qsgd_lab.data.cifar10.find import find_cifar10
+    from qsgd_lab.data.cifar10.read import read_cifar10
 
     source = find_cifar10(folders, OFFICIAL)
     if source is None:

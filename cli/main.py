@@ -13,24 +13,34 @@ from qsgd_lab.cli.standard_output import ReaderGoneError, discard_stdout, flush_
 
 #: One row a command. A command's module imports neither torch nor numba at its top.
 COMMANDS = {
-    "reproduce": Entry("qsgd_lab.cli.reproduce", "reproduce", "Train a whole comparison; print its table."),
-    "table": Entry("qsgd_lab.cli.table", "table", "Print stored runs as LaTeX, text, Markdown or data."),
-    "plot": Entry("qsgd_lab.cli.plot", "plot", "Draw stored runs: accuracy, curves, traffic, speed-up."),
-    "variance": Entry("qsgd_lab.cli.variance", "variance", "Measure the quantizer against its formulas."),
-    "code-length": Entry("qsgd_lab.cli.code_length", "code_length", "Measure messages against the formulas."),
+    "reproduce": Entry(
+        "qsgd_lab.cli.sweep.reproduce", "reproduce", "Train a whole comparison; print its table."
+    ),
+    "table": Entry(
+        "qsgd_lab.cli.sweep.table", "table", "Print stored runs as LaTeX, text, Markdown or data."
+    ),
+    "plot": Entry(
+        "qsgd_lab.cli.sweep.plot", "plot", "Draw stored runs: accuracy, curves, traffic, speed-up."
+    ),
+    "variance": Entry(
+        "qsgd_lab.cli.measure.variance", "variance", "Measure the quantizer against its formulas."
+    ),
+    "code-length": Entry(
+        "qsgd_lab.cli.measure.code_length", "code_length", "Measure messages against the formulas."
+    ),
     "tradeoff": Entry(
-        "qsgd_lab.cli.tradeoff", "tradeoff", "Set bits against variance, with the lower bound."
+        "qsgd_lab.cli.measure.tradeoff", "tradeoff", "Set bits against variance, with the lower bound."
     ),
     "convergence": Entry(
-        "qsgd_lab.cli.convergence", "convergence", "Measure SGD, QSGD, QSVRG against bounds."
+        "qsgd_lab.cli.measure.convergence", "convergence", "Measure SGD, QSGD, QSVRG against bounds."
     ),
-    "flaws": Entry("qsgd_lab.cli.flaws", "flaws", "Measure the flaws of the published protocol."),
-    "encode": Entry("qsgd_lab.cli.encode", "encode", "Quantize and encode a gradient file."),
-    "decode": Entry("qsgd_lab.cli.decode", "decode", "Turn a message back into a gradient file."),
-    "inspect": Entry("qsgd_lab.cli.inspect", "inspect", "Say what a message is and what it costs."),
-    "bench": Entry("qsgd_lab.cli.bench", "bench", "Measure speed and size beside other libraries."),
+    "flaws": Entry("qsgd_lab.cli.sweep.flaws", "flaws", "Measure the flaws of the published protocol."),
+    "encode": Entry("qsgd_lab.cli.messages.encode", "encode", "Quantize and encode a gradient file."),
+    "decode": Entry("qsgd_lab.cli.messages.decode", "decode", "Turn a message back into a gradient file."),
+    "inspect": Entry("qsgd_lab.cli.messages.inspect", "inspect", "Say what a message is and what it costs."),
+    "bench": Entry("qsgd_lab.cli.bench.bench", "bench", "Measure speed and size beside other libraries."),
     "data": Entry("qsgd_lab.cli.data", "data", "Fetch, verify or find CIFAR-10."),
-    "doctor": Entry("qsgd_lab.cli.doctor", "doctor", "Check this machine and say what would mend it."),
+    "doctor": Entry("qsgd_lab.cli.doctor.doctor", "doctor", "Check this machine and say what would mend it."),
     "completion": Entry("qsgd_lab.cli.completion", "completion", "Print the completion script for a shell."),
 }
 

@@ -20,10 +20,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from qsgd_lab.report.figure_data import FigureRuns
-from qsgd_lab.report.figure_style import figure_bytes, same_drawing, style
-from qsgd_lab.report.figures import draw
-from qsgd_lab.report.grouping import group_records
+from qsgd_lab.report.analysis.grouping import group_records
+from qsgd_lab.report.figures.data import FigureRuns
+from qsgd_lab.report.figures.registry import draw
+from qsgd_lab.report.figures.style import figure_bytes, same_drawing, style
 from qsgd_lab.runs.store import RunStore
 
 ROOT = Path(__file__).resolve().parent.parent

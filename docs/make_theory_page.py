@@ -13,7 +13,7 @@ import click
 from click.testing import CliRunner
 
 from qsgd_lab.cli.main import cli
-from qsgd_lab.report.figure_style import same_drawing
+from qsgd_lab.report.figures.style import same_drawing
 from qsgd_lab.theory.checks.headline import headline
 
 DOCS = Path(__file__).resolve().parent

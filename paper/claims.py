@@ -15,8 +15,8 @@ from setting_claims import SETTING_CLAIMS
 from step_times import LATENCY, modelled, quantize_shares
 from verdict import ALIKE, KEEPS_UP, Verdict, decide
 
-from qsgd_lab.report.communication import Link, exchange_of, pays_between, speed_up
-from qsgd_lab.report.statistics import smallest_visible_difference
+from qsgd_lab.report.analysis.communication import Link, exchange_of, pays_between, speed_up
+from qsgd_lab.report.analysis.statistics import smallest_visible_difference
 
 #: A method "fails" when it loses more than this; points.
 FAILURE = 10.0

@@ -17,9 +17,9 @@ from paper_runs import PAPER, PaperRuns
 
 from qsgd_lab.cli.main import cli
 from qsgd_lab.errors import DataMissingError
-from qsgd_lab.report.entries import rounded
-from qsgd_lab.report.latex import escape
-from qsgd_lab.report.statistics import SIGNIFICANCE_LEVEL
+from qsgd_lab.report.analysis.statistics import SIGNIFICANCE_LEVEL
+from qsgd_lab.report.formats.latex import escape
+from qsgd_lab.report.tables.entries import rounded
 
 FLAW_RUNS = PAPER / "flaw-runs"
 ALL, TEST_SET_SELECTION = "all together", "test-set-selection"

@@ -31,7 +31,7 @@ from worked_example import example_table
 import qsgd_lab
 from qsgd_lab.errors import LabError
 from qsgd_lab.report import render
-from qsgd_lab.report.latex import escape
+from qsgd_lab.report.formats.latex import escape
 from qsgd_lab.runs.atomic import write_atomically
 
 SOURCE = PAPER / "paper.tex"

@@ -7,9 +7,9 @@ import dataclasses
 from paper_runs import FULL_PRECISION, PaperRuns
 from step_times import LATENCY
 
-from qsgd_lab.report.figure_data import FigureRuns
-from qsgd_lab.report.figure_style import figure_bytes, style
-from qsgd_lab.report.figures import draw
+from qsgd_lab.report.figures.data import FigureRuns
+from qsgd_lab.report.figures.registry import draw
+from qsgd_lab.report.figures.style import figure_bytes, style
 from qsgd_lab.runs.store import RunStore
 
 #: In print there is room for those methods by epoch that tell the story: noise, bias, and neither.

@@ -11,8 +11,8 @@ from pathlib import Path
 import click
 
 from qsgd_lab.errors import DataMissingError
-from qsgd_lab.report.cells import Cell
-from qsgd_lab.report.grouping import Group, Method, group_records
+from qsgd_lab.report.analysis.cells import Cell
+from qsgd_lab.report.analysis.grouping import Group, Method, group_records
 from qsgd_lab.report.render import render
 from qsgd_lab.runs.record import RunRecord
 from qsgd_lab.runs.store import RunStore

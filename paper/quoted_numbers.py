@@ -15,9 +15,9 @@ from quantizer_table import measured_rows, significant
 from settings_table import EXPERIMENTS, THEOREMS, quantized
 from worked_example import worked_example
 
-from qsgd_lab.report.captions import DATASET_TITLES
-from qsgd_lab.report.entries import rounded
-from qsgd_lab.report.latex import escape
+from qsgd_lab.report.formats.latex import escape
+from qsgd_lab.report.notes.captions import DATASET_TITLES
+from qsgd_lab.report.tables.entries import rounded
 from qsgd_lab.theory.code_length import NORM_BITS
 from qsgd_lab.theory.published import QSGD_TABLE_1
 from qsgd_lab.theory.variance import paper_variance_bound, worst_case_variance_l2, worst_case_variance_max
@@ -187,7 +187,7 @@ def _bits(runs: PaperRuns) -> _Pairs:
 
 def _statistics(runs: PaperRuns) -> _Pairs:
     """Yield what the tests against float32 came to."""
-    from qsgd_lab.report.statistics import (
+    from qsgd_lab.report.analysis.statistics import (
         EQUIVALENCE_MARGIN,
         MIN_SEEDS,
         SIGNIFICANCE_LEVEL,
@@ -224,7 +224,7 @@ def _overhead(runs: PaperRuns) -> _Pairs:
 
 def _network(runs: PaperRuns) -> _Pairs:
     """Yield how much of a ratio of bits the collective leaves at the largest number of nodes."""
-    from qsgd_lab.report.communication import exchange_of
+    from qsgd_lab.report.analysis.communication import exchange_of
 
     most = runs.group.nodes[-1]
     for label in TEXT_METHODS[:3]:

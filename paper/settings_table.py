@@ -16,9 +16,9 @@ from paper_runs import PAPER
 from quantizer_table import significant
 
 from qsgd_lab.compressors import QSGD
-from qsgd_lab.report.entries import Entry, accuracy_entry, bits_entry
-from qsgd_lab.report.grouping import Group, Method, group_records
-from qsgd_lab.report.latex_numbers import cells
+from qsgd_lab.report.analysis.grouping import Group, Method, group_records
+from qsgd_lab.report.formats.latex_numbers import cells
+from qsgd_lab.report.tables.entries import Entry, accuracy_entry, bits_entry
 from qsgd_lab.runs.store import RunStore
 
 SETTING_RUNS = PAPER / "setting-runs"

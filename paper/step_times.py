@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from paper_runs import PaperRuns
 
-from qsgd_lab.report.communication import (
+from qsgd_lab.report.analysis.communication import (
     Exchange,
     Link,
     NodeWork,
@@ -17,9 +17,9 @@ from qsgd_lab.report.communication import (
     pays_between,
     speed_up,
 )
-from qsgd_lab.report.entries import rounded
-from qsgd_lab.report.latex import escape
-from qsgd_lab.report.units import format_bandwidth, format_pays
+from qsgd_lab.report.formats.latex import escape
+from qsgd_lab.report.tables.entries import rounded
+from qsgd_lab.report.tables.units import format_bandwidth, format_pays
 
 LATENCY = 50e-6
 #: Bytes a second of the links that the table shows.

@@ -8,7 +8,7 @@ from functools import cache
 import numpy as np
 
 import qsgd_lab as ql
-from qsgd_lab.coding.codewords import codeword
+from qsgd_lab.coding.elias import codeword
 from qsgd_lab.kernels.reference import philox_words
 from qsgd_lab.theory.code_length import NORM_BITS
 from qsgd_lab.theory.level_positions import level_positions

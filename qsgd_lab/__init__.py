@@ -12,11 +12,11 @@ first call.
 """
 
 from qsgd_lab.coding.decode import decode
-from qsgd_lab.coding.device_message import to_host_message
+from qsgd_lab.coding.decode_sum import add_decoded, decode_values
+from qsgd_lab.coding.device.decode import to_host_message
 from qsgd_lab.coding.encode import encode
+from qsgd_lab.coding.fused import quantize_and_encode
 from qsgd_lab.coding.message import Message, open_message
-from qsgd_lab.coding.quantize_encode import quantize_and_encode
-from qsgd_lab.coding.receive import add_decoded, decode_values
 from qsgd_lab.coding.sizes import message_sizes
 from qsgd_lab.errors import MessageError
 from qsgd_lab.levels import num_levels

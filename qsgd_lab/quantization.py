@@ -1,4 +1,7 @@
-"""QSGD's quantizer: `quantize`, `dequantize` and what passes between them."""
+"""QSGD's quantizer: `quantize`, `dequantize` and what passes between them.
+
+The arrays of a quantized gradient as the coders take them.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qsgd_lab.arrays import flat_float32, is_torch, like_input
-from qsgd_lab.backends import check_backend, resolve_backend
+from qsgd_lab.arrays import check_backend, flat_float32, is_torch, like_input, resolve_backend
 from qsgd_lab.levels import MAX_LEVELS, num_levels
 from qsgd_lab.partition import Partition, partition
 from qsgd_lab.stream import Stream
@@ -188,8 +190,8 @@ def _quantize_reference(
 def _quantize_cpu(
     x: NDArray[np.float32], parts: Partition, s: int, norm: str, rounding: str, stream: Stream
 ) -> tuple[NDArray[Any], NDArray[np.float32]]:
+    from qsgd_lab.kernels.cpu.quantize import quantize_all
     from qsgd_lab.kernels.fixed_point import fraction_bits
-    from qsgd_lab.kernels.quantize_cpu import quantize_all
 
     levels = np.empty(x.size, level_dtype(s))
     norms = np.empty(parts.num_buckets, np.float32)
@@ -212,9 +214,9 @@ def _quantize_cpu(
 def _quantize_cuda(
     gradient: Any, parts: Partition, s: int, norm: str, rounding: str, stream: Stream
 ) -> tuple[Any, Any]:
-    from qsgd_lab.kernels.device_arrays_cuda import device_view, flat_device_float32, home_of
-    from qsgd_lab.kernels.quantize_cuda import launch_quantize
-    from qsgd_lab.kernels.row_tables_cuda import row_tables
+    from qsgd_lab.kernels.cuda.device import device_view, flat_device_float32, home_of
+    from qsgd_lab.kernels.cuda.quantize import launch_quantize
+    from qsgd_lab.kernels.cuda.rows import row_tables
 
     home = home_of(gradient, "gradient")
     x = flat_device_float32(gradient)
@@ -265,7 +267,7 @@ def dequantize(quantized: QuantizedGradient, *, backend: str = "auto") -> Any:
 
         values = reference.dequantize(levels, norms, offsets, quantized.num_levels)
     else:
-        from qsgd_lab.kernels.quantize_cpu import dequantize_all
+        from qsgd_lab.kernels.cpu.quantize import dequantize_all
 
         values = np.empty(levels.size, np.float32)
         dequantize_all(levels, norms, offsets, quantized.num_levels, values)
@@ -273,9 +275,9 @@ def dequantize(quantized: QuantizedGradient, *, backend: str = "auto") -> Any:
 
 
 def _dequantize_cuda(quantized: QuantizedGradient) -> Any:
-    from qsgd_lab.kernels.device_arrays_cuda import device_view, home_of
-    from qsgd_lab.kernels.quantize_cuda import launch_dequantize
-    from qsgd_lab.kernels.row_tables_cuda import row_tables
+    from qsgd_lab.kernels.cuda.device import device_view, home_of
+    from qsgd_lab.kernels.cuda.quantize import launch_dequantize
+    from qsgd_lab.kernels.cuda.rows import row_tables
 
     home = home_of(quantized.levels, "levels")
     values = home.empty(quantized.partition.num_coordinates, np.float32)
@@ -288,3 +290,18 @@ def _dequantize_cuda(quantized: QuantizedGradient) -> Any:
         device_view(values, np.float32),
     )
     return values.reshape(quantized.shape)
+
+
+def host_arrays(quantized: QuantizedGradient) -> tuple[NDArray[Any], NDArray[np.float32]]:
+    """Return levels and norms as NumPy arrays of the sizes that the partition implies."""
+    levels, norms = quantized.levels, quantized.norms
+    if is_torch(levels):
+        levels, norms = levels.numpy(), norms.numpy()
+    levels = np.ascontiguousarray(levels.reshape(-1), dtype=level_dtype(quantized.num_levels))
+    parts = quantized.partition
+    if levels.size != parts.num_coordinates or norms.size != parts.num_buckets:
+        raise ValueError(
+            f"{levels.size} levels and {norms.size} norms do not fit a partition of "
+            f"{parts.num_coordinates} coordinates and {parts.num_buckets} buckets"
+        )
+    return levels, np.ascontiguousarray(norms, dtype=np.float32)

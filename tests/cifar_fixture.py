@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from qsgd_lab.data.cifar10_release import OFFICIAL, Edition, Release
-from qsgd_lab.data.fingerprint import Fingerprint, measure_bytes
+from qsgd_lab.data.cifar10.release import OFFICIAL, Edition, Release
+from qsgd_lab.data.download.fingerprint import Fingerprint, measure_bytes
 
 PER_FILE = 20  # images in each of the six files, two of each class
 

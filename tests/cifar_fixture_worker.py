@@ -7,7 +7,7 @@ from typing import Any
 import cifar_fixture as fixture
 
 from qsgd_lab import data
-from qsgd_lab.data.cifar10 import load_cifar10
+from qsgd_lab.data.cifar10.load import load_cifar10
 from qsgd_lab.runs.config import RunConfig
 from qsgd_lab.runs.record import RunOutcome
 from qsgd_lab.training import run

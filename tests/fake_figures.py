@@ -8,10 +8,10 @@ from collections.abc import Iterable, Sequence
 from fake_runs import demo_records
 from matplotlib.figure import Figure
 
-from qsgd_lab.report.figure_data import FigureRuns
-from qsgd_lab.report.figure_style import style
-from qsgd_lab.report.figures import draw
-from qsgd_lab.report.grouping import group_records
+from qsgd_lab.report.analysis.grouping import group_records
+from qsgd_lab.report.figures.data import FigureRuns
+from qsgd_lab.report.figures.registry import draw
+from qsgd_lab.report.figures.style import style
 from qsgd_lab.runs.epochs import EpochRecord
 from qsgd_lab.runs.record import RunRecord
 

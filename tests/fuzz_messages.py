@@ -18,9 +18,9 @@ import time
 import numpy as np
 
 import qsgd_lab as ql
-from qsgd_lab.coding.checksum import crc32c
+from qsgd_lab.coding.elias import LENGTHS
+from qsgd_lab.coding.header import crc32c
 from qsgd_lab.coding.layouts import LAYOUTS
-from qsgd_lab.coding.lengths import LENGTHS
 
 HOSTILE = [
     0,

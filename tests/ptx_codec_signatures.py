@@ -15,22 +15,19 @@ DIRECTORY = types.Tuple((INT32S, WORDS, INT32S))
 
 def codec_kernels():
     """Return name -> (kernel, signature), for each kernel of the codec."""
-    from qsgd_lab.kernels import (
-        checksum_cuda,
-        decode_cuda,
-        encode_cuda,
-        measure_cuda,
-        scan_cuda,
-        seal_cuda,
-        words_cuda,
-    )
+    from qsgd_lab.kernels.cuda import checksum as checksum_cuda
+    from qsgd_lab.kernels.cuda import decode as decode_cuda
+    from qsgd_lab.kernels.cuda import encode as encode_cuda
+    from qsgd_lab.kernels.cuda import message_frame as message_frame_cuda
+    from qsgd_lab.kernels.cuda import scan as scan_cuda
+    from qsgd_lab.kernels.cuda import sizes as sizes_cuda
 
     void, i64 = types.void, types.int64
     kernels = {
         "scan_lengths": (scan_cuda.scan_lengths, void(INT32S, INT64S)),
         "gather_chunks": (encode_cuda.gather_chunks, void(WORDS, i64, INT64S, WORDS, i64)),
         "write_index": (
-            seal_cuda.write_index,
+            message_frame_cuda.write_index,
             void(WORDS, i64, i64, WORDS, INT32S, WORDS, INT32S, types.boolean),
         ),
         "enter_equal_chunks": (
@@ -38,8 +35,8 @@ def codec_kernels():
             void(WORDS, i64, i64, i64, CHECKSUM_TABLES, INT32S, WORDS),
         ),
         "piece_states": (checksum_cuda.piece_states, void(WORDS, i64, i64, CHECKSUM_TABLES, WORDS)),
-        "seal_header": (seal_cuda.seal_header, void(WORDS, WORDS, CHECKSUM_TABLES, CHECKSUM_TABLES)),
-        "copy_bytes": (words_cuda.copy_bytes, void(BYTES, BYTES)),
+        "seal_header": (message_frame_cuda.seal_header, void(WORDS, WORDS, CHECKSUM_TABLES, CHECKSUM_TABLES)),
+        "copy_bytes": (message_frame_cuda.copy_bytes, void(BYTES, BYTES)),
         "deliver_chunks": (
             decode_cuda.deliver_chunks,
             void(
@@ -73,7 +70,7 @@ def codec_kernels():
                 ),
             ),
             f"measure_chunks-{name}": (
-                measure_cuda.measure_chunks,
+                sizes_cuda.measure_chunks,
                 void(levels, i64, i64, types.UniTuple(WORDS64, 3), INT64S),
             ),
             f"decode_chunks-{name}": (

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import pytest
 
-from qsgd_lab.kernels.cuda_toolkit import candidate_homes, show_toolkit_to_numba
+from qsgd_lab.kernels.cuda.toolkit import candidate_homes, show_toolkit_to_numba
 
 CAPABILITIES = ((8, 0), (9, 0))
 

@@ -17,14 +17,11 @@ TABLES = types.Tuple((MATRIX, MATRIX, TOTALS))
 
 def quantizer_kernels():
     """Return name -> (kernel, signature), for each kernel of the quantizer."""
-    from qsgd_lab.kernels import (
-        accumulate_cuda,
-        message_cost_cuda,
-        norms_cuda,
-        pack_cuda,
-        quantize_cuda,
-        round_cuda,
-    )
+    from qsgd_lab.kernels.cuda import accumulate as accumulate_cuda
+    from qsgd_lab.kernels.cuda import fixed_width as fixed_width_cuda
+    from qsgd_lab.kernels.cuda import message_cost as message_cost_cuda
+    from qsgd_lab.kernels.cuda import norms as norms_cuda
+    from qsgd_lab.kernels.cuda import quantize as quantize_cuda
 
     void = types.void
     i64, flag = types.int64, types.boolean
@@ -36,7 +33,7 @@ def quantizer_kernels():
         ),
         "fold_totals": (norms_cuda.fold_totals, void(TOTALS, INT64S, i64, flag, TOTALS, MATRIX)),
         "bucket_tables": (
-            round_cuda.bucket_tables,
+            quantize_cuda.bucket_tables,
             void(MATRIX, types.float32, U32, MATRIX, MATRIX, TOTALS),
         ),
         "quantize_rows-int8": (
@@ -67,14 +64,14 @@ def quantizer_kernels():
             message_cost_cuda.close_messages,
             void(COUNTS, COUNTS, i64, i64, INT64S, INT64S),
         ),
-        "clear_shared_words": (pack_cuda.clear_shared_words, void(INT64S, i64, WORDS)),
+        "clear_shared_words": (fixed_width_cuda.clear_shared_words, void(INT64S, i64, WORDS)),
         "quantize_pack_rows": (
-            pack_cuda.quantize_pack_rows,
+            fixed_width_cuda.quantize_pack_rows,
             void(F32, ROWS, STREAM, SCHEME, i64, i64, WORDS, F32),
         ),
-        "pack_levels": (pack_cuda.pack_levels, void(int8s, i64, WORDS)),
+        "pack_levels": (fixed_width_cuda.pack_levels, void(int8s, i64, WORDS)),
         "unpack_dequantize_rows": (
-            pack_cuda.unpack_dequantize_rows,
+            fixed_width_cuda.unpack_dequantize_rows,
             void(WORDS, i64, F32, ROWS, U32, flag, TOTALS, F32),
         ),
         "dequantize_rows": (

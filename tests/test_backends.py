@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from qsgd_lab import quantize
-from qsgd_lab.backends import BACKENDS, is_device_array, resolve_backend
+from qsgd_lab.arrays import BACKENDS, is_device_array, resolve_backend
 from qsgd_lab.compressors import QSGD
-from qsgd_lab.kernels import device_arrays_cuda
-from qsgd_lab.kernels.launch_shape import LaunchShape, current_launch_shape, launch_shape
+from qsgd_lab.kernels.cuda import device as device_cuda
+from qsgd_lab.kernels.cuda.launch import LaunchShape, current_launch_shape, launch_shape
 from qsgd_lab.stream import Stream
 
 X = np.ones(10, np.float32)
@@ -29,7 +29,7 @@ class OnADevice:
 @pytest.fixture
 def no_device(monkeypatch):
     """Stand in for a machine without a device, where there is one."""
-    monkeypatch.setattr(device_arrays_cuda, "has_device", lambda: False)
+    monkeypatch.setattr(device_cuda, "has_device", lambda: False)
 
 
 @pytest.mark.parametrize("gradient", [X, torch.from_numpy(X), OnADevice()], ids=["numpy", "torch", "device"])
@@ -69,7 +69,7 @@ def test_host_gradients_touch_no_driver():
     code = (
         "import sys, numpy as np, qsgd_lab\n"
         "qsgd_lab.dequantize(qsgd_lab.quantize(np.ones(9, np.float32), bits=3))\n"
-        "print([name for name in sys.modules if name.startswith('qsgd_lab') and name.endswith('_cuda')])"
+        "print([name for name in sys.modules if name.startswith('qsgd_lab.kernels.cuda')])"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 

@@ -9,7 +9,7 @@ from click.testing import CliRunner
 
 import qsgd_lab as ql
 from qsgd_lab.bench.rivals import OURS, RIVALS
-from qsgd_lab.cli.bench import RIVAL_NAMES, bench
+from qsgd_lab.cli.bench.bench import RIVAL_NAMES, bench
 from qsgd_lab.compressors.protocol import Layout, NodeRows
 
 

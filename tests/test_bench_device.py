@@ -7,10 +7,10 @@ import json
 from click.testing import CliRunner
 
 from qsgd_lab.bench.device_suite import DeviceFigure
-from qsgd_lab.cli.bench_device import render
+from qsgd_lab.cli.bench.device import render
 from qsgd_lab.cli.main import cli
 from qsgd_lab.errors import UsageError
-from qsgd_lab.kernels import device_arrays_cuda
+from qsgd_lab.kernels.cuda import device as device_cuda
 
 #: Made up: no device ever gave these.
 FIGURES = [
@@ -29,7 +29,7 @@ def refusal(*arguments):
 
 def test_without_a_device_it_is_one_line(monkeypatch):
     """No device: usage error, one line that names what would work, nothing on stdout."""
-    monkeypatch.setattr(device_arrays_cuda, "has_device", lambda: False)
+    monkeypatch.setattr(device_cuda, "has_device", lambda: False)
 
     assert "needs a CUDA device, and there is none" in refusal()
     assert "\n" not in refusal()

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 
-from qsgd_lab.kernels.norms_cpu import BLOCK, LANES, block_sum, bucket_norm, fold_sums
+from qsgd_lab.kernels.cpu.norms import BLOCK, LANES, block_sum, bucket_norm, fold_sums
 from qsgd_lab.kernels.reference import norm_of, tree_sum
 
 KINDS = {"l2": 0, "max": 1}

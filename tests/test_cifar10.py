@@ -10,14 +10,15 @@ import numpy as np
 import pytest
 import torch
 
-from qsgd_lab.data import DATASETS, cifar10_split, load_dataset
+from qsgd_lab.data import DATASETS, load_dataset
 from qsgd_lab.data.augmentation import crop_and_flip, draw_placements
-from qsgd_lab.data.channel_statistics import channel_statistics
-from qsgd_lab.data.cifar10 import NORMALISATION, load_cifar10
-from qsgd_lab.data.cifar10_split import train_validation_split
+from qsgd_lab.data.cifar10 import split
+from qsgd_lab.data.cifar10.facts import channel_statistics
+from qsgd_lab.data.cifar10.find import find_cifar10, search_folders
+from qsgd_lab.data.cifar10.load import NORMALISATION, load_cifar10
+from qsgd_lab.data.cifar10.split import train_validation_split
 from qsgd_lab.data.dataset import Dataset, Part
 from qsgd_lab.data.normalisation import Normalisation
-from qsgd_lab.data.places import find_cifar10, search_folders
 from qsgd_lab.data.split import split_sha256
 from qsgd_lab.errors import DataMissingError, IntegrityError
 
@@ -69,7 +70,7 @@ def test_the_split_of_the_official_size_never_changes():
 
 def test_another_permutation_is_an_error(monkeypatch):
     """If NumPy came to permute otherwise, loading would stop instead of training on another split."""
-    monkeypatch.setattr(cifar10_split, "PERMUTATION_SHA256", "0" * 64)
+    monkeypatch.setattr(split, "PERMUTATION_SHA256", "0" * 64)
     with pytest.raises(IntegrityError, match="permutes otherwise"):
         train_validation_split(np.zeros(10, np.uint8))
 

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qsgd_lab.data.cifar10_arrays import read_cifar10
-from qsgd_lab.data.cifar10_python import parse_batch
-from qsgd_lab.data.places import Source
+from qsgd_lab.data.cifar10.find import Source
+from qsgd_lab.data.cifar10.formats import parse_batch
+from qsgd_lab.data.cifar10.read import read_cifar10
 from qsgd_lab.errors import IntegrityError
 
 IMAGES, LABELS = (part[0] for part in fixture.images_and_labels())

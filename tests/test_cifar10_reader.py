@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qsgd_lab.data.cifar10_arrays import read_cifar10
-from qsgd_lab.data.cifar10_release import OFFICIAL
-from qsgd_lab.data.fingerprint import Fingerprint, measure_bytes
-from qsgd_lab.data.places import Source, find_cifar10
+from qsgd_lab.data.cifar10.find import Source, find_cifar10
+from qsgd_lab.data.cifar10.read import read_cifar10
+from qsgd_lab.data.cifar10.release import OFFICIAL
+from qsgd_lab.data.download.fingerprint import Fingerprint, measure_bytes
 from qsgd_lab.data.tar_members import ArchiveError, read_members
 from qsgd_lab.errors import DataMissingError, IntegrityError
 

@@ -13,10 +13,10 @@ from click.testing import CliRunner, Result
 from fake_runs import demo_records, record
 
 from qsgd_lab.cli.main import main
-from qsgd_lab.cli.table import table
+from qsgd_lab.cli.sweep.table import table
 from qsgd_lab.report import FORMATS, render
-from qsgd_lab.report.communication import Link
-from qsgd_lab.report.options import TableOptions
+from qsgd_lab.report.analysis.communication import Link
+from qsgd_lab.report.tables.options import TableOptions
 from qsgd_lab.runs.record import RunRecord
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from qsgd_lab.cli.code_length import code_length
+from qsgd_lab.cli.measure.code_length import code_length
 from qsgd_lab.errors import LabError
 from qsgd_lab.theory.checks import code_length as checks
 

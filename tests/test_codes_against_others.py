@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qsgd_lab.coding.codewords import codeword
+from qsgd_lab.coding.elias import codeword
 
 elias = pytest.importorskip("compintpy.elias")
 

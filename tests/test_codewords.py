@@ -9,8 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qsgd_lab import MessageError
-from qsgd_lab.coding.codewords import CODES, codeword, read_integers, write_integers
-from qsgd_lab.coding.lengths import LENGTHS
+from qsgd_lab.coding.elias import CODES, LENGTHS, codeword, read_integers, write_integers
 
 EDGES = sorted({2**t + d for t in range(1, 64) for d in (-1, 0, 1)} | {2**64 - 1})
 

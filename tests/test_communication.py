@@ -14,9 +14,8 @@ from fake_runs import record
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from qsgd_lab.cli import link
-from qsgd_lab.report import units
-from qsgd_lab.report.communication import (
+from qsgd_lab.cli.options import quantities
+from qsgd_lab.report.analysis.communication import (
     Exchange,
     Link,
     NodeWork,
@@ -28,7 +27,8 @@ from qsgd_lab.report.communication import (
     pays_between,
     speed_up,
 )
-from qsgd_lab.report.units import format_bandwidth, format_bytes, format_pays, format_seconds
+from qsgd_lab.report.tables import units
+from qsgd_lab.report.tables.units import format_bandwidth, format_bytes, format_pays, format_seconds
 from qsgd_lab.runs.record import RunRecord
 
 FP32 = {"bits": 32, "rounding": None, "error_feedback": False}
@@ -244,7 +244,7 @@ def test_the_page_prints_its_numbers() -> None:
     assert result.failed == 0
 
 
-@pytest.mark.parametrize("module", [units, link])
+@pytest.mark.parametrize("module", [units, quantities])
 def test_docstrings_print_their_numbers(module: ModuleType) -> None:
     """Every example in a docstring of the units and of the link options gives what stands under it."""
     result = doctest.testmod(module)

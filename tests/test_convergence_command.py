@@ -9,7 +9,7 @@ import json
 import pytest
 from click.testing import CliRunner
 
-from qsgd_lab.cli.convergence import convergence
+from qsgd_lab.cli.measure.convergence import convergence
 from qsgd_lab.theory.checks import convergence as checks
 
 SMALL = ["--problem", "logistic", "--steps", "20", "--workers", "1,4", "--epochs", "2", "--trials", "2"]

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qsgd_lab.coding.checksum import crc32c
-from qsgd_lab.kernels.crc32c_shift import LANES, past_words, piece_tables, times, word_tables
+from qsgd_lab.coding.header import crc32c
+from qsgd_lab.kernels.crc32c import LANES, past_words, piece_tables, times, word_tables
 
 ONES = np.uint32(0xFFFFFFFF)
 words = st.integers(0, 2**32 - 1)

@@ -8,18 +8,18 @@ import subprocess
 import pytest
 
 from qsgd_lab.gpu_check import sanitizer
-from qsgd_lab.kernels import cuda_toolkit
+from qsgd_lab.kernels.cuda import toolkit
 
 
 @pytest.fixture
 def homes(monkeypatch):
     """Return a list that stands in for the folders in which a toolkit may be."""
     found = []
-    monkeypatch.setattr(cuda_toolkit, "candidate_homes", lambda: found)
+    monkeypatch.setattr(toolkit, "candidate_homes", lambda: found)
     monkeypatch.setenv("CUDA_HOME", "/nowhere")
-    cuda_toolkit.toolkit.cache_clear()
+    toolkit.toolkit.cache_clear()
     yield found
-    cuda_toolkit.toolkit.cache_clear()
+    toolkit.toolkit.cache_clear()
 
 
 def lay_out(home, library_folder):
@@ -38,14 +38,14 @@ def test_a_toolkit_in_the_usual_layout_is_taken_as_it_is(homes, tmp_path):
         lay_out(tmp_path / "b", "nvvm/lib64"),
     ]
 
-    assert cuda_toolkit.toolkit() == tmp_path / "a"
+    assert toolkit.toolkit() == tmp_path / "a"
 
 
 def test_a_toolkit_from_pip_is_linked_into_the_usual_layout(homes, tmp_path, monkeypatch):
     """Where the library stands in lib/, links put it at nvvm/lib64, and CUDA_HOME names them."""
     homes.append(lay_out(tmp_path / "cu13", "lib"))
-    assert cuda_toolkit.show_toolkit_to_numba()
-    links = cuda_toolkit.toolkit()
+    assert toolkit.show_toolkit_to_numba()
+    links = toolkit.toolkit()
     assert os.environ["CUDA_HOME"] == str(links)
     assert (links / "nvvm" / "lib64" / "libnvvm.so.4").exists()
     assert (links / "nvvm" / "libdevice" / "libdevice.10.bc").exists()
@@ -56,8 +56,8 @@ def test_without_nvvm_there_is_no_toolkit(homes, tmp_path):
     (tmp_path / "nvvm" / "libdevice").mkdir(parents=True)
     homes.append(tmp_path)
 
-    assert cuda_toolkit.toolkit() is None
-    assert not cuda_toolkit.show_toolkit_to_numba()
+    assert toolkit.toolkit() is None
+    assert not toolkit.show_toolkit_to_numba()
 
 
 def test_the_sanitizers_verdicts(monkeypatch):

@@ -15,7 +15,7 @@ from rich.progress import Progress
 from qsgd_lab.cli import data as data_module
 from qsgd_lab.cli.download_display import BarDisplay, LineDisplay, columns
 from qsgd_lab.cli.main import main
-from qsgd_lab.data import cifar10_fetch
+from qsgd_lab.data.cifar10 import fetch
 
 RELEASE = fixture.tiny_release()
 BINARY = RELEASE.binary
@@ -26,7 +26,7 @@ ARCHIVE = fixture.archive_of(BINARY.folder, fixture.binary_files())
 def cache(monkeypatch, tmp_path):
     """Work with the tiny release, in an empty folder with an empty cache and no way out; gives the cache."""
     monkeypatch.setattr(data_module, "OFFICIAL", RELEASE)
-    monkeypatch.setattr(cifar10_fetch, "ADDRESSES", (flaky_server.closed_port(),))
+    monkeypatch.setattr(fetch, "ADDRESSES", (flaky_server.closed_port(),))
     for name in ("QSGD_LAB_DATA", "QSGD_LAB_OFFLINE", "TORCH_HOME", "http_proxy", "HTTP_PROXY", "all_proxy"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import qsgd_lab as ql
-from qsgd_lab.coding.lengths import LENGTHS
+from qsgd_lab.coding.elias import LENGTHS
 from qsgd_lab.partition import partition
 
 
@@ -65,7 +65,7 @@ def test_a_malformed_chunk_among_many_is_named(chunk, num_levels):
 
 def mend(damaged, message, chunk, end):
     """Return the damaged message with the checksums of a chunk, the index and the header made right."""
-    from qsgd_lab.coding.checksum import crc32c
+    from qsgd_lab.coding.header import crc32c
 
     frame = ql.open_message(message)
     sizes, count = frame.sizes, frame.index.directory.checksums.size

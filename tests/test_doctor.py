@@ -10,11 +10,11 @@ import warnings
 import pytest
 from click.testing import CliRunner
 
-from qsgd_lab.cli import doctor as doctor_module
-from qsgd_lab.cli import health_data, health_machine, health_software
-from qsgd_lab.cli.health import Finding, conclusion
+from qsgd_lab.cli.doctor import doctor as doctor_module
+from qsgd_lab.cli.doctor import machine, software
+from qsgd_lab.cli.doctor.finding import Finding, conclusion
 from qsgd_lab.cli.main import cli
-from qsgd_lab.data.cifar10_release import OFFICIAL
+from qsgd_lab.data.cifar10.release import OFFICIAL
 
 FINE = Finding("numba", "ok", "0.68.1", necessary=True)
 OPTIONAL = Finding("LaTeX", "missing", "not found: latexmk", "install it")
@@ -64,10 +64,10 @@ def test_a_package_that_does_not_import_is_fatal(monkeypatch, module):
     """A package that cannot be imported is reported with the command that reinstalls it."""
     monkeypatch.setitem(sys.modules, module, None)
 
-    finding = getattr(health_software, f"check_{module}")()
+    finding = getattr(software, f"check_{module}")()
     assert finding.is_fatal
     assert finding.remedy.endswith(f"pip install --force-reinstall {module}")
-    assert health_machine.check_threads().status == "warn"
+    assert machine.check_threads().status == "warn"
 
 
 def test_a_cuda_device_is_named(monkeypatch):
@@ -78,7 +78,7 @@ def test_a_cuda_device_is_named(monkeypatch):
     monkeypatch.setattr(cuda, "get_device_name", lambda: "Example GPU")
     monkeypatch.setattr(cuda, "device_count", lambda: 2)
 
-    finding = health_software.check_torch()
+    finding = software.check_torch()
     assert finding.status == "ok"
     assert finding.detail.endswith("CUDA: Example GPU (2 in all), bf16: yes")
 
@@ -92,13 +92,13 @@ def test_what_torch_complains_of_is_passed_on(monkeypatch):
         return False
 
     monkeypatch.setattr(cuda, "is_available", complain)
-    finding = health_software.check_torch()
+    finding = software.check_torch()
     assert (finding.status, finding.remedy) == ("warn", "torch says: the driver is too old")
 
 
 def test_required_packages_leave_extras_out():
     """What is looked for is what qsgd-lab needs, without the CUDA extra."""
-    names = health_software.required_packages()
+    names = software.required_packages()
 
     assert {"numpy", "numba", "torch", "pytest-benchmark"} <= set(names)
     assert "numba-cuda" not in names
@@ -106,9 +106,9 @@ def test_required_packages_leave_extras_out():
 
 def test_an_absent_package_is_named(monkeypatch):
     """A package that is not installed is fatal, and named in the command that installs it."""
-    monkeypatch.setattr(health_software, "required_packages", lambda: ["numpy", "no-such-package"])
+    monkeypatch.setattr(software, "required_packages", lambda: ["numpy", "no-such-package"])
 
-    finding = health_software.check_packages()
+    finding = software.check_packages()
     assert finding.is_fatal
     assert finding.remedy == "python -m pip install no-such-package"
 
@@ -123,7 +123,7 @@ def test_bf16_is_read_from_the_processor(tmp_path, text, expected):
     if text is not None:
         cpuinfo.write_text(text)
 
-    assert health_software._cpu_bf16(cpuinfo) == expected
+    assert software._cpu_bf16(cpuinfo) == expected
 
 
 def test_an_unwritable_numba_cache_is_fatal(monkeypatch):
@@ -134,7 +134,7 @@ def test_an_unwritable_numba_cache_is_fatal(monkeypatch):
         raise RuntimeError("cannot cache function 'f': no locator available")
 
     monkeypatch.setattr(numba, "njit", refuse)
-    finding = health_software.check_numba_cache()
+    finding = software.check_numba_cache()
     assert finding.is_fatal
     assert "NUMBA_CACHE_DIR" in finding.remedy
 
@@ -144,21 +144,21 @@ def test_a_container_may_have_less_than_its_cores(tmp_path, content, expected):
     """A cgroup's quota bounds the usable cores; without one they are those of the process."""
     (tmp_path / "cpu.max").write_text(content)
 
-    assert health_machine.usable_cores(tmp_path) == (expected or len(os.sched_getaffinity(0)))
+    assert machine.usable_cores(tmp_path) == (expected or len(os.sched_getaffinity(0)))
 
 
 def test_more_threads_than_cores_is_a_warning(monkeypatch):
     """Threads beyond the cores are reported with the variables that lower them."""
-    monkeypatch.setattr(health_machine, "usable_cores", lambda: 0.5)
+    monkeypatch.setattr(machine, "usable_cores", lambda: 0.5)
 
-    finding = health_machine.check_threads()
+    finding = machine.check_threads()
     assert finding.status == "warn"
     assert finding.remedy == "export OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1"
 
 
 def test_cifar10_is_found_in_every_form(tmp_path):
     """Both archives and both unpacked folders are found; if none is, the command that fetches is named."""
-    finding = health_data.check_cifar10([tmp_path])
+    finding = machine.check_cifar10([tmp_path])
     assert (finding.status, finding.remedy) == ("missing", "qsgd-lab data fetch")
     assert str(tmp_path) in finding.detail
 
@@ -166,22 +166,22 @@ def test_cifar10_is_found_in_every_form(tmp_path):
         archive = tmp_path / edition.archive
         with archive.open("wb") as file:
             file.truncate(edition.fingerprint.num_bytes)
-        assert health_data.check_cifar10([tmp_path / "elsewhere", tmp_path]).status == "ok"
+        assert machine.check_cifar10([tmp_path / "elsewhere", tmp_path]).status == "ok"
         archive.unlink()
 
         place = tmp_path / f"place of {edition.folder}"
         (place / edition.folder).mkdir(parents=True)
-        assert health_data.check_cifar10([place]).status == "warn"
+        assert machine.check_cifar10([place]).status == "warn"
         for name in edition.members:
             (place / edition.folder / name).touch()
-        assert health_data.check_cifar10([place]).status == "ok"
+        assert machine.check_cifar10([place]).status == "ok"
 
 
 def test_a_cut_archive_is_a_warning(tmp_path):
     """An archive of the wrong size, as a broken download leaves it, is not taken for good."""
     (tmp_path / "cifar-10-binary.tar.gz").write_bytes(b"cut")
 
-    finding = health_data.check_cifar10([tmp_path])
+    finding = machine.check_cifar10([tmp_path])
     assert finding.status == "warn"
     assert "3 bytes instead of 170052171" in finding.detail
 
@@ -190,31 +190,31 @@ def test_a_runs_folder_that_is_a_file_is_fatal(tmp_path):
     """Runs cannot be kept under a file."""
     (tmp_path / "file").touch()
 
-    assert health_machine.check_runs_folder(tmp_path / "file").is_fatal
-    assert health_machine.check_runs_folder(tmp_path / "file" / "runs").is_fatal
-    assert health_machine.check_runs_folder(tmp_path / "a" / "b").status == "ok"
+    assert machine.check_runs_folder(tmp_path / "file").is_fatal
+    assert machine.check_runs_folder(tmp_path / "file" / "runs").is_fatal
+    assert machine.check_runs_folder(tmp_path / "a" / "b").status == "ok"
 
 
 def test_a_read_only_or_full_disk_is_reported(monkeypatch, tmp_path):
     """A folder that refuses a file is fatal; a disk with little room is a warning."""
-    monkeypatch.setattr(health_machine, "MIN_FREE_BYTES", 2**80)
-    assert health_machine.check_runs_folder(tmp_path).status == "warn"
+    monkeypatch.setattr(machine, "MIN_FREE_BYTES", 2**80)
+    assert machine.check_runs_folder(tmp_path).status == "warn"
 
     def refuse(**options):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(health_machine.tempfile, "TemporaryFile", refuse)
-    assert health_machine.check_runs_folder(tmp_path).is_fatal
+    monkeypatch.setattr(machine.tempfile, "TemporaryFile", refuse)
+    assert machine.check_runs_folder(tmp_path).is_fatal
 
 
 def test_latex_files_are_asked_of_kpsewhich(monkeypatch, tmp_path):
     """What kpsewhich does not find is named, and no LaTeX at all is no failure."""
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert health_machine.check_latex().detail == "not found: latexmk, kpsewhich"
-    assert not health_machine.check_latex().is_fatal
+    assert machine.check_latex().detail == "not found: latexmk, kpsewhich"
+    assert not machine.check_latex().is_fatal
 
     for tool in ("latexmk", "kpsewhich"):
         script = tmp_path / tool
         script.write_text("#!/bin/sh\necho /texmf/IEEEtran.cls\necho /texmf/booktabs.sty\nexit 1\n")
         script.chmod(0o755)
-    assert health_machine.check_latex().detail == "not found: siunitx.sty"
+    assert machine.check_latex().detail == "not found: siunitx.sty"

@@ -13,11 +13,11 @@ from flaky_server import Behaviour
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from qsgd_lab.data.cifar10_fetch import archive_urls, fetch_cifar10, is_offline
-from qsgd_lab.data.cifar10_release import OFFICIAL
-from qsgd_lab.data.download import MAX_STALLS, Download
-from qsgd_lab.data.fingerprint import measure_bytes
-from qsgd_lab.data.partial_file import PartialFile
+from qsgd_lab.data.cifar10.fetch import archive_urls, fetch_cifar10, is_offline
+from qsgd_lab.data.cifar10.release import OFFICIAL
+from qsgd_lab.data.download.download import MAX_STALLS, Download
+from qsgd_lab.data.download.fingerprint import measure_bytes
+from qsgd_lab.data.download.partial_file import PartialFile
 from qsgd_lab.errors import DataMissingError, IntegrityError
 
 CONTENT = bytes(range(256)) * 1000

@@ -11,10 +11,10 @@ from torch import nn
 
 from qsgd_lab.data import load_dataset
 from qsgd_lab.models.dropout import KeyedDropout, open_dropout_streams
-from qsgd_lab.randomness import Purpose
 from qsgd_lab.runs.config import RunConfig
-from qsgd_lab.training.node_batched import NodeBatched
-from qsgd_lab.training.node_loop import NodeLoop
+from qsgd_lab.stream import Purpose
+from qsgd_lab.training.engines.batched import NodeBatched
+from qsgd_lab.training.engines.loop import NodeLoop
 from qsgd_lab.training.presets import FP32, configurations
 from qsgd_lab.training.stopwatch import Stopwatch
 from qsgd_lab.training.trainer import Trainer

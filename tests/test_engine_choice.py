@@ -9,10 +9,10 @@ import torch
 
 from qsgd_lab.data import load_dataset
 from qsgd_lab.models import MODELS
-from qsgd_lab.training.engines import check_engine, faster_engine, make_engine
+from qsgd_lab.training.engines.batched import NodeBatched
+from qsgd_lab.training.engines.choose import check_engine, faster_engine, make_engine
+from qsgd_lab.training.engines.loop import NodeLoop
 from qsgd_lab.training.flat_model import FlatModel
-from qsgd_lab.training.node_batched import NodeBatched
-from qsgd_lab.training.node_loop import NodeLoop
 from qsgd_lab.training.presets import Method, configurations
 from qsgd_lab.training.stopwatch import Stopwatch
 from qsgd_lab.training.trainer import Trainer

@@ -11,15 +11,13 @@ import mmap
 import numpy as np
 import pytest
 
-from qsgd_lab.coding.codewords import CODES
-from qsgd_lab.coding.decode_tables import decode_tables
+from qsgd_lab.coding.elias import CODES
 from qsgd_lab.coding.index import Directory
 from qsgd_lab.coding.layouts import LAYOUTS, fixed_width
-from qsgd_lab.coding.tables import encode_tables
+from qsgd_lab.coding.tables import decode_tables, encode_tables
+from qsgd_lab.kernels.cpu.decode import DAMAGED, GOOD, decode_chunks, deliver_chunks
+from qsgd_lab.kernels.cpu.encode import encode_chunk, enter_chunk
 from qsgd_lab.kernels.crc32c import crc32c
-from qsgd_lab.kernels.decode_cpu import DAMAGED, GOOD, decode_chunks
-from qsgd_lab.kernels.deliver_cpu import deliver_chunks
-from qsgd_lab.kernels.encode_cpu import encode_chunk, enter_chunk
 
 CHUNK = 256
 FORMS = [("fixed", "gamma"), ("dense", "omega"), ("dense-signed", "delta"), ("sparse", "gamma")]

@@ -15,12 +15,13 @@ from matplotlib.collections import PolyCollection
 from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 
-from qsgd_lab.report import figure_bandwidth, figure_bits, figure_epochs, figure_megabytes
-from qsgd_lab.report.figure_data import FigureRuns, mean_curve, remarks
-from qsgd_lab.report.figure_panels import set_accuracy_axis
-from qsgd_lab.report.figure_style import figure_bytes, style
-from qsgd_lab.report.figures import FIGURES, draw, group_names
-from qsgd_lab.report.grouping import group_records
+from qsgd_lab.report.analysis.grouping import group_records
+from qsgd_lab.report.figures import bandwidth, bits, megabytes
+from qsgd_lab.report.figures import epochs as figure_epochs
+from qsgd_lab.report.figures.data import FigureRuns, mean_curve, remarks
+from qsgd_lab.report.figures.panels import set_accuracy_axis
+from qsgd_lab.report.figures.registry import FIGURES, draw, group_names
+from qsgd_lab.report.figures.style import figure_bytes, style
 from qsgd_lab.runs.epochs import EpochRecord
 from qsgd_lab.runs.record import RunRecord
 
@@ -54,8 +55,8 @@ def test_nothing_to_draw_is_none() -> None:
     (group,) = group_records([record(bits_per_coordinate={})])
     bare = FigureRuns(group, {})
 
-    assert [module.draw(bare) for module in (figure_bits, figure_epochs, figure_megabytes)] == [None] * 3
-    assert figure_bandwidth.draw(data_of([record(nodes=1)])) is None
+    assert [module.draw(bare) for module in (bits, figure_epochs, megabytes)] == [None] * 3
+    assert bandwidth.draw(data_of([record(nodes=1)])) is None
     with pytest.raises(KeyError):
         draw("pie", bare)
 
@@ -133,7 +134,7 @@ def test_a_damaged_timing_draws_a_figure() -> None:
         run = dataclasses.replace(record(nodes=2), timing={"compute_s": seconds, "quantize_s": seconds})
         (group,) = group_records([run])
         with style():
-            figure = figure_bandwidth.draw(FigureRuns(group, {}))
+            figure = bandwidth.draw(FigureRuns(group, {}))
             assert figure is not None
             assert figure_bytes(figure, ".svg")
 

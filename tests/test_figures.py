@@ -13,13 +13,13 @@ from matplotlib.collections import PolyCollection
 from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 
-from qsgd_lab.report import figure_bandwidth
-from qsgd_lab.report.communication import Exchange, Link, NodeWork, pays_between, speed_up
-from qsgd_lab.report.figure_data import FigureRuns
-from qsgd_lab.report.figure_panels import CROSS
-from qsgd_lab.report.figure_style import SUFFIXES, figure_bytes, style
-from qsgd_lab.report.figures import FIGURES
-from qsgd_lab.report.grouping import group_records
+from qsgd_lab.report.analysis.communication import Exchange, Link, NodeWork, pays_between, speed_up
+from qsgd_lab.report.analysis.grouping import group_records
+from qsgd_lab.report.figures import bandwidth
+from qsgd_lab.report.figures.data import FigureRuns
+from qsgd_lab.report.figures.panels import CROSS
+from qsgd_lab.report.figures.registry import FIGURES
+from qsgd_lab.report.figures.style import SUFFIXES, figure_bytes, style
 from qsgd_lab.runs.record import RunRecord
 
 
@@ -169,7 +169,7 @@ def test_speed_ups_are_the_models() -> None:
 def test_compute_and_quantize_can_be_given() -> None:
     """Given seconds take the place of the measured ones, for every cell, and the title says so."""
     data = dataclasses.replace(DEMO, compute=0.08, quantize=0.002)
-    works = {work for lines in figure_bandwidth.modelled_cells(data).values() for _, work in lines}
+    works = {work for lines in bandwidth.modelled_cells(data).values() for _, work in lines}
 
     assert works == {NodeWork(0.08, 0.002)}
     title = figure_of("bandwidth", data).get_suptitle()
@@ -183,7 +183,7 @@ def test_compute_is_common_to_the_methods() -> None:
         for run in demo_records()
     ]
     (group,) = group_records(slow)
-    cells = figure_bandwidth.modelled_cells(FigureRuns(group, {}))
+    cells = bandwidth.modelled_cells(FigureRuns(group, {}))
     computes = {(exchange.nodes, work.compute) for lines in cells.values() for exchange, work in lines}
 
     assert len(computes) == 3

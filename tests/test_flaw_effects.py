@@ -10,8 +10,8 @@ import fake_runs
 import pytest
 from scipy import stats
 
-from qsgd_lab.report.flaw_effects import ALL, MENDED, Cell, effects
-from qsgd_lab.report.flaw_table import FLAW_FORMATS, write_effects
+from qsgd_lab.report.flaws.effects import ALL, MENDED, Cell, effects
+from qsgd_lab.report.flaws.table import FLAW_FORMATS, write_effects
 
 SEEDS = range(5)
 HONEST = [97.5, 98.0, 98.25, 97.0, 98.75]

@@ -12,9 +12,9 @@ import fake_runs
 import pytest
 from click.testing import CliRunner, Result
 
-from qsgd_lab.cli.flaws import PRESET
-from qsgd_lab.cli.flaws import flaws as command
-from qsgd_lab.report.flaw_effects import ALL, MENDED
+from qsgd_lab.cli.sweep.flaws import PRESET
+from qsgd_lab.cli.sweep.flaws import flaws as command
+from qsgd_lab.report.flaws.effects import ALL, MENDED
 from qsgd_lab.training.flaws import FLAWS
 from qsgd_lab.training.presets import FP32, PRESETS, Method, configurations
 

@@ -6,7 +6,7 @@ import pytest
 
 from qsgd_lab.gpu_check.cases import Scope, run_check
 from qsgd_lab.gpu_check.checks import CHECKS
-from qsgd_lab.kernels.device_arrays_cuda import SIMULATED, has_device
+from qsgd_lab.kernels.cuda.device import SIMULATED, has_device
 
 SCOPE = Scope(sizes=(1, 513, 100_003), large=2**20 + 77, repeats=10, levels=(1, 3, 7, 100, 127, 200))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from qsgd_lab.cli.vector_source import read_vector
+from qsgd_lab.cli.measure.vector_source import read_vector
 from qsgd_lab.data import load_dataset
 from qsgd_lab.training.gradient_capture import capture_gradients
 from qsgd_lab.training.presets import Method, configurations

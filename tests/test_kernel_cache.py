@@ -53,6 +53,47 @@ def test_a_change_of_any_source_drops_all_kernels(folder, change):
     assert not drop_stale_kernels(folder)
 
 
+@pytest.fixture
+def nested(folder):
+    """Make a subfolder with a source and a cache of its own, judged together with the rest."""
+    (folder / "cpu" / "__pycache__").mkdir(parents=True)
+    (folder / "cpu" / "quantize.py").write_text("# quantize.py\n")
+    drop_stale_kernels(folder)
+    (folder / "cpu" / "__pycache__" / "quantize.quantize_all-1.py311.nbi").write_bytes(b"machine code")
+    (folder / "__pycache__" / "philox.word-1.py311.nbi").write_bytes(b"machine code")
+    return folder
+
+
+def kernels_in(folder):
+    """Return the names of all cached kernels under a folder."""
+    return sorted(path.name for path in folder.rglob("*.nb[ic]"))
+
+
+def test_unchanged_subfolders_keep_their_kernels(nested):
+    """As long as the sources of all folders are the same, no folder loses a kernel."""
+    before = kernels_in(nested)
+
+    assert not drop_stale_kernels(nested)
+    assert kernels_in(nested) == before
+    assert len(before) == 2
+
+
+@pytest.mark.parametrize("change", ["above", "below", "move"])
+def test_a_change_in_any_folder_drops_the_kernels_of_all(nested, change):
+    """A source above or below drops every cache, and so does a source that only changes its folder."""
+    if change == "above":
+        (nested / "philox.py").write_text("# philox.PY\n")
+    elif change == "below":
+        (nested / "cpu" / "quantize.py").write_text("# quantize.PY\n")
+    else:
+        (nested / "cuda").mkdir()
+        (nested / "cpu" / "quantize.py").rename(nested / "cuda" / "quantize.py")
+
+    assert drop_stale_kernels(nested)
+    assert kernels_in(nested) == []
+    assert not drop_stale_kernels(nested)
+
+
 def test_kernels_of_unknown_origin_are_dropped(folder):
     """A cache without a digest, as an older version leaves it, is not trusted."""
     (folder / "__pycache__" / "kernel-sources.sha256").unlink()

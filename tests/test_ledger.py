@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qsgd_lab import quantize
-from qsgd_lab.coding.class_counts import NUM_CLASSES, dense_bits, num_classes, quantized_size
-from qsgd_lab.coding.lengths import LENGTHS
+from qsgd_lab.coding.class_counts import NUM_CLASSES, dense_bits, quantized_size
+from qsgd_lab.coding.elias import LENGTHS, num_classes
 from qsgd_lab.compressors import QSGD
 from qsgd_lab.compressors.protocol import Layout
 from qsgd_lab.ledger import Ledger, Size

@@ -8,7 +8,7 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qsgd_lab.cli.link import BANDWIDTH, SHORT_TIME, parse_bandwidth, parse_short_time
+from qsgd_lab.cli.options.quantities import BANDWIDTH, SHORT_TIME, parse_bandwidth, parse_short_time
 
 
 @pytest.mark.parametrize(

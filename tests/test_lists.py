@@ -8,7 +8,7 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qsgd_lab.cli.lists import (
+from qsgd_lab.cli.options.lists import (
     BITS_LIST,
     DIMENSION,
     INT_LIST,

@@ -9,9 +9,9 @@ import pytest
 from click.testing import CliRunner
 
 import qsgd_lab as ql
-from qsgd_lab.cli.decode import decode
-from qsgd_lab.cli.encode import encode
-from qsgd_lab.cli.inspect import inspect
+from qsgd_lab.cli.messages.decode import decode
+from qsgd_lab.cli.messages.encode import encode
+from qsgd_lab.cli.messages.inspect import inspect
 from qsgd_lab.errors import DataMissingError, UsageError
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import qsgd_lab as ql
-from qsgd_lab.coding.lengths import LENGTHS
+from qsgd_lab.coding.elias import LENGTHS
 
 SIZE = 2**18
 FORMS = [("auto", "fixed")] + [(code, layout) for layout in ("dense", "sparse") for code in LENGTHS]

@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 
 import qsgd_lab as ql
-from qsgd_lab.coding.checksum import crc32c
-from qsgd_lab.coding.header import HEADER_BYTES, TAIL_BYTES, Header
+from qsgd_lab.coding.header import HEADER_BYTES, TAIL_BYTES, Header, crc32c
 from qsgd_lab.coding.index import Directory, Index
 from qsgd_lab.coding.message import seal
 from qsgd_lab.partition import partition

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import qsgd_lab as ql
+from qsgd_lab.coding.elias import LENGTHS
 from qsgd_lab.coding.layouts import LAYOUTS
-from qsgd_lab.coding.lengths import LENGTHS
 from qsgd_lab.partition import partition
 
 ALL_LEVELS = [1, 2, 3, 7, 8, 15, 100, 127, 128, 255, 4095, 32767]
@@ -161,8 +161,9 @@ def test_sizes_are_known_without_encoding(quantized, chunk_size):
 
 def test_class_counts_are_what_messages_send():
     """The bits that training counts are those of the payload and the norms, but for padding to words."""
-    from qsgd_lab.coding.class_counts import dense_bits, num_classes
-    from qsgd_lab.kernels.measure_cpu import measure_dense_chunks
+    from qsgd_lab.coding.class_counts import dense_bits
+    from qsgd_lab.coding.elias import num_classes
+    from qsgd_lab.kernels.cpu.sizes import measure_dense_chunks
 
     quantized = ql.quantize(np.random.default_rng(1).standard_normal(4096).astype(np.float32), levels=7)
     reached = np.zeros((1, num_classes(7)), np.int32)

@@ -11,13 +11,13 @@ from torch.nn import functional
 
 from qsgd_lab.models import MODELS
 from qsgd_lab.models.initialisation import initialise
+from qsgd_lab.training.devices import Precision
+from qsgd_lab.training.engines.batch_norm import NodeBatchNorm, fold, unfold
+from qsgd_lab.training.engines.batched import NodeBatched, supports
+from qsgd_lab.training.engines.convolution import NodeConvolution, product_is_faster
+from qsgd_lab.training.engines.loop import NodeLoop
+from qsgd_lab.training.engines.slots import NodeSlots
 from qsgd_lab.training.flat_model import FlatModel
-from qsgd_lab.training.node_batch_norm import NodeBatchNorm, fold, unfold
-from qsgd_lab.training.node_batched import NodeBatched, supports
-from qsgd_lab.training.node_convolution import NodeConvolution, product_is_faster
-from qsgd_lab.training.node_loop import NodeLoop
-from qsgd_lab.training.node_slots import NodeSlots
-from qsgd_lab.training.precision import Precision
 
 
 @pytest.fixture(autouse=True)

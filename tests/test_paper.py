@@ -26,7 +26,7 @@ import quoted_numbers  # noqa: E402
 import step_times  # noqa: E402
 import worked_example  # noqa: E402
 
-from qsgd_lab.report.grouping import group_records  # noqa: E402
+from qsgd_lab.report.analysis.grouping import group_records  # noqa: E402
 
 SOURCE = (PAPER / "paper.tex").read_text(encoding="utf-8")
 

@@ -15,10 +15,9 @@ from qsgd_lab.runs.config import RunConfig
 from qsgd_lab.stream import Stream
 from qsgd_lab.training.methods import compressor_of
 from qsgd_lab.training.preset_table import CIFAR10_TRAIN
-from qsgd_lab.training.presets import FP32, PRESETS, Method, configurations, methods_of
+from qsgd_lab.training.presets import FP32, PRESETS, Method, configurations, methods_of, theory_warnings
 from qsgd_lab.training.stopwatch import Stopwatch
 from qsgd_lab.training.trainer import Trainer
-from qsgd_lab.training.warnings import theory_warnings
 
 DEMO = PRESETS["demo"]
 
@@ -74,7 +73,7 @@ def test_fp32_has_one_key_whatever_the_quantizers_options() -> None:
 def test_presets_agree_with_their_data(name: str) -> None:
     """The number of training images that a preset states is that of its data set, and its models exist."""
     from qsgd_lab.data import load_dataset
-    from qsgd_lab.data.cifar10_split import train_validation_split
+    from qsgd_lab.data.cifar10.split import train_validation_split
     from qsgd_lab.models import MODELS
 
     preset = PRESETS[name]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import fake_runs
 import pytest
 
-from qsgd_lab.cli import progress
-from qsgd_lab.cli.progress import SweepProgress
+from qsgd_lab.cli.sweep import progress
+from qsgd_lab.cli.sweep.progress import SweepProgress
 from qsgd_lab.runs import events
 
 CELLS = [fake_runs.config(seed=seed, epochs=10) for seed in range(4)]

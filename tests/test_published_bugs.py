@@ -13,7 +13,7 @@ from compressor_cases import CASES, average_one
 
 from qsgd_lab import dequantize, num_levels, quantize
 from qsgd_lab.coding.class_counts import dense_bits, quantized_size
-from qsgd_lab.coding.lengths import LENGTHS
+from qsgd_lab.coding.elias import LENGTHS
 from qsgd_lab.compressors import QSGD, Damped, ErrorFeedback, FullPrecision
 from qsgd_lab.compressors.protocol import Layout
 from qsgd_lab.ledger import Ledger

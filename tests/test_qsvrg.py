@@ -10,7 +10,7 @@ import pytest
 from qsgd_lab.algorithms.qsvrg import qsvrg
 from qsgd_lab.compressors import QSGD
 from qsgd_lab.compressors.methods.fp32 import FullPrecision
-from qsgd_lab.randomness import Purpose, generator
+from qsgd_lab.stream import Purpose, generator
 
 
 class Quadratics:

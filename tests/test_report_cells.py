@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from naive_report import deviation
 
-from qsgd_lab.report.cells import Cell, cell_of, summarize
-from qsgd_lab.report.entries import Entry, accuracy_entry, epochs_entry, rounded
-from qsgd_lab.report.traffic import Traffic, traffic_of
+from qsgd_lab.report.analysis.cells import Cell, cell_of, summarize
+from qsgd_lab.report.analysis.communication import Traffic, traffic_of
+from qsgd_lab.report.tables.entries import Entry, accuracy_entry, epochs_entry, rounded
 
 
 def test_deviation_by_hand() -> None:

@@ -19,8 +19,8 @@ from naive_report import latex_cells, markdown_cells, without_markup
 
 import qsgd_lab
 from qsgd_lab.report import FORMATS, render
-from qsgd_lab.report.options import Style, TableOptions
-from qsgd_lab.report.text import WIDTH
+from qsgd_lab.report.formats.text import WIDTH
+from qsgd_lab.report.tables.options import Style, TableOptions
 from qsgd_lab.runs import config as run_config
 from qsgd_lab.runs.record import RunRecord
 

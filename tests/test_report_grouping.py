@@ -9,8 +9,8 @@ from fake_runs import config, demo_records, record, sweeps
 from hypothesis import given
 
 from qsgd_lab.errors import IntegrityError
-from qsgd_lab.report.captions import caption
-from qsgd_lab.report.grouping import group_records
+from qsgd_lab.report.analysis.grouping import group_records
+from qsgd_lab.report.notes.captions import caption
 from qsgd_lab.runs.record import RunRecord
 
 METHOD_NODES_AND_SEED = (

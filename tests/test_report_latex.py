@@ -13,8 +13,8 @@ from hypothesis import given
 from naive_report import KNOWN_MACROS, macros, tabulars, unbalanced, without_comments
 
 from qsgd_lab.report import render
-from qsgd_lab.report.latex import escape
-from qsgd_lab.report.options import TableOptions
+from qsgd_lab.report.formats.latex import escape
+from qsgd_lab.report.tables.options import TableOptions
 from qsgd_lab.runs.record import RunRecord
 
 PACKAGES = ("IEEEtran.cls", "booktabs.sty", "siunitx.sty")

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from naive_report import holm_rejections
 
 from qsgd_lab.report import render
-from qsgd_lab.report.cells import Cell
-from qsgd_lab.report.grouping import Group, group_records
-from qsgd_lab.report.statistics import MIN_SEEDS, SIGNIFICANCE_LEVEL
+from qsgd_lab.report.analysis.cells import Cell
+from qsgd_lab.report.analysis.grouping import Group, group_records
+from qsgd_lab.report.analysis.statistics import MIN_SEEDS, SIGNIFICANCE_LEVEL
 from qsgd_lab.runs.record import RunRecord
 
 #: Accuracies of seeds 0 to 4 in percent; FP32 and what follows share what the seeds have in common.

@@ -11,7 +11,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from naive_report import holm_rejections
 
-from qsgd_lab.report.statistics import (
+from qsgd_lab.report.analysis.statistics import (
     MIN_SEEDS,
     SIGNIFICANCE_LEVEL,
     Comparison,

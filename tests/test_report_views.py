@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from naive_report import KNOWN_MACROS, macros, tabulars, unbalanced, without_comments
 
 from qsgd_lab.report import render
-from qsgd_lab.report.grouping import group_records
-from qsgd_lab.report.layout import lay_out
-from qsgd_lab.report.options import SHOWS, STYLES, VIEWS, TableOptions
-from qsgd_lab.report.sheets import column_names, sheets
-from qsgd_lab.report.text import WIDTH
+from qsgd_lab.report.analysis.grouping import group_records
+from qsgd_lab.report.formats.text import WIDTH
+from qsgd_lab.report.tables.layout import lay_out
+from qsgd_lab.report.tables.options import SHOWS, STYLES, VIEWS, TableOptions
+from qsgd_lab.report.tables.sheets import column_names, sheets
 from qsgd_lab.runs.record import RunRecord
 
 #: Any options: each is a way to print the same records.

@@ -11,10 +11,10 @@ import flaky_server
 import pytest
 from flaky_server import Behaviour
 
-from qsgd_lab.cli import reproduce, run_data
 from qsgd_lab.cli.main import main
-from qsgd_lab.data import cifar10_fetch
-from qsgd_lab.data.places import DATA_VARIABLE
+from qsgd_lab.cli.sweep import data_sets, reproduce
+from qsgd_lab.data.cifar10 import fetch
+from qsgd_lab.data.cifar10.find import DATA_VARIABLE
 
 RELEASE = fixture.tiny_release()
 QUICK = ["reproduce", "--preset", "quick", "--seeds", "0", "--epochs", "1", "--global-batch", "32"]
@@ -24,9 +24,9 @@ ONE_RUN = [*QUICK, "--bits", "32", "--model", "alexnet", "--nodes", "1"]
 @pytest.fixture(autouse=True)
 def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """Work in an empty folder with an empty cache, no way out, and the tiny release for the official one."""
-    monkeypatch.setattr(run_data, "OFFICIAL", RELEASE)
+    monkeypatch.setattr(data_sets, "OFFICIAL", RELEASE)
     monkeypatch.setattr(reproduce, "WORKER", "cifar_fixture_worker:run_training")
-    monkeypatch.setattr(cifar10_fetch, "ADDRESSES", (flaky_server.closed_port(),))
+    monkeypatch.setattr(fetch, "ADDRESSES", (flaky_server.closed_port(),))
     for name in (DATA_VARIABLE, "QSGD_LAB_OFFLINE", "TORCH_HOME", "http_proxy", "HTTP_PROXY", "all_proxy"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))

@@ -9,9 +9,9 @@ import torch
 
 from qsgd_lab.models import MODELS
 from qsgd_lab.models.initialisation import initialise
+from qsgd_lab.training.engines.batched import NodeBatched
+from qsgd_lab.training.engines.cuda_graph import StepGraph
 from qsgd_lab.training.flat_model import FlatModel
-from qsgd_lab.training.node_batched import NodeBatched
-from qsgd_lab.training.step_graph import StepGraph
 
 Compute = Callable[[], torch.Tensor]
 

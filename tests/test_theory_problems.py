@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from qsgd_lab.cli.convergence import PROBLEM_NAMES
+from qsgd_lab.cli.measure.convergence import PROBLEM_NAMES
 from qsgd_lab.theory.checks.problems import NUM_COORDINATES, PROBLEMS
 
 

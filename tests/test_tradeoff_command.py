@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from qsgd_lab.cli.tradeoff import tradeoff
+from qsgd_lab.cli.measure.tradeoff import tradeoff
 from qsgd_lab.errors import LabError
 from qsgd_lab.theory.tradeoff import CODES
 

@@ -9,8 +9,8 @@ import click
 import pytest
 import torch
 
-from qsgd_lab.cli import run_device
 from qsgd_lab.cli.main import main
+from qsgd_lab.cli.options import training
 from qsgd_lab.data import load_dataset
 from qsgd_lab.runs.config import RunConfig
 from qsgd_lab.runs.record import Interrupted, RunOutcome
@@ -168,15 +168,15 @@ def test_the_sweep_takes_the_device_to_its_workers(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The device is said on stderr, stands in the environment inside, and bounds the processes."""
-    monkeypatch.setattr(run_device, "DRIVER_FILES", (Path("/"),))
+    monkeypatch.setattr(training, "DRIVER_FILES", (Path("/"),))
     monkeypatch.setattr("qsgd_lab.training.devices.memory_bytes", lambda _device: 40 * 2**30)
     monkeypatch.setattr("qsgd_lab.training.devices.describe", lambda _device: {"device_name": "Made Up 1"})
-    with run_device.sweep_device("cuda:1", cores=8) as chosen:
+    with training.sweep_device("cuda:1", cores=8) as chosen:
         assert str(resolve_device()) == "cuda:1"
-    assert chosen == run_device.SweepDevice("cuda:1", 2)
+    assert chosen == training.SweepDevice("cuda:1", 2)
     assert str(resolve_device()) == "cpu"
     assert capsys.readouterr().err == "Device: cuda:1, Made Up 1.\n"
-    with pytest.raises(click.BadParameter, match="cuda:7"), run_device.sweep_device("cuda:7", cores=8):
+    with pytest.raises(click.BadParameter, match="cuda:7"), training.sweep_device("cuda:7", cores=8):
         pass
 
 

@@ -14,11 +14,11 @@ from qsgd_lab.data import load_dataset
 from qsgd_lab.runs.config import RunConfig
 from qsgd_lab.runs.record import Interrupted, RunOutcome
 from qsgd_lab.training.devices import prepare
-from qsgd_lab.training.node_batched import NodeBatched
-from qsgd_lab.training.node_loop import NodeLoop
+from qsgd_lab.training.engines.batched import NodeBatched
+from qsgd_lab.training.engines.cuda_graph import StepGraph
+from qsgd_lab.training.engines.loop import NodeLoop
 from qsgd_lab.training.presets import FP32, Method, configurations
 from qsgd_lab.training.run import run_training
-from qsgd_lab.training.step_graph import StepGraph
 from qsgd_lab.training.stopwatch import Stopwatch
 from qsgd_lab.training.trainer import Trainer
 

@@ -17,8 +17,8 @@ from qsgd_lab.data import load_dataset
 from qsgd_lab.runs.config import RunConfig
 from qsgd_lab.runs.record import Interrupted, RunOutcome
 from qsgd_lab.training import run as run_module
+from qsgd_lab.training.engines.batched import NodeBatched
 from qsgd_lab.training.evaluation import accuracy
-from qsgd_lab.training.node_batched import NodeBatched
 from qsgd_lab.training.presets import FP32, Method, configurations
 from qsgd_lab.training.run import run_training
 from qsgd_lab.training.stopwatch import Stopwatch

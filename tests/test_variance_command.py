@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from qsgd_lab.cli.variance import variance
-from qsgd_lab.cli.variance_output import Conditions, render
+from qsgd_lab.cli.measure.variance import variance
+from qsgd_lab.cli.measure.variance_output import Conditions, render
 from qsgd_lab.errors import LabError
 from qsgd_lab.theory.checks import sweep
 

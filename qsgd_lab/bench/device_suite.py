@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from qsgd_lab.bench.device_timing import Timer, event_time
+from qsgd_lab.coding.decode_sum import add_decoded, decode_values
 from qsgd_lab.coding.encode import encode
 from qsgd_lab.coding.layouts import fixed_width
-from qsgd_lab.coding.receive import add_decoded, decode_values
 from qsgd_lab.compressors import QSGD
 from qsgd_lab.compressors.protocol import Layout, NodeRows
 from qsgd_lab.ledger import Ledger
@@ -194,9 +194,9 @@ def _codec(target: Any, q: Any) -> Iterator[_Work]:
 
 def _packing(gradient: Any, target: Any, q: Any) -> tuple[Callable[[], object], Callable[[], object]]:
     """Return quantize-and-pack and unpack-and-dequantize of a gradient, on buffers made beforehand."""
-    from qsgd_lab.kernels.device_arrays_cuda import device_view, home_of
-    from qsgd_lab.kernels.pack_cuda import launch_quantize_pack, launch_unpack_dequantize, packed_words
-    from qsgd_lab.kernels.row_tables_cuda import row_tables
+    from qsgd_lab.kernels.cuda.device import device_view, home_of
+    from qsgd_lab.kernels.cuda.fixed_width import launch_quantize_pack, launch_unpack_dequantize, packed_words
+    from qsgd_lab.kernels.cuda.rows import row_tables
 
     home, width = home_of(gradient), fixed_width(q.num_levels)
     tables = row_tables(q.partition, home)

@@ -1,6 +1,8 @@
 """What one would otherwise use, each behind the same two functions.
 
 A rival is built for signed levels (int8) of s; building raises ImportError where its package is missing.
+
+Quantizing with eager torch, as public systems write it.
 """
 
 from __future__ import annotations
@@ -57,7 +59,7 @@ def ours(layout: str, code: str) -> Callable[[Levels, int], Rival]:
 
 def naive_loop(levels: Levels, num_levels: int) -> Rival:
     """Write and read dense omega codewords bit by bit in a Numba loop, as most published coders do."""
-    from qsgd_lab.kernels.naive_omega_cpu import read_levels, write_levels
+    from qsgd_lab.bench.naive_omega import read_levels, write_levels
 
     part, share = _first(levels, 2**20)
     stream = np.zeros(4 * part.size + 8, np.uint8)
@@ -160,3 +162,34 @@ RIVALS: dict[str, Callable[[Levels, int], Rival]] = {
     "zstandard": zstandard,
     "constriction": constriction,
 }
+
+
+def grace(gradient: Any, num_levels: int) -> Callable[[], Any]:
+    """Return QSGD as GRACE's torch compressor does it: one norm, a uniform tensor, eager operations."""
+    import torch
+
+    tensor = torch.from_numpy(gradient)
+
+    def run() -> Any:
+        norm = tensor.norm()
+        scaled = num_levels / norm * tensor.abs()
+        lower = scaled.floor()
+        up = (torch.empty_like(tensor).uniform_() < scaled - lower).float()
+        return ((lower + up) * tensor.sign()).to(torch.int8), norm
+
+    return run
+
+
+def bucketed(gradient: Any, num_levels: int, bucket_size: int = 512) -> Callable[[], Any]:
+    """Return the same with a norm a bucket."""
+    import torch
+
+    tensor = torch.from_numpy(gradient[: gradient.size // bucket_size * bucket_size]).view(-1, bucket_size)
+
+    def run() -> Any:
+        norms = tensor.norm(dim=1, keepdim=True)
+        scaled = tensor.abs() * (num_levels / norms)
+        levels = (scaled + torch.rand_like(scaled)).floor_().clamp_(max=num_levels)
+        return levels.mul_(tensor.sign()).to(torch.int8), norms
+
+    return run

@@ -94,7 +94,7 @@ def _measure_quantizers(
     if with_torch:
         import torch
 
-        from qsgd_lab.bench.quantizers import bucketed, grace
+        from qsgd_lab.bench.rivals import bucketed, grace
 
         before = torch.get_num_threads()
         torch.set_num_threads(1)

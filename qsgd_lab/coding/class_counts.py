@@ -12,17 +12,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qsgd_lab.coding.lengths import LENGTHS
+from qsgd_lab.coding.elias import LENGTHS
 from qsgd_lab.coding.message_costs import NORM_BITS, MessageCosts
 from qsgd_lab.ledger import Size
 from qsgd_lab.levels import MAX_BITS, magnitude_bits
 
 NUM_CLASSES = MAX_BITS + 1  # |level| + 1 is at most 2^15
-
-
-def num_classes(num_levels: int) -> int:
-    """Return how many powers of two are at most s + 1: the length of the kernels' class counts."""
-    return int(num_levels + 1).bit_length()
 
 
 def dense_bits(reached: NDArray[np.int64], num_norms: int, code: str) -> int:

@@ -7,12 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qsgd_lab.backends import resolve_backend
-from qsgd_lab.coding.chunks import check_limit, kernel_scheme, raise_unless_good
-from qsgd_lab.coding.excerpt import excerpt
-from qsgd_lab.coding.message import Frame, open_message
+from qsgd_lab.arrays import resolve_backend
+from qsgd_lab.coding.message import Frame, check_limit, kernel_scheme, open_message, raise_unless_good
 from qsgd_lab.coding.threads import run_ranges
 from qsgd_lab.errors import MessageError
+from qsgd_lab.partition import excerpt
 from qsgd_lab.quantization import QuantizedGradient, level_dtype
 
 
@@ -79,7 +78,7 @@ def decode(
     """
     backend = resolve_backend(message, backend)
     if backend == "cuda":
-        from qsgd_lab.coding.device_decode import decode_on_device
+        from qsgd_lab.coding.device.decode import decode_on_device
 
         return decode_on_device(message, start, stop, max_coordinates)
     frame = open_frame(message, max_coordinates)
@@ -123,7 +122,7 @@ def _read_levels(frame: Frame, low: int, high: int, threads: int | None, backend
 
 
 def _read_reference(frame: Frame, first: int, last: int, threads: int | None) -> NDArray[Any]:
-    from qsgd_lab.coding.checksum import crc32c
+    from qsgd_lab.coding.header import crc32c
     from qsgd_lab.coding.reference import decode_chunk
 
     del threads
@@ -139,8 +138,8 @@ def _read_reference(frame: Frame, first: int, last: int, threads: int | None) ->
 
 
 def _read_cpu(frame: Frame, first: int, last: int, threads: int | None) -> NDArray[Any]:
-    from qsgd_lab.coding.decode_tables import decode_tables
-    from qsgd_lab.kernels.decode_cpu import decode_chunks
+    from qsgd_lab.coding.tables import decode_tables
+    from qsgd_lab.kernels.cpu.decode import decode_chunks
 
     header, directory = frame.header, frame.index.directory
     size = header.chunk_size

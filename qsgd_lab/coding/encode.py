@@ -7,18 +7,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qsgd_lab.backends import resolve_backend
-from qsgd_lab.coding.checksum import crc32c
-from qsgd_lab.coding.codewords import CODES
-from qsgd_lab.coding.header import TAIL_BYTES, Header
-from qsgd_lab.coding.host_arrays import host_arrays
+from qsgd_lab.arrays import resolve_backend
+from qsgd_lab.coding.elias import CODES
+from qsgd_lab.coding.header import TAIL_BYTES, Header, crc32c
 from qsgd_lab.coding.index import WORD_BYTES, Directory, Index
 from qsgd_lab.coding.layouts import DEFAULT_CHUNK_SIZE, LAYOUTS, check_chunk_size
 from qsgd_lab.coding.message import Message, seal
 from qsgd_lab.coding.payload import ChunkScheme, lead_bytes, out_of_range, write_levels
 from qsgd_lab.coding.sizes import shortest
 from qsgd_lab.partition import Partition
-from qsgd_lab.quantization import QuantizedGradient
+from qsgd_lab.quantization import QuantizedGradient, host_arrays
 
 
 def encode(
@@ -81,7 +79,7 @@ def encode(
     check_choice(code, layout)
     backend = resolve_backend(quantized.levels, backend)
     if backend == "cuda":
-        from qsgd_lab.coding.device_encode import encode_on_device
+        from qsgd_lab.coding.device.encode import encode_on_device
 
         return encode_on_device(quantized, code, layout, chunk_size)
     levels, norms = host_arrays(quantized)

@@ -1,6 +1,8 @@
 """The first 64 bytes of a message: what it is, and how long.
 
 See docs/wire-format.md for the meaning of each field. Everything read here is untrusted.
+
+CRC-32C of bytes, the checksum of messages.
 """
 
 from __future__ import annotations
@@ -9,11 +11,28 @@ import struct
 from dataclasses import dataclass
 from typing import Any
 
-from qsgd_lab.coding.checksum import crc32c
-from qsgd_lab.coding.codewords import CODES
+import numpy as np
+
+from qsgd_lab.coding.elias import CODES
 from qsgd_lab.coding.layouts import CHUNK_UNIT, LAYOUTS, MAX_CHUNK_SIZE
 from qsgd_lab.errors import MessageError
 from qsgd_lab.levels import MAX_LEVELS
+
+
+def crc32c(data: Any) -> int:
+    """Return the CRC-32C of a bytes-like object.
+
+    Examples
+    --------
+    >>> hex(crc32c(b"123456789"))
+    '0xe3069283'
+    """
+    from qsgd_lab.kernels import crc32c as kernel
+
+    array = np.frombuffer(data, np.uint8)
+    array.flags.writeable = False
+    return int(kernel.crc32c(array, 0, array.size))
+
 
 MAGIC = b"QSGD"
 VERSION = 1

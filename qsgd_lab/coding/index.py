@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qsgd_lab.coding.checksum import crc32c
-from qsgd_lab.coding.header import HEADER_BYTES, MAX_COORDINATES, TAIL_BYTES, Header
+from qsgd_lab.coding.header import HEADER_BYTES, MAX_COORDINATES, TAIL_BYTES, Header, crc32c
 from qsgd_lab.errors import MessageError
 from qsgd_lab.partition import MAX_TENSOR_SIZE, Partition, partition
 

@@ -13,7 +13,7 @@ sparse
 
 from __future__ import annotations
 
-from qsgd_lab.coding.lengths import LENGTHS
+from qsgd_lab.coding.elias import LENGTHS
 from qsgd_lab.levels import magnitude_bits
 
 #: Layout -> its number in messages and kernels.

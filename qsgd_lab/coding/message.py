@@ -2,6 +2,8 @@
 
 A message is header, index (tensor sizes, shape, norms, directory of chunks), payload and eight zero bytes.
 docs/wire-format.md describes it completely.
+
+What decoding kernels are told of a message's chunks, and what their answers mean.
 """
 
 from __future__ import annotations
@@ -13,9 +15,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qsgd_lab.backends import is_device_array
+from qsgd_lab.arrays import is_device_array
+from qsgd_lab.coding.elias import CODES
 from qsgd_lab.coding.header import HEADER_BYTES, TAIL_BYTES, Header, parse_header
 from qsgd_lab.coding.index import Index, directory_bytes, parse_index
+from qsgd_lab.coding.layouts import LAYOUTS, fixed_width
 from qsgd_lab.errors import MessageError
 
 
@@ -162,3 +166,38 @@ def seal(header: Header, index: bytes, stream: NDArray[np.uint8]) -> Message:
     message = stream.view(Message)
     message.flags.writeable = False
     return message
+
+
+def kernel_scheme(header: Header) -> tuple[int, int, int, np.uint64]:
+    """Return (layout, code, s, fixed width) as the kernels take them."""
+    return (
+        LAYOUTS[header.layout],
+        CODES.get(header.code, 0),
+        header.num_levels,
+        np.uint64(fixed_width(header.num_levels)),
+    )
+
+
+def raise_unless_good(outcomes: list[tuple[int, int]]) -> None:
+    """Raise a `MessageError` for the first (outcome, chunk) that says that a chunk could not be decoded."""
+    from qsgd_lab.kernels.cpu.decode import DAMAGED, GOOD
+
+    for outcome, chunk in outcomes:
+        if outcome == DAMAGED:
+            raise MessageError(f"chunk {chunk} is damaged: its checksum does not match")
+        if outcome != GOOD:
+            raise MessageError(f"chunk {chunk} is not what an encoder writes")
+
+
+def check_limit(header: Header, max_coordinates: int | None) -> None:
+    """Raise a `MessageError` if a message has more coordinates than its receiver allows."""
+    if max_coordinates is not None and header.num_coordinates > max_coordinates:
+        raise MessageError(
+            f"the message has {header.num_coordinates} coordinates, above the limit of {max_coordinates}"
+        )
+
+
+def check_total(header: Header, size: int) -> None:
+    """Raise a `MessageError` if a message has not as many coordinates as what it is to be added to."""
+    if header.num_coordinates != size:
+        raise MessageError(f"the message has {header.num_coordinates} coordinates, the total {size}")

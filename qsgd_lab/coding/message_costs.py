@@ -9,17 +9,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from qsgd_lab.coding.elias import LENGTHS
 from qsgd_lab.coding.header import HEADER_BYTES, TAIL_BYTES
 from qsgd_lab.coding.index import WORD_BYTES, index_bytes
 from qsgd_lab.coding.layouts import DEFAULT_CHUNK_SIZE, WORD_BITS, fixed_width
-from qsgd_lab.coding.lengths import LENGTHS
+from qsgd_lab.coding.shortest import CHOICES, COUNTED
 from qsgd_lab.partition import Partition
 
 NORM_BITS = 32
-#: (layout, code) in the order in which the kernels count them; the fixed layout, which needs no counting,
-#: comes last.
-COUNTED = [(layout, code) for layout in ("dense", "sparse") for code in LENGTHS]
-CHOICES = [*COUNTED, ("fixed", "none")]
 _LENGTH_CLASSES = 16  # floor(log2 k) of what is coded: levels up to 2^15, distances up to 2^12
 
 

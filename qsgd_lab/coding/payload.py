@@ -97,7 +97,7 @@ def write_levels(
         If a level lies outside -s..s.
     """
     from qsgd_lab.coding.tables import encode_tables
-    from qsgd_lab.kernels.encode_cpu import OUT_OF_RANGE, encode_chunks
+    from qsgd_lab.kernels.cpu.encode import OUT_OF_RANGE, encode_chunks
 
     num_levels = scheme.num_levels
     tables = encode_tables(scheme.layout, scheme.code, num_levels)

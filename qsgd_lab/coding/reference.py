@@ -10,7 +10,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from qsgd_lab.coding.codewords import codeword
+from qsgd_lab.coding.elias import codeword
 from qsgd_lab.coding.layouts import fixed_width
 from qsgd_lab.errors import MessageError
 

@@ -7,10 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qsgd_lab.backends import resolve_backend
-from qsgd_lab.coding.class_counts import num_classes
+from qsgd_lab.arrays import resolve_backend
+from qsgd_lab.coding.elias import LENGTHS, lengths_side_by_side, num_classes
 from qsgd_lab.coding.header import HEADER_BYTES, TAIL_BYTES
-from qsgd_lab.coding.host_arrays import host_arrays
 from qsgd_lab.coding.index import WORD_BYTES, index_bytes
 from qsgd_lab.coding.layouts import (
     DEFAULT_CHUNK_SIZE,
@@ -19,10 +18,9 @@ from qsgd_lab.coding.layouts import (
     check_chunk_size,
     fixed_width,
 )
-from qsgd_lab.coding.lengths import LENGTHS, lengths_side_by_side
-from qsgd_lab.coding.message_costs import CHOICES
+from qsgd_lab.coding.shortest import shortest_of
 from qsgd_lab.coding.threads import run_ranges
-from qsgd_lab.quantization import QuantizedGradient
+from qsgd_lab.quantization import QuantizedGradient, host_arrays
 
 
 def message_sizes(
@@ -58,7 +56,7 @@ def message_sizes(
     check_chunk_size(chunk_size)
     parts = quantized.partition
     if resolve_backend(quantized.levels, backend) == "cuda":
-        from qsgd_lab.coding.device_sizes import device_payload_bytes
+        from qsgd_lab.coding.device.sizes import device_payload_bytes
 
         payloads = device_payload_bytes(quantized, chunk_size)
     else:
@@ -106,7 +104,7 @@ def _fixed_bits(size: int, num_levels: int, chunk_size: int) -> dict[tuple[str, 
 def _dense_bits(
     levels: NDArray[Any], num_levels: int, chunk_size: int, threads: int | None
 ) -> dict[tuple[str, str], NDArray[np.int64]]:
-    from qsgd_lab.kernels.measure_cpu import measure_dense_chunks
+    from qsgd_lab.kernels.cpu.sizes import measure_dense_chunks
 
     chunks = -(-levels.size // chunk_size)
     reached = np.zeros((chunks, num_classes(num_levels)), np.int32)
@@ -125,7 +123,7 @@ def _dense_bits(
 def _sparse_bits(
     levels: NDArray[Any], num_levels: int, chunk_size: int, threads: int | None
 ) -> dict[tuple[str, str], NDArray[np.int64]]:
-    from qsgd_lab.kernels.measure_cpu import measure_sparse_chunks
+    from qsgd_lab.kernels.cpu.sizes import measure_sparse_chunks
 
     chunks = -(-levels.size // chunk_size)
     bits = np.zeros((chunks, len(LENGTHS)), np.int64)
@@ -145,16 +143,3 @@ def shortest(
     """
     sizes = payload_bytes(levels, num_levels, chunk_size, threads)
     return shortest_of(sizes, -(-levels.size // chunk_size), code, layout)
-
-
-def shortest_of(sizes: dict[tuple[str, str], int], chunks: int, code: str, layout: str) -> tuple[str, str]:
-    """Return the (code, layout) of the shortest message, given the sizes of its payload and its chunks."""
-    around = {kind: index_bytes(0, 0, chunks, kind) for kind, _ in sizes}
-    # The first among equals; the dense-signed layout is never shorter than the dense one.
-    candidates = [
-        choice for choice in CHOICES if layout in ("auto", choice[0]) and code in ("auto", choice[1])
-    ]
-    if layout == "dense-signed":
-        candidates = [(layout, name) for name in LENGTHS]
-    kind, name = min(candidates, key=lambda choice: sizes[choice] + around[choice[0]])
-    return name, kind

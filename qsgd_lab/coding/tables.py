@@ -1,17 +1,23 @@
 """Tables of codewords, by which kernels encode many levels at once.
 
 An entry is a codeword (bit 0 is read first) in the low 58 bits of a uint64 and its length in the six above.
+
+Tables of levels, by which kernels decode many codewords at once.
+
+A window is the next k bits of a stream, the first of them lowest. A table that covers every window of k bits
+answers by one look-up what stands at its beginning.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from qsgd_lab.coding.codewords import codeword
+from qsgd_lab.coding.elias import codeword
 from qsgd_lab.coding.layouts import MAX_CHUNK_SIZE
 
 _LENGTH_SHIFT = np.uint64(58)
@@ -85,3 +91,117 @@ def encode_tables(layout: str, code: str, num_levels: int) -> EncodeTables:
     field_bits = 2 if num_levels == 1 else 4 if num_levels <= 7 else 8 if num_levels <= 127 else 0
     joined = join_fields(single, num_levels, field_bits) if field_bits else _NONE
     return EncodeTables(field_bits, joined, single, _NONE)
+
+
+#: Entries of up to eight levels for s <= 7, in tables of 40 KiB for s = 1, where eight levels seldom take
+#: more bits, and of 160 KiB above; of up to three levels for s > 7, in one of 64 KiB.
+TERNARY_WINDOW, SMALL_WINDOW, LARGE_WINDOW = 12, 14, 14
+SINGLE_WINDOW = 13
+GAP_WINDOW = 14
+
+
+class DecodeTables(NamedTuple):
+    """What the decoding kernels look up; a layout uses its own, the rest are of shape (1,).
+
+    Attributes
+    ----------
+    wide : uint64, shape (2**k,)
+        The levels, int8, of the codewords that lie whole in a window, up to eight.
+    sizes : uint16, shape (2**k,)
+        The bits of these codewords, and from bit 8 their number; 0 if there is none.
+    narrow : uint32, shape (2**k,)
+        The bits of the codewords that lie whole in a window, from bit 6 their levels, up to three, and from
+        bit 30 their number.
+    singles : int32, shape (2**k,)
+        The first level times 256, plus the bits of its codeword; 0 if it is longer.
+    gaps : uint16, shape (2**k,)
+        The first distance (below 4096) times 16, plus the bits of its codeword; 0 if it is longer.
+    """
+
+    wide: NDArray[np.uint64]
+    sizes: NDArray[np.uint16]
+    narrow: NDArray[np.uint32]
+    singles: NDArray[np.int32]
+    gaps: NDArray[np.uint16]
+
+
+_NO_TABLES = DecodeTables(
+    np.zeros(1, np.uint64),
+    np.zeros(1, np.uint16),
+    np.zeros(1, np.uint32),
+    np.zeros(1, np.int32),
+    np.zeros(1, np.int32),
+)
+
+
+def first_symbols(symbols: Iterable[tuple[int, str]], window_bits: int) -> NDArray[np.int32]:
+    """Return by window the value and length (value * 256 + bits) of the codeword that it begins with, or 0.
+
+    Parameters
+    ----------
+    symbols : iterable of (value, bits in reading order)
+        A prefix code.
+    window_bits : int
+        k.
+    """
+    table = np.zeros(2**window_bits, np.int32)
+    for value, bits in symbols:
+        if len(bits) <= window_bits:
+            table[int(bits[::-1], 2) :: 2 ** len(bits)] = value * 256 + len(bits)
+    return table
+
+
+def join_symbols(
+    singles: NDArray[np.int32], most: int
+) -> tuple[NDArray[np.uint64], NDArray[np.uint64], NDArray[np.uint64]]:
+    """Return by window its levels (a byte each, up to `most`), their bits and their number."""
+    windows = np.arange(singles.size)
+    window_bits = singles.size.bit_length() - 1
+    levels = np.zeros(singles.size, np.uint64)
+    used, count = np.zeros(singles.size, np.int64), np.zeros(singles.size, np.int64)
+    whole = np.ones(singles.size, bool)
+    for place in range(most):
+        found = singles[windows >> used]
+        whole &= (found != 0) & (used + (found & 255) <= window_bits)
+        byte = ((found >> 8) & 255).astype(np.uint64) << np.uint64(8 * place)
+        levels |= np.where(whole, byte, np.uint64(0))
+        used += np.where(whole, found & 255, 0)
+        count += whole
+    return levels, used.astype(np.uint64), count.astype(np.uint64)
+
+
+def wide_entries(singles: NDArray[np.int32]) -> tuple[NDArray[np.uint64], NDArray[np.uint16]]:
+    """Return joined entries of up to eight levels, and their sizes."""
+    levels, used, count = join_symbols(singles, 8)
+    return levels, (used | count << np.uint64(8)).astype(np.uint16)
+
+
+def narrow_entries(singles: NDArray[np.int32]) -> NDArray[np.uint32]:
+    """Return joined entries of up to three levels."""
+    levels, used, count = join_symbols(singles, 3)
+    entries: NDArray[np.uint32] = (used | levels << np.uint64(6) | count << np.uint64(30)).astype(np.uint32)
+    return entries
+
+
+@lru_cache(maxsize=64)
+def decode_tables(layout: str, code: str, num_levels: int) -> DecodeTables:
+    """Return the tables of a layout and code."""
+    if layout == "fixed":
+        return _NO_TABLES
+    spelled = [(q, spell_level(q, layout, code)) for q in range(-num_levels, num_levels + 1)]
+    symbols = [(q, bits) for q, bits in spelled if bits]
+    if layout == "sparse":
+        gaps = first_symbols(((gap, codeword(gap, code)) for gap in range(1, MAX_CHUNK_SIZE)), GAP_WINDOW)
+        entries = (gaps >> 8 << 4) | (gaps & 255)
+        return _NO_TABLES._replace(
+            singles=first_symbols(symbols, SINGLE_WINDOW), gaps=entries.astype(np.uint16)
+        )
+    if num_levels > 127:
+        return _NO_TABLES._replace(singles=first_symbols(symbols, SINGLE_WINDOW))
+    singles = first_symbols(symbols, max(len(bits) for _, bits in symbols))
+    if num_levels > 7:
+        narrow = narrow_entries(first_symbols(symbols, LARGE_WINDOW))
+        return _NO_TABLES._replace(narrow=narrow, singles=singles)
+    window = TERNARY_WINDOW if num_levels == 1 else SMALL_WINDOW
+    wide, sizes = wide_entries(first_symbols(symbols, window))
+    return _NO_TABLES._replace(wide=wide, sizes=sizes, singles=singles)

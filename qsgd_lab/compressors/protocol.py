@@ -282,6 +282,6 @@ def divide(total: Array, nodes: int) -> None:
         total /= np.float32(nodes)
 
 
-def zeros(shape: tuple[int, ...], like: Array | None) -> Array:
+def zeros(shape: tuple[int, ...], like: Any) -> Array:
     """Return float32 zeros where `like` is: in host memory, or a torch tensor on its device."""
-    return like.new_zeros(shape) if hasattr(like, "new_zeros") else np.zeros(shape, np.float32)
+    return like.new_zeros(shape) if is_torch(like) else np.zeros(shape, np.float32)

@@ -21,7 +21,7 @@ def _digits() -> Dataset:
 
 
 def _cifar10() -> Dataset:
-    from qsgd_lab.data.cifar10 import load_cifar10
+    from qsgd_lab.data.cifar10.load import load_cifar10
 
     return load_cifar10()
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from qsgd_lab.randomness import Purpose, generator
+from qsgd_lab.stream import Purpose, generator
 
 PADDING = 4
 

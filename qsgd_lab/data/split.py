@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from qsgd_lab.randomness import Purpose, generator
+from qsgd_lab.stream import Purpose, generator
 
 SPLIT_SEED = 0
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from qsgd_lab.data.cifar10 import NORMALISATION
+from qsgd_lab.data.cifar10.load import NORMALISATION
 from qsgd_lab.data.dataset import Dataset, Part
 
 NUM_CLASSES = 10

@@ -12,15 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qsgd_lab.coding.decode import decode
+from qsgd_lab.coding.decode_sum import add_decoded, decode_values
+from qsgd_lab.coding.elias import LENGTHS
 from qsgd_lab.coding.encode import encode
 from qsgd_lab.coding.layouts import LAYOUTS
-from qsgd_lab.coding.lengths import LENGTHS
 from qsgd_lab.coding.message import Message
-from qsgd_lab.coding.receive import add_decoded, decode_values
 from qsgd_lab.coding.sizes import message_sizes
 from qsgd_lab.errors import MessageError
 from qsgd_lab.gpu_check.cases import LAUNCH_SHAPES, Check, Scope, gradient
-from qsgd_lab.kernels.launch_shape import launch_shape
+from qsgd_lab.kernels.cuda.launch import launch_shape
 from qsgd_lab.quantization import QuantizedGradient, quantize
 
 Comparisons = Iterator[tuple[str, int, Any, NDArray[Any]]]
@@ -125,8 +125,7 @@ def refuses(scope: Scope) -> Comparisons:
 
 def _damaged(message: Message, random_: random.Random) -> NDArray[np.uint8]:
     """Return a message with a few bits of its payload changed and its checksums mended."""
-    from qsgd_lab.coding.checksum import crc32c
-    from qsgd_lab.coding.header import HEADER_BYTES
+    from qsgd_lab.coding.header import HEADER_BYTES, crc32c
     from qsgd_lab.coding.message import open_message
 
     data, frame = np.array(message), open_message(message)
@@ -147,7 +146,7 @@ def _damaged(message: Message, random_: random.Random) -> NDArray[np.uint8]:
 
 def _outcome(message: Any, backend: str) -> int:
     """Return 0 if a message is refused, else a checksum of its levels."""
-    from qsgd_lab.coding.checksum import crc32c
+    from qsgd_lab.coding.header import crc32c
     from qsgd_lab.gpu_check.cases import in_host_memory
 
     try:

@@ -13,7 +13,7 @@ from qsgd_lab.coding.layouts import fixed_width
 from qsgd_lab.compressors import QSGD
 from qsgd_lab.compressors.protocol import Layout, NodeRows
 from qsgd_lab.gpu_check.cases import LAUNCH_SHAPES, Check, Scope, gradient, in_host_memory
-from qsgd_lab.kernels.launch_shape import launch_shape
+from qsgd_lab.kernels.cuda.launch import launch_shape
 from qsgd_lab.ledger import Ledger
 from qsgd_lab.quantization import NORMS, QuantizedGradient, dequantize, quantize
 from qsgd_lab.stream import Stream
@@ -70,9 +70,9 @@ def packs(scope: Scope) -> Comparisons:
 
 def packed(x: Any, like: QuantizedGradient, seed: int, rounding: str) -> tuple[Any, Any, Any]:
     """Return (words as int32, norms, values) of a device gradient, quantized, packed and unpacked."""
-    from qsgd_lab.kernels.device_arrays_cuda import device_view, flat_device_float32, home_of
-    from qsgd_lab.kernels.pack_cuda import launch_quantize_pack, launch_unpack_dequantize, packed_words
-    from qsgd_lab.kernels.row_tables_cuda import row_tables
+    from qsgd_lab.kernels.cuda.device import device_view, flat_device_float32, home_of
+    from qsgd_lab.kernels.cuda.fixed_width import launch_quantize_pack, launch_unpack_dequantize, packed_words
+    from qsgd_lab.kernels.cuda.rows import row_tables
 
     home, width = home_of(x), fixed_width(like.num_levels)
     tables = row_tables(like.partition, home)

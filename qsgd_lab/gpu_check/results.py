@@ -1,11 +1,16 @@
-"""The file that a run leaves behind: ``benchmarks/results/<device>.json``, from which docs/gpu.md is made."""
+"""The file that a run leaves behind: ``benchmarks/results/<device>.json``, from which docs/gpu.md is made.
+
+What figures were made with: the device and the versions of everything that had a part.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import json
+import platform
 import re
 from collections.abc import Sequence
+from importlib import metadata
 from typing import Any
 
 from qsgd_lab.bench.device_suite import DeviceFigure
@@ -54,3 +59,29 @@ def as_json(
         "figures": [dataclasses.asdict(figure) for figure in figures],
     }
     return json.dumps(content, indent=1, allow_nan=False) + "\n"
+
+
+def device_facts(device: int = 0) -> dict[str, Any]:
+    """Return name, compute capability, memory and multiprocessors of a CUDA device, as torch knows them."""
+    import torch
+
+    facts = torch.cuda.get_device_properties(device)
+    return {
+        "name": facts.name,
+        "compute_capability": f"{facts.major}.{facts.minor}",
+        "memory_gib": round(facts.total_memory / 2**30, 1),
+        "multiprocessors": facts.multi_processor_count,
+    }
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python, of the packages that matter and of CUDA, as far as they are there."""
+    import torch
+
+    found = {"python": platform.python_version(), "cuda": str(torch.version.cuda)}
+    for package in ("qsgd-lab", "numba", "numba-cuda", "numpy", "torch", "triton"):
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found

@@ -1,7 +1,7 @@
 """Quantization kernels: scalar arithmetic stands once; backend files hold only loops and launches.
 
 ``philox`` and ``fixed_point`` define what one coordinate undergoes; ``reference`` says the same in plain
-NumPy, slowly and with no shared code; ``norms_cpu``, ``quantize_cpu`` and ``accumulate_cpu`` are loops over
+NumPy, slowly and with no shared code; ``cpu.norms``, ``cpu.quantize`` and ``cpu.accumulate`` are loops over
 them.
 """
 

@@ -16,17 +16,20 @@ _DIGEST_NAME = "kernel-sources.sha256"
 
 
 def sources_digest(folder: Path) -> str:
-    """Return the SHA-256 of the names and contents of all Python files of a folder."""
+    """Return the SHA-256 of the paths and contents of all Python files of a folder and its subfolders."""
     digest = hashlib.sha256()
-    for path in sorted(folder.glob("*.py")):
-        digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    for path in sorted(folder.rglob("*.py")):
+        name = path.relative_to(folder).as_posix()
+        digest.update(name.encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()
 
 
 def drop_stale_kernels(folder: Path) -> bool:
     """Remove cached kernels that were compiled from other sources; return whether there were any to judge.
 
-    A cache that cannot be written is left alone: then Numba keeps its own elsewhere, by path and date.
+    Sources and caches of subfolders count too: Numba writes a cache beside the sources of each folder, and
+    kernels of one folder inline functions of another. A cache that cannot be written is left alone: then
+    Numba keeps its own elsewhere, by path and date.
     """
     cache = folder / "__pycache__"
     stamp = cache / _DIGEST_NAME
@@ -36,7 +39,7 @@ def drop_stale_kernels(folder: Path) -> bool:
             return False
     with contextlib.suppress(OSError):
         for pattern in ("*.nbi", "*.nbc"):
-            for path in cache.glob(pattern):
+            for path in folder.rglob(f"__pycache__/{pattern}"):
                 path.unlink(missing_ok=True)
         cache.mkdir(exist_ok=True)
         part = cache / f"{_DIGEST_NAME}.{os.getpid()}"

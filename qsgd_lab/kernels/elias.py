@@ -2,6 +2,8 @@
 
 Codes are numbered GAMMA, DELTA, OMEGA. A codeword of 1 to 2^64 - 1 is at most 127 bits; it is written as (at
 most) a few short binary numbers, each highest bit first. Streams are LSB-first, as in ``bits``.
+
+Arrays of positive integers in and out of one stream of codewords, one after another.
 """
 
 from __future__ import annotations
@@ -165,3 +167,31 @@ def get_codeword(stream, position, end, code):
     if code == DELTA:
         return get_delta(stream, position, end)
     return get_omega(stream, position, end)
+
+
+@njit(cache=True, fastmath=False, nogil=True)
+def measure_integers(values, code):
+    """Return the bits of all codewords of uint64 values, int64."""
+    total = np.int64(0)
+    for i in range(values.size):
+        total += codeword_length(values[i], code)
+    return total
+
+
+@njit(cache=True, fastmath=False, nogil=True)
+def write_integers(values, code, stream):
+    """Write the codewords of uint64 values into a zeroed stream with eight bytes to spare."""
+    position = np.int64(0)
+    for i in range(values.size):
+        position = put_codeword(stream, position, values[i], code)
+
+
+@njit(cache=True, fastmath=False, nogil=True)
+def read_integers(stream, end, code, values):
+    """Fill uint64 values from a stream of `end` bits; return the position after them, or BAD."""
+    position = np.int64(0)
+    for i in range(values.size):
+        values[i], position = get_codeword(stream, position, end, code)
+        if position == BAD:
+            return BAD
+    return position

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from qsgd_lab.randomness import Purpose, generator
+from qsgd_lab.stream import Purpose, generator
 
 
 class KeyedDropout(nn.Module):

@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from qsgd_lab.report.grouping import Group, group_records
-from qsgd_lab.report.latex import write_latex
-from qsgd_lab.report.machine import write_csv, write_json
-from qsgd_lab.report.markdown import write_markdown
-from qsgd_lab.report.options import DEFAULT_OPTIONS, TableOptions
-from qsgd_lab.report.text import write_text
+from qsgd_lab.report.analysis.grouping import Group, group_records
+from qsgd_lab.report.formats.data import write_csv, write_json
+from qsgd_lab.report.formats.latex import write_latex
+from qsgd_lab.report.formats.markdown import write_markdown
+from qsgd_lab.report.formats.text import write_text
+from qsgd_lab.report.tables.options import DEFAULT_OPTIONS, TableOptions
 
 if TYPE_CHECKING:
     from qsgd_lab.runs.record import RunRecord

@@ -7,7 +7,7 @@ from torch import nn
 
 from qsgd_lab.data import Part
 from qsgd_lab.models.dropout import open_dropout_streams
-from qsgd_lab.randomness import Purpose
+from qsgd_lab.stream import Purpose
 
 _BATCH = 500
 

@@ -17,7 +17,7 @@ from qsgd_lab.data import load_dataset
 from qsgd_lab.models.dropout import open_dropout_streams
 from qsgd_lab.runs.config import RunConfig
 from qsgd_lab.training.devices import prepare, resolve_device
-from qsgd_lab.training.engines import make_engine
+from qsgd_lab.training.engines.choose import make_engine
 from qsgd_lab.training.stopwatch import Stopwatch
 from qsgd_lab.training.trainer import Trainer
 

@@ -60,7 +60,7 @@ def _gradient_of_node_0(trainer: Trainer, step: int) -> NDArray[np.float32]:
     return row
 
 
-def _least_seconds(function: Callable[[], None]) -> float:
+def _least_seconds(function: Callable[[], object]) -> float:
     function()  # compiles, or loads what was compiled
     seconds = []
     for _ in range(REPEATS):

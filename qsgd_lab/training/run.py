@@ -15,8 +15,7 @@ import torch
 from qsgd_lab.data import Part, load_dataset
 from qsgd_lab.runs.config import RunConfig
 from qsgd_lab.runs.record import Interrupted, RunOutcome, RunResult
-from qsgd_lab.training.checkpoint import load_checkpoint, save_checkpoint
-from qsgd_lab.training.clock import clock_of
+from qsgd_lab.training.checkpoint import Selection, load_checkpoint, save_checkpoint
 from qsgd_lab.training.devices import describe, prepare, resolve_device
 from qsgd_lab.training.evaluation import accuracy, accuracy_in_training_mode
 from qsgd_lab.training.flaws import (
@@ -26,8 +25,7 @@ from qsgd_lab.training.flaws import (
     TRAIN_MODE_VALIDATION,
 )
 from qsgd_lab.training.message_timing import time_message
-from qsgd_lab.training.selection import Selection
-from qsgd_lab.training.stopwatch import Stopwatch
+from qsgd_lab.training.stopwatch import Stopwatch, clock_of
 from qsgd_lab.training.trainer import Trainer
 
 CHECKPOINT_EVERY_S = 20.0

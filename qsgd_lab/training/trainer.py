@@ -15,13 +15,13 @@ from qsgd_lab.ledger import Ledger
 from qsgd_lab.models import MODELS
 from qsgd_lab.models.dropout import open_dropout_streams
 from qsgd_lab.models.initialisation import initialise
-from qsgd_lab.randomness import Purpose, generator
 from qsgd_lab.runs.config import RunConfig
+from qsgd_lab.stream import Purpose, generator
 from qsgd_lab.training.checkpoint import Arrays
-from qsgd_lab.training.engines import make_engine
+from qsgd_lab.training.devices import Precision
+from qsgd_lab.training.engines.choose import make_engine
 from qsgd_lab.training.flat_model import FlatModel
 from qsgd_lab.training.methods import algorithm_of, compressor_of
-from qsgd_lab.training.precision import Precision
 from qsgd_lab.training.schedule import learning_rate
 from qsgd_lab.training.stopwatch import Stopwatch
 

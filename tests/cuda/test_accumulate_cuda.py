@@ -10,8 +10,8 @@ from numba import cuda
 
 from qsgd_lab.compressors import QSGD
 from qsgd_lab.compressors.protocol import Layout, NodeRows
-from qsgd_lab.kernels.device_arrays_cuda import to_host
-from qsgd_lab.kernels.launch_shape import launch_shape
+from qsgd_lab.kernels.cuda.device import to_host
+from qsgd_lab.kernels.cuda.launch import launch_shape
 from qsgd_lab.ledger import Ledger
 from qsgd_lab.stream import Stream
 

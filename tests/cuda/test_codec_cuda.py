@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from numba import cuda
 
 import qsgd_lab as ql
+from qsgd_lab.coding.elias import LENGTHS
 from qsgd_lab.coding.layouts import LAYOUTS
-from qsgd_lab.coding.lengths import LENGTHS
-from qsgd_lab.kernels.device_arrays_cuda import to_host
-from qsgd_lab.kernels.launch_shape import launch_shape
+from qsgd_lab.kernels.cuda.device import to_host
+from qsgd_lab.kernels.cuda.launch import launch_shape
 from qsgd_lab.partition import partition
 
 CHOICES = [("fixed", "auto")] + [

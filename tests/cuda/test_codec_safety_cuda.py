@@ -11,15 +11,14 @@ import pytest
 from numba import cuda
 
 import qsgd_lab as ql
-from qsgd_lab.coding.checksum import crc32c
-from qsgd_lab.coding.header import HEADER_BYTES, TAIL_BYTES, Header
+from qsgd_lab.coding.elias import LENGTHS
+from qsgd_lab.coding.header import HEADER_BYTES, TAIL_BYTES, Header, crc32c
 from qsgd_lab.coding.index import Directory, Index
 from qsgd_lab.coding.layouts import LAYOUTS
-from qsgd_lab.coding.lengths import LENGTHS
 from qsgd_lab.coding.message import seal
-from qsgd_lab.kernels import device_arrays_cuda
-from qsgd_lab.kernels.device_arrays_cuda import to_host
-from qsgd_lab.kernels.launch_shape import launch_shape
+from qsgd_lab.kernels.cuda import device as device_cuda
+from qsgd_lab.kernels.cuda.device import to_host
+from qsgd_lab.kernels.cuda.launch import launch_shape
 from qsgd_lab.partition import partition
 
 
@@ -204,7 +203,7 @@ def test_too_little_memory_is_one_error(monkeypatch):
     def full(self, shape, dtype):
         raise OutOfMemoryError
 
-    monkeypatch.setattr(device_arrays_cuda.Home, "empty", full)
+    monkeypatch.setattr(device_cuda.Home, "empty", full)
     with pytest.raises(MemoryError, match="decoding takes 90 bytes of device memory"):
         ql.decode(message)
     with pytest.raises(MemoryError, match="decoding takes 360 bytes of device memory"):

@@ -14,8 +14,8 @@ from qsgd_lab import dequantize, quantize
 from qsgd_lab.compressors import QSGD, ErrorFeedback, FullPrecision
 from qsgd_lab.compressors.protocol import Layout
 from qsgd_lab.exchange import SimulatedExchange
-from qsgd_lab.kernels.device_arrays_cuda import device_view, home_of, to_host
-from qsgd_lab.kernels.rows import rows_of
+from qsgd_lab.kernels.cuda.device import device_view, home_of, to_host
+from qsgd_lab.kernels.cuda.rows import rows_of
 from qsgd_lab.partition import partition
 
 X = np.random.default_rng(0).standard_normal((3, 400), dtype=np.float32)

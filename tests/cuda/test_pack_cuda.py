@@ -11,10 +11,10 @@ from numba import cuda
 
 from qsgd_lab import dequantize, encode, quantize
 from qsgd_lab.coding.layouts import fixed_width
-from qsgd_lab.kernels.device_arrays_cuda import home_of
-from qsgd_lab.kernels.launch_shape import launch_shape
-from qsgd_lab.kernels.pack_cuda import launch_quantize_pack, launch_unpack_dequantize, packed_words
-from qsgd_lab.kernels.row_tables_cuda import row_tables
+from qsgd_lab.kernels.cuda.device import home_of
+from qsgd_lab.kernels.cuda.fixed_width import launch_quantize_pack, launch_unpack_dequantize, packed_words
+from qsgd_lab.kernels.cuda.launch import launch_shape
+from qsgd_lab.kernels.cuda.rows import row_tables
 from qsgd_lab.quantization import NORMS
 from qsgd_lab.stream import Stream
 

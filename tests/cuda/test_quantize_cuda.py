@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from numba import cuda
 
 from qsgd_lab import dequantize, quantize
-from qsgd_lab.kernels.device_arrays_cuda import to_host
-from qsgd_lab.kernels.launch_shape import launch_shape
+from qsgd_lab.kernels.cuda.device import to_host
+from qsgd_lab.kernels.cuda.launch import launch_shape
 
 
 def assert_as_on_the_cpu(x, **scheme):

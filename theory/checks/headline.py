@@ -103,7 +103,7 @@ def printed_count_row() -> HeadlineRow:
 
 def elias_row() -> HeadlineRow:
     """Return the row of the length of recursive coding."""
-    from qsgd_lab.coding.codewords import codeword
+    from qsgd_lab.coding.elias import codeword
 
     lengths = {k: len(codeword(k, "omega")) for k in (16, 65536)}
     return HeadlineRow(

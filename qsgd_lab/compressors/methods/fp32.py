@@ -26,7 +26,7 @@ class RawWire(Wire[Array]):
     def pack(self, payload: Array) -> bytes:
         """Return the coordinates' bytes."""
         host = payload.cpu().numpy() if is_torch(payload) else payload
-        return host.astype("<f4").tobytes()
+        return bytes(host.astype("<f4").tobytes())
 
     def unpack(self, message: bytes, layout: Layout) -> Array:
         """Return the coordinates."""
@@ -72,7 +72,8 @@ class FullPrecision(Compressor):
     ) -> list[None]:
         """Average the gradients without a copy of each."""
         if rows.residuals is not None:
-            return super().mean(rows, states, stream, out, ledger)
+            after: list[None] = super().mean(rows, states, stream, out, ledger)
+            return after
         out[...] = 0
         for node in range(len(states)):
             vector = node_vector(rows, node)

@@ -9,14 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from qsgd_lab.arrays import is_torch
-from qsgd_lab.backends import is_device_array, resolve_backend
-from qsgd_lab.coding.class_counts import num_classes, quantized_size
+from qsgd_lab.arrays import is_device_array, is_torch, resolve_backend
+from qsgd_lab.coding.class_counts import quantized_size
 from qsgd_lab.coding.decode import decode
+from qsgd_lab.coding.decode_sum import add_decoded
+from qsgd_lab.coding.elias import num_classes
 from qsgd_lab.coding.encode import encode
 from qsgd_lab.coding.layouts import DEFAULT_CHUNK_SIZE
-from qsgd_lab.coding.message_costs import COUNTED, costs_by_chunk, length_steps, message_costs
-from qsgd_lab.coding.receive import add_decoded
+from qsgd_lab.coding.message_costs import costs_by_chunk, length_steps, message_costs
+from qsgd_lab.coding.shortest import COUNTED
 from qsgd_lab.coding.sizes import chunk_bits
 from qsgd_lab.compressors.protocol import Array, Compressor, Layout, NodeRows, Wire
 from qsgd_lab.compressors.registry import BucketSize, Method, Option
@@ -175,7 +176,7 @@ class QSGD(Compressor):
     @cached_property
     def _kernel(self) -> tuple[Callable[..., None], np.uint32, Callable[[int], Any]]:
         """The kernel, its fraction bits and scratch; imported late, so that nothing compiles before."""
-        from qsgd_lab.kernels.accumulate_cpu import accumulate_nodes, magnitude_scratch
+        from qsgd_lab.kernels.cpu.accumulate import accumulate_nodes, magnitude_scratch
         from qsgd_lab.kernels.fixed_point import fraction_bits
 
         return accumulate_nodes, np.uint32(fraction_bits(self.levels)), magnitude_scratch
@@ -224,10 +225,10 @@ class QSGD(Compressor):
         ledger: Ledger,
     ) -> None:
         """Average on the device and stream of `total`; nothing waits, and counts stay on the device."""
-        from qsgd_lab.coding.device_counts import device_counts
-        from qsgd_lab.kernels.accumulate_cuda import launch_accumulate
-        from qsgd_lab.kernels.device_arrays_cuda import device_view, home_of
-        from qsgd_lab.kernels.row_tables_cuda import row_tables
+        from qsgd_lab.coding.device.counts import device_counts
+        from qsgd_lab.kernels.cuda.accumulate import launch_accumulate
+        from qsgd_lab.kernels.cuda.device import device_view, home_of
+        from qsgd_lab.kernels.cuda.rows import row_tables
 
         home = home_of(total, "the sum")
         nodes = max(len(gradients), len(residuals))
@@ -251,7 +252,7 @@ class QSGD(Compressor):
 def _in_host_memory(levels: Any) -> Any:
     """Return levels as a NumPy array."""
     if is_device_array(levels):
-        from qsgd_lab.kernels.device_arrays_cuda import to_host
+        from qsgd_lab.kernels.cuda.device import to_host
 
         return to_host(levels)
     return levels.numpy() if is_torch(levels) else levels

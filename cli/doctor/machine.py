@@ -1,0 +1,137 @@
+"""Checks of ``qsgd-lab doctor``: threads against cores, the folder of the runs, LaTeX.
+
+Checks of ``qsgd-lab doctor``: the embedded digits and CIFAR-10.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+from qsgd_lab.cli.doctor.finding import Finding
+from qsgd_lab.data.cifar10.find import Source, find_cifar10, search_folders
+
+#: A sweep's records are small; below this much free disk something else will fail first.
+MIN_FREE_BYTES = 2**30
+LATEX_FILES = ("IEEEtran.cls", "booktabs.sty", "siunitx.sty")
+LATEX_REMEDY = (
+    "apt-get install texlive-publishers texlive-science texlive-latex-recommended "
+    "texlive-fonts-recommended latexmk (only to compile the paper)"
+)
+
+
+def check_threads() -> Finding:
+    """Compare the threads that torch and numba use with the cores."""
+    try:
+        import numba
+        import torch
+    except Exception as error:
+        return Finding("threads", "warn", f"cannot be counted: {error}", "mend torch and numba first")
+    cores = usable_cores()
+    threads = {"torch": torch.get_num_threads(), "numba": numba.get_num_threads()}
+    detail = f"cores: {cores:g}, " + ", ".join(f"{name} threads: {n}" for name, n in threads.items())
+    if max(threads.values()) > max(cores, 1):
+        whole = max(int(cores), 1)
+        remedy = f"export OMP_NUM_THREADS={whole} NUMBA_NUM_THREADS={whole}"
+        return Finding("threads", "warn", detail, remedy)
+    return Finding("threads", "ok", detail)
+
+
+def usable_cores(cgroup: Path = Path("/sys/fs/cgroup")) -> float:
+    """Return the number of cores this process may use, in a container possibly a fraction."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
+    try:
+        quota, period = (cgroup / "cpu.max").read_text().split()
+        return min(float(cores), int(quota) / int(period))
+    except (OSError, ValueError):  # no such file, or "max" for no limit
+        return float(cores)
+
+
+def check_runs_folder(folder: Path) -> Finding:
+    """Look whether runs can be written to `folder`, which need not exist, and whether its disk has room."""
+    name = "runs folder"
+    parent = _nearest_existing(folder)
+    if not parent.is_dir():
+        return Finding(
+            name, "missing", f"{parent} is a file", "name another folder with --runs", necessary=True
+        )
+    try:
+        tempfile.TemporaryFile(dir=parent).close()
+    except OSError as error:
+        detail = f"cannot write in {parent}: {error.strerror}"
+        return Finding(name, "missing", detail, "name another folder with --runs", necessary=True)
+    free = shutil.disk_usage(parent).free
+    detail = f"{folder}: {'writable' if folder.exists() else 'can be made'}, {free / 2**30:.1f} GiB free"
+    if free < MIN_FREE_BYTES:
+        return Finding(name, "warn", detail, "free some space, or name another folder with --runs")
+    return Finding(name, "ok", detail, necessary=True)
+
+
+def _nearest_existing(path: Path) -> Path:
+    path = path.absolute()
+    while not path.exists():
+        path = path.parent
+    return path
+
+
+def check_latex() -> Finding:
+    """Look for latexmk, and for the class and packages that the tables and the paper use."""
+    absent = [tool for tool in ("latexmk", "kpsewhich") if shutil.which(tool) is None]
+    if "kpsewhich" not in absent:
+        absent += _absent_latex_files()
+    if absent:
+        return Finding("LaTeX", "missing", f"not found: {', '.join(absent)}", LATEX_REMEDY)
+    return Finding("LaTeX", "ok", f"latexmk, {', '.join(LATEX_FILES)}")
+
+
+def _absent_latex_files() -> list[str]:
+    command = ["kpsewhich", *LATEX_FILES]
+    try:
+        output = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False).stdout
+    except (OSError, subprocess.TimeoutExpired):
+        return list(LATEX_FILES)
+    found = {Path(line).name for line in output.splitlines()}
+    return [name for name in LATEX_FILES if name not in found]
+
+
+FETCH = "qsgd-lab data fetch"
+
+
+def check_digits() -> Finding:
+    """Look for the handwritten digits, which come with scikit-learn."""
+    spec = find_spec("sklearn")
+    if spec is not None and spec.origin is not None:
+        table = Path(spec.origin).parent / "datasets" / "data" / "digits.csv.gz"
+        if table.is_file():
+            return Finding("digits", "ok", "embedded: 1797 handwritten digits", necessary=True)
+    remedy = "python -m pip install --force-reinstall scikit-learn"
+    return Finding("digits", "missing", "scikit-learn's digits are not there", remedy, necessary=True)
+
+
+def check_cifar10(folders: Sequence[Path] | None = None) -> Finding:
+    """Look for CIFAR-10 in `folders` (the usual ones by default), by names and sizes alone."""
+    folders = search_folders() if folders is None else folders
+    source = find_cifar10(folders)
+    if source is None:
+        detail = f"not in {', '.join(map(str, folders))}"
+        return Finding("CIFAR-10", "missing", detail, FETCH)
+    fault = _archive_fault(source) if source.is_archive else _folder_fault(source)
+    if fault:
+        return Finding("CIFAR-10", "warn", f"{source.path} {fault}", f"delete it, then: {FETCH}")
+    return Finding("CIFAR-10", "ok", f"{source.form} {source.path} (checksums: qsgd-lab data verify)")
+
+
+def _archive_fault(source: Source) -> str | None:
+    actual, wanted = source.path.stat().st_size, source.edition.fingerprint.num_bytes
+    return None if actual == wanted else f"has {actual} bytes instead of {wanted}"
+
+
+def _folder_fault(source: Source) -> str | None:
+    absent = [name for name in source.edition.members if not (source.path / name).is_file()]
+    return f"lacks {', '.join(absent)}" if absent else None

@@ -1,0 +1,121 @@
+"""Checks of ``qsgd-lab doctor``: Python, the packages, torch and its device, numba and its cache."""
+
+from __future__ import annotations
+
+import platform
+import re
+import warnings
+from importlib import metadata
+from pathlib import Path
+
+import qsgd_lab
+from qsgd_lab.cli.doctor.finding import Finding
+
+REINSTALL = "python -m pip install --force-reinstall {}"
+_CPU_FLAGS_BF16 = frozenset({"avx512_bf16", "amx_bf16", "bf16"})  # x86, x86, Arm
+
+
+def check_python() -> Finding:
+    """Say which Python runs, and on what; pip refuses to install under one that is too old."""
+    detail = f"{platform.python_version()} on {platform.system()} {platform.machine()}"
+    return Finding("Python", "ok", detail, necessary=True)
+
+
+def check_lab() -> Finding:
+    """Say which qsgd-lab runs, and from where."""
+    folder = Path(qsgd_lab.__file__).parent
+    return Finding("qsgd-lab", "ok", f"{qsgd_lab.__version__} in {folder}", necessary=True)
+
+
+def check_packages() -> Finding:
+    """Look for every package that qsgd-lab depends on."""
+    names = required_packages()
+    absent = [name for name in names if not _is_installed(name)]
+    if absent:
+        remedy = f"python -m pip install {' '.join(absent)}"
+        return Finding("packages", "missing", f"not installed: {', '.join(absent)}", remedy, necessary=True)
+    versions = ", ".join(f"{name} {metadata.version(name)}" for name in names)
+    return Finding("packages", "ok", versions, necessary=True)
+
+
+def required_packages() -> list[str]:
+    """Return the names of the packages that qsgd-lab needs, extras left out."""
+    requirements = metadata.requires("qsgd-lab") or []
+    needed = [requirement for requirement in requirements if "extra ==" not in requirement]
+    return [re.split(r"[^A-Za-z0-9._-]", requirement, maxsplit=1)[0] for requirement in needed]
+
+
+def _is_installed(name: str) -> bool:
+    try:
+        metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+def check_torch() -> Finding:
+    """Import torch and say which device it computes on."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            import torch
+
+            detail = f"{torch.__version__}, {_describe_device()}"
+        except Exception as error:  # a broken install raises anything: OSError from a shared library, ...
+            return _broken("torch", error)
+    if caught:
+        # Such as a CUDA build of torch on a machine whose driver is too old.
+        complaint = str(caught[0].message).splitlines()[0]
+        return Finding("torch", "warn", detail, f"torch says: {complaint}", necessary=True)
+    return Finding("torch", "ok", detail, necessary=True)
+
+
+def _describe_device() -> str:
+    import torch
+
+    if torch.cuda.is_available():
+        bf16 = "yes" if torch.cuda.is_bf16_supported() else "no"
+        return f"CUDA: {torch.cuda.get_device_name()} ({torch.cuda.device_count()} in all), bf16: {bf16}"
+    capability = torch.backends.cpu.get_cpu_capability()
+    return f"CPU ({capability}), CUDA: no, bf16 in hardware: {_cpu_bf16(Path('/proc/cpuinfo'))}"
+
+
+def _cpu_bf16(cpuinfo: Path) -> str:
+    try:
+        words = set(cpuinfo.read_text().split())
+    except OSError:
+        return "unknown"
+    return "yes" if words & _CPU_FLAGS_BF16 else "no"
+
+
+def check_numba() -> Finding:
+    """Import numba."""
+    try:
+        import numba
+    except Exception as error:  # as for torch; a NumPy too new for numba is an ImportError
+        return _broken("numba", error)
+    return Finding("numba", "ok", numba.__version__, necessary=True)
+
+
+def check_numba_cache() -> Finding:
+    """Look whether numba can keep compiled kernels, so that not every process compiles them again."""
+    try:
+        import numba
+
+        # Nothing is compiled: the place of the cache is looked for, and tried, when the function is declared.
+        folder = numba.njit(cache=True, fastmath=False)(_example_kernel).stats.cache_path
+    except ImportError as error:
+        return Finding("numba cache", "warn", f"numba is not usable: {error}", "mend numba first")
+    except RuntimeError as error:
+        remedy = "set NUMBA_CACHE_DIR to a folder you can write to"
+        return Finding("numba cache", "missing", str(error).splitlines()[0], remedy, necessary=True)
+    return Finding("numba cache", "ok", f"writable: {folder}", necessary=True)
+
+
+def _example_kernel(x: float) -> float:
+    return x
+
+
+def _broken(package: str, error: Exception) -> Finding:
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return Finding(package, "missing", lines[0], REINSTALL.format(package), necessary=True)

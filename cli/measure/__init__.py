@@ -1,0 +1,1 @@
+"""Commands that measure the quantizer and its code against the theory."""

@@ -1,0 +1,104 @@
+"""``qsgd-lab encode``: quantize a gradient in a file and write its message."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from qsgd_lab.cli.errors import argument_errors
+from qsgd_lab.cli.messages.files import load_gradient, output_option, save, threads_option
+from qsgd_lab.cli.options.quantities import BUCKET_SIZE
+from qsgd_lab.errors import UsageError
+
+
+@click.command()
+@click.argument("gradient_file", metavar="GRADIENT", type=click.Path(path_type=Path))
+@output_option
+@click.option(
+    "--bits", type=click.IntRange(1, 15), help="Magnitude bits b, the sign apart: s = 2^b - 1 levels."
+)
+@click.option("--levels", type=click.IntRange(1, 32767), help="Levels s themselves, in place of --bits.")
+@click.option(
+    "--code",
+    type=click.Choice(["auto", "gamma", "delta", "omega"]),
+    default="auto",
+    show_default=True,
+    help="Of integers; omega is the paper's.",
+)
+@click.option(
+    "--layout",
+    type=click.Choice(["auto", "fixed", "dense", "dense-signed", "sparse"]),
+    default="auto",
+    show_default=True,
+    help="'auto', here and for the code, takes the shortest message.",
+)
+@click.option(
+    "--bucket-size",
+    type=BUCKET_SIZE,
+    default=512,
+    show_default=True,
+    help="Coordinates that share a norm, or 'tensor' for one bucket.",
+)
+@click.option("--norm", type=click.Choice(["l2", "max"]), default="l2", show_default=True)
+@click.option(
+    "--rounding", type=click.Choice(["stochastic", "nearest"]), default="stochastic", show_default=True
+)
+@click.option("--seed", type=click.IntRange(0, 2**64 - 1), default=0, show_default=True)
+@click.option(
+    "--node", type=click.IntRange(0, 2**32 - 1), default=0, help="Whose gradient: its own random words."
+)
+@click.option(
+    "--step", type=click.IntRange(0, 2**32 - 1), default=0, help="Of which step: its own random words."
+)
+@threads_option
+def encode(
+    gradient_file: Path,
+    output: Path,
+    bits: int | None,
+    levels: int | None,
+    code: str,
+    layout: str,
+    bucket_size: int | str,
+    norm: str,
+    rounding: str,
+    seed: int,
+    node: int,
+    step: int,
+    threads: int,
+) -> None:
+    """Quantize the gradient of a .npy file and write the message that carries it.
+
+    What it cost is told on standard error. The same gradient, options and seed give the same bytes
+    anywhere.
+
+    \b
+    Example:
+      qsgd-lab encode grad.npy -o grad.qsgd --bits 3
+      qsgd-lab encode grad.npy -o grad.qsgd --bits 3 --code omega --layout dense --norm max --seed 7
+    """
+    import qsgd_lab as ql
+
+    if (bits is None) == (levels is None):
+        raise UsageError("give one of --bits and --levels, such as --bits 3")
+    gradient = load_gradient(gradient_file)
+    with argument_errors():
+        quantized = ql.quantize(
+            gradient,
+            bits,
+            levels=levels,
+            bucket_size=bucket_size,
+            norm=norm,
+            rounding=rounding,
+            seed=seed,
+            node=node,
+            step=step,
+        )
+    message = ql.encode(quantized, code, layout, threads=threads)
+    save(output, lambda file: file.write(message.data))
+    header = message.header
+    click.echo(
+        f"{output}: {len(message)} bytes, {message.bits_per_coordinate:.4g} bits a coordinate "
+        f"({header.layout}{'' if header.code == 'none' else ', ' + header.code}, s = {header.num_levels})",
+        err=True,
+    )

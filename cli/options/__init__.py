@@ -1,0 +1,1 @@
+"""Option types, and groups of options that several commands share."""

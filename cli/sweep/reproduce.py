@@ -1,0 +1,275 @@
+"""``qsgd-lab reproduce``: plan a comparison, run what is missing, print its table."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from qsgd_lab.cli.errors import argument_errors
+from qsgd_lab.cli.options.lists import BITS_LIST, NODES_LIST, SEEDS_LIST
+from qsgd_lab.cli.options.quantities import BUCKET_SIZE, DURATION, format_duration
+from qsgd_lab.cli.options.stored_runs import runs_option
+from qsgd_lab.cli.options.training import computing_options, flaws_asked_for, protocol_options, sweep_device
+from qsgd_lab.cli.sweep.data_sets import data_folder, describe_data, require_data
+from qsgd_lab.report import FORMATS
+from qsgd_lab.training.presets import PRESETS, configurations, methods_of
+
+if TYPE_CHECKING:
+    from qsgd_lab.runs.config import RunConfig
+    from qsgd_lab.runs.plan import Plan
+    from qsgd_lab.runs.record import RunRecord
+    from qsgd_lab.runs.store import RunStore
+    from qsgd_lab.runs.sweep import SweepOutcome
+
+WORKER = "qsgd_lab.training.run:run_training"
+
+
+def usable_cores() -> int:
+    """Return the number of processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+#: What `--help` says of the presets.
+_PRESETS_HELP = "\b\nPresets:\n" + "\n".join(f"  {name}: {preset.title}" for name, preset in PRESETS.items())
+
+
+@click.command(epilog=_PRESETS_HELP)
+@click.option(
+    "--model", "models", multiple=True, default=("alexnet",), show_default=True, help="May be given again."
+)
+@click.option("--nodes", type=NODES_LIST, default="1,2,4,8", show_default=True, help="Node counts N.")
+@click.option("--bits", type=BITS_LIST, help="Magnitude bits, such as 2,4,8 or 1..8.")
+@click.option(
+    "--rounding",
+    "roundings",
+    multiple=True,
+    type=click.Choice(["stochastic", "nearest"]),
+    help="May be given again.",
+)
+@click.option("--error-feedback/--no-error-feedback", default=None, help="With or without error feedback.")
+@click.option("--seeds", type=SEEDS_LIST, help="Seeds, such as 0..2.  [default: the preset's]")
+@click.option(
+    "--preset",
+    type=click.Choice(list(PRESETS)),
+    default="demo",
+    show_default=True,
+    help="See below.",
+)
+@click.option("--epochs", type=click.IntRange(min=1), help="Epochs of a run.  [default: the preset's]")
+@click.option(
+    "--global-batch", type=click.IntRange(min=1), help="Images a step at all nodes.  [default: the preset's]"
+)
+@click.option("--norm", type=click.Choice(["l2", "max"]), help="Norm of a bucket.  [default: the preset's]")
+@click.option(
+    "--bucket-size",
+    type=BUCKET_SIZE,
+    help="Coordinates that share a norm: a number, tensor or model.  [default: the preset's]",
+)
+@protocol_options
+@computing_options
+@click.option(
+    "--data-dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="The folder of CIFAR-10; QSGD_LAB_DATA, where it is set, goes before it.",
+)
+@click.option(
+    "--download", is_flag=True, help="Fetch CIFAR-10 first (170 MB), where it is wanted and absent."
+)
+@click.option("--offline", is_flag=True, help="Open no connection, as if QSGD_LAB_OFFLINE=1.")
+@runs_option("folder")
+@click.option(
+    "--jobs",
+    type=click.IntRange(min=1),
+    help="Processes side by side, a thread each.  [default: one a core; on CUDA by its memory, 1 to 4]",
+)
+@click.option(
+    "--save-gradients",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Also save every node's gradient at three steps of the first epoch there, as .npy files.",
+)
+@click.option("--dry-run", is_flag=True, help="Print the plan and stop.")
+@click.option("--max-time", type=DURATION, help="Stop, resumably, after this time: 90s, 40m, 1h30m.")
+@click.option(
+    "--format",
+    "format_name",
+    type=click.Choice(list(FORMATS)),
+    default="text",
+    show_default=True,
+    help="Of the table (of the plan, with --dry-run: json or text).",
+)
+def reproduce(
+    models: Sequence[str],
+    nodes: Sequence[int],
+    bits: Sequence[int] | None,
+    roundings: Sequence[str],
+    error_feedback: bool | None,
+    seeds: Sequence[int] | None,
+    preset: str,
+    epochs: int | None,
+    global_batch: int | None,
+    norm: str | None,
+    bucket_size: int | str | None,
+    convention: str | None,
+    raw_tensors_up_to: int | None,
+    scaling: str | None,
+    replayed: Sequence[str],
+    engine: str | None,
+    precision: str | None,
+    device: str,
+    data_dir: Path | None,
+    download: bool,
+    offline: bool,
+    folder: Path,
+    jobs: int | None,
+    save_gradients: Path | None,
+    dry_run: bool,
+    max_time: float | None,
+    format_name: str,
+) -> None:
+    """Train a whole comparison and print its table.
+
+    Trains the model on every number of nodes with every method and seed, quantizing each node's gradient
+    before averaging. Without --bits, --rounding or --error-feedback the preset's own methods are compared;
+    with any of them, their grid (what is not named: the preset's bits, stochastic rounding, with error
+    feedback), always against fp32.
+
+    Finished runs are kept and never repeated: a sweep that was stopped, or killed, goes on where it was when
+    the same command is given again.
+
+    \b
+    Example:
+      qsgd-lab reproduce --model alexnet --nodes 1,2,4,8
+      qsgd-lab reproduce --bits 1..4 --no-error-feedback --seeds 0..4
+      qsgd-lab reproduce --dry-run
+    """
+    from qsgd_lab.runs.plan import Plan
+    from qsgd_lab.runs.store import RunStore
+
+    if dry_run and format_name not in ("text", "json"):
+        raise click.UsageError(f"a plan is printed as text or json, not as {format_name}")
+    protocol = PRESETS[preset]
+    settings = {
+        "epochs": epochs,
+        "global_batch": global_batch,
+        "norm": norm,
+        "bucket_size": bucket_size,
+        "convention": convention,
+        "raw_tensors_up_to": raw_tensors_up_to,
+        "scaling": scaling,
+        "flaws": flaws_asked_for(replayed),
+        "engine": engine,
+        "precision": precision,
+    }
+    with argument_errors():
+        configs = configurations(
+            preset,
+            models,
+            nodes,
+            methods_of(protocol, bits, roundings, error_feedback),
+            seeds or protocol.seeds,
+            {name: value for name, value in settings.items() if value is not None},
+        )
+        _check_engine(configs)
+    store = RunStore(folder)
+    plan = Plan.make(configs, store)
+    datasets = sorted({config.dataset for config in configs})
+    with sweep_device(device, usable_cores()) as chosen, data_folder(data_dir) as folders:
+        jobs = jobs or chosen.jobs
+        describe_data(datasets, folders)
+        if dry_run:
+            _print_plan(plan, jobs, format_name)
+            return
+        if plan.configs("missing", "stale") or save_gradients is not None:
+            require_data(datasets, folders, download=download, offline=offline)
+        _announce(plan, jobs)
+        if save_gradients is not None:
+            _save_gradients(configs[0], save_gradients)
+        outcome, seconds = _sweep(plan, store, jobs, max_time)
+    _finish(plan, store, outcome, seconds, format_name)
+
+
+def _check_engine(configs: Sequence[RunConfig]) -> None:
+    if all(config.engine != "batched" for config in configs):
+        return
+    from qsgd_lab.training.engines.choose import check_engine
+
+    for model in dict.fromkeys(config.model for config in configs):
+        check_engine("batched", model)
+
+
+def _print_plan(plan: Plan, jobs: int, format_name: str) -> None:
+    from qsgd_lab.cli.sweep.plan_output import as_json, as_text, fill_in
+
+    def measure(configs: Sequence[RunConfig]) -> list[float]:
+        from qsgd_lab.training.probe import expected_seconds
+
+        return expected_seconds(configs, lambda words: click.echo(f"Timing a few steps: {words}.", err=True))
+
+    eta_s = fill_in(plan, jobs, measure)
+    write = as_json if format_name == "json" else as_text
+    click.echo(write(plan, jobs, eta_s), nl=False)
+
+
+def _announce(plan: Plan, jobs: int) -> None:
+    from qsgd_lab.cli.sweep.plan_output import sentence
+    from qsgd_lab.training.presets import theory_warnings
+
+    for line in theory_warnings(plan.configs("missing", "stale")):
+        click.echo(f"Warning: {line}.", err=True)
+    click.echo(sentence(plan, jobs, plan.eta_s(jobs)), err=True)
+
+
+def _save_gradients(config: RunConfig, folder: Path) -> None:
+    from qsgd_lab.training.gradient_capture import capture_gradients
+
+    paths = capture_gradients(config, folder)
+    click.echo(f"Saved {len(paths)} gradients of {config.model}, {config.method}, in {folder}.", err=True)
+
+
+def _sweep(plan: Plan, store: RunStore, jobs: int, max_time: float | None) -> tuple[SweepOutcome, float]:
+    import time
+
+    from qsgd_lab.cli.sweep.progress import display
+    from qsgd_lab.runs.sweep import run_sweep
+
+    start = time.monotonic()
+    with display(plan.configs("missing", "stale", "running")) as shown:
+        outcome = run_sweep(
+            plan.configs(), store, jobs=jobs, worker=WORKER, on_event=shown.show, max_time_s=max_time
+        )
+    return outcome, time.monotonic() - start
+
+
+def _finish(plan: Plan, store: RunStore, outcome: SweepOutcome, seconds: float, format_name: str) -> None:
+    """Print the table on stdout and what happened on stderr; leave with the sweep's exit code."""
+    from qsgd_lab.cli.sweep.progress import cell_name
+    from qsgd_lab.report import render
+
+    records = [record for config in plan.configs() if (record := store.record(config)) is not None]
+    if outcome.stopped_by != "interrupt" and records:
+        click.echo(render(records, format_name).encode(), nl=False)
+    for failure in outcome.failed:
+        where = store.error_log_path(failure.config)
+        click.echo(f"Error: {cell_name(failure.config)}: {failure.reason} (see {where})", err=True)
+    click.echo(_summary(outcome, records, seconds), err=True)
+    if outcome.remaining:
+        click.echo(f"{len(outcome.remaining)} runs remain; the same command goes on with them.", err=True)
+    if outcome.exit_code:
+        click.get_current_context().exit(outcome.exit_code)
+
+
+def _summary(outcome: SweepOutcome, records: Sequence[RunRecord], seconds: float) -> str:
+    here = f"{len(outcome.finished)} runs in {format_duration(seconds)}"
+    earlier = f", {len(outcome.already_done)} were there already" if outcome.already_done else ""
+    if not records:
+        return f"{here}{earlier}."
+    totals = {name: sum(r.timing[name] for r in records) for name in ("compute_s", "quantize_s", "total_s")}
+    compute, quantize = (100 * totals[name] / totals["total_s"] for name in ("compute_s", "quantize_s"))
+    return (
+        f"{here}{earlier}. Of the runs' time, gradients took {compute:.0f} %, quantizing, averaging and "
+        f"counting bits {quantize:.0f} %, the rest {100 - compute - quantize:.0f} %."
+    )

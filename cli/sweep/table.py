@@ -1,0 +1,151 @@
+"""``qsgd-lab table``: the stored runs as LaTeX, text, Markdown, CSV or JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from qsgd_lab.cli.options.lists import WordsType
+from qsgd_lab.cli.options.quantities import BANDWIDTH, SHORT_TIME
+from qsgd_lab.cli.options.stored_runs import only, read_records, selection_options
+from qsgd_lab.errors import UsageError
+from qsgd_lab.report import FORMATS, render
+from qsgd_lab.report.analysis.communication import Link
+from qsgd_lab.report.tables.options import (
+    DEFAULT_LINK,
+    DEFAULT_SHOW,
+    SHOWS,
+    STYLES,
+    VIEWS,
+    Style,
+    TableOptions,
+    View,
+)
+from qsgd_lab.report.tables.units import format_bandwidth, format_seconds
+
+
+@click.command()
+@selection_options("Show")
+@click.option(
+    "--by",
+    type=click.Choice(list(VIEWS)),
+    default="nodes",
+    show_default=True,
+    help="What the columns are.",
+)
+@click.option(
+    "--show",
+    type=WordsType(SHOWS),
+    default=",".join(DEFAULT_SHOW),
+    show_default=True,
+    help=f"What to show, a list of: {', '.join(SHOWS)}.",
+)
+@click.option("--published", is_flag=True, help="Set published figures beside the measured ones.")
+@click.option(
+    "--link",
+    type=BANDWIDTH,
+    help="Bandwidth of a node's link, for --show network.  "
+    f"[default: {format_bandwidth(DEFAULT_LINK.bandwidth)}]",
+)
+@click.option(
+    "--latency",
+    type=SHORT_TIME,
+    help=f"Of a message, for --show network.  [default: {format_seconds(DEFAULT_LINK.latency)}]",
+)
+@click.option(
+    "--compute",
+    type=SHORT_TIME,
+    help="Of a node in a step, for --show network: 80ms.  [default: as measured]",
+)
+@click.option("--stale", is_flag=True, help="Show runs of other versions too, in tables of their own.")
+@click.option(
+    "--format",
+    "format_name",
+    type=click.Choice(list(FORMATS)),
+    default="latex",
+    show_default=True,
+    help="How to print the tables.",
+)
+@click.option(
+    "--style",
+    type=click.Choice(STYLES),
+    default="siunitx",
+    show_default=True,
+    help="Of the LaTeX: with the package siunitx, or without.",
+)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write to this file, whole or not at all, instead of standard output.",
+)
+def table(
+    runs: Path,
+    preset: Sequence[str],
+    dataset: Sequence[str],
+    model: Sequence[str],
+    by: View,
+    show: tuple[str, ...],
+    published: bool,
+    link: float | None,
+    latency: float | None,
+    compute: float | None,
+    stale: bool,
+    format_name: str,
+    style: Style,
+    output: Path | None,
+) -> None:
+    """Print stored runs as tables.
+
+    Shows test accuracy and epochs to the target as mean ± standard deviation over the seeds, and the
+    measured bits per coordinate. Arrows mark what differs from fp32 by paired t tests after Holm's
+    adjustment, ≈ what is within 0.5 points of it, bold print the best; the legend says which tests were
+    made. Runs of different presets, data sets, models or settings come in tables of their own, or with
+    --by model or --by setting side by side. CSV and JSON have every seed's values too.
+
+    \b
+    Example:
+      qsgd-lab table > paper/results.tex
+      qsgd-lab table --format text --preset demo
+      qsgd-lab table --format text --show traffic,network --link 1Gbit/s --latency 50us
+      qsgd-lab table --by setting --published -o beside.tex
+      qsgd-lab table --format csv -o results.csv
+    """
+    options = TableOptions(
+        show=show,
+        by=by,
+        style=style,
+        link=_link(link, latency),
+        compute=compute,
+        published=published,
+    )
+    if "network" not in show and (link, latency, compute) != (None, None, None):
+        raise UsageError("--link, --latency and --compute are for the modelled step; add --show network")
+    records = read_records(runs, stale=stale)
+    for name, wanted in (("preset", preset), ("dataset", dataset), ("model", model)):
+        records = only(records, name, wanted)
+    text = render(records, format_name, options)
+    if output is None:
+        click.echo(text.encode(), nl=False)  # UTF-8 whatever the locale: the same bytes as in a file
+    else:
+        _save(output, text)
+
+
+def _link(bandwidth: float | None, latency: float | None) -> Link:
+    return Link(
+        bandwidth=DEFAULT_LINK.bandwidth if bandwidth is None else bandwidth,
+        latency=DEFAULT_LINK.latency if latency is None else latency,
+    )
+
+
+def _save(output: Path, text: str) -> None:
+    from qsgd_lab.runs.atomic import write_atomically
+
+    target = output.resolve()  # a link is followed, not replaced
+    if target.exists() and not target.is_file():
+        raise UsageError(f"{output} is not an ordinary file; use > to write there")
+    if not target.parent.is_dir():
+        raise UsageError(f"there is no folder {output.parent} to write {output.name} in; make it first")
+    write_atomically(target, text)

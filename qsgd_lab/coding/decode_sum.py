@@ -1,0 +1,131 @@
+"""What a receiver does with messages: their values, and their sum, without materialising levels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qsgd_lab.arrays import is_device_array, is_torch, resolve_backend
+from qsgd_lab.coding.decode import open_frame
+from qsgd_lab.coding.message import Frame, check_total, kernel_scheme, raise_unless_good
+from qsgd_lab.coding.tables import decode_tables
+from qsgd_lab.coding.threads import run_ranges
+from qsgd_lab.quantization import level_dtype
+
+
+def decode_values(
+    message: Any, *, max_coordinates: int | None = None, threads: int | None = 1, backend: str = "auto"
+) -> Any:
+    """Return the gradient that a message carries: ``dequantize(decode(message))`` in one pass.
+
+    Parameters
+    ----------
+    message : bytes-like, or uint8 array on a CUDA device
+        Untrusted.
+    max_coordinates, threads
+        As in `decode`.
+    backend : {"auto", "cpu", "cuda"}
+        Auto works where the message lives.
+
+    Returns
+    -------
+    float32, of the gradient's shape
+        A NumPy array, or one like the message on its device.
+
+    Raises
+    ------
+    MessageError
+        If the message is damaged, cut off, made to mislead, or has more than `max_coordinates`.
+
+    Notes
+    -----
+    A message of m bytes describes fewer than 512 m coordinates, hence allocates less than 2048 m bytes; see
+    `decode`.
+    """
+    if resolve_backend(message, backend) == "cuda":
+        from qsgd_lab.coding.device.decode import decode_values_on_device
+
+        return decode_values_on_device(message, max_coordinates)
+    frame = open_frame(message, max_coordinates)
+    values = np.empty(frame.header.num_coordinates, np.float32)
+    _deliver(frame, values, add=False, threads=threads)
+    return values.reshape(frame.index.shape)
+
+
+def add_decoded(
+    messages: Iterable[Any], total: Any, *, threads: int | None = 1, backend: str = "auto"
+) -> None:
+    """Add the gradients that messages carry to `total`, in place and in order.
+
+    Parameters
+    ----------
+    messages : iterable of bytes-like, or of uint8 arrays on a CUDA device
+        Untrusted; an iterable of messages, not one message.
+    total : float32 array or torch tensor, contiguous
+        As many coordinates as each message has. It lives where the messages do.
+    threads : int or None
+        As in `decode`. The sum does not depend on it.
+    backend : {"auto", "cpu", "cuda"}
+        Auto works where `total` lives.
+
+    Raises
+    ------
+    MessageError
+        If a message is not one, or has another number of coordinates. Messages before it have then been
+        added, and it may have been in part.
+    TypeError
+        If `total` is not a contiguous float32 array, or `messages` is a single message.
+    """
+    if isinstance(messages, bytes | bytearray | memoryview | np.ndarray) or is_device_array(messages):
+        raise TypeError("add_decoded takes an iterable of messages: put a single one in a list")
+    if resolve_backend(total, backend) == "cuda":
+        from qsgd_lab.coding.device.decode import add_decoded_on_device
+
+        add_decoded_on_device(messages, total)
+        return
+    flat = _flat_total(total)
+    for message in messages:
+        frame = open_frame(message, None)
+        check_total(frame.header, flat.size)
+        _deliver(frame, flat, add=True, threads=threads)
+
+
+def _flat_total(total: Any) -> NDArray[np.float32]:
+    """Return a flat view of what is added to."""
+    array = total.detach().numpy() if is_torch(total) else total
+    if not isinstance(array, np.ndarray) or array.dtype != np.float32 or not array.flags.c_contiguous:
+        raise TypeError("total must be a contiguous float32 array or CPU torch tensor")
+    if not array.flags.writeable:
+        raise TypeError("total must be writable")
+    return array.reshape(-1)
+
+
+def _deliver(frame: Frame, values: NDArray[np.float32], *, add: bool, threads: int | None) -> None:
+    """Write or add the values of a message."""
+    from qsgd_lab.kernels.cpu.decode import GROUP, deliver_chunks
+
+    header, index = frame.header, frame.index
+    directory = (frame.starts, index.directory.checksums, index.directory.num_nonzeros)
+    scheme = kernel_scheme(header)
+    tables = tuple(decode_tables(header.layout, header.code, header.num_levels))
+
+    def deliver(first: int, last: int) -> tuple[int, int]:
+        outcome: tuple[int, int] = deliver_chunks(
+            frame.payload,
+            directory,
+            (header.num_coordinates, header.chunk_size, last),
+            first,
+            scheme,
+            tables,
+            index.norms,
+            index.partition.bucket_offsets,
+            np.empty(GROUP * header.chunk_size, level_dtype(header.num_levels)),
+            add,
+            values,
+        )
+        return outcome
+
+    raise_unless_good(run_ranges(deliver, header.num_chunks, threads))

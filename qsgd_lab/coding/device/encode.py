@@ -1,0 +1,153 @@
+"""Levels and norms on a device to a message on the device: the bytes that the CPU writes.
+
+The host waits for the device once, for the length of the message (and once more where "auto" leaves a
+choice, for the lengths to choose from). All tensors of a model are coded by the same few launches, since
+chunks do not know of tensors.
+
+Header, index and checksums of a message whose payload a device holds.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from qsgd_lab.coding.device.sizes import device_arrays, device_memory, device_payload_bytes
+from qsgd_lab.coding.device.tables import codeword_entries, piece_checksum_tables, word_checksum_tables
+from qsgd_lab.coding.header import TAIL_BYTES, Header
+from qsgd_lab.coding.index import WORD_BYTES
+from qsgd_lab.coding.layouts import LAYOUTS, fixed_width
+from qsgd_lab.coding.payload import ChunkScheme, lead_bytes, out_of_range
+from qsgd_lab.coding.shortest import shortest_of
+from qsgd_lab.partition import Partition
+from qsgd_lab.quantization import QuantizedGradient
+
+
+def seal_on_device(
+    home: Any,
+    words: Any,
+    scheme: ChunkScheme,
+    norm: str,
+    parts: Partition,
+    shape: tuple[int, ...],
+    norms: Any,
+    directory: tuple[Any, Any, Any],
+) -> None:
+    """Write all of a message but its payload, which stands in `words`; nothing is waited for.
+
+    Parameters
+    ----------
+    home : Home
+    words : Numba uint32
+        The message.
+    scheme, norm, parts, shape
+        What its header and lists say.
+    norms : Numba float32[B]
+    directory : (int32[C], uint32[C], int32[C]), Numba
+        Lengths of chunks in words, checksums, and numbers of non-zeros, which only the sparse layout sends.
+    """
+    from qsgd_lab.kernels.cuda.message_frame import launch_seal
+
+    header = Header(
+        scheme.layout,
+        scheme.code if scheme.layout != "fixed" else "none",
+        norm,
+        scheme.num_levels,
+        scheme.chunk_size,
+        WORD_BYTES * words.size,
+        parts.num_coordinates,
+        parts.bucket_size,
+        len(parts.tensor_sizes),
+        len(shape),
+        0,  # the index's checksum, which the device computes
+    )
+    lists = np.array([*parts.tensor_sizes, *shape], np.uint64).tobytes()
+    lead = np.frombuffer(header.pack() + lists, np.uint32)
+    words[: lead.size].copy_to_device(lead, stream=home.stream)
+    launch_seal(
+        home,
+        words,
+        lead.size,
+        lead_bytes(parts, shape, scheme) // WORD_BYTES,
+        norms.view(np.uint32),
+        directory,
+        scheme.layout == "sparse",
+        word_checksum_tables(home),
+        piece_checksum_tables(home),
+    )
+
+
+def encode_on_device(quantized: QuantizedGradient, code: str, layout: str, chunk_size: int) -> Any:
+    """Return the message of a quantized gradient whose arrays live on a device.
+
+    Parameters
+    ----------
+    quantized : QuantizedGradient
+    code, layout : str
+        Names, checked; either may be "auto".
+    chunk_size : int
+
+    Returns
+    -------
+    uint8, shape (length of the message,)
+        An array of the library whose arrays the levels and norms are, on their device: what a collective
+        sends as it is.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If the arrays are not what a quantizer makes, or a level lies outside -s..s.
+    MemoryError
+        If the device has not enough memory.
+    """
+    home, levels, norms = device_arrays(quantized)
+    with home.active():
+        return _encode(home, quantized, levels, norms, code, layout, chunk_size)
+
+
+def _encode(
+    home: Any, quantized: QuantizedGradient, levels: Any, norms: Any, code: str, layout: str, chunk_size: int
+) -> Any:
+    from qsgd_lab.kernels.cuda.device import device_view, to_host
+    from qsgd_lab.kernels.cuda.encode import launch_encode, launch_gather
+
+    chunks = -(-levels.size // chunk_size)
+    if layout != "fixed" and "auto" in (code, layout):
+        sizes = device_payload_bytes(quantized, chunk_size)
+        code, layout = shortest_of(sizes, chunks, code, layout)
+    scheme = ChunkScheme(layout, code, quantized.num_levels, chunk_size)
+    slot = (scheme.room() - TAIL_BYTES) // WORD_BYTES
+    with device_memory("encoding", WORD_BYTES * slot * chunks):
+        slots = home.scratch(slot * chunks, np.uint32)
+        directory = (
+            home.scratch(chunks, np.int32),
+            home.scratch(chunks, np.uint32),
+            home.scratch(chunks, np.int32),
+        )
+        ends = home.scratch(chunks + 2, np.int64)
+    launch_encode(
+        home,
+        levels,
+        chunk_size,
+        (LAYOUTS[layout], quantized.num_levels, np.uint64(fixed_width(quantized.num_levels))),
+        codeword_entries(home, layout, code, quantized.num_levels),
+        slot,
+        word_checksum_tables(home),
+        slots,
+        directory,
+        ends,
+    )
+    num_words, flaws = (int(number) for number in to_host(ends[chunks:]))
+    if flaws:
+        raise out_of_range(quantized.num_levels)
+    payload = lead_bytes(quantized.partition, quantized.shape, scheme)
+    size = payload + WORD_BYTES * num_words + TAIL_BYTES
+    with device_memory("a message", size):
+        message = home.empty(size, np.uint8)
+    words = device_view(message, np.uint8).view(np.uint32)
+    launch_gather(home, slots, slot, ends[: chunks + 1], words, payload // WORD_BYTES)
+    seal_on_device(
+        home, words, scheme, quantized.norm, quantized.partition, quantized.shape, norms, directory
+    )
+    return message

@@ -1,0 +1,80 @@
+"""Tables that the coders look up, in device memory, kept from call to call."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qsgd_lab.coding.elias import lengths_side_by_side
+from qsgd_lab.coding.layouts import MAX_CHUNK_SIZE
+from qsgd_lab.coding.tables import encode_tables
+from qsgd_lab.partition import Partition
+
+KEPT = 64
+
+Arrays = tuple[Any, ...]
+_tables: OrderedDict[tuple[Any, ...], Arrays] = OrderedDict()
+
+
+def _kept(home: Any, key: tuple[Any, ...], make: Callable[[], tuple[NDArray[Any], ...]]) -> Arrays:
+    """Return arrays on the device, made and copied there at first."""
+    place = (home.package, home.device, *key)
+    if place not in _tables:
+        _tables[place] = tuple(home.to_device(array) for array in make())
+        if home.stream:
+            home.stream.synchronize()  # once: other streams may use them next
+        while len(_tables) > KEPT:
+            _tables.popitem(last=False)
+    _tables.move_to_end(place)
+    return _tables[place]
+
+
+def codeword_entries(home: Any, layout: str, code: str, num_levels: int) -> Arrays:
+    """Return (entries by level + s, entries by distance), uint64, as `EncodeTables` describes them."""
+
+    def make() -> tuple[NDArray[Any], ...]:
+        tables = encode_tables(layout, code, num_levels)
+        return tables.single, tables.gaps
+
+    return _kept(home, ("codewords", layout, code, num_levels), make)
+
+
+def codeword_lengths(home: Any, num_levels: int) -> Arrays:
+    """Return lengths under the three codes, 21 bits each: of |level| + 1, of a distance, of sign and |level|.
+
+    uint64, by |level|, distance and |level|.
+    """
+
+    def make() -> tuple[NDArray[Any], ...]:
+        successors = lengths_side_by_side(num_levels + 1, 0)[1:]
+        return (
+            np.ascontiguousarray(successors),
+            lengths_side_by_side(MAX_CHUNK_SIZE, 0),
+            lengths_side_by_side(num_levels, 1),
+        )
+
+    return _kept(home, ("lengths", num_levels), make)
+
+
+def word_checksum_tables(home: Any) -> Arrays:
+    """Return the `ShiftTables` of words."""
+    from qsgd_lab.kernels.crc32c import word_tables
+
+    return _kept(home, ("words",), lambda: tuple(word_tables()))
+
+
+def piece_checksum_tables(home: Any) -> Arrays:
+    """Return the `ShiftTables` of pieces."""
+    from qsgd_lab.kernels.crc32c import piece_tables
+    from qsgd_lab.kernels.cuda.checksum import PIECE
+
+    return _kept(home, ("pieces",), lambda: tuple(piece_tables(PIECE)))
+
+
+def bucket_offsets(home: Any, parts: Partition) -> Any:
+    """Return the boundaries of a partition's buckets, int64[B + 1]."""
+    return _kept(home, ("buckets", parts), lambda: (parts.bucket_offsets,))[0]

@@ -1,0 +1,1 @@
+"""CIFAR-10: finding, fetching, reading and splitting it."""

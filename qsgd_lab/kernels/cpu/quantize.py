@@ -1,0 +1,102 @@
+"""Quantize and dequantize on the CPU: loops over groups, buckets and coordinates, nothing else.
+
+Shapes: n coordinates, B buckets, T tensors. ``bucket_offsets`` (B+1) and ``tensor_offsets`` (T+1) are int64,
+start at 0 and end at n; a bucket may hold several tensors, and a tensor several buckets. Nothing here is
+checked.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from qsgd_lab.kernels.cpu.norms import BLOCK, LANES, bucket_norm
+from qsgd_lab.kernels.cpu.unowned import borrowed
+from qsgd_lab.kernels.fixed_point import HALF_WORD, bucket_factors, level_step, level_value, round_level
+from qsgd_lab.kernels.philox import GROUP, fill_groups
+
+#: Coordinates worked on at a time: few enough for the first-level cache, enough to pay for the loops.
+PIECE = 4 * GROUP
+
+
+@njit(cache=True, fastmath=False, forceinline=True)
+def quantize_segment(x, words, factors, fraction, num_levels, levels):
+    """Write the levels of coordinates that share a bucket and a piece."""
+    factor, scale = factors
+    for i in range(x.size):
+        levels[i] = round_level(x[i], factor, scale, words[i], fraction, num_levels)
+
+
+@njit(cache=True, fastmath=False)
+def segment_end(end, bucket_offsets, bucket):
+    """Return where a run of coordinates of this bucket ends, at most `end`."""
+    return min(end, bucket_offsets[bucket + 1])
+
+
+@njit(cache=True, fastmath=False)
+def longest_bucket(bucket_offsets):
+    """Return the number of coordinates of the longest bucket."""
+    longest = 0
+    for bucket in range(bucket_offsets.size - 1):
+        longest = max(longest, bucket_offsets[bucket + 1] - bucket_offsets[bucket])
+    return longest
+
+
+@njit(cache=True, fastmath=False, nogil=True)
+def quantize_all(
+    x, x_bits, bucket_offsets, tensor_offsets, key, kind, stochastic, num_levels, fraction, levels, norms
+):
+    """Quantize n coordinates; ``key`` is (k0, k1, step, first tensor, node), each uint32.
+
+    Norms are taken as a bucket is entered, so that its coordinates are still in cache when they are rounded.
+    """
+    k0, k1, step, first_tensor, node = key
+    x, x_bits, levels = borrowed(x), borrowed(x_bits), borrowed(levels)
+    lanes = np.empty(LANES, np.float64)
+    sums = np.empty(longest_bucket(bucket_offsets) // BLOCK + 1, np.float64)
+    words = np.full(PIECE, HALF_WORD, np.uint32)
+    top = np.float32(np.float64(num_levels) * 2.0 ** np.float64(fraction))
+    bucket = -1
+    factors = (np.float32(0.0), np.float32(0.0))
+    for tensor in range(tensor_offsets.size - 1):
+        stream = (k0, k1, step, np.uint32(first_tensor + np.uint32(tensor)), node)
+        start, stop = tensor_offsets[tensor], tensor_offsets[tensor + 1]
+        for first in range(start, stop, PIECE):
+            last = min(stop, first + PIECE)
+            if stochastic:
+                fill_groups(words, (first - start) // GROUP, last - first, stream)
+            position = first
+            while position < last:
+                while bucket < 0 or position >= bucket_offsets[bucket + 1]:
+                    bucket += 1
+                    low, high = bucket_offsets[bucket], bucket_offsets[bucket + 1]
+                    norms[bucket] = bucket_norm(x[low:high], x_bits[low:high], kind, lanes, sums)
+                    factors = bucket_factors(norms[bucket], top)
+                end = segment_end(last, bucket_offsets, bucket)
+                if factors[1] == np.float32(0.0):
+                    levels[position:end] = 0
+                else:
+                    quantize_segment(
+                        x[position:end],
+                        words[position - first : end - first],
+                        factors,
+                        fraction,
+                        num_levels,
+                        levels[position:end],
+                    )
+                position = end
+
+
+@njit(cache=True, fastmath=False)
+def dequantize_segment(levels, step, values):
+    """Write the values of levels that share a bucket."""
+    for i in range(levels.size):
+        values[i] = level_value(levels[i], step)
+
+
+@njit(cache=True, fastmath=False, nogil=True)
+def dequantize_all(levels, norms, bucket_offsets, num_levels, values):
+    """Write the float32 values of n levels."""
+    for bucket in range(bucket_offsets.size - 1):
+        low, high = bucket_offsets[bucket], bucket_offsets[bucket + 1]
+        dequantize_segment(levels[low:high], level_step(norms[bucket], num_levels), values[low:high])

@@ -1,0 +1,1 @@
+"""Kernels for CUDA devices, and their launches; the only place of numba.cuda."""

@@ -1,0 +1,262 @@
+"""Fixed width on the GPU: levels in two's complement, w bits each, lowest bit first, in 32-bit words.
+
+Fused with the quantizer, a warp puts the levels of its row into shared memory and makes each word of the row
+from those that reach into it (codes of 2, 4 and 8 bits, which no word cuts, four at a time). Where a bucket
+is a row the gradient is read once and only words are written. Words that two rows share are cleared
+beforehand and joined by an atomic or, which no order changes. Unpacking is fused with decoding: a thread
+finds its level in at most two words.
+
+``width`` is w, 2 to 16; the words of n levels are ceil(n w / 32), the last one filled with zeros. ``rows``,
+``stream`` and ``scheme`` are as in ``cuda.quantize``.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import cuda, uint8, uint16, uint32
+
+from qsgd_lab.kernels.cuda.launch import current_launch_shape
+from qsgd_lab.kernels.cuda.norms import (
+    LANES,
+    PER_LANE,
+    at,
+    bounds_of,
+    finished_norm,
+    fold_warp,
+    is_inside,
+    lane_term,
+    load_row,
+)
+from qsgd_lab.kernels.cuda.quantize import (
+    QUARTERS,
+    bucket_at,
+    draw_words,
+    launch_quantize,
+    launch_steps,
+    level_of,
+    scheme_of,
+)
+from qsgd_lab.kernels.fixed_point import bucket_factors, level_step, level_value
+
+ROW = 512
+WORD_BITS = 32
+
+
+@cuda.jit(device=True, cache=False, fastmath=False)
+def word_of(codes, count, width, begin):
+    """Return the 32 bits from bit `begin` (may be negative) of a run of codes.
+
+    Parameters
+    ----------
+    codes : any integer array
+        Levels; the lowest `width` bits of each count.
+    count : int
+        How many there are; beyond them, as before the first, bits are 0.
+    width : int64
+    begin : int64
+    """
+    mask = np.uint32((np.int64(1) << width) - 1)
+    first = np.int32(begin // width if begin > 0 else 0)
+    place = np.int32(first * width - begin)
+    word = np.uint32(0)
+    for i in range(first, count):
+        if place >= WORD_BITS:
+            break
+        code = np.uint32(np.int64(codes[i])) & mask
+        word |= np.uint32(code >> np.uint32(-place)) if place < 0 else np.uint32(code << np.uint32(place))
+        place += np.int32(width)
+    return word
+
+
+@cuda.jit(device=True, cache=False, fastmath=False)
+def squeeze(four, width):
+    """Return 4 w bits of the four codes that stand in the bytes of a uint32, w at most 8."""
+    pairs = np.uint32(np.uint32(four | np.uint32(four >> np.uint32(8 - width))) & pair_mask(width))
+    joined = np.uint64(pairs | np.uint32(pairs >> np.uint32(16 - 2 * width)))
+    return np.uint32(joined & np.uint64((np.int64(1) << (4 * width)) - 1))
+
+
+@cuda.jit(device=True, cache=False, fastmath=False)
+def pair_mask(width):
+    """Return a uint32 with the lowest 2 w bits of each half set."""
+    return np.uint32(((np.int64(1) << (2 * width)) - 1) * 0x00010001)
+
+
+@cuda.jit(device=True, cache=False, fastmath=False)
+def whole_word(bytes_of_four, index, width):
+    """Return word `index` of codes of 2, 4 or 8 bits that stand in bytes, four to a uint32."""
+    fours = np.int64(8) // width
+    word = np.uint32(0)
+    for j in range(fours):
+        word |= np.uint32(squeeze(bytes_of_four[index * fours + j], width) << np.uint32(4 * width * j))
+    return word
+
+
+@cuda.jit(device=True, cache=False, fastmath=False)
+def level_at(words, bit, width):
+    """Return the level (int32) whose code begins at bit `bit` (int32) of a run of words, in one or two."""
+    index, place = bit >> 5, np.int32(bit & 31)
+    code = np.uint32(words[np.uint64(index)]) >> np.uint32(place)
+    if place + width > WORD_BITS:
+        code |= np.uint32(np.uint64(words[np.uint64(index + 1)]) << np.uint64(WORD_BITS - place))
+    shift = np.uint32(WORD_BITS - width)
+    return np.int32(np.int32(np.uint32(code) << shift) >> shift)
+
+
+@cuda.jit(cache=True, fastmath=False)
+def clear_shared_words(offsets, width, words):
+    """Set to zero each word in the midst of which a row begins."""
+    for row in range(cuda.grid(1), offsets.size - 1, cuda.gridsize(1)):
+        bit = offsets[row] * width
+        if bit & 31:
+            words[bit >> 5] = np.uint32(0)
+
+
+@cuda.jit(cache=True, fastmath=False)
+def quantize_pack_rows(x, rows, stream, scheme, kind, width, words, norms):
+    """Write the norms and packed levels of n coordinates, a bucket being a row.
+
+    Parameters
+    ----------
+    x : float32[n]
+    kind : 0 for l2, 1 for max
+    words : uint32[ceil(n w / 32)]
+        Shared ones cleared.
+    norms : float32[B]
+    """
+    offsets, tensors, groups = rows[0], rows[1], rows[2]
+    lane, warp = cuda.threadIdx.x % LANES, cuda.threadIdx.x // LANES
+    warps = cuda.blockDim.x // LANES
+    values = cuda.local.array(PER_LANE, np.float32)
+    codes = cuda.shared.array(0, uint16)[warp * ROW : (warp + 1) * ROW]
+    # The same memory: a code a byte, and four of those.
+    byte_codes = cuda.shared.array(0, uint8)[2 * warp * ROW : 2 * (warp + 1) * ROW]
+    fours = cuda.shared.array(0, uint32)[warp * ROW // 2 : (warp + 1) * ROW // 2]
+    mask = np.int64((1 << width) - 1)
+    for first in range(cuda.blockIdx.x * warps, tensors.size, cuda.gridDim.x * warps):
+        row = first + warp if first + warp < tensors.size else first
+        low, high, size = bounds_of(offsets, row, row == first + warp)
+        tensor, group = tensors[row], groups[row]
+        load_row(x[low:high], size, lane, values)
+        norm = finished_norm(fold_warp(lane_term(values, kind), kind), kind)
+        if lane == 0 and size > 0:
+            norms[row] = norm
+        factors = bucket_factors(norm, scheme[0])
+        begin, end = low * width, high * width
+        in_bytes = width in (2, 4, 8) and begin & 31 == 0
+        for quarter in range(QUARTERS):
+            drawn = draw_words(stream, tensor, 0, group, at(lane, quarter))
+            for w in range(4):
+                k = quarter + QUARTERS * w
+                level = level_of(values[k], factors, drawn[w], scheme)
+                if in_bytes:
+                    byte_codes[at(lane, k)] = np.uint8(level & mask)
+                else:
+                    codes[at(lane, k)] = np.uint16(level & mask)
+        cuda.syncwarp()
+        last = (end + WORD_BITS - 1) >> 5 if size > 0 else begin >> 5
+        for index in range((begin >> 5) + lane, last, LANES):
+            if in_bytes:
+                word = whole_word(fours, index - (begin >> 5), width)
+            else:
+                word = word_of(codes, np.int64(size), width, (index << 5) - begin)
+            is_own = (index << 5) >= begin and ((index + 1) << 5 <= end or row == tensors.size - 1)
+            if is_own:
+                words[index] = word
+            else:
+                cuda.atomic.or_(words, index, word)
+        cuda.syncwarp()
+
+
+@cuda.jit(cache=True, fastmath=False)
+def pack_levels(levels, width, words):
+    """Write the words of n levels, int8 or int16."""
+    for index in range(cuda.grid(1), words.size, cuda.gridsize(1)):
+        words[index] = word_of(levels, levels.size, width, np.int64(index) << 5)
+
+
+@cuda.jit(cache=True, fastmath=False)
+def unpack_dequantize_rows(words, width, norms, rows, num_levels, is_bucket_a_row, steps, values):
+    """Write the float32 values of n packed levels; the rest as in ``dequantize_rows``."""
+    offsets, tensors = rows[0], rows[1]
+    lane, warp = cuda.threadIdx.x % LANES, cuda.threadIdx.x // LANES
+    warps = cuda.blockDim.x // LANES
+    for row in range(cuda.blockIdx.x * warps + warp, tensors.size, cuda.gridDim.x * warps):
+        low, high, size = bounds_of(offsets, row, True)
+        part = values[low:high]
+        begin = low * width
+        part_words, first_bit = words[begin >> 5 :], np.int32(begin & 31)
+        step = np.float64(level_step(norms[row], num_levels)) if is_bucket_a_row else np.float64(0.0)
+        for k in range(PER_LANE):
+            i = at(lane, k)
+            if is_inside(lane, k, size):
+                if not is_bucket_a_row:
+                    step = steps[0, bucket_at(i, row, rows)]
+                bit = np.int32(first_bit + np.int32(i) * np.int32(width))
+                part[i] = level_value(level_at(part_words, bit, width), step)
+
+
+def packed_words(num_coordinates, width):
+    """Return how many 32-bit words so many levels take."""
+    return -(-num_coordinates * width // WORD_BITS)
+
+
+def launch_pack(home, levels, width, words):
+    """Pack levels, Numba int8[n] or int16[n], into `words`, Numba uint32."""
+    if words.size == 0:
+        return
+    with home.active():
+        launch = (*current_launch_shape().grid(-(-words.size // LANES)), home.stream)
+        pack_levels[launch](levels, np.int64(width), words)
+
+
+def launch_quantize_pack(home, tables, x, key, kind, stochastic, num_levels, width, words, norms):
+    """Quantize and pack: one launch where a bucket is a row (two if rows share words), else by way of levels.
+
+    Parameters
+    ----------
+    home : Home
+    tables : RowTables
+    x : Numba float32[n]
+    key : (k0, k1, step, tensor, node), each uint32
+    kind : 0 for l2, 1 for max
+    stochastic : bool
+    num_levels, width : int
+    words : Numba uint32[ceil(n w / 32)]
+    norms : Numba float32[B]
+    """
+    if x.size == 0:
+        return
+    if not tables.is_bucket_a_row:
+        levels = home.scratch(x.size, np.int8 if num_levels <= 127 else np.int16)
+        launch_quantize(home, tables, x, key, kind, stochastic, num_levels, levels, norms)
+        launch_pack(home, levels, width, words)
+        return
+    with home.active():
+        if not tables.are_rows_aligned:
+            launch = (*current_launch_shape().grid(-(-tables.num_rows // LANES)), home.stream)
+            clear_shared_words[launch](tables.rows[0], np.int64(width), words)
+        blocks, threads = current_launch_shape().grid(tables.num_rows)
+        launch = (blocks, threads, home.stream, threads // LANES * ROW * np.dtype(np.uint16).itemsize)
+        quantize_pack_rows[launch](
+            x, tables.rows, (stochastic, *key), scheme_of(num_levels), kind, np.int64(width), words, norms
+        )
+
+
+def launch_unpack_dequantize(home, tables, words, width, norms, num_levels, values):
+    """Unpack and dequantize: one launch where a bucket is a row, else two; `values` is a Numba float32[n]."""
+    if values.size == 0:
+        return
+    with home.active():
+        steps = launch_steps(home, tables, norms, num_levels)
+        launch = (*current_launch_shape().grid(tables.num_rows), home.stream)
+        unpack_dequantize_rows[launch](
+            words,
+            np.int64(width),
+            norms,
+            tables.rows,
+            np.uint32(num_levels),
+            tables.is_bucket_a_row,
+            steps,
+            values,
+        )

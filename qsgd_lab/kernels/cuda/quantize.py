@@ -1,0 +1,258 @@
+"""Quantize and dequantize on the GPU: a warp a row of 512 coordinates, walking on by the size of the grid.
+
+Every result depends on its row alone, so it is the same for every launch. Where a bucket is a row, the
+gradient is read once: its norm is taken from the coordinates the threads already hold. Otherwise norms are
+taken before. Nothing here is checked.
+
+``rows`` is (offsets, tensor, group, bucket, left, inverse size) of `Rows`; ``stream`` is (stochastic, k0, k1,
+step, first tensor, node); ``scheme`` is (s 2^F as float32, F as uint32, s as uint32); ``tables`` is (factors,
+scales, steps) of `bucket_tables`.
+
+What a warp does with a row: words, factors and levels of the coordinates that its threads hold.
+
+Thread l takes coordinates l + 32 k of its row. Philox block j of the row's group serves coordinates j, j +
+128, j + 256 and j + 384, so four calls give a thread its 16 words, and none is shared or thrown away.
+
+Where a bucket is a row, every thread works out its factors. Elsewhere they come from tables that
+`bucket_tables` fills: a division for each coordinate would cost more than all the rest.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import cuda
+
+from qsgd_lab.kernels.cuda.launch import current_launch_shape
+from qsgd_lab.kernels.cuda.norms import (
+    LANES,
+    PER_LANE,
+    at,
+    bounds_of,
+    finished_norm,
+    fold_warp,
+    is_inside,
+    lane_term,
+    launch_norms,
+    load_row,
+)
+from qsgd_lab.kernels.fixed_point import (
+    HALF_WORD,
+    bucket_factors,
+    fraction_bits,
+    level_step,
+    level_value,
+    round_level,
+)
+from qsgd_lab.kernels.philox import STRIDE, philox4x32_narrow
+
+QUARTERS = STRIDE // LANES  # Philox calls a thread makes for a row
+_HALF = np.float32(0.5)
+
+
+@cuda.jit(device=True, cache=False, fastmath=False)
+def draw_words(stream, tensor, node, group, place):
+    """Return the words (uint32) of coordinates j, j + 128, j + 256, j + 384 of a group, for j = `place`.
+
+    ``stream`` is (stochastic, k0, k1, step, first tensor, first node), all but the first uint32; `tensor` and
+    `node` count from those.
+    """
+    stochastic, k0, k1, step, first_tensor, first_node = stream
+    if not stochastic:
+        return HALF_WORD, HALF_WORD, HALF_WORD, HALF_WORD
+    block = np.uint32(np.int64(group) * STRIDE + place)
+    own_tensor = np.uint32(np.int64(first_tensor) + np.int64(tensor))
+    own_node = np.uint32(np.int64(first_node) + np.int64(node))
+    w0, w1, w2, w3 = philox4x32_narrow(block, step, own_tensor, own_node, k0, k1)
+    return np.uint32(w0), np.uint32(w1), np.uint32(w2), np.uint32(w3)
+
+
+@cuda.jit(device=True, cache=False, fastmath=False)
+def level_of(x, factors, word, scheme):
+    """Return the level (int32) of a coordinate.
+
+    Parameters
+    ----------
+    x : float32
+    factors : (factor, scale) of its bucket
+    word : uint32
+    scheme : (s 2^F as float32, F as uint32, s as uint32)
+    """
+    _, fraction, num_levels = scheme
+    factor, scale = np.float32(factors[0]), np.float32(factors[1])
+    level = np.int32(round_level(x, factor, scale, word, fraction, num_levels))
+    return level if scale != np.float32(0.0) else np.int32(0)  # buckets of zeros, and of NaN, have no scale
+
+
+@cuda.jit(device=True, cache=False, fastmath=False)
+def bucket_at(i, row, rows):
+    """Return the bucket of coordinate i of a row: a division of numbers below 512, made exact by the half."""
+    _, _, _, buckets, lefts, inverse_size = rows
+    beyond = np.int32(i) - lefts[row]
+    if beyond < 0:
+        return np.int64(buckets[row])
+    return np.int64(buckets[row]) + 1 + np.int64((np.float32(beyond) + _HALF) * inverse_size)
+
+
+@cuda.jit(cache=True, fastmath=False)
+def bucket_tables(norms, top, num_levels, factors, scales, steps):
+    """Write what rounding and decoding need of each bucket.
+
+    Parameters
+    ----------
+    norms, factors, scales : float32[N, B]
+    top : float32
+        s 2^F.
+    num_levels : uint32
+    steps : float64[N, B]
+    """
+    buckets = norms.shape[1]
+    for item in range(cuda.grid(1), norms.shape[0] * buckets, cuda.gridsize(1)):
+        node, bucket = item // buckets, item % buckets
+        factor, scale = bucket_factors(norms[node, bucket], top)
+        factors[node, bucket] = factor
+        scales[node, bucket] = scale
+        steps[node, bucket] = level_step(norms[node, bucket], num_levels)
+
+
+def scheme_of(num_levels):
+    """Return (s 2^F as float32, F as uint32, s as uint32) for s levels, as the kernels take them."""
+    fraction = fraction_bits(num_levels)
+    return np.float32(num_levels * 2.0**fraction), np.uint32(fraction), np.uint32(num_levels)
+
+
+def launch_bucket_tables(home, norms, scheme):
+    """Return (factors, scales, steps) of norms, a Numba float32[N, B]."""
+    factors = home.scratch(norms.shape, np.float32)
+    scales = home.scratch(norms.shape, np.float32)
+    steps = home.scratch(norms.shape, np.float64)
+    launch = (*current_launch_shape().grid(-(-norms.size // LANES)), home.stream)
+    bucket_tables[launch](norms, scheme[0], scheme[2], factors, scales, steps)
+    return factors, scales, steps
+
+
+@cuda.jit(cache=True, fastmath=False)
+def quantize_rows(x, rows, stream, scheme, kind, levels, norms):
+    """Write the norms and levels of n coordinates, a bucket being a row.
+
+    Parameters
+    ----------
+    x : float32[n]
+    kind : 0 for l2, 1 for max
+    levels : int8[n] or int16[n]
+    norms : float32[B]
+    """
+    offsets, tensors, groups = rows[0], rows[1], rows[2]
+    lane, warp = cuda.threadIdx.x % LANES, cuda.threadIdx.x // LANES
+    warps = cuda.blockDim.x // LANES
+    values = cuda.local.array(PER_LANE, np.float32)
+    for first in range(cuda.blockIdx.x * warps, tensors.size, cuda.gridDim.x * warps):
+        row = first + warp if first + warp < tensors.size else first
+        low, high, size = bounds_of(offsets, row, row == first + warp)
+        tensor, group = tensors[row], groups[row]
+        load_row(x[low:high], size, lane, values)
+        norm = finished_norm(fold_warp(lane_term(values, kind), kind), kind)
+        if lane == 0 and size > 0:
+            norms[row] = norm
+        factors = bucket_factors(norm, scheme[0])
+        part = levels[low:high]
+        for quarter in range(QUARTERS):
+            words = draw_words(stream, tensor, 0, group, at(lane, quarter))
+            for w in range(4):
+                k = quarter + QUARTERS * w
+                level = level_of(values[k], factors, words[w], scheme)
+                if is_inside(lane, k, size):
+                    part[at(lane, k)] = level
+
+
+@cuda.jit(cache=True, fastmath=False)
+def quantize_rows_with_norms(x, rows, stream, scheme, tables, levels):
+    """Write the levels of n coordinates whose buckets may be any; arrays as in `quantize_rows`."""
+    offsets, tensors, groups = rows[0], rows[1], rows[2]
+    lane, warp = cuda.threadIdx.x % LANES, cuda.threadIdx.x // LANES
+    warps = cuda.blockDim.x // LANES
+    for row in range(cuda.blockIdx.x * warps + warp, tensors.size, cuda.gridDim.x * warps):
+        low, high, size = bounds_of(offsets, row, True)
+        tensor, group = tensors[row], groups[row]
+        part, part_x = levels[low:high], x[low:high]
+        for place in range(lane, np.int64(size if size < STRIDE else STRIDE), LANES):
+            words = draw_words(stream, tensor, 0, group, place)
+            for w in range(4):
+                i = at(place, QUARTERS * w)
+                if is_inside(place, QUARTERS * w, size):
+                    bucket = bucket_at(i, row, rows)
+                    factors = tables[0][0, bucket], tables[1][0, bucket]
+                    part[i] = level_of(part_x[i], factors, words[w], scheme)
+
+
+@cuda.jit(cache=True, fastmath=False)
+def dequantize_rows(levels, norms, rows, num_levels, is_bucket_a_row, steps, values):
+    """Write the float32 values of n levels; `steps`, of shape (1, B), is read unless a bucket is a row."""
+    offsets, tensors = rows[0], rows[1]
+    lane, warp = cuda.threadIdx.x % LANES, cuda.threadIdx.x // LANES
+    warps = cuda.blockDim.x // LANES
+    for row in range(cuda.blockIdx.x * warps + warp, tensors.size, cuda.gridDim.x * warps):
+        low, high, size = bounds_of(offsets, row, True)
+        part, part_levels = values[low:high], levels[low:high]
+        step = np.float64(level_step(norms[row], num_levels)) if is_bucket_a_row else np.float64(0.0)
+        for k in range(PER_LANE):
+            i = at(lane, k)
+            if is_inside(lane, k, size):
+                if not is_bucket_a_row:
+                    step = steps[0, bucket_at(i, row, rows)]
+                part[i] = level_value(part_levels[i], step)
+
+
+def launch_quantize(home, tables, x, key, kind, stochastic, num_levels, levels, norms):
+    """Quantize: one launch where a bucket is a row, else as many more as the norms take.
+
+    Parameters
+    ----------
+    home : Home
+    tables : RowTables
+    x : Numba float32[n]
+    key : (k0, k1, step, tensor, node), each uint32
+    kind : 0 for l2, 1 for max
+    stochastic : bool
+    num_levels : int
+    levels : Numba int8[n] or int16[n]
+    norms : Numba float32[B]
+    """
+    if x.size == 0:
+        return
+    scheme, stream = scheme_of(num_levels), (stochastic, *key)
+    with home.active():
+        launch = (*current_launch_shape().grid(tables.num_rows), home.stream)
+        if tables.is_bucket_a_row:
+            quantize_rows[launch](x, tables.rows, stream, scheme, kind, levels, norms)
+        else:
+            of_buckets = launch_norm_tables(home, tables, x, kind, scheme, norms)
+            quantize_rows_with_norms[launch](x, tables.rows, stream, scheme, of_buckets, levels)
+
+
+def launch_norm_tables(home, tables, x, kind, scheme, norms):
+    """Write the norms of a gradient, and return the tables of its buckets."""
+    row, norm_row = x.reshape((1, x.size)), norms.reshape((1, norms.size))
+    launch_norms(home, tables, row, row, False, kind, norm_row)
+    return launch_bucket_tables(home, norm_row, scheme)
+
+
+def launch_dequantize(home, tables, levels, norms, num_levels, values):
+    """Dequantize: one launch where a bucket is a row, else two.
+
+    Arrays as in `launch_quantize`; `values` is a Numba float32[n].
+    """
+    if levels.size == 0:
+        return
+    with home.active():
+        steps = launch_steps(home, tables, norms, num_levels)
+        launch = (*current_launch_shape().grid(tables.num_rows), home.stream)
+        dequantize_rows[launch](
+            levels, norms, tables.rows, np.uint32(num_levels), tables.is_bucket_a_row, steps, values
+        )
+
+
+def launch_steps(home, tables, norms, num_levels):
+    """Return the steps of the buckets, float64[1, B], or a placeholder where a bucket is a row."""
+    if tables.is_bucket_a_row:
+        return home.scratch((1, 1), np.float64)
+    return launch_bucket_tables(home, norms.reshape((1, norms.size)), scheme_of(num_levels))[2]

@@ -1,0 +1,146 @@
+"""The tables of rows in device memory, kept from call to call: a gradient's partition rarely changes.
+
+How a partition's coordinates are shared out to warps: tables of rows and of blocks, made on the host.
+
+A row is up to 512 coordinates of one tensor that draw their words from one group of Philox blocks; rows tile
+the gradient. A block is up to 512 coordinates of one bucket, whose squares one warp sums; blocks tile it too,
+and where a bucket has several, their sums are summed by the same rule, level after level. Where every bucket
+is a row, one read of the gradient does for norms and levels.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import cuda
+from numpy.typing import NDArray
+
+from qsgd_lab.kernels.cuda.device import Home
+from qsgd_lab.partition import Partition
+
+ROW = 512
+LARGEST_INT32 = 2**31 - 1
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """Rows of a partition; R rows, K blocks, B buckets.
+
+    Attributes
+    ----------
+    offsets : int64, shape (R + 1,)
+        Boundaries of the rows, from 0 to n.
+    tensor, group : int32, shape (R,)
+        The tensor of a row, and its place among the rows of that tensor.
+    bucket : int32, shape (R,)
+        The bucket of a row's first coordinate.
+    left : int32, shape (R,)
+        How many coordinates from the row's start belong to that bucket, at most 512.
+    inverse_size : float
+        1 / bucket size, which finds the buckets of the coordinates after those; 0 where no row has any.
+    block_levels : tuple of int64 arrays
+        Boundaries of blocks: of coordinates, then of the sums of the level before, until each bucket has one.
+    """
+
+    offsets: NDArray[np.int64]
+    tensor: NDArray[np.int32]
+    group: NDArray[np.int32]
+    bucket: NDArray[np.int32]
+    left: NDArray[np.int32]
+    inverse_size: float
+    block_levels: tuple[NDArray[np.int64], ...]
+
+    @property
+    def is_bucket_a_row(self) -> bool:
+        """Whether every row is a bucket."""
+        return len(self.block_levels) == 1 and np.array_equal(self.block_levels[0], self.offsets)
+
+
+def _cut(offsets: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Cut runs into pieces of at most 512: return the pieces' boundaries, and each run's first piece."""
+    pieces = -(-np.diff(offsets) // ROW)
+    first = np.concatenate([[0], np.cumsum(pieces)]).astype(np.int64)
+    places = np.arange(first[-1]) - np.repeat(first[:-1], pieces)
+    return np.append(np.repeat(offsets[:-1], pieces) + ROW * places, offsets[-1]).astype(np.int64), first
+
+
+@lru_cache(maxsize=16)
+def rows_of(parts: Partition) -> Rows:
+    """Return the rows of a partition.
+
+    Raises
+    ------
+    ValueError
+        If there are 2^31 buckets or rows, or more.
+    """
+    offsets, first_row = _cut(parts.tensor_offsets)
+    count = offsets.size - 1
+    if max(count, parts.num_buckets) > LARGEST_INT32:
+        raise ValueError(f"backend 'cuda' takes at most {LARGEST_INT32} buckets, got {parts.num_buckets}")
+    rows_of_tensor = np.diff(first_row)
+    tensor = np.repeat(np.arange(rows_of_tensor.size), rows_of_tensor)
+    bucket = np.searchsorted(parts.bucket_offsets, offsets[:-1], side="right") - 1
+    left = parts.bucket_offsets[bucket + 1] - offsets[:-1]
+    levels = []
+    boundaries = parts.bucket_offsets
+    while True:
+        blocks, boundaries = _cut(boundaries)
+        levels.append(blocks)
+        if blocks.size == boundaries.size:  # a block a bucket
+            break
+    size = parts.bucket_size
+    return Rows(
+        offsets,
+        tensor.astype(np.int32),
+        (np.arange(count) - np.repeat(first_row[:-1], rows_of_tensor)).astype(np.int32),
+        bucket.astype(np.int32),
+        np.minimum(left, ROW).astype(np.int32),
+        1.0 / size if isinstance(size, int) else 0.0,
+        tuple(levels),
+    )
+
+
+KEPT = 16
+
+
+class RowTables(NamedTuple):
+    """What kernels take of `Rows`, as Numba device arrays.
+
+    Rows are aligned if each begins at a multiple of 32 coordinates, so that none shares a packed word.
+    ``rows`` is (offsets, tensor, group, bucket, left, inverse size), as `Rows` describes them.
+    """
+
+    rows: tuple[Any, ...]
+    block_levels: tuple[Any, ...]
+    is_bucket_a_row: bool
+    are_rows_aligned: bool
+    num_rows: int
+    num_buckets: int
+
+
+_tables: OrderedDict[tuple[Partition, str, int | None], RowTables] = OrderedDict()
+
+
+def row_tables(parts: Partition, home: Home) -> RowTables:
+    """Return the tables of a partition on a device, copying them there at first."""
+    key = (parts, home.package, home.device)
+    if key not in _tables:
+        rows = rows_of(parts)
+        arrays = (rows.offsets, rows.tensor, rows.group, rows.bucket, rows.left)
+        _tables[key] = RowTables(
+            (*(home.to_device(array) for array in arrays), np.float32(rows.inverse_size)),
+            tuple(home.to_device(level) for level in rows.block_levels),
+            rows.is_bucket_a_row,
+            bool((rows.offsets[:-1] % 32 == 0).all()),
+            rows.offsets.size - 1,
+            parts.num_buckets,
+        )
+        cuda.synchronize()  # once a partition: the next call may be on another stream
+        while len(_tables) > KEPT:
+            _tables.popitem(last=False)
+    _tables.move_to_end(key)
+    return _tables[key]

@@ -1,0 +1,299 @@
+"""What a run's communication costs: bytes sent, the volume its collective moves, and modelled step times.
+
+Bits and steps are measured; the network is a model (`qsgd_lab.theory.network`): N nodes in a ring, a latency
+for each message, a bandwidth for each link and direction, nothing overlapped with computing. float32
+gradients go by all-reduce, in which every node sends 2 (N - 1) / N gradients; codes cannot be added up on the
+way and go by all-gather, in which every node passes on N - 1 messages. Hence 32 / bits is not what a network
+gains.
+
+What a node computes is measured in a simulation in which one machine does the work of all N nodes:
+
+* compute: forward and backward pass, measured for the global batch, divided by N: a node computes its share.
+* code: writing one message, and reading and adding up N - 1, as the run has measured them on one message.
+* quantize: measured for N nodes, divided by N. Where the run has not measured its messages it is not divided,
+  and code is 0: a node quantizes one gradient rather than N, but adds up N, as the simulation does once for
+  all nodes. That overstates the quantizing and leaves out the coding.
+
+Evaluation, loading of data and the optimizer are left out of the step.
+
+Bits a coordinate by method: at fixed width, by its best Elias code, in whole messages; and the ratio.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from qsgd_lab.report.analysis.cells import ELIAS_CODES, FULL_PRECISION_CODE
+from qsgd_lab.theory.network import (
+    allgather_bytes,
+    allgather_pays_between,
+    allgather_seconds,
+    ring_allreduce_bytes,
+    ring_allreduce_seconds,
+)
+
+if TYPE_CHECKING:
+    from qsgd_lab.runs.record import RunRecord
+
+#: No code is so wasteful: a record that claims more is not believed.
+MAX_BITS = 1024.0
+
+#: The key under which a record has whole messages, frames included.
+WHOLE_MESSAGE = "message"
+
+ALL_REDUCE, ALL_GATHER = "all-reduce", "all-gather"
+
+
+@dataclass(frozen=True)
+class Link:
+    """A node's link: latency in seconds a message, bandwidth in bytes a second and direction; both finite."""
+
+    bandwidth: float
+    latency: float = 0.0
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """How the nodes exchange one step's gradients.
+
+    Attributes
+    ----------
+    nodes : int
+        N.
+    num_parameters : int
+        n, coordinates of a gradient.
+    code : str
+        A key of a record's `bits_per_coordinate`: ``fp32``, ``message``, ``auto``, ``fixed``, an Elias code.
+    bits_per_coordinate : float
+        Measured, norms included, and under ``message`` the frame of a message; 32 for fp32.
+    """
+
+    nodes: int
+    num_parameters: int
+    code: str
+    bits_per_coordinate: float
+
+    @property
+    def collective(self) -> str:
+        """``all-reduce`` for fp32, ``all-gather`` for codes."""
+        return ALL_REDUCE if self.code == FULL_PRECISION_CODE else ALL_GATHER
+
+    @property
+    def message_bytes(self) -> float:
+        """Bytes of a node's own gradient, as sent in one step; a mean over steps, nodes and seeds."""
+        return self.bits_per_coordinate * self.num_parameters / 8
+
+    @property
+    def moved_bytes(self) -> float:
+        """Bytes that a node's link carries in each direction in one step; 0 for one node."""
+        if self.collective == ALL_REDUCE:
+            return ring_allreduce_bytes(self.nodes, self.num_parameters)
+        return allgather_bytes(self.nodes, self.message_bytes)
+
+    def seconds(self, link: Link) -> float:
+        """Return the modelled time of the collective."""
+        if self.collective == ALL_REDUCE:
+            return ring_allreduce_seconds(self.nodes, self.num_parameters, link.latency, link.bandwidth)
+        return allgather_seconds(self.nodes, self.message_bytes, link.latency, link.bandwidth)
+
+    def at_full_precision(self) -> Exchange:
+        """Return the fp32 exchange of the same nodes and model."""
+        return Exchange(self.nodes, self.num_parameters, FULL_PRECISION_CODE, 32.0)
+
+
+@dataclass(frozen=True)
+class NodeWork:
+    """Seconds that one node works in a step, apart from the network."""
+
+    compute: float
+    quantize: float = 0.0
+    code: float = 0.0
+
+    @property
+    def extra(self) -> float:
+        """What quantizing and coding add."""
+        return self.quantize + self.code
+
+
+@dataclass(frozen=True)
+class ModelledStep:
+    """One step of a real node: its work as measured, its network as modelled; seconds."""
+
+    work: NodeWork
+    network: float
+
+    @property
+    def total(self) -> float:
+        """Seconds of the whole step."""
+        return self.work.compute + self.work.extra + self.network
+
+
+def mean_bits(records: Iterable[RunRecord]) -> dict[str, float]:
+    """Return the mean bits a coordinate over some runs, by code; codes that not all runs have are left out.
+
+    Diverged runs count only where there are no others: a gradient that is no longer finite quantizes to
+    zeros, whose short codes would flatter the method.
+    """
+    runs = list(records)
+    finished = [run for run in runs if run.status != "diverged"] or runs
+    measured = [run.result["bits_per_coordinate"] for run in finished]
+    codes = [code for code in (measured[0] if measured else {}) if all(code in bits for bits in measured)]
+    return {code: statistics.fmean(bits[code] for bits in measured) for code in codes}
+
+
+def sent_code(bits: Mapping[str, float]) -> str | None:
+    """Return what a node sends: whole messages where they were measured, else the code with the fewest bits.
+
+    Among equals it is the first by name; None without codes.
+    """
+    return WHOLE_MESSAGE if WHOLE_MESSAGE in bits else min(sorted(bits), key=bits.__getitem__, default=None)
+
+
+def exchange_of(records: Iterable[RunRecord], code: str | None = None) -> Exchange | None:
+    """Return how the runs of one cell (same method, N and model) exchange gradients.
+
+    Parameters
+    ----------
+    records : iterable of RunRecord
+        That differ in their seed alone.
+    code : str, optional
+        A key of `bits_per_coordinate`; by default that of `sent_code`. fp32 runs have their own in any case.
+
+    Returns
+    -------
+    Exchange or None
+        None if there are no runs, they have not measured the code, or they sent nothing.
+    """
+    runs = list(records)
+    bits = mean_bits(runs)
+    if code is None or FULL_PRECISION_CODE in bits:
+        code = sent_code(bits)
+    if code is None or not 0 < bits.get(code, 0.0) <= MAX_BITS or not runs[0].result["num_parameters"]:
+        return None
+    return Exchange(runs[0].config.nodes, runs[0].result["num_parameters"], code, bits[code])
+
+
+def node_work(records: Iterable[RunRecord], compute: float | None = None) -> NodeWork | None:
+    """Return what one real node does in a step, by the medians over a cell's runs.
+
+    Parameters
+    ----------
+    records : iterable of RunRecord
+        That differ in their seed alone.
+    compute : float, optional
+        Seconds of a node's forward and backward pass, instead of those measured. To compare methods give all
+        the same (`compute_seconds` of all their runs): what a node computes does not depend on the quantizer.
+
+    Returns
+    -------
+    NodeWork or None
+        None if nothing was measured (and, for `compute`, given).
+    """
+    runs = [run for run in records if run.result["steps"] > 0]
+    if compute is None:
+        compute = compute_seconds(runs)
+    timed = [run for run in runs if "quantize_s" in run.timing]
+    if compute is None or not timed:
+        return None
+    if timed[0].config.is_full_precision:
+        return NodeWork(compute)  # the ring adds up on its way: N times less than the simulation does
+    quantize = statistics.median(run.timing["quantize_s"] / run.result["steps"] for run in timed)
+    code = _code_seconds(timed)
+    if code is None:
+        return NodeWork(compute, quantize)
+    return NodeWork(compute, quantize / timed[0].config.nodes, code)
+
+
+def compute_seconds(records: Iterable[RunRecord]) -> float | None:
+    """Return the median seconds of one node's forward and backward pass over runs; None if not measured."""
+    shares = [
+        run.timing["compute_s"] / run.result["steps"] / run.config.nodes
+        for run in records
+        if run.result["steps"] > 0 and "compute_s" in run.timing
+    ]
+    return statistics.median(shares) if shares else None
+
+
+def _code_seconds(runs: list[RunRecord]) -> float | None:
+    """Return the time to write one message and to read those of the other nodes; None if not measured."""
+    seconds = [
+        run.timing["encode_message_s"] + (run.config.nodes - 1) * run.timing["decode_message_s"]
+        for run in runs
+        if {"encode_message_s", "decode_message_s"} <= run.timing.keys()
+    ]
+    return statistics.median(seconds) if seconds else None
+
+
+def modelled_step(exchange: Exchange, work: NodeWork, link: Link) -> ModelledStep:
+    """Return one step of a node over this link."""
+    return ModelledStep(work, exchange.seconds(link))
+
+
+def speed_up(exchange: Exchange, work: NodeWork, link: Link) -> float:
+    """Return how many times faster a step is than that of fp32 with the same nodes, compute time and link."""
+    baseline = modelled_step(exchange.at_full_precision(), NodeWork(work.compute), link)
+    return baseline.total / modelled_step(exchange, work, link).total
+
+
+def pays_between(exchange: Exchange, work: NodeWork, latency: float = 0.0) -> tuple[float, float] | None:
+    """Return between which bandwidths (bytes a second) the step is faster than fp32's.
+
+    (0, W): below W. (W, inf): above W, where only the fewer rounds of the all-gather pay. (0, inf): always.
+    None: never; so for fp32 itself, and for one node.
+    """
+    if exchange.collective == ALL_REDUCE:
+        return None
+    return allgather_pays_between(
+        exchange.nodes, exchange.num_parameters, exchange.message_bytes, latency, work.extra
+    )
+
+
+BITS_OF_FLOAT = 32
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """Bits that a method sends for each coordinate, norms included, as measured.
+
+    Attributes
+    ----------
+    fixed : float or None
+        With fixed-width indices (32 for fp32); None where it was not measured.
+    elias : float or None
+        With the Elias code that is shortest on average; None where none was measured.
+    elias_code : str or None
+        Its name: ``gamma``, ``delta`` or ``omega``.
+    sent : float or None
+        In whole messages, each in the layout and code that make it shortest (32 for fp32); None where they
+        were not measured.
+    """
+
+    fixed: float | None
+    elias: float | None
+    elias_code: str | None
+    sent: float | None = None
+
+    @property
+    def ratio(self) -> float | None:
+        """How many times fewer bits than fp32 are sent; under the shorter code, where that is all we know."""
+        measured = [self.sent] if self.sent else [bits for bits in (self.fixed, self.elias) if bits]
+        return BITS_OF_FLOAT / min(measured) if measured else None
+
+
+def traffic_of(records: Iterable[RunRecord]) -> Traffic:
+    """Return the mean bits per coordinate over the runs of a method, at all its numbers of nodes.
+
+    Diverged runs are left out wherever others exist; see `mean_bits`.
+    """
+    bits = mean_bits(records)
+    elias = {code: bits[code] for code in ELIAS_CODES if code in bits}
+    shortest = min(elias, key=elias.__getitem__, default=None)
+    return Traffic(
+        fixed=bits.get("fixed", bits.get(FULL_PRECISION_CODE)),
+        elias=None if shortest is None else elias[shortest],
+        elias_code=shortest,
+        sent=bits.get(WHOLE_MESSAGE, bits.get(FULL_PRECISION_CODE)),
+    )

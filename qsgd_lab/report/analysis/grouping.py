@@ -1,0 +1,234 @@
+"""Which runs may stand in one table: groups that share everything but method, nodes and seed."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from qsgd_lab.compressors.registry import COMPRESSORS
+from qsgd_lab.errors import IntegrityError
+from qsgd_lab.levels import num_levels
+from qsgd_lab.report.analysis.cells import Cell, cell_of
+from qsgd_lab.report.analysis.communication import Traffic, traffic_of
+from qsgd_lab.report.analysis.significance import judged
+from qsgd_lab.runs.config import FULL_PRECISION_BITS, SYNCHRONOUS, RunConfig
+
+if TYPE_CHECKING:
+    from qsgd_lab.runs.record import RunRecord
+
+#: The fields that vary inside a table: a row's, a column's, and a cell's own.
+METHOD_FIELDS = ("bits", "rounding", "error_feedback", "compressor", "algorithm", "plugins")
+INNER_FIELDS = (*METHOD_FIELDS, "nodes", "seed")
+
+#: Order of the rows at equal bits.
+VARIANT_ORDER = (("stochastic", True), ("stochastic", False), ("nearest", False), ("nearest", True))
+
+
+@dataclass(frozen=True)
+class Method:
+    """One row of a table.
+
+    Attributes
+    ----------
+    label : str
+        Such as ``2 bit, stochastic + EF``, or the registry's name of the method.
+    bits : int or None
+        Magnitude bits b, or 32 for fp32; None for methods of another kind.
+    rounding : str or None
+    error_feedback : bool
+    num_levels : int or None
+        s, by the convention of the runs; None for fp32.
+    order : tuple
+        What identifies the row among those of any group, and its place.
+    cells : tuple of Cell
+        One for each number of nodes of the table, in its order.
+    traffic : Traffic
+        Measured bits, averaged over the cells.
+    """
+
+    label: str
+    bits: int | None
+    rounding: str | None
+    error_feedback: bool
+    order: tuple[Any, ...]
+    num_levels: int | None
+    cells: tuple[Cell, ...]
+    traffic: Traffic
+
+
+@dataclass(frozen=True)
+class Group:
+    """One table's worth of runs.
+
+    Attributes
+    ----------
+    shared : mapping of str to value
+        The configuration fields that all the quantized runs have in common.
+    is_current : bool
+        False for runs whose key shows another version of the lab's components.
+    num_parameters : tuple of int
+        Sizes of the model as recorded; one value unless records disagree.
+    seeds, nodes : tuple of int
+        All that occur, ascending.
+    methods : tuple of Method
+        In the fixed order: fp32, then bits descending, within them `VARIANT_ORDER`, then other methods.
+    """
+
+    shared: Mapping[str, Any]
+    is_current: bool
+    num_parameters: tuple[int, ...]
+    seeds: tuple[int, ...]
+    nodes: tuple[int, ...]
+    methods: tuple[Method, ...]
+
+    @property
+    def run_keys(self) -> tuple[str, ...]:
+        """Sorted keys of all the runs in the table."""
+        return tuple(sorted(key for method in self.methods for cell in method.cells for key in cell.run_keys))
+
+
+def group_records(records: Iterable[RunRecord]) -> tuple[Group, ...]:
+    """Sort run records into the groups that a table may show together.
+
+    Runs whose configurations differ in anything but method, nodes and seed never share a group. Runs of
+    methods without norm and buckets, fp32 among them, join every group that they otherwise agree with.
+
+    Parameters
+    ----------
+    records : iterable of RunRecord
+        In any order.
+
+    Returns
+    -------
+    tuple of Group
+        Sorted by preset, data set, model, and then the remaining fields.
+
+    Raises
+    ------
+    IntegrityError
+        If two records of one group are the same method, nodes and seed.
+    """
+    members: dict[_Identity, list[RunRecord]] = {}
+    baselines: dict[_Identity, list[RunRecord]] = {}
+    hosts: dict[_Identity, set[_Identity]] = {}
+    for record in records:
+        identity = _identity(record, record.config)
+        if not record.config.has_quantizer_fields:
+            baselines.setdefault(identity, []).append(record)
+        else:
+            members.setdefault(identity, []).append(record)
+            hosts.setdefault(_identity(record, record.config.baseline()), set()).add(identity)
+    for identity, runs in baselines.items():
+        for host in hosts.get(identity, {identity}):
+            members.setdefault(host, []).extend(runs)
+    return tuple(_group(identity, members[identity]) for identity in sorted(members, key=_sort_key))
+
+
+_Identity = tuple[bool, tuple[tuple[str, Any], ...]]
+
+
+def _identity(record: RunRecord, config: RunConfig) -> _Identity:
+    """Return what a record of this configuration shares with its group: its version, and outer fields."""
+    fields = dataclasses.asdict(config.canonical())
+    outer = tuple((name, value) for name, value in fields.items() if name not in INNER_FIELDS)
+    return not record.is_stale, outer
+
+
+def _sort_key(identity: _Identity) -> tuple[Any, ...]:
+    """Order identities whose fields may be of several types (a bucket size is an integer or a word)."""
+    is_current, outer = identity
+    return (not is_current, *((type(value).__name__, "" if value is None else value) for _, value in outer))
+
+
+def _group(identity: _Identity, records: list[RunRecord]) -> Group:
+    is_current, outer = identity
+    seeds = tuple(sorted({record.config.seed for record in records}))
+    nodes = tuple(sorted({record.config.nodes for record in records}))
+    _refuse_duplicates(records)
+    rows: dict[tuple[Any, ...], list[RunRecord]] = {}
+    for record in records:
+        rows.setdefault(method_order(record.config), []).append(record)
+    return Group(
+        shared=dict(outer),
+        is_current=is_current,
+        num_parameters=tuple(sorted({record.result["num_parameters"] for record in records})),
+        seeds=seeds,
+        nodes=nodes,
+        methods=_judged([_method(rows[order], nodes, seeds) for order in sorted(rows)]),
+    )
+
+
+def _judged(methods: list[Method]) -> tuple[Method, ...]:
+    """Return the methods with verdicts in their cells."""
+    baseline = next((i for i, method in enumerate(methods) if method.bits == FULL_PRECISION_BITS), None)
+    rows = judged([method.cells for method in methods], baseline)
+    return tuple(
+        dataclasses.replace(method, cells=cells) for method, cells in zip(methods, rows, strict=True)
+    )
+
+
+def method_order(config: RunConfig) -> tuple[Any, ...]:
+    """Return the sort key of a run's row, which also identifies it among those of any group."""
+    variant = (config.rounding or "", config.error_feedback)
+    rank = VARIANT_ORDER.index(variant) if variant in VARIANT_ORDER else len(VARIANT_ORDER)
+    others = (config.algorithm != SYNCHRONOUS, config.algorithm, config.compressor or "", config.plugins)
+    return (
+        others[0],
+        others[1],
+        config.compressor is not None,
+        -(config.bits or 0),
+        rank,
+        *variant,
+        *others[2:],
+    )
+
+
+def method_label(config: RunConfig) -> str:
+    """Return the row's name: by the registry where it knows the method, else the text of the configuration.
+
+    A table of stored runs needs no plug-in to be loaded.
+    """
+    if config.compressor is None:
+        return config.method
+    try:
+        label = COMPRESSORS.parse(config.compressor).label
+    except ValueError:
+        return config.method
+    return label if config.algorithm == SYNCHRONOUS else f"{label}, {config.algorithm}"
+
+
+def _method(records: list[RunRecord], nodes: tuple[int, ...], seeds: tuple[int, ...]) -> Method:
+    config = records[0].config.canonical()
+    return Method(
+        label=method_label(config),
+        order=method_order(config),
+        bits=config.bits,
+        rounding=config.rounding,
+        error_feedback=config.error_feedback,
+        num_levels=_num_levels(config),
+        cells=tuple(cell_of(n, (run for run in records if run.config.nodes == n), seeds) for n in nodes),
+        traffic=traffic_of(records),
+    )
+
+
+def _num_levels(config: RunConfig) -> int | None:
+    if config.bits is None:
+        return None
+    try:
+        return num_levels(config.bits, config.convention or "magnitude")
+    except ValueError:  # fp32, and what a record may claim but no quantizer does
+        return None
+
+
+def _refuse_duplicates(records: list[RunRecord]) -> None:
+    seen: dict[RunConfig, str] = {}
+    for record in sorted(records, key=lambda record: record.key):
+        config = record.config.canonical()
+        if config in seen:
+            raise IntegrityError(
+                f"runs {seen[config]} and {record.key} have the same configuration, so a table cannot tell "
+                "which to show; move one of the two folders away"
+            )
+        seen[config] = record.key

@@ -1,0 +1,1 @@
+"""Figures of stored runs, one a file."""

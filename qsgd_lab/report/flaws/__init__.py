@@ -1,0 +1,1 @@
+"""The effects of the flaws of a published protocol."""

@@ -1,0 +1,1 @@
+"""Sheets as LaTeX, text, Markdown, CSV and JSON."""

@@ -1,0 +1,1 @@
+"""Captions, legends and notes of a table."""

@@ -1,0 +1,1 @@
+"""Cells to sheets: columns, measures and their entries."""

@@ -1,0 +1,81 @@
+"""What a user may ask of a table beyond its format."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from qsgd_lab.report.analysis.communication import Link
+
+View = Literal["nodes", "method", "model", "setting"]
+#: What the columns are -> in words, for help.
+VIEWS: dict[View, str] = {
+    "nodes": "numbers of nodes, a table a model and setting",
+    "method": "methods, a row a number of nodes",
+    "model": "models side by side",
+    "setting": "settings of one model side by side: presets, norms, buckets",
+}
+
+#: What a table can show -> in words, for help and errors.
+SHOWS: dict[str, str] = {
+    "accuracy": "test accuracy",
+    "epochs": "epochs to the target",
+    "bits": "levels, measured bits per coordinate, compression ratio",
+    "codes": "measured bits per coordinate under every code",
+    "traffic": "bytes a node sends, and what its collective moves",
+    "time": "measured seconds per step, and their parts",
+    "network": "modelled step time over a link, speed-up, break-even bandwidth",
+}
+DEFAULT_SHOW = ("accuracy", "epochs", "bits")
+#: These depend on how long the runs took, and so differ between two sweeps of the same runs.
+TIMED_SHOWS = frozenset({"time", "network"})
+
+Style = Literal["siunitx", "plain"]
+#: How LaTeX sets numbers: in siunitx's S columns, or as mathematics without that package.
+STYLES: tuple[Style, ...] = ("siunitx", "plain")
+
+#: A gigabit a second and 50 microseconds: a plain local network.
+DEFAULT_LINK = Link(bandwidth=1.25e8, latency=50e-6)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableOptions:
+    """What a table shows and how.
+
+    Attributes
+    ----------
+    show : tuple of str
+        Keys of `SHOWS`, in the order of the panels.
+    by : {"nodes", "method", "model", "setting"}
+        What the columns are. CSV and JSON have a line or object a cell and do not depend on it.
+    style : {"siunitx", "plain"}
+        Of LaTeX.
+    link : Link
+        That of the modelled step.
+    compute : float or None
+        Seconds of a node's forward and backward pass in the modelled step; None: as measured.
+    published : bool
+        Whether published figures stand beside the measured ones.
+
+    Raises
+    ------
+    ValueError
+        If `show` is empty or has an unknown name.
+    """
+
+    show: tuple[str, ...] = DEFAULT_SHOW
+    by: View = "nodes"
+    style: Style = "siunitx"
+    link: Link = DEFAULT_LINK
+    compute: float | None = None
+    published: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be shown."""
+        unknown = [name for name in self.show if name not in SHOWS]
+        if unknown or not self.show:
+            problem = f"a table cannot show {unknown[0]!r}" if unknown else "nothing to show"
+            raise ValueError(f"{problem}; it can show {', '.join(SHOWS)}")
+
+
+DEFAULT_OPTIONS = TableOptions()

@@ -1,0 +1,221 @@
+"""The views: which groups share a table, and which cell stands in which row and column."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from qsgd_lab.report.analysis.cells import Cell
+from qsgd_lab.report.analysis.grouping import Group, Method
+from qsgd_lab.report.tables.options import View
+
+#: Fields of the quantizer; models side by side must agree in them, but each has its own learning rate.
+QUANTIZER_FIELDS = ("norm", "bucket_size", "convention", "raw_tensors_up_to", "flaws")
+
+#: A cell, with the group and the method it belongs to.
+Found = tuple[Group, Method, Cell]
+
+
+#: Heading of the rows' labels where the rows are methods.
+METHOD_STUB = "Method"
+
+
+@dataclass(frozen=True)
+class RowHead:
+    """A row's label; ``opens_block`` where the bits change."""
+
+    label: str
+    opens_block: bool = False
+
+
+@dataclass(frozen=True)
+class SheetColumn:
+    """A column's heading, what its span adds to the measure's title, and the cell in each row, if any."""
+
+    heading: str
+    under: str
+    cells: tuple[Found | None, ...]
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """The places of one table.
+
+    Attributes
+    ----------
+    groups : tuple of Group
+        Those that stand in it.
+    names : tuple of str
+        What each is called as a column; one empty name for a single group.
+    stub : str
+        Heading of the rows' labels.
+    rows : tuple of RowHead
+    columns : tuple of SheetColumn
+    block : int
+        Columns are cut into panels only after a multiple of this, where it fits.
+    methods : tuple of tuple
+        A row for each method that occurs: the method of each group, or None.
+    method_rows : tuple of RowHead
+        The labels of these.
+    """
+
+    groups: tuple[Group, ...]
+    names: tuple[str, ...]
+    stub: str
+    rows: tuple[RowHead, ...]
+    columns: tuple[SheetColumn, ...]
+    block: int
+    methods: tuple[tuple[Method | None, ...], ...]
+    method_rows: tuple[RowHead, ...]
+
+    @property
+    def has_method_rows(self) -> bool:
+        """Whether the rows are methods, rather than numbers of nodes."""
+        return self.stub == METHOD_STUB
+
+
+def sheets(groups: Sequence[Group], view: View) -> list[Sheet]:
+    """Return the tables of a view, in the order of their first groups."""
+    if view == "nodes":
+        return [_by_nodes(group) for group in groups]
+    if view == "method":
+        return [_by_method(group) for group in groups]
+    identity = _alike_but_for_model if view == "model" else _of_one_model
+    families: dict[Any, list[Group]] = {}
+    for group in groups:
+        families.setdefault(identity(group), []).append(group)
+    return [
+        _side_by_side(tuple(family), view) if len(family) > 1 else _by_nodes(family[0])
+        for family in families.values()
+    ]
+
+
+def _alike_but_for_model(group: Group) -> tuple[Any, ...]:
+    shared = group.shared
+    return (
+        group.is_current,
+        *(repr(shared[name]) for name in ("preset", "dataset", "scaling", *QUANTIZER_FIELDS)),
+    )
+
+
+def _of_one_model(group: Group) -> tuple[Any, ...]:
+    return group.is_current, group.shared["dataset"], group.shared["model"]
+
+
+def _by_nodes(group: Group) -> Sheet:
+    return Sheet(
+        groups=(group,),
+        names=("",),
+        stub=METHOD_STUB,
+        rows=_method_rows(group.methods),
+        columns=tuple(
+            SheetColumn(f"N={nodes}", "", tuple((group, m, m.cells[i]) for m in group.methods))
+            for i, nodes in enumerate(group.nodes)
+        ),
+        block=1,
+        methods=tuple((method,) for method in group.methods),
+        method_rows=_method_rows(group.methods),
+    )
+
+
+def _by_method(group: Group) -> Sheet:
+    return Sheet(
+        groups=(group,),
+        names=("",),
+        stub="N",
+        rows=tuple(RowHead(str(nodes)) for nodes in group.nodes),
+        columns=tuple(
+            SheetColumn(method.label, "", tuple((group, method, cell) for cell in method.cells))
+            for method in group.methods
+        ),
+        block=1,
+        methods=tuple((method,) for method in group.methods),
+        method_rows=_method_rows(group.methods),
+    )
+
+
+def _side_by_side(family: tuple[Group, ...], view: View) -> Sheet:
+    orders = sorted({method.order for group in family for method in group.methods})
+    lookup = [{method.order: method for method in group.methods} for group in family]
+    methods = tuple(tuple(by_order.get(order) for by_order in lookup) for order in orders)
+    names = column_names(family, first=view)
+    rows = _method_rows([next(method for method in row if method) for row in methods])
+    nodes = sorted({count for group in family for count in group.nodes})
+    return Sheet(
+        groups=family,
+        names=names,
+        stub=METHOD_STUB,
+        rows=rows,
+        columns=tuple(
+            SheetColumn(name, f"N={count}", tuple(_find(group, row[i], count) for row in methods))
+            for count in nodes
+            for i, (group, name) in enumerate(zip(family, names, strict=True))
+        ),
+        block=len(family),
+        methods=methods,
+        method_rows=rows,
+    )
+
+
+def _find(group: Group, method: Method | None, nodes: int) -> Found | None:
+    if method is None or nodes not in group.nodes:
+        return None
+    return group, method, method.cells[group.nodes.index(nodes)]
+
+
+def _method_rows(methods: Sequence[Method]) -> tuple[RowHead, ...]:
+    bits = [method.bits for method in methods]
+    return tuple(
+        RowHead(method.label, opens_block=i > 0 and bits[i] != bits[i - 1])
+        for i, method in enumerate(methods)
+    )
+
+
+def column_names(family: Sequence[Group], first: str) -> tuple[str, ...]:
+    """Return a short name for each group: the fields that are needed to tell all of them apart.
+
+    Parameters
+    ----------
+    family : sequence of Group
+    first : {"model", "setting"}
+        Whether the model is always named, or the preset where it differs.
+    """
+    fields = [name for name in family[0].shared if len({repr(g.shared[name]) for g in family}) > 1]
+    chosen = ["model"] if first == "model" or not fields else []
+    names = _names(family, chosen)
+    for field in sorted(fields, key=_naming_rank):
+        if len(set(names)) == len(family):
+            break
+        if len(set(_names(family, [*chosen, field]))) > len(set(names)):
+            chosen.append(field)
+            names = _names(family, chosen)
+    return names
+
+
+def _naming_rank(field: str) -> int:
+    order = ("model", "preset", "norm", "bucket_size")
+    return order.index(field) if field in order else len(order)
+
+
+def _names(family: Iterable[Group], fields: Sequence[str]) -> tuple[str, ...]:
+    return tuple(", ".join(_word(field, group.shared[field]) for field in fields) for group in family)
+
+
+def _word(field: str, value: Any) -> str:
+    plain: dict[str, Callable[[Any], str]] = {
+        "model": str,
+        "preset": str,
+        "norm": lambda norm: norm or "no norm",
+        "bucket_size": lambda size: f"per {size}" if isinstance(size, str) else f"buckets {size}",
+    }
+    if field in plain:
+        return plain[field](value)
+    return f"{field.replace('_', ' ')} {field_words(value)}"
+
+
+def field_words(value: Any) -> str:
+    """Return a configuration value as a caption writes it."""
+    if isinstance(value, tuple):
+        return ", ".join(map(str, value)) or "none"
+    return {True: "on", False: "off"}[value] if isinstance(value, bool) else str(value)

@@ -1,0 +1,1 @@
+"""Per-node gradients: the engines, and which of them is used."""

@@ -1,0 +1,121 @@
+"""Per-node gradients from one pass over the whole global batch.
+
+Forward and input gradients do not care which node an image belongs to; only weight gradients do. So the
+network runs once on the global batch, and the backward of each convolution and linear layer splits the batch
+by node when it comes to its weights. At many nodes and small shares this saves most of the overhead of
+`NodeLoop`, whose gradients it equals to a few units in the last place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
+
+from qsgd_lab.models.dropout import KeyedDropout
+from qsgd_lab.models.resize import Resize
+from qsgd_lab.models.resnet import PaddedShortcut, Residual
+from qsgd_lab.training.devices import FLOAT32, Precision, in_working_precision
+from qsgd_lab.training.engines.batch_norm import NodeBatchNorm
+from qsgd_lab.training.engines.convolution import NodeConvolution, NodeLinear
+from qsgd_lab.training.engines.slots import NodeSlots
+from qsgd_lab.training.flat_model import FlatModel
+
+# Layers without parameters whose output for an image depends on that image alone.
+_POOLING = nn.MaxPool2d | nn.AvgPool2d | nn.AdaptiveAvgPool2d
+_PER_IMAGE = nn.ReLU | _POOLING | nn.Flatten | nn.Identity | Resize | KeyedDropout
+
+
+def supports(module: nn.Module) -> bool:
+    """Whether a network is made of layers that this engine knows how to split by node."""
+    return all(_is_known(layer) for layer in module.modules())
+
+
+def _is_known(layer: nn.Module) -> bool:
+    if isinstance(layer, nn.Conv2d):
+        return layer.groups == 1 and layer.padding_mode == "zeros" and not isinstance(layer.padding, str)
+    if isinstance(layer, nn.BatchNorm2d):
+        return layer.affine and layer.track_running_stats and layer.momentum is not None
+    return isinstance(layer, nn.Linear | nn.Sequential | Residual | PaddedShortcut | _PER_IMAGE)
+
+
+class NodeBatched:
+    """The same contract as `NodeLoop`, computed batched.
+
+    Raises
+    ------
+    ValueError
+        If the network has a layer that `supports` refuses.
+    """
+
+    def __init__(
+        self,
+        model: FlatModel,
+        gradients: torch.Tensor,
+        *,
+        accumulate: bool = False,
+        precision: Precision = FLOAT32,
+    ) -> None:
+        if not supports(model.module):
+            raise ValueError("the network has layers that cannot be split by node; use NodeLoop")
+        self.model, self.gradients, self.accumulate = model, gradients, accumulate
+        self.precision = precision
+        self._slots = NodeSlots(model, gradients, accumulate=accumulate)
+
+    def compute(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """Fill `gradients` and return the nodes' mean losses, shape (N,)."""
+        nodes = len(self.gradients)
+        self._slots.open()
+        with self.precision.forward(images.device), _SplitWeights(self._slots):
+            outputs = self.model.module(images)
+        losses = functional.cross_entropy(outputs.float(), labels, reduction="none").view(nodes, -1).mean(1)
+        losses.sum().backward()  # type: ignore[no-untyped-call]
+        self._slots.close()
+        return losses.detach()
+
+
+class _SplitWeights(TorchFunctionMode):
+    """Replaces convolutions, linear maps and BatchNorms by ones whose backward splits by node."""
+
+    def __init__(self, slots: NodeSlots) -> None:
+        super().__init__()
+        self.slots = slots
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        if func is torch.conv2d:
+            images, weight, bias, stride, padding, dilation = args[:6]
+            geometry = (stride, padding, dilation)
+            return NodeConvolution.apply(  # type: ignore[no-untyped-call]
+                in_working_precision(images), weight, bias, geometry, self.slots
+            )
+        if func is functional.batch_norm:
+            return self._batch_norm(*args, **(kwargs or {}))
+        if func is functional.linear:
+            inputs, weight, bias = args
+            return NodeLinear.apply(  # type: ignore[no-untyped-call]
+                in_working_precision(inputs), weight, bias, self.slots
+            )
+        return func(*args, **(kwargs or {}))
+
+    def _batch_norm(
+        self,
+        images: torch.Tensor,
+        running_mean: torch.Tensor,
+        running_variance: torch.Tensor,
+        weight: torch.Tensor,
+        bias: torch.Tensor,
+        training: bool,
+        momentum: float,
+        eps: float,
+    ) -> Any:
+        assert training, "gradients are computed in training mode"
+        running = (running_mean, running_variance)
+        return NodeBatchNorm.apply(  # type: ignore[no-untyped-call]
+            images, weight, bias, running, (momentum, eps), self.slots
+        )
