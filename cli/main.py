@@ -22,6 +22,7 @@ COMMANDS = {
     "plot": Entry(
         "qsgd_lab.cli.sweep.plot", "plot", "Draw stored runs: accuracy, curves, traffic, speed-up."
     ),
+    "methods": Entry("qsgd_lab.cli.methods", "methods", "List compressors and algorithms."),
     "variance": Entry(
         "qsgd_lab.cli.measure.variance", "variance", "Measure the quantizer against its formulas."
     ),

@@ -150,7 +150,7 @@ class Spec:
 
 
 #: Origin of the plug-in that is being loaded; `qsgd_lab.plugins` sets it.
-_loading: ContextVar[str] = ContextVar("loading", default="unknown")
+loading: ContextVar[str] = ContextVar("loading", default="unknown")
 
 
 class Registry:
@@ -199,7 +199,7 @@ class Registry:
         ValueError
             If the name is malformed, or taken by another method.
         """
-        origin = origin or _loading.get()
+        origin = origin or loading.get()
         if not _NAME.fullmatch(method.name):
             raise ValueError(f"{method.name!r} is not a method's name: use lower-case letters, digits and -")
         taken = self.methods().get(method.name)

@@ -9,11 +9,18 @@ from typing import TYPE_CHECKING
 
 import click
 
+from qsgd_lab import plugins
 from qsgd_lab.cli.errors import argument_errors
 from qsgd_lab.cli.options.lists import BITS_LIST, NODES_LIST, SEEDS_LIST
 from qsgd_lab.cli.options.quantities import BUCKET_SIZE, DURATION, format_duration
 from qsgd_lab.cli.options.stored_runs import runs_option
-from qsgd_lab.cli.options.training import computing_options, flaws_asked_for, protocol_options, sweep_device
+from qsgd_lab.cli.options.training import (
+    computing_options,
+    flaws_asked_for,
+    import_option,
+    protocol_options,
+    sweep_device,
+)
 from qsgd_lab.cli.sweep.data_sets import data_folder, describe_data, require_data
 from qsgd_lab.report import FORMATS
 from qsgd_lab.training.presets import PRESETS, configurations, methods_of
@@ -51,6 +58,22 @@ _PRESETS_HELP = "\b\nPresets:\n" + "\n".join(f"  {name}: {preset.title}" for nam
     help="May be given again.",
 )
 @click.option("--error-feedback/--no-error-feedback", default=None, help="With or without error feedback.")
+@click.option(
+    "--compressor",
+    "compressors",
+    multiple=True,
+    metavar="METHOD",
+    help='A method by its text, such as "ef(top-k(fraction=0.01))"; may be given again. '
+    "See qsgd-lab methods.",
+)
+@click.option(
+    "--algorithm",
+    default="synchronous",
+    show_default=True,
+    metavar="METHOD",
+    help="How nodes use what they exchange. See qsgd-lab methods.",
+)
+@import_option
 @click.option("--seeds", type=SEEDS_LIST, help="Seeds, such as 0..2.  [default: the preset's]")
 @click.option(
     "--preset",
@@ -107,6 +130,9 @@ def reproduce(
     bits: Sequence[int] | None,
     roundings: Sequence[str],
     error_feedback: bool | None,
+    compressors: Sequence[str],
+    algorithm: str,
+    imports: Sequence[str],
     seeds: Sequence[int] | None,
     preset: str,
     epochs: int | None,
@@ -135,7 +161,7 @@ def reproduce(
     Trains the model on every number of nodes with every method and seed, quantizing each node's gradient
     before averaging. Without --bits, --rounding or --error-feedback the preset's own methods are compared;
     with any of them, their grid (what is not named: the preset's bits, stochastic rounding, with error
-    feedback), always against fp32.
+    feedback), always against fp32. --compressor adds a method to the grid, or alone replaces the preset's.
 
     Finished runs are kept and never repeated: a sweep that was stopped, or killed, goes on where it was when
     the same command is given again.
@@ -144,6 +170,8 @@ def reproduce(
     Example:
       qsgd-lab reproduce --model alexnet --nodes 1,2,4,8
       qsgd-lab reproduce --bits 1..4 --no-error-feedback --seeds 0..4
+      qsgd-lab reproduce --compressor "ef(top-k(fraction=0.01))" --nodes 2
+      qsgd-lab reproduce --import my_method.py --compressor "ef(my-method)"
       qsgd-lab reproduce --dry-run
     """
     from qsgd_lab.runs.plan import Plan
@@ -165,13 +193,15 @@ def reproduce(
         "precision": precision,
     }
     with argument_errors():
+        plugins.load(imports)
         configs = configurations(
             preset,
             models,
             nodes,
-            methods_of(protocol, bits, roundings, error_feedback),
+            methods_of(protocol, bits, roundings, error_feedback, compressors),
             seeds or protocol.seeds,
             {name: value for name, value in settings.items() if value is not None},
+            algorithm,
         )
         _check_engine(configs)
     store = RunStore(folder)

@@ -159,10 +159,13 @@ class Compressor(ABC):
         Whether nodes need each other's payloads, or their sum alone (then a network can all-reduce).
     interactive : bool
         Whether agreement takes the rounds of `rounds`, rather than one exchange of payloads.
+    takes_device_arrays : bool
+        Whether gradients may be torch tensors on a device; otherwise an exchange copies them to host memory.
     """
 
     aggregates: str = "gathers"
     interactive: bool = False
+    takes_device_arrays: bool = False
 
     @abstractmethod
     def init(self, layout: Layout) -> Any:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from qsgd_lab.arrays import is_torch
 from qsgd_lab.compressors.protocol import Agreed, Array, Compressor, Gather, Layout, NodeRows, divide, zeros
 from qsgd_lab.exchange.state import flatten, restored
 from qsgd_lab.ledger import FLOAT_BITS, Ledger, Size
@@ -37,7 +38,8 @@ class SimulatedExchange:
         self.compressor, self.nodes, self.seed, self.layout = compressor, nodes, seed, layout
         self.local = range(nodes)
         self.ledger = Ledger()
-        self.states: Any = compressor.init_nodes(nodes, layout, like)
+        self._on_host = is_torch(like) and not compressor.takes_device_arrays
+        self.states: Any = compressor.init_nodes(nodes, layout, None if self._on_host else like)
         #: Called after each agreement; training measures its time by it.
         self.after_mean: Callable[[], None] = lambda: None
 
@@ -50,17 +52,28 @@ class SimulatedExchange:
     @property
     def buffer(self) -> Array | None:
         """The residuals, float32, shape (N, n); None without error feedback, or for methods of rounds."""
-        return None if self.compressor.interactive else self.compressor.buffer(self.states)
+        if self.compressor.interactive or self._on_host:
+            return None
+        return self.compressor.buffer(self.states)
 
     def mean(self, vectors: Array | None, step: int, out: Array) -> None:
         """Write the mean of what all nodes' payloads decode to; see `Exchange.mean`."""
+        if self._on_host:
+            assert vectors is not None
+            mean = np.empty(self.layout.num_coordinates, np.float32)
+            self._mean(vectors.cpu().numpy(), step, mean)
+            out.copy_(out.new_tensor(mean))
+        else:
+            self._mean(vectors, step, out)
+        self.after_mean()
+
+    def _mean(self, vectors: Array | None, step: int, out: Array) -> None:
         stream = Stream(self.seed, 0, step)
         if self.compressor.interactive:
             assert vectors is not None
             self._play_rounds(vectors, stream, out)
         else:
             self.states = self.compressor.mean(NodeRows(vectors), self.states, stream, out, self.ledger)
-        self.after_mean()
 
     def _play_rounds(self, vectors: Array, stream: Stream, out: Array) -> None:
         """Advance all nodes' generators side by side, and answer each round."""

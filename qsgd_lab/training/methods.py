@@ -76,6 +76,21 @@ def algorithm_of(config: RunConfig) -> Algorithm:
     return algorithm
 
 
+def check_plugins(config: RunConfig) -> None:
+    """Refuse to run with other code than the key of the configuration names.
+
+    Raises
+    ------
+    ValueError
+        If a plug-in has changed since the run was planned.
+    """
+    compressor = COMPRESSORS.parse(config.compressor).origins if config.compressor else ()
+    _, algorithm = algorithm_text(config.algorithm)
+    loaded = tuple(sorted({*compressor, *algorithm}))
+    if loaded != config.plugins:
+        raise ValueError(f"the run was planned with {config.plugins}, but {loaded} is loaded; plan it again")
+
+
 def compressor_of(config: RunConfig) -> Compressor:
     """Return the compressor of a run, with the flaws that it replays."""
     if config.compressor is not None:

@@ -26,18 +26,20 @@ def methods_of(
     bits: Sequence[int] | None,
     roundings: Sequence[str],
     error_feedback: bool | None,
-) -> tuple[Method, ...]:
+    compressors: Sequence[str] = (),
+) -> tuple[Method | str, ...]:
     """Return the methods that a request asks for: the preset's own, or a grid if anything of it is named.
 
     In a grid, what is not named is: the preset's bits, stochastic rounding, with error feedback. The fp32
-    baseline is always there.
+    baseline is always there. Compressors named by their text join the grid, or alone replace the preset's.
     """
+    named = tuple(compressors)
     if bits is None and not roundings and error_feedback is None:
-        return preset.methods
+        return (FP32, *named) if named else preset.methods
     quantized = [b for b in (bits or preset.bits) if b != FULL_PRECISION_BITS]
     feedback = True if error_feedback is None else error_feedback
     grid = product(quantized, roundings or ("stochastic",), (feedback,))
-    return (FP32, *(Method(*cell) for cell in grid))
+    return (FP32, *(Method(*cell) for cell in grid), *named)
 
 
 def configurations(

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from qsgd_lab.data import Part, load_dataset
+from qsgd_lab.plugins import load_from_environment
 from qsgd_lab.runs.config import RunConfig
 from qsgd_lab.runs.record import Interrupted, RunOutcome, RunResult
 from qsgd_lab.training.checkpoint import Selection, load_checkpoint, save_checkpoint
@@ -25,6 +26,7 @@ from qsgd_lab.training.flaws import (
     TRAIN_MODE_VALIDATION,
 )
 from qsgd_lab.training.message_timing import time_message
+from qsgd_lab.training.methods import check_plugins
 from qsgd_lab.training.stopwatch import Stopwatch, clock_of
 from qsgd_lab.training.trainer import Trainer
 
@@ -99,6 +101,8 @@ def run_training(
     Interrupted
         When asked to stop; the checkpoint then holds everything.
     """
+    load_from_environment()
+    check_plugins(config)
     place = resolve_device(device)
     prepare(place)
     run = _Run(config, checkpoint, place)

@@ -41,6 +41,7 @@ class FullPrecision(Compressor):
     """Sends float32 coordinates; bypasses the quantizer."""
 
     aggregates = "sums"
+    takes_device_arrays = True
 
     def init(self, layout: Layout) -> None:
         """Return None: there is no state."""

@@ -80,6 +80,8 @@ class QSGD(Compressor):
         If an argument is out of its range.
     """
 
+    takes_device_arrays = True
+
     def __init__(
         self,
         bits: int | None = None,

@@ -76,9 +76,12 @@ class Damped(Compressor):
     """
 
     def __init__(self, inner: Compressor) -> None:
+        if inner.interactive:
+            raise ValueError("a compressor of several rounds is not damped")
         if not inner.is_unbiased:
             raise ValueError("only an unbiased quantizer is damped: its variance factor sets the factor")
         self.inner = inner
+        self.takes_device_arrays = inner.takes_device_arrays
 
     def init(self, layout: Layout) -> DampedState:
         """Return the inner state and 1/(1 + w) for this many coordinates."""

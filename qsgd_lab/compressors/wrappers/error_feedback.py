@@ -47,6 +47,7 @@ class ErrorFeedback(Compressor):
     def __init__(self, inner: Compressor) -> None:
         self.inner = inner
         self.aggregates, self.interactive = inner.aggregates, inner.interactive
+        self.takes_device_arrays = inner.takes_device_arrays
 
     def init(self, layout: Layout) -> ErrorFeedbackState:
         """Return the inner state and a zero residual."""

@@ -51,6 +51,8 @@ class BiasedLevels(Compressor):
         As for `QSGD`.
     """
 
+    takes_device_arrays = True
+
     def __init__(
         self,
         *,
