@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
+from qsgd_lab.compressors.protocol import Compressor, Layout
 from qsgd_lab.ledger import Ledger
 from qsgd_lab.registry import Method, Registry
+from qsgd_lab.stream import Stream
 
 #: Coordinates of the example on which factors and bits are stated.
 EXAMPLE_COORDINATES = 4096
@@ -42,23 +46,20 @@ def _facts(registry: Registry, method: Method) -> dict[str, Any]:
 
 
 def _properties(compressor: Any) -> dict[str, Any]:
-    import numpy as np
-
-    from qsgd_lab.compressors.protocol import Layout
-    from qsgd_lab.exchange import SimulatedExchange
-
-    exchange = SimulatedExchange(compressor, 1, 0, Layout.of(EXAMPLE_COORDINATES))
-    gradient = np.random.default_rng(0).standard_normal((1, EXAMPLE_COORDINATES), np.float32)
-    exchange.mean(gradient, 0, np.empty(EXAMPLE_COORDINATES, np.float32))
     return {
         "unbiased": compressor.is_unbiased,
         "variance_factor": compressor.variance_factor(EXAMPLE_COORDINATES),
         "contraction": compressor.contraction(EXAMPLE_COORDINATES),
-        "bits": _sent(exchange.ledger),
+        "bits": None if compressor.interactive else _bits(compressor),
         "aggregates": compressor.aggregates,
     }
 
 
-def _sent(ledger: Ledger) -> float | None:
+def _bits(compressor: Compressor) -> float | None:
+    """Return the bits of a coordinate of the example, in whole messages."""
+    gradient = np.random.default_rng(0).standard_normal(EXAMPLE_COORDINATES, np.float32)
+    payload, _ = compressor.compress(gradient, compressor.init(Layout.of(gradient.size)), Stream())
+    ledger = Ledger()
+    ledger.add(compressor.wire.size(payload))
     bits = ledger.bits_per_coordinate()
     return bits.get("message", bits.get("fp32"))
