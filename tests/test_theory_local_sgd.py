@@ -11,7 +11,7 @@ from qsgd_lab.theory.local_sgd import (
     constant_schedule,
     growing_schedule,
     interval_cost,
-    leading_order_bound,
+    leading_order_error,
     local_sgd_error_bound,
     steps_since_averaging,
 )
@@ -94,7 +94,7 @@ def test_the_closed_form_is_the_recursions_limit():
     arguments = {"num_steps": 50_000, "num_workers": 8, "initial_distance_squared": 1.0, **PROBLEM}
 
     assert (
-        0.9 < local_sgd_error_bound(schedule, **arguments) / leading_order_bound(schedule, **arguments) <= 1
+        0.9 < local_sgd_error_bound(schedule, **arguments) / leading_order_error(schedule, **arguments) <= 1
     )
 
 

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
-from qsgd_lab.theory.arrays import Floats
+from qsgd_lab.theory.arguments import nonzero_vector, numbers, whole
+from qsgd_lab.theory.arrays import Floats, split_scale
 from qsgd_lab.theory.code_length import NORM_BITS
 from qsgd_lab.theory.dense_code_length import fixed_width_bits
 from qsgd_lab.theory.elias import CODE_NAMES, coded_bits
@@ -31,6 +32,7 @@ from qsgd_lab.theory.other_compressors import (
     top_k_error,
 )
 from qsgd_lab.theory.tradeoff import (
+    MOST_BITS,
     NUQSGD_EXPONENTS,
     SEGMENT_SIZES,
     TradeoffRow,
@@ -50,19 +52,26 @@ def tradeoff_of(
     gradient : array_like
         n >= 1 coordinates, finite, not all zero.
     bits : sequence of int
-        b of QSGD and of rounding to nearest; s = 2^b - 1.
+        b of QSGD and of rounding to nearest, each from 1 to 20; s = 2^b - 1.
     bucket_size : int
-        d, for QSGD, nearest, NUQSGD and scaled sign; the others have no buckets.
+        d >= 1, for QSGD, nearest, NUQSGD and scaled sign; the others have no buckets.
     seed : int
-        Of HSQ's rotation.
+        Of HSQ's rotation, at least 0.
 
     Returns
     -------
     list of TradeoffRow
         By method; in each, from few bits to many.
+
+    Raises
+    ------
+    ValueError
+        If the vector is empty, zero or not finite, or another argument is out of its range.
     """
-    vector = np.asarray(gradient, dtype=np.float64).reshape(-1)
-    size = min(bucket_size, vector.size)
+    # Every figure is relative, so that a scale within the range of squares serves as well as the vector's.
+    vector, _ = split_scale(nonzero_vector("gradient", gradient))
+    bits = [int(b) for b in numbers("bits", bits, least=1, most=MOST_BITS, is_whole=True).reshape(-1)]
+    seed, size = whole("seed", seed, least=0), min(whole("bucket_size", bucket_size), vector.size)
     rows: list[TradeoffRow] = []
     for norm in NORMS:
         rows += [_qsgd(vector, b, norm, size) for b in bits]
