@@ -121,7 +121,7 @@ def numbers(
     Raises
     ------
     ValueError
-        If there is none, or some are no numbers, not finite, outside the limits, or, if `is_whole`, not whole.
+        If there is none, or some are no numbers, not finite, out of their limits, or not whole if `is_whole`.
     """
     found = _float_array(name, values)
     good = _inside(found, above, least, most, False)
@@ -136,18 +136,16 @@ def numbers(
     return found
 
 
-def size_and_levels(
-    num_coordinates: ArrayLike, num_levels: ArrayLike, *, most_levels: float = LARGEST_WHOLE
-) -> tuple[Floats, Floats]:
+def size_and_levels(num_coordinates: ArrayLike, num_levels: ArrayLike) -> tuple[Floats, Floats]:
     """Return n and s broadcast, as float64.
 
     Raises
     ------
     ValueError
-        If some n or s is not a whole number of at least 1, or some s exceeds `most_levels`.
+        If some n or s is not a whole number of at least 1.
     """
     n = numbers("num_coordinates", num_coordinates, least=1, most=LARGEST_WHOLE, is_whole=True)
-    s = numbers("num_levels", num_levels, least=1, most=most_levels, is_whole=True)
+    s = numbers("num_levels", num_levels, least=1, most=LARGEST_WHOLE, is_whole=True)
     n, s = broadcast(n, s)
     return n, s
 
@@ -165,6 +163,24 @@ def vector(name: str, values: ArrayLike) -> Floats:
         raise ValueError(f"{name} is empty; it must have at least one coordinate")
     if not np.isfinite(found).all():
         raise ValueError(f"{name} has NaN or infinite coordinates; the formulas need finite ones")
+    return found
+
+
+def float32_vector(name: str, values: ArrayLike) -> NDArray[np.float32]:
+    """Return the same as `vector` in float32, contiguous, and without a copy if it is that already.
+
+    Raises
+    ------
+    ValueError
+        As in `vector`, or if a coordinate exceeds the range of float32.
+    """
+    given = np.asarray(values) if isinstance(values, np.ndarray) else vector(name, values)
+    if given.dtype.kind not in "iuf" or given.size == 0:
+        vector(name, given)  # says what is wrong
+    with np.errstate(over="ignore"):
+        found = np.ascontiguousarray(given.reshape(-1), dtype=np.float32)
+    if not np.isfinite(found).all():
+        raise ValueError(f"{name} has NaN or infinite coordinates in float32; it must have finite ones")
     return found
 
 
@@ -257,7 +273,8 @@ def _limits(
     """Return the limits in words."""
     words = [f"above {above:g}"] if above is not None else []
     words += [f"of at least {least:g}"] if least is not None else []
-    words += [f"at most {most:g}"] if most is not None else []
+    # The limit of float64 is no news to the reader.
+    words += [f"at most {most:g}"] if most is not None and most < LARGEST_WHOLE else []
     finite = "" if infinite or words else "finite "
     return " ".join((f"a {finite}{noun}", " and ".join(words))).strip()
 

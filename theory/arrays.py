@@ -27,6 +27,8 @@ def broadcast(*parameters: ArrayLike) -> tuple[Floats, ...]:
 def weighted_counts(indices: NDArray[np.int64], weights: Floats, size: int = 0) -> Floats:
     """Return the sums of the weights by index, shape (max(size, largest index + 1),).
 
+    A part of other formulas, whose arguments are checked: indices are at least 0, one a weight.
+
     Examples
     --------
     >>> weighted_counts(np.array([0, 2, 2]), np.array([1.0, 0.5, 0.25]))

@@ -4,8 +4,7 @@ Communication-efficient SGD with Error Reset compresses gradients with C2 every 
 accumulated errors with C1 every H steps; delta_1 and delta_2 are their contraction factors. Workers
 disagree by their errors alone (x_i - e_i is the same on all), and the mean iterate follows plain SGD on the
 mean gradient. Special cases: C2 = 0 is CSER-PL, and with H = 1 CSEA; C2 = 0 and C1 = identity is local SGD;
-C2 = identity is synchronous SGD. (The algorithm is recalled from Xie et al. 2020; the bounds below are derived
-here.)
+C2 = identity is synchronous SGD. The algorithm is recalled from Xie et al. 2020; the bounds are derived.
 """
 
 from __future__ import annotations

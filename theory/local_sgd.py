@@ -115,8 +115,8 @@ def local_sgd_error_bound(
         If beta is below 8 L / mu, the schedule does not increase or is not in 1..T, or a number is out of its
         range.
     """
-    increasing("schedule", schedule, num_steps)
     num_steps, num_workers = whole("num_steps", num_steps), whole("num_workers", num_workers)
+    increasing("schedule", schedule, num_steps)
     strong_convexity, smoothness = _convexity(strong_convexity, smoothness)
     noise_variance, beta = number("noise_variance", noise_variance, least=0), number("beta", beta, least=1)
     bound = number("initial_distance_squared", initial_distance_squared, least=0)
@@ -137,12 +137,13 @@ def local_sgd_error_bound(
 def interval_cost(schedule: Sequence[int], num_steps: int, beta: float) -> float:
     """Return (1 / T) sum_t (t - tau(t)) / (t + beta): what a schedule costs, to leading order.
 
-    For the R intervals of `growing_schedule` it is at most 2 / (R + 1), but for the rounding of times to whole
-    steps; rounded, it was at most 2 / R for all T <= 2000 and R <= T that were tried. For constant intervals
-    it is about ln(T / beta) / (2 R).
+    For the R intervals of `growing_schedule` it is at most 2 / (R + 1), but for the rounding of times to
+    whole steps; rounded, it was at most 2 / R for all T <= 2000 and R <= T that were tried. For constant
+    intervals it is about ln(T / beta) / (2 R).
 
     Proof: an interval from tau to tau + h costs at most h - tau ln(1 + h / tau), over T. With h = a r and
-    tau = a r (r - 1) / 2 that is at most a, because ln((r + 1) / (r - 1)) >= 2 / r; and R a / T = 2 / (R + 1).
+    tau = a r (r - 1) / 2 that is at most a, because ln((r + 1) / (r - 1)) >= 2 / r; and R a / T is
+    2 / (R + 1).
 
     Parameters
     ----------
@@ -176,8 +177,8 @@ def leading_order_error(
     Growing intervals make the bracket at most about 1/N + 8 kappa / R (`interval_cost`). Parameters as in
     `local_sgd_error_bound`.
     """
-    increasing("schedule", schedule, num_steps)
     num_steps, num_workers = whole("num_steps", num_steps), whole("num_workers", num_workers)
+    increasing("schedule", schedule, num_steps)
     strong_convexity, smoothness = _convexity(strong_convexity, smoothness)
     noise_variance, beta = number("noise_variance", noise_variance, least=0), number("beta", beta, least=1)
     initial_distance_squared = number("initial_distance_squared", initial_distance_squared, least=0)

@@ -89,8 +89,8 @@ def worst_case_nearest_error(
 
     Examples
     --------
-    >>> worst_case_nearest_error([64, 16, 4, 2], [4, 4, 4, 4]).round(5)
-    array([1.     , 0.24945, 0.06211, 0.03092])
+    >>> worst_case_nearest_error([64, 16, 3, 2], 4).round(5)
+    array([1.     , 0.25   , 0.04081, 0.02095])
     """
     choice("norm", norm, NORMS)
     n, s = size_and_levels(num_coordinates, num_levels)

@@ -37,13 +37,15 @@ def ring_allreduce_seconds(num_nodes: int, num_coordinates: int, latency: float,
         a >= 0 in seconds, W > 0 in bytes a second, here and below.
     """
     latency, bandwidth = _link(latency, bandwidth)
-    return 2 * (num_nodes - 1) * latency + ring_allreduce_bytes(num_nodes, num_coordinates) / bandwidth
+    sent = ring_allreduce_bytes(num_nodes, num_coordinates)
+    return 2 * (num_nodes - 1) * latency + sent / bandwidth
 
 
 def allgather_seconds(num_nodes: int, message_bytes: float, latency: float, bandwidth: float) -> float:
     """Return the time of a ring all-gather of messages of m bytes at most: (K - 1)(a + m / W)."""
     latency, bandwidth = _link(latency, bandwidth)
-    return (num_nodes - 1) * latency + allgather_bytes(num_nodes, message_bytes) / bandwidth
+    sent = allgather_bytes(num_nodes, message_bytes)
+    return (num_nodes - 1) * latency + sent / bandwidth
 
 
 def quantized_reduce_scatter_seconds(

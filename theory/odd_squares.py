@@ -79,10 +79,10 @@ def _few_odd_roots(total: int, count: int) -> tuple[int, ...]:
         roots = np.sqrt(rest).astype(np.int64)
         hits = np.flatnonzero(roots**2 == rest)
         return (int(smallest[hits[0]]), int(roots[hits[0]])) if hits.size else ()
-    for root in smallest:
-        pair = _few_odd_roots(total - int(root) ** 2, 2)
+    for root in smallest.tolist():
+        pair = _few_odd_roots(total - root**2, 2)
         if pair:
-            return (int(root), *pair)
+            return (root, *pair)
     return ()
 
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from qsgd_lab.theory.arguments import kept, size_and_levels, vector, whole
-from qsgd_lab.theory.arrays import Floats, split_scale, times_power_of_two, weighted_counts
+from qsgd_lab.theory.arguments import kept, numbers, vector, whole
+from qsgd_lab.theory.arrays import Floats, broadcast, split_scale, times_power_of_two, weighted_counts
 from qsgd_lab.theory.variance import squared_norm
 
 #: Smaller powers of two are near the smallest numbers of float64.
@@ -97,10 +97,13 @@ def nuqsgd_variance_bound(num_coordinates: ArrayLike, num_exponents: ArrayLike) 
 
     Examples
     --------
-    >>> nuqsgd_variance_bound(512, 3).round(3)
-    array(1.828)
+    >>> float(nuqsgd_variance_bound(512, 3).round(3))
+    1.828
     """
-    n, s = size_and_levels(num_coordinates, num_exponents, most_levels=MOST_EXPONENTS)
+    n, s = broadcast(
+        numbers("num_coordinates", num_coordinates, least=1, is_whole=True),
+        numbers("num_exponents", num_exponents, least=1, most=MOST_EXPONENTS, is_whole=True),
+    )
     t = np.sqrt(n) * 2.0**-s
     return np.where(t <= 9 / 4, 1 / 8 + 2 / 9 * t**2, t - 1)
 

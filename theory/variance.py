@@ -121,7 +121,7 @@ def variance_bound_l2(num_coordinates: ArrayLike, num_levels: ArrayLike) -> Floa
     """
     n, s = size_and_levels(num_coordinates, num_levels)
     ratio = np.sqrt(n) / s
-    return np.where(ratio >= 2, ratio - 1, ratio**2 / 4)
+    return np.where(ratio >= 2, ratio - 1, n / (4 * s**2))
 
 
 def worst_case_variance_l2(num_coordinates: ArrayLike, num_levels: ArrayLike) -> Floats:
@@ -243,6 +243,6 @@ def _worst_positions_l2(n: int, s: int) -> Floats:
     if n == 2:
         offsets = [float(c) for c in _offsets_of_two(s)]
     else:
-        offsets = [float(c) for c in _offsets(np.float64(n), np.float64(s))]
+        offsets = [float(c) for c in _offsets(np.array(float(n)), np.array(float(s)))]
     closest = min(offsets, key=lambda offset: float(_missed(s, offset)))
     return odd_roots(4 * s * s + int(closest), n).astype(np.float64)

@@ -1,4 +1,4 @@
-"""What a message's code words should weigh: expectation, variance and level shares, block by block.
+"""What a message's code words should take: expectation, variance and level shares, block by block.
 
 In the dense layouts every coordinate's bits are independent, with a known variance. In the sparse layout a
 level that turns from zero changes two gaps; given the levels before it, its effect on the whole length is
@@ -13,15 +13,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from qsgd_lab.theory.arguments import choice, whole
 from qsgd_lab.theory.arrays import Floats
 from qsgd_lab.theory.checks.blocks import blocks_of
 from qsgd_lab.theory.checks.measurement import QuantizerSetting
-from qsgd_lab.theory.checks.message_bits import CHUNK, DENSE_SIGNED, FIXED, SPARSE
+from qsgd_lab.theory.checks.message_bits import CHUNK, DENSE_SIGNED, FIXED, LAYOUTS, SPARSE
 from qsgd_lab.theory.checks.quantizer_tests import resolution
 from qsgd_lab.theory.checks.statistics import BernsteinTest
 from qsgd_lab.theory.code_length import sparse_bits_at
 from qsgd_lab.theory.dense_code_length import Sign, dense_bits_at, dense_level_bits, fixed_width_bits
-from qsgd_lab.theory.elias import Code, code_length, floor_log2, length_at_power
+from qsgd_lab.theory.elias import CODE_NAMES, Code, code_length, floor_log2, length_at_power
 from qsgd_lab.theory.entropy import level_probabilities_at
 from qsgd_lab.theory.level_positions import LevelPositions, level_positions
 
@@ -103,6 +104,9 @@ def _sign(layout: str) -> Sign:
 
 def level_changes(num_levels: int, code: Code, layout: str) -> Floats:
     """Return how many bits a message changes at most if a level goes from k to k + 1, shape (s,)."""
+    choice("layout", layout, LAYOUTS)
+    choice("code", code, CODE_NAMES)
+    num_levels = whole("num_levels", num_levels)
     if layout == FIXED:
         return np.zeros(num_levels)
     if layout != SPARSE:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from qsgd_lab.theory.arguments import numbers, optional_whole, whole
 from qsgd_lab.theory.checks.distributions import draw
 from qsgd_lab.theory.checks.measurement import Quantizer, QuantizerSetting, lab_quantizer
 from qsgd_lab.theory.checks.quantization import (
@@ -16,6 +17,9 @@ from qsgd_lab.theory.checks.quantization import (
     check_quantization,
 )
 from qsgd_lab.theory.level_positions import Norm
+
+#: The quantizer's levels are int16 at most.
+MOST_MAGNITUDE_BITS = 15
 
 
 def settings_of(
@@ -32,12 +36,21 @@ def settings_of(
     """Return a setting for each number of bits, or, if given, for each number of levels.
 
     Buckets are at most as long as the vector of `size` coordinates; None is one for all.
+
+    Raises
+    ------
+    ValueError
+        If there is neither a number of bits nor of levels, or an argument is out of its range.
     """
-    pairs = [(b, 2**b - 1) for b in bits] if levels is None else [(s.bit_length(), s) for s in levels]
-    bucket = min(bucket_size or size, size)
-    return [
-        QuantizerSetting(b, bucket, norm, rounding, seed, backend=backend, levels=int(s)) for b, s in pairs
-    ]
+    if levels is None:
+        given = numbers("bits", bits, least=1, most=MOST_MAGNITUDE_BITS, is_whole=True).reshape(-1)
+        pairs = [(int(b), 2 ** int(b) - 1) for b in given]
+    else:
+        given = numbers("levels", levels, least=1, most=2**MOST_MAGNITUDE_BITS - 1, is_whole=True).reshape(-1)
+        pairs = [(int(s).bit_length(), int(s)) for s in given]
+    size, seed = whole("size", size), whole("seed", seed, least=0)
+    bucket = min(optional_whole("bucket_size", bucket_size) or size, size)
+    return [QuantizerSetting(b, bucket, norm, rounding, seed, backend=backend, levels=s) for b, s in pairs]
 
 
 def subject_for(
