@@ -48,6 +48,7 @@ def split_scale(vector: Floats) -> tuple[Floats, int]:
     >>> split_scale(np.array([3.0, -4.0]))
     (array([ 0.375, -0.5  ]), 3)
     """
+    # frexp of zero has exponent 0, so that the zero vector passes through.
     exponent = int(np.frexp(np.abs(vector).max())[1])
     return np.ldexp(vector, -exponent), exponent
 
@@ -67,6 +68,7 @@ def times_power_of_two(value: float, exponent: int, what: str) -> float:
     ValueError
         If the result is not representable. A figure relative to ||v||^2 always is.
     """
+    # The result is judged below, so NumPy need not warn.
     with np.errstate(over="ignore", under="ignore"):
         result = float(np.ldexp(value, exponent))
     if value != 0 and (result == 0 or np.isinf(result)):

@@ -59,6 +59,7 @@ def exact_sparse_bits(
     at = level_positions(gradient, num_levels, norm=norm, bucket_size=bucket_size)
     bits = sparse_bits_at(at, code)
     if end == "marker":
+        # An end mark is a gap too, from the last non-zero to behind the last coordinate.
         q = at.nonzero_probabilities
         bits += sum(_marker_bits(q[i : i + at.bucket_size], code) for i in range(0, q.size, at.bucket_size))
     return bits
@@ -76,6 +77,7 @@ def sparse_bits_at(at: LevelPositions, code: Code = "omega", *, restart: int | N
         bucket.
     """
     values, gaps = value_counts(at, plus=0), gap_counts(at, restart=restart)
+    # One bit a non-zero; zeros have no sign.
     signs = float(at.nonzero_probabilities.sum())
     return NORM_BITS * at.norms.size + signs + coded_bits(values, code) + coded_bits(gaps, code)
 
@@ -98,6 +100,7 @@ def sparse_bits_bound_for(
     """
     at = level_positions(gradient, num_levels, norm=norm, bucket_size=bucket_size)
     counts = at.bucket_sums(at.nonzero_probabilities)
+    # E level^2 = x^2 + p (1 - p).
     squares = at.bucket_sums(at.positions**2 + at.bernoulli_variances)
     bits = _perspective(at.bucket_lengths, counts, squares, code, values_are_one=num_levels == 1)
     return float((NORM_BITS + bits).sum())
@@ -157,6 +160,7 @@ def _perspective(
 ) -> Floats:
     """Return N [1 + Phi(log2(n / N)) + Phi(log2(S / N) / 2)], 0 at N = 0."""
     N = np.asarray(counts, dtype=np.float64)
+    # N log(1 / N) is 0 at N = 0; the quotients there must only be finite.
     safe = np.where(N > 0, N, 1.0)
     gaps = length_envelope(np.log2(np.maximum(np.asarray(n) / safe, 1)), code)
     values = length_envelope(0.5 * np.log2(np.maximum(np.asarray(squares) / safe, 1)), code)
@@ -174,6 +178,7 @@ def closed_form_sparse_bits(num_coordinates: int, num_levels: int) -> float:
     n, s = whole("num_coordinates", num_coordinates), whole("num_levels", num_levels)
     most = min(n, s * np.sqrt(n))
     squares = s**2 * (1 + float(worst_case_variance_l2(n, s)))
+    # Where the derivative in x is zero; beyond `most` the expression still rises there.
     best = 2 ** ((3 - 3.75 / np.log(2) + 2.5 * np.log2(n) + 1.25 * np.log2(squares)) / 3.75)
     x = min(most, best)
     return float(NORM_BITS + x * (3 + 2.5 * np.log2(n / x) + 1.25 * np.log2(squares / x)))

@@ -38,6 +38,7 @@ def majorant_knots(x: Floats, y: Floats) -> NDArray[np.int64]:
         raise ValueError("x must increase strictly, and have as many numbers as y")
     corners: list[int] = []
     for i in range(x.size):
+        # A corner under the chord of its neighbours is none.
         while len(corners) >= 2 and _is_under(x, y, corners[-2], corners[-1], i):
             corners.pop()
         corners.append(i)

@@ -54,6 +54,7 @@ def convex_gap(
     """
     radius, smoothness, variance = _constants(radius, smoothness, variance)
     num_steps, num_workers = whole("num_steps", num_steps), whole("num_workers", num_workers)
+    # The mean of K independent gradients has a K-th of the variance.
     noise = radius * np.sqrt(2 * variance / (num_workers * num_steps))
     return float(noise + smoothness * radius**2 / num_steps)
 
@@ -133,6 +134,7 @@ def nonconvex_gradient_bound(
     loss_gap, smoothness = number("loss_gap", loss_gap, least=0), number("smoothness", smoothness, above=0)
     step, variance = number("step", step, above=0), number("variance", variance, least=0)
     num_steps, num_workers = whole("num_steps", num_steps), whole("num_workers", num_workers)
+    # The proof drops a term that is negative only for such steps.
     if step * smoothness > 1:
         raise ValueError(f"the step {step} exceeds 1 / L = {1 / smoothness}; the bound needs step <= 1 / L")
     return 2 * loss_gap / (step * num_steps) + smoothness * step * variance / num_workers
@@ -165,6 +167,7 @@ def asynchronous_gradient_bound(
     loss_gap, smoothness = number("loss_gap", loss_gap, least=0), number("smoothness", smoothness, above=0)
     variance, num_steps = number("variance", variance, above=0), whole("num_steps", num_steps)
     batch, max_delay = whole("batch", batch), whole("max_delay", max_delay, least=0)
+    # The delay appears here alone: enough updates make up for it.
     least = 4 * smoothness * loss_gap * (max_delay + 1) ** 2 * batch / variance
     if num_steps < least:
         raise ValueError(

@@ -105,6 +105,7 @@ def cser_gradient_bound(
     gradient_variance = number("gradient_variance", gradient_variance, least=0)
     num_steps, num_workers = whole("num_steps", num_steps), whole("num_workers", num_workers)
     step = number("step", step, above=0)
+    # The descent lemma's second term must not exceed its first.
     if step * smoothness > 1:
         raise ValueError(f"the step {step} exceeds 1 / L = {1 / smoothness}; the bound needs step <= 1 / L")
     apart = consensus_bound(

@@ -83,6 +83,7 @@ def dense_level_bits(max_level: int, code: Code = "omega", sign: Sign = "nonzero
     """
     choice("sign", sign, SIGNS)
     levels = np.arange(whole("max_level", max_level, least=0) + 1)
+    # Zero has a sign bit only in the layout that sends all of them.
     signs = (levels > 0) | (sign == "always")
     return np.asarray(code_length(levels + 1, code) + signs, dtype=np.float64)
 
@@ -142,11 +143,13 @@ def _majorant_at(y: float, lengths: Floats) -> float:
 
     def dual(log_multiplier: float) -> float:
         multiplier = np.exp(log_multiplier)
+        # On each cell the expression is concave in x, so that its maximum is where the slope is 0, or an end.
         x = np.clip(slopes / (2 * multiplier), starts, starts + 1)
         return float(multiplier * y + (lengths[:-1] + slopes * (x - starts) - multiplier * x**2).max())
 
     # At the optimum lambda is a slope of F*, between that at the largest level and that at zero.
     low, high = np.log(1e-3 / lengths.size**2), np.log(8 / np.sqrt(min(y, 1.0)))
+    # The dual is convex, but has kinks: a grid first, then a search between neighbours.
     grid = np.linspace(low, high, 200)
     best = int(np.argmin([dual(point) for point in grid]))
     around = (grid[max(best - 1, 0)], grid[min(best + 1, grid.size - 1)])

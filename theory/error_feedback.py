@@ -2,7 +2,7 @@ r"""When error feedback converges, and how large its memory can grow.
 
 Error feedback sends C(p_t), p_t = eta g_t + e_t, and keeps e_{t+1} = p_t - C(p_t). What it needs is a
 contraction: E||C(x) - x||^2 <= (1 - delta) ||x||^2 with 0 < delta <= 1. An unbiased quantizer of variance
-factor omega is one as it stands only if omega < 1; multiplied by 1/(1 + omega) it always is, with delta =
+factor omega is one as it is only if omega < 1; multiplied by 1/(1 + omega) it always is, with delta =
 1/(1 + omega).
 
 References
@@ -78,6 +78,7 @@ def memory_bound(contraction: ArrayLike, step: ArrayLike, gradient_second_moment
         G^2 >= E||g_t||^2, at least 0.
     """
     delta, eta, moment = _contractions(contraction, step, gradient_second_moment)
+    # In L2 the norm, not its square, shrinks by this factor and adds up.
     root = np.sqrt(1 - delta)
     bound: Floats = (root * (1 + root) / delta * eta) ** 2 * moment
     return bound
@@ -125,6 +126,7 @@ def nonconvex_bound(
     step, num_steps = number("step", step, above=0), whole("num_steps", num_steps)
     gradient_second_moment = number("gradient_second_moment", gradient_second_moment, least=0)
     contraction = number("contraction", contraction, above=0, most=1)
+    # Its constant 4 is the theorem's; the sharper memory bound has not been put through that proof.
     memory = float(recalled_memory_bound(contraction, step, gradient_second_moment))
     descent = 2 * loss_gap / (step * (num_steps + 1)) + step * smoothness * gradient_second_moment / 2
     return descent + smoothness**2 * memory

@@ -59,6 +59,7 @@ def sparse_bits_for_every_vector(
     choice("norm", norm, NORMS)
     choice("rounding", rounding, ROUNDINGS)
     lengths, counts = bucket_kinds(num_coordinates, bucket_size)
+    # Full buckets share their limits; the short last one has its own.
     limits = [_largest_counts(float(d), num_levels, norm, rounding) for d in lengths]
     most, squares = (float(counts @ np.array(column)) for column in zip(*limits, strict=True))
     bits = most_sparse_bits(float(num_coordinates), most, squares, code, values_are_one=num_levels == 1)
@@ -67,6 +68,7 @@ def sparse_bits_for_every_vector(
 
 def _largest_counts(d: float, s: int, norm: Norm, rounding: str) -> tuple[float, float]:
     """Return bounds on E N and E S of one bucket; different vectors may attain them."""
+    # Every coordinate may be as large as the largest, and then none is zero.
     if norm == "max":
         return d, d * float(s) ** 2
     if rounding == "nearest":
@@ -103,6 +105,7 @@ def nearest_supremum(values: Floats, num_coordinates: float) -> float:
     if values.size < 2 or (np.diff(values) < 0).any():
         raise ValueError("values must be at least two, of levels 0..s, and must not fall")
     s = values.size - 1
+    # Level 0 costs nothing, level k at least (k - 1/2)^2.
     squares = np.maximum(np.arange(s + 1) - 0.5, 0) ** 2
     knots = majorant_knots(squares, values)
     return float(n * np.interp(s**2 / n, squares[knots], values[knots]))

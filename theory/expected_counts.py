@@ -37,6 +37,7 @@ def value_counts(at: LevelPositions, *, plus: int) -> Floats:
     lower, p = at.lower_levels.astype(np.int64), at.up_probabilities
     levels = weighted_counts(lower, 1 - p, at.num_levels + 2)
     levels += weighted_counts(lower + 1, p, at.num_levels + 2)
+    # Level 0 has a code word (that of 1) in the dense layout only.
     coded = levels[1 - plus : at.num_levels + 1]
     return weighted_counts(floor_log2(np.arange(1, coded.size + 1)), coded)
 

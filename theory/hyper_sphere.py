@@ -33,6 +33,7 @@ def hsq_variance(segment: ArrayLike, codebook: ArrayLike) -> float:
     """
     columns = _codebook(codebook)
     scaled, exponent = split_scale(_segment(segment, columns))
+    # The pseudo-inverse gives the coefficients of least norm, as the published code takes them.
     coefficients = np.linalg.pinv(columns) @ scaled
     variance = float(np.abs(coefficients).sum() ** 2 - scaled @ scaled)
     return times_power_of_two(variance, 2 * exponent, "the variance")

@@ -87,6 +87,7 @@ class LevelPositions:
         """Repeat a value a bucket, shape (B,), at each of its coordinates, shape (n,)."""
         if per_bucket.size == 1:
             return np.broadcast_to(per_bucket, self.positions.shape)
+        # The last bucket may be short, so the repeats are cut to the vector.
         return np.repeat(per_bucket, self.bucket_size)[: self.positions.size]
 
     def bucket_sums(self, per_coordinate: Floats) -> Floats:

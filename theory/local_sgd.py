@@ -126,9 +126,11 @@ def local_sgd_error_bound(
         )
     steps = 2 / (strong_convexity * (np.arange(num_steps) + beta))
     squares = np.concatenate(([0.0], np.cumsum(steps**2)))
+    # All workers agree at the last averaging, and only noise since then separates them.
     begins = np.arange(num_steps) - steps_since_averaging(schedule, num_steps).astype(np.int64)
     spread = noise_variance * (1 - 1 / num_workers) * (squares[:num_steps] - squares[begins])
     for eta, apart in zip(steps, spread, strict=True):
+        # The noise of N workers averages out in their mean iterate.
         noise = eta**2 * noise_variance / num_workers
         bound = (1 - strong_convexity * eta) * bound + noise + 2 * eta * smoothness * apart
     return float(bound)

@@ -57,5 +57,6 @@ def unbiased_bits(variance_factor: ArrayLike) -> Floats:
     array([1.161, 0.5  ])
     """
     omega = numbers("variance_factor", variance_factor, above=0)
+    # alpha = omega / (1 + omega), so 1 / alpha = 1 + 1 / omega.
     bits: Floats = 0.5 * np.log2(1 + 1 / omega)
     return bits

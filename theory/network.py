@@ -55,6 +55,7 @@ def quantized_reduce_scatter_seconds(
     K, n = whole("num_nodes", num_nodes), whole("num_coordinates", num_coordinates)
     bits = number("bits_per_coordinate", bits_per_coordinate, least=0)
     latency, bandwidth = _link(latency, bandwidth)
+    # K - 1 rounds scatter the sums, K - 1 gather them; each carries a K-th of the vector.
     rounds = 2 * (K - 1)
     return rounds * latency + rounds / K * bits / 8 * n / bandwidth
 
@@ -106,6 +107,7 @@ def allgather_pays_between(
     saved_bytes = ring_allreduce_bytes(num_nodes, num_coordinates) - allgather_bytes(num_nodes, message_bytes)
     latency, extra_seconds = number("latency", latency, least=0), number("extra_seconds", extra_seconds)
     saved_seconds = (num_nodes - 1) * latency - extra_seconds
+    # Neither fewer bytes nor fewer seconds: never faster, and at best the same.
     if saved_bytes <= 0 and saved_seconds <= 0:
         return None
     if saved_bytes >= 0 and saved_seconds >= 0:

@@ -54,6 +54,7 @@ def qsvrg_contraction(
     """
     smoothness, strong_convexity, growth = _constants(smoothness, strong_convexity, growth)
     step, num_inner_steps = number("step", step, above=0), whole("num_inner_steps", num_inner_steps)
+    # The inner steps must make more progress than their own noise undoes.
     shortfall = 1 - 2 * smoothness * step * growth
     if shortfall <= 0:
         raise ValueError(f"the step {step} is too long; it must be below 1 / (2 L a)")

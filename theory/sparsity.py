@@ -33,6 +33,7 @@ def nonzeros_variance(
 ) -> float:
     """Return Var ||Q(v)||_0 = sum_i q_i (1 - q_i), q_i = min(1, x_i); parameters as in `exact_nonzeros`."""
     at = level_positions(gradient, num_levels, norm=norm, bucket_size=bucket_size)
+    # Coordinates are rounded independently, so variances add up.
     q = at.nonzero_probabilities
     return float((q * (1 - q)).sum())
 

@@ -50,9 +50,11 @@ def tradeoff_of_every_vector(
     n, d = whole("num_coordinates", num_coordinates), whole("bucket_size", bucket_size)
     bits = [int(b) for b in numbers("bits", bits, least=1, most=MOST_BITS, is_whole=True).reshape(-1)]
     d = min(d, n)
+    # Bits and errors are relative, so one bucket says all.
     rows = [_qsgd(d, b, norm) for norm in NORMS for b in bits]
     rows += [_nearest(d, b, norm) for norm in NORMS for b in bits]
     rows += [_nuqsgd(d, s) for s in NUQSGD_EXPONENTS]
+    # TernGrad is max-norm QSGD at s = 1 with the whole vector for a bucket.
     terngrad = float(worst_case_variance_max(n, 1))
     rows.append(TradeoffRow("TernGrad", "one norm", False, terngrad, {"fixed": 2 + NORM_BITS / n}))
     rows.append(TradeoffRow("scaled sign", f"d = {d}", True, 1 - 1 / d, {"fixed": 1 + NORM_BITS / d}))

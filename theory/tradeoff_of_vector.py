@@ -98,6 +98,7 @@ def _qsgd(vector: Floats, b: int, norm: Norm, size: int) -> TradeoffRow:
 
 def _nearest(vector: Floats, b: int, norm: Norm, size: int) -> TradeoffRow:
     at = level_positions(vector, 2**b - 1, norm=norm, bucket_size=size)
+    # The codes see levels, so nearest rounding is a law without chance.
     rounded = at.rounded()
     error = float(at.steps**2 @ (at.positions - rounded.positions) ** 2)
     return TradeoffRow(
@@ -108,6 +109,7 @@ def _nearest(vector: Floats, b: int, norm: Norm, size: int) -> TradeoffRow:
 def _bits(vector: Floats, at: LevelPositions) -> dict[str, float]:
     """Return the expected bits a coordinate under every code."""
     n, d = vector.size, at.bucket_size
+    # One pass over the vector serves all codes: lengths depend on powers of two alone.
     values, shifted, gaps = value_counts(at, plus=0), value_counts(at, plus=1), gap_counts(at)
     signs, norms = float(at.nonzero_probabilities.sum()) / n, _norm_bits(n, d)
     bits = {"fixed": fixed_width_bits(n, at.num_levels.bit_length(), bucket_size=d) / n}
@@ -127,6 +129,7 @@ def _nuqsgd(vector: Floats, exponents: int, size: int) -> TradeoffRow:
     n = vector.size
     buckets = [vector[start : start + size] for start in range(0, n, size)]
     variance = sum(nuqsgd_variance(bucket, exponents) for bucket in buckets)
+    # A short last bucket counts for less in the mean law of levels.
     weights = bucket_lengths(n, size) / n
     shares = np.array([nuqsgd_level_shares(bucket, exponents) for bucket in buckets])
     bits = {
@@ -172,6 +175,7 @@ def _sparsified(
 ) -> Iterator[TradeoffRow]:
     n = vector.size
     for k in kept_counts(n):
+        # Without a shared seed the receiver must be told which coordinates were kept.
         positions = log2_binomial(n, k) if with_positions else 0.0
         bits = {"fixed": (32 * k + positions) / n}
         yield TradeoffRow(method, f"k = n/{n / k:g}", biased, _relative(vector, error(vector, k)), bits)
@@ -183,6 +187,7 @@ def _hsq(vector: Floats, seed: int) -> Iterator[TradeoffRow]:
         if d > vector.size:
             continue
         segments = np.pad(vector, (0, -vector.size % d)).reshape(-1, d)
+        # An orthogonal codebook is the tightest frame of d columns; its inverse is its transpose.
         rotation = np.linalg.qr(np.random.default_rng(seed).standard_normal((d, d)))[0]
         variance = float((np.abs(segments @ rotation).sum(axis=1) ** 2).sum()) - squared_norm(vector)
         bits = {"fixed": hsq_bits_per_coordinate(d, d, NORM_BITS)}

@@ -131,13 +131,16 @@ def _judge(
     measured: MessageBits,
     false_alarm_rate: float,
 ) -> CodeLengthCheck:
+    # The expectation is of code words, which know nothing of whole words of 32 bits.
     words = measured.sent - measured.padding
     test = expected.test_of(float(words.sum()), words.size)
     explicit = explicit_bound(vector.size, setting, code, layout)
     slack = test.threshold(false_alarm_rate) / words.size
+    # A wrong chunk is caught without statistics; the mean length needs a test.
     failures = {
         "WRONG MESSAGE": measured.wrong_chunks > 0,
         "WRONG LENGTH": test.alarms(false_alarm_rate),
+        # The bound is on the expectation, so the mean may pass it by chance, up to the slack.
         "EXCEEDS BOUND": bool(words.mean() > explicit + slack),
     }
     low, high = mean_interval(words) if words.size > 1 else (float(words[0]), float(words[0]))
@@ -160,6 +163,7 @@ def _judge(
 
 
 def _estimated_z(samples: NDArray[np.float64], expectation: float) -> float:
+    # Equal samples have no spread to divide by.
     if samples.size < 2 or np.ptp(samples) == 0:
         return 0.0
     deviation = samples.std(ddof=1) / np.sqrt(samples.size)
@@ -222,6 +226,7 @@ def sweep_code_length(
         seed=seed,
         backend=backend,
     )
+    # The rate is for the whole sweep (union bound).
     rate = FALSE_ALARM_RATE / len(settings)
     return [
         check_code_length(

@@ -22,6 +22,7 @@ def explicit_bound(n: int, setting: QuantizerSetting, code: Code, layout: str) -
     choice("layout", layout, LAYOUTS)
     choice("code", code, CODE_NAMES)
     s, d = setting.num_levels, setting.bucket_size
+    # Nothing is left to chance: the bound is the length.
     if layout == FIXED:
         return float(fixed_width_bits(n, s.bit_length(), bucket_size=d))
     if layout == SPARSE:
@@ -52,6 +53,7 @@ def paper_bound(n: int, setting: QuantizerSetting, code: Code, layout: str) -> f
         return None
     bound = paper_sparse_bits if layout == SPARSE else recalled_dense_lemma
     lengths, counts = bucket_kinds(n, setting.bucket_size)
+    # The theorem is about one bucket; lengths of buckets add up.
     values = [bound(int(d), setting.num_levels) for d in lengths]
     return float(counts @ np.array(values))
 
@@ -63,6 +65,7 @@ def least_bits(n: int, setting: QuantizerSetting) -> float | None:
     if setting.rounding == "nearest":
         error = float(worst_case_nearest_error(d, s, norm=setting.norm))
     else:
+        # An unbiased quantizer is compared after the best scaling, which is a contraction.
         omega = float(worst_case_variance(d, s, norm=setting.norm))
         error = omega / (1 + omega)
     return n * abs(float(contraction_bits(error))) if error > 0 else None

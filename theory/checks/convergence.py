@@ -131,8 +131,10 @@ def check_sgd(
     omega = 0.0 if levels is None else float(variance_bound_l2(n, levels))
     variance = total_variance(problem.variance_in(radius), problem.second_moment_in(radius), omega)
     constants = (radius, problem.smoothness, variance, steps, workers)
+    # Both steps share the bound, which is a theorem for the corrected one only.
     step = (printed_parallel_step if printed_step else convex_step)(*constants)
     runs = SGDRuns(problem, levels, workers, trials, seed, backend)
+    # The theorem is about the mean of the iterates, not the last one.
     means = runs.mean_iterates(step, radius, steps)
     gaps = np.array([problem.gap(point) for point in means])
     method = QSGD_METHOD if levels is not None else SGD_PRINTED if printed_step else SGD
@@ -213,6 +215,7 @@ def check_qsvrg(
     growth = 1 + float(variance_bound_l2(n, s))
     smoothness, strong = problem.term_smoothness, problem.strong_convexity
     step, inner = qsvrg_schedule(smoothness, strong, growth=growth)
+    # The rate of this step and number of inner steps, with the constants of this problem.
     rate = qsvrg_contraction(smoothness, strong, step, inner, growth=growth)
     quantizer = QSGD(levels=s, bucket_size="model", backend=backend)
     seeds = range(seed, seed + trials)
@@ -228,6 +231,7 @@ def check_qsvrg(
             workers=workers,
             steps=inner,
             epoch=epoch + 1,
+            # The full gradient at the start of an epoch goes in float32 and is no part of the code's rate.
             bits_per_coordinate=float((bits[:, epoch].mean() - FLOAT_BITS * n) / (inner * n)),
             bits=float(bits[:, epoch].mean()),
             bits_bound=qsvrg_bits_per_epoch(n, inner, bits_per_coordinate=_dense_bound(n, s)),
@@ -316,6 +320,7 @@ def sweep_convergence(
         for t in steps
         if not (printed and k == 1)  # then the steps agree
     ]
+    # QSVRG's rate needs strong convexity; without a ridge there is none to show.
     if problem.strong_convexity > 0 and epochs > 0:
         for k in workers:
             rows += check_qsvrg(problem, workers=k, epochs=epochs, trials=trials, seed=seed, backend=backend)

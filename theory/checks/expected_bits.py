@@ -71,6 +71,7 @@ def expected_bits(
     vector: NDArray[np.float32], setting: QuantizerSetting, code: Code, layout: str
 ) -> ExpectedBits:
     """Return the sums for a vector, shape (n,); arguments as in `message_bits.measure_messages`."""
+    # Gaps begin anew at chunks, so blocks must begin there too, or gaps would be cut.
     blocks = blocks_of(vector, setting.bucket_size, multiple_of=CHUNK)
     total = _of_block(blocks[0], setting, code, layout)
     for block in blocks[1:]:
@@ -80,6 +81,7 @@ def expected_bits(
 
 def _of_block(block: NDArray[np.float32], setting: QuantizerSetting, code: Code, layout: str) -> ExpectedBits:
     at = level_positions(block, setting.num_levels, norm=setting.norm, bucket_size=setting.bucket_size)
+    # Nearest rounding is stochastic rounding at positions that are whole.
     law = at.rounded() if setting.rounding == "nearest" else at
     changes = level_changes(setting.num_levels, code, layout)
     test = _test(law, changes)
@@ -112,6 +114,7 @@ def level_changes(num_levels: int, code: Code, layout: str) -> Floats:
     if layout != SPARSE:
         return np.abs(np.diff(dense_level_bits(num_levels, code, _sign(layout))))
     lengths = code_length(np.arange(1, num_levels + 1), code)
+    # A level that leaves zero costs a sign, its own code word, and what it does to gaps.
     first = 1 + lengths[0] + largest_gap_change(code)
     return np.concatenate(([first], np.abs(np.diff(lengths)))).astype(np.float64)
 
@@ -132,6 +135,7 @@ def largest_gap_change(code: Code) -> int:
 
 def _test(at: LevelPositions, changes: Floats) -> BernsteinTest:
     largest, moved = float(changes.max()), resolution(at)
+    # Level s goes no further: its change is 0.
     at_levels = np.append(changes, 0.0)[at.lower_levels.astype(np.int64)]
     return BernsteinTest(
         deviation=0.0,
@@ -143,5 +147,6 @@ def _test(at: LevelPositions, changes: Floats) -> BernsteinTest:
 
 def _tie_tolerance(at: LevelPositions, changes: Floats) -> float:
     """Bound what coordinates on the edge of a tie may change, which may go either way."""
+    # Fixed point may send such a coordinate to either side.
     edges = np.abs(at.up_probabilities - 0.5) <= resolution(at)
     return float(changes.max()) * np.count_nonzero(edges)

@@ -117,7 +117,9 @@ def measure(
     squared_errors, nonzeros = np.empty(trials), np.empty(trials)
     for trial in range(trials):
         decoded = quantizer(vector, setting, trial)
+        # In float64: errors of many trials add up to what the tests look at.
         error = np.subtract(decoded, vector, dtype=np.float64)
+        # Two halves, so that the errors of one are an independent direction for the other.
         errors[trial % 2] += error
         squared_errors[trial] = error @ error
         nonzeros[trial] = np.count_nonzero(decoded)

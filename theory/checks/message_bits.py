@@ -1,4 +1,4 @@
-"""Real messages of one vector, many times over: what they weigh, and whether every chunk is right.
+"""Real messages of one vector, many times over: their length, and whether every chunk is right.
 
 The bits of a chunk are counted anew from its levels, with the lengths of `qsgd_lab.theory.elias`, which share
 nothing with the coder. A message pads each chunk to whole words.
@@ -33,7 +33,7 @@ class MessageBits:
     Attributes
     ----------
     sent : ndarray of float64, shape (T,)
-        Norms and payload, as they stand in the message.
+        Norms and payload, as they are in the message.
     padding : ndarray of float64, shape (T,)
         How much of that only fills up words.
     wrong_chunks : int
@@ -65,6 +65,7 @@ def measure_messages(
     for trial in range(trials):
         levels, frame = _encode(vector, setting, code, layout, trial)
         counted = chunk_bits(levels, setting.num_levels, code, layout)
+        # The directory's count is what a decoder trusts, so it is what is checked.
         words = frame.index.directory.num_words
         wrong += int((words != -(-counted // WORD_BITS)).sum())
         sent[trial] = 8 * (frame.sizes.norms + frame.sizes.payload)
@@ -114,6 +115,7 @@ def _sparse_chunk_bits(magnitudes: NDArray[Any], num_levels: int, code: Code) ->
     chunks = places // CHUNK
     # Position -1 of its chunk comes before the first non-zero of each.
     previous = np.concatenate(([-1], places[:-1]))
+    # The first gap of a chunk counts from the position before the chunk.
     gaps = places - np.maximum(previous, chunks * CHUNK - 1)
     bits = code_length(np.arange(1, CHUNK + 1), code)[gaps - 1]
     bits += code_length(np.arange(1, num_levels + 1), code)[magnitudes[places] - 1] + 1

@@ -123,12 +123,15 @@ def _judge_stochastic(
     n: int, sums: BlockSums, setting: QuantizerSetting, false_alarm_rate: float
 ) -> QuantizationCheck:
     tests, s, d = sums.tests, setting.num_levels, min(setting.bucket_size, n)
+    # Each test gets its share, so that the total is at most the rate (union bound).
     rate = false_alarm_rate / len(tests)
     relative = sums.squared_errors / sums.squared_norm
     bound = float(worst_case_variance(d, s, norm=setting.norm))
+    # How far the mean may pass the bound by chance.
     slack = tests["variance"].threshold(rate) / (relative.size * sums.squared_norm)
     failures = {name for name, test in tests.items() if test.alarms(rate)}
     z_scores: dict[str, Any] = {f"{name}_z": test.z_score for name, test in tests.items()}
+    # From the measurements alone, so that the reader can distrust the formulas.
     low, high = mean_interval(relative)
     stated = setting.norm == "l2"  # the paper states bounds for the l2 norm alone
     return QuantizationCheck(
@@ -149,6 +152,7 @@ def _verdict(failures: set[str], *, exceeds_bound: bool) -> str:
     words = []
     if failures.intersection(BIAS_TESTS):
         words.append("BIASED")
+    # Above the bound implies a wrong variance; the stronger word is enough.
     if exceeds_bound:
         words.append("EXCEEDS BOUND")
     elif "variance" in failures:
@@ -164,6 +168,7 @@ def _judge_nearest(
     """Compare one deterministic quantization with the exact one, up to coordinates on the edge of a tie."""
     s, d = setting.num_levels, min(setting.bucket_size, n)
     error = float(sums.squared_errors[0]) / sums.squared_norm
+    # Nothing is left to chance: any deviation beyond arithmetic is wrong.
     words = [f"WRONG {name}" for name in ("ERROR", "NON-ZEROS") if _alarms(sums, name, false_alarm_rate)]
     return QuantizationCheck(
         **_common(n, sums, setting),

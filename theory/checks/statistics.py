@@ -42,6 +42,7 @@ class BernsteinTest:
     @property
     def z_score(self) -> float:
         """The deviation beyond the tolerance, in standard deviations; 0 where nothing can vary."""
+        # What arithmetic alone may move is no evidence.
         excess = max(abs(self.deviation) - self.tolerance, 0.0)
         excess = -excess if self.deviation < 0 < excess else excess
         if self.variance > 0:
@@ -56,6 +57,7 @@ class BernsteinTest:
         """
         false_alarm_rate = number("false_alarm_rate", false_alarm_rate, above=0, most=1)
         log_odds = math.log(2 / false_alarm_rate)
+        # The root of a quadratic in t, from the inequality solved with equality.
         linear = self.largest_term * log_odds / 3
         return linear + math.sqrt(linear**2 + 2 * self.variance * log_odds) + self.tolerance
 

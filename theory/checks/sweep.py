@@ -49,6 +49,7 @@ def settings_of(
         given = numbers("levels", levels, least=1, most=2**MOST_MAGNITUDE_BITS - 1, is_whole=True).reshape(-1)
         pairs = [(int(s).bit_length(), int(s)) for s in given]
     size, seed = whole("size", size), whole("seed", seed, least=0)
+    # A bucket longer than the vector would change the bounds, which are of its length.
     bucket = min(optional_whole("bucket_size", bucket_size) or size, size)
     return [QuantizerSetting(b, bucket, norm, rounding, seed, backend=backend, levels=s) for b, s in pairs]
 
@@ -56,7 +57,7 @@ def settings_of(
 def subject_for(
     setting: QuantizerSetting, vector: NDArray[np.float32] | None, distribution: str, dim: int
 ) -> NDArray[np.float32]:
-    """Return `vector`, or if it is None the one that the distribution's name stands for under this setting.
+    """Return `vector`, or if it is None the one that the distribution's name means under this setting.
 
     Raises
     ------
@@ -128,6 +129,7 @@ def sweep_bits(
         seed=seed,
         backend=backend,
     )
+    # The rate is for the whole sweep (union bound).
     rate = FALSE_ALARM_RATE / len(settings)
     return [
         check_quantization(
