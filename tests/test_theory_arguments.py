@@ -125,7 +125,7 @@ DOMAINS = {
     "reset_ratio": (4.0, [0.5, 0.0, -4.0, *NO_NUMBERS]),
     "restart": optional(2),
     "rounding": name("stochastic"),
-    "samples": vector([1.0, 2.0], [1.0]),
+    "samples": (np.array([1.0, 2.0]), [np.array([]), np.array([1.0])]),
     "scale": real(1.0, 0.0, -1.0),
     "schedule": ([5, 10], [[10, 5], [5, 5], [0, 5], [-5], [2.5], [NAN], ["a"], 5, None]),
     "second_moment": real(1.0, 0.0, -1.0),
