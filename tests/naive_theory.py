@@ -106,6 +106,23 @@ def dense_bits(levels: Sequence[int], code: str, sign: str) -> int:
     return len(text)
 
 
+def supremum(figure: Callable[[float], float], n: int, s: int, per_level: int) -> float:
+    """Return the largest sum of ``figure(x_i)`` over n positions x_i >= 0 with squares adding up to s^2.
+
+    By dynamic programming over all ways to hand out the budget s^2 in equal pieces: the squared positions
+    are multiples of 1 / (4 per_level), so that half-integers and integers are among the positions.
+    """
+    pieces = 4 * per_level * s * s
+    values = [figure(math.sqrt(piece / (4 * per_level))) for piece in range(pieces + 1)]
+    best = values
+    for _ in range(n - 1):
+        best = [
+            max(one + rest for one, rest in zip(values[: budget + 1], best[budget::-1], strict=True))
+            for budget in range(pieces + 1)
+        ]
+    return best[pieces]
+
+
 def gaussian_prior_bits(levels: Sequence[int], rate: float, most: int) -> float:
     """Return the ideal length of levels under the prior proportional to exp(-rate k^2), |k| <= most."""
     total = sum(math.exp(-rate * k * k) for k in range(-most, most + 1))

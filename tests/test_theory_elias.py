@@ -96,7 +96,7 @@ def test_what_has_no_length_is_refused():
     """Zero, unknown codes and exponents out of range are refused by name."""
     with pytest.raises(ValueError, match="begin at 1"):
         code_length(0)
-    with pytest.raises(ValueError, match="gamma, delta, omega"):
+    with pytest.raises(ValueError, match="'gamma', 'delta' or 'omega'"):
         code_length(1, "zeta")
-    with pytest.raises(ValueError, match="between 0 and 4096"):
+    with pytest.raises(ValueError, match="of at least 0 and at most 4096"):
         length_envelope(-1.0)

@@ -11,7 +11,7 @@ from qsgd_lab.theory.local_sgd import (
     constant_schedule,
     growing_schedule,
     interval_cost,
-    leading_order_bound,
+    leading_order_error,
     local_sgd_error_bound,
     steps_since_averaging,
 )
@@ -65,8 +65,17 @@ def test_schedules_end_with_an_averaging(num_steps, rounds):
 
 
 def test_intervals_grow_by_their_unit():
-    """Growing intervals are a, 2a, 3a, ... with a = ceil(2 T / R^2)."""
-    assert np.diff([0, *growing_schedule(10_000, 20)])[:-1].tolist() == [50 * (i + 1) for i in range(19)]
+    """Growing intervals are a, 2a, 3a, ... with a = 2 T / (R (R + 1)), R of them, rounded down to steps."""
+    assert np.diff([0, *growing_schedule(10_500, 20)]).tolist() == [50 * (i + 1) for i in range(20)]
+    assert np.abs(np.diff([0, *growing_schedule(10_000, 20)]) - 10_000 / 210 * np.arange(1, 21)).max() < 1
+
+
+@pytest.mark.parametrize("rounds", [1, 7, 50, 60, 63, 64, 141, 2000])
+def test_no_round_is_lost_to_rounding(rounds):
+    """There are R rounds wherever R intervals of at least one step fit, so R (R + 1) <= 2 T."""
+    schedule = growing_schedule(10_000, rounds)
+
+    assert len(schedule) == rounds if rounds * (rounds + 1) <= 20_000 else len(schedule) < rounds
 
 
 @given(st.lists(st.integers(1, 60), unique=True, max_size=10).map(sorted), st.integers(1, 60))
@@ -78,7 +87,11 @@ def test_steps_since_averaging_count_from_the_last(schedule, num_steps):
 
 
 def test_growing_intervals_cost_at_most_two_over_r():
-    """R times the cost is at most 2 for growing intervals; for constant ones it grows with log T."""
+    """The cost is at most 2 / R for growing intervals, R <= T; for constant ones it grows with log T."""
+    for num_steps in (1, 2, 3, 5, 10, 50, 200):
+        for rounds in range(1, num_steps + 1):
+            assert interval_cost(growing_schedule(num_steps, rounds), num_steps, 1.0) <= 2 / rounds
+
     growing, constant = (
         [20 * interval_cost(make(T, 20), T, 32.0) for T in (10**4, 10**6)]
         for make in (growing_schedule, constant_schedule)
@@ -89,13 +102,20 @@ def test_growing_intervals_cost_at_most_two_over_r():
 
 
 def test_the_closed_form_is_the_recursions_limit():
-    """For short intervals and many steps the recursion is within a tenth of the leading order, below it."""
+    """For short intervals and many steps the recursion is within a tenth of the leading order."""
     schedule = growing_schedule(50_000, 300)
     arguments = {"num_steps": 50_000, "num_workers": 8, "initial_distance_squared": 1.0, **PROBLEM}
 
     assert (
-        0.9 < local_sgd_error_bound(schedule, **arguments) / leading_order_bound(schedule, **arguments) <= 1
+        0.9 < local_sgd_error_bound(schedule, **arguments) / leading_order_error(schedule, **arguments) <= 1
     )
+
+
+def test_the_leading_order_is_no_bound():
+    """For one-shot averaging the leading order is less than a tenth of the bound."""
+    arguments = {"num_steps": 2000, "num_workers": 16, "initial_distance_squared": 1.0, **PROBLEM}
+
+    assert 10 * leading_order_error([2000], **arguments) < local_sgd_error_bound([2000], **arguments)
 
 
 def test_short_warm_ups_are_refused():

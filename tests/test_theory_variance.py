@@ -170,5 +170,5 @@ def test_bad_parameters_are_refused_by_name():
         exact_variance([1.0], 1, norm="l1")
     with pytest.raises(ValueError, match="bucket_size is 0"):
         exact_variance([1.0], 1, bucket_size=0)
-    with pytest.raises(ValueError, match="num_levels > 0"):
+    with pytest.raises(ValueError, match="num_levels is 0"):
         paper_variance_bound(4, 0)

@@ -10,6 +10,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
+from qsgd_lab.theory.arguments import whole
+
 
 def squared_error(vector: ArrayLike, k: int) -> float:
     """Return ||Q(v) - v||^2: the sum of the squares of the n - k smallest magnitudes.
@@ -26,7 +28,7 @@ def squared_error(vector: ArrayLike, k: int) -> float:
         If k is out of range.
     """
     magnitudes = np.sort(np.abs(np.asarray(vector, np.float64)).reshape(-1))
-    _check(magnitudes.size, k)
+    whole("k", k, least=0, most=magnitudes.size)
     kept = magnitudes[: magnitudes.size - k]
     return float(kept @ kept)
 
@@ -39,9 +41,8 @@ def worst_case(num_coordinates: int, k: int) -> float:
     ValueError
         If k is out of range, or there are no coordinates.
     """
-    _check(num_coordinates, k)
-    if num_coordinates == 0:
-        raise ValueError("num_coordinates is 0; the relative error of no coordinates is not defined")
+    whole("num_coordinates", num_coordinates)
+    whole("k", k, least=0, most=num_coordinates)
     return 1 - k / num_coordinates
 
 
@@ -58,10 +59,6 @@ def bits(num_coordinates: int, k: int) -> int:
     ValueError
         If k is out of range.
     """
-    _check(num_coordinates, k)
+    whole("num_coordinates", num_coordinates, least=0)
+    whole("k", k, least=0, most=num_coordinates)
     return k * (max(1, (num_coordinates - 1).bit_length()) + 32)
-
-
-def _check(num_coordinates: int, k: int) -> None:
-    if not 0 <= k <= num_coordinates:
-        raise ValueError(f"k is {k}; it must be an integer from 0 to {num_coordinates}")

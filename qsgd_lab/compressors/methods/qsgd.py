@@ -140,11 +140,14 @@ class QSGD(Compressor):
         return self.rounding == "stochastic"
 
     def variance_factor(self, num_coordinates: int) -> float:
-        """Return the tight worst case of E||Q(v) - v||^2 / ||v||^2 over all v (nearest: an upper bound).
+        """Return an upper bound on E||Q(v) - v||^2 / ||v||^2 over all v.
 
         With d coordinates a bucket: for l2, sqrt(d)/s - 1 where s <= sqrt(d)/2, else d/(4 s^2); for max,
-        (sqrt(1 + (d-1)/s^2) - 1)/2. Nearest rounding errs by at most half a level everywhere and by no more
-        than |v_i|.
+        (sqrt(1 + (d-1)/s^2) - 1)/2; for nearest rounding min(1, d/(4 s^2)), since it errs by at most half a
+        level everywhere and by no more than |v_i|. With a full bucket of d coordinates the first and the
+        third are attained; the second exceeds the supremum by at most 1/(4 s^4) for d >= 3
+        (`qsgd_lab.theory.variance.worst_case_variance_l2`). It keeps this simple form because `Damped`
+        divides by it, and stored runs must repeat.
         """
         d = num_coordinates if isinstance(self.bucket_size, str) else min(self.bucket_size, num_coordinates)
         s = self.levels
