@@ -167,6 +167,19 @@ def test_numba_cuda_is_imported_only_under_kernels_cuda():
     assert against == []
 
 
+def test_the_kernels_of_one_backend_import_none_of_the_other():
+    """kernels/cpu and kernels/cuda share what is above them, and import nothing from each other."""
+    cpu, cuda = "qsgd_lab.kernels.cpu", "qsgd_lab.kernels.cuda"
+    against = [
+        f"{module} -> {target}"
+        for module, imported in IN_ROOMS.items()
+        for target, _ in imported
+        if (module.startswith(cpu) and target.startswith(cuda))
+        or (module.startswith(cuda) and target.startswith(cpu))
+    ]
+    assert against == []
+
+
 @pytest.mark.parametrize("module", ["qsgd_lab", "qsgd_lab.theory", "qsgd_lab.runs"])
 def test_importing_loads_nothing_heavy(module, tmp_path):
     """Importing the package loads neither torch nor numba, which take seconds and look for a GPU."""

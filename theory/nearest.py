@@ -10,8 +10,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
+from qsgd_lab.levels import Norm
 from qsgd_lab.theory.arrays import Floats, size_and_levels
-from qsgd_lab.theory.level_positions import Norm, bucket_kinds, level_positions
+from qsgd_lab.theory.level_positions import bucket_kinds, level_positions
 
 
 def nearest_error(

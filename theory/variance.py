@@ -13,8 +13,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
+from qsgd_lab.levels import Norm
 from qsgd_lab.theory.arrays import Floats, size_and_levels
-from qsgd_lab.theory.level_positions import Norm, level_positions
+from qsgd_lab.theory.level_positions import level_positions
 
 
 def exact_variance(

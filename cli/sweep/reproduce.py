@@ -15,6 +15,7 @@ from qsgd_lab.cli.options.quantities import BUCKET_SIZE, DURATION, format_durati
 from qsgd_lab.cli.options.stored_runs import runs_option
 from qsgd_lab.cli.options.training import computing_options, flaws_asked_for, protocol_options, sweep_device
 from qsgd_lab.cli.sweep.data_sets import data_folder, describe_data, require_data
+from qsgd_lab.levels import NORMS
 from qsgd_lab.report import FORMATS
 from qsgd_lab.training.presets import PRESETS, configurations, methods_of
 
@@ -63,7 +64,7 @@ _PRESETS_HELP = "\b\nPresets:\n" + "\n".join(f"  {name}: {preset.title}" for nam
 @click.option(
     "--global-batch", type=click.IntRange(min=1), help="Images a step at all nodes.  [default: the preset's]"
 )
-@click.option("--norm", type=click.Choice(["l2", "max"]), help="Norm of a bucket.  [default: the preset's]")
+@click.option("--norm", type=click.Choice(NORMS), help="Norm of a bucket.  [default: the preset's]")
 @click.option(
     "--bucket-size",
     type=BUCKET_SIZE,

@@ -23,11 +23,11 @@ from numpy.typing import NDArray
 from qsgd_lab.algorithms.synchronous import SynchronousAverage
 from qsgd_lab.coding.tally import Tally
 from qsgd_lab.compressors import Compressor
+from qsgd_lab.levels import FLOAT_BITS
 from qsgd_lab.stream import Purpose, generator
 
 Floats = NDArray[np.float64]
 #: A coordinate of the full gradient.
-FLOAT_BITS = 32
 
 
 class FiniteSum(Protocol):

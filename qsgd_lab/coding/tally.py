@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qsgd_lab.coding.elias import LENGTHS
-from qsgd_lab.coding.message_costs import NORM_BITS, MessageCosts
-from qsgd_lab.levels import MAX_BITS, magnitude_bits
+from qsgd_lab.coding.message_costs import MessageCosts
+from qsgd_lab.levels import FLOAT_BITS, MAX_BITS, magnitude_bits
 
 NUM_CLASSES = MAX_BITS + 1  # |level| + 1 is at most 2^15
 
@@ -81,7 +81,7 @@ class Tally:
         count = int(reached[0])
         self.coordinates += count
         self.norms += norms
-        self.fixed_bits += count * (magnitude_bits(levels) + 1) + norms * NORM_BITS
+        self.fixed_bits += count * (magnitude_bits(levels) + 1) + norms * FLOAT_BITS
         self.reached[: reached.size] += reached
         if costs is not None and count:  # who has nothing to say sends no message
             self.measured += count
@@ -105,7 +105,7 @@ class Tally:
         exactly = self.reached - np.append(self.reached[1:], 0)
         codewords = sum(int(count) * length(2**j) for j, count in enumerate(exactly))
         signs = int(self.reached[1])
-        return codewords + signs + self.norms * NORM_BITS
+        return codewords + signs + self.norms * FLOAT_BITS
 
     def bits_per_coordinate(self) -> dict[str, float]:
         """Return the average bits of a coordinate; those sent in float32 cost 32 under every key.
@@ -125,12 +125,12 @@ class Tally:
         """
         self.settle()
         if self.coordinates == 0:
-            return {"fp32": 32.0} if self.raw_coordinates else {}
+            return {"fp32": float(FLOAT_BITS)} if self.raw_coordinates else {}
         sizes = {"fixed": self.fixed_bits} | {code: self.dense_bits(code) for code in LENGTHS}
         if self.measured == self.coordinates:
             sizes |= {"auto": self.shortest_bits, "message": self.message_bits}
         raw = self.raw_coordinates
-        return {code: (bits + 32 * raw) / (self.coordinates + raw) for code, bits in sizes.items()}
+        return {code: (bits + FLOAT_BITS * raw) / (self.coordinates + raw) for code, bits in sizes.items()}
 
     def to_dict(self) -> dict[str, Any]:
         """Return the counts as JSON-ready values."""

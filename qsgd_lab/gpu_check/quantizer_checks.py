@@ -14,7 +14,8 @@ from qsgd_lab.coding.tally import Tally
 from qsgd_lab.compressors import QSGD
 from qsgd_lab.gpu_check.cases import LAUNCH_SHAPES, Check, Scope, gradient, in_host_memory
 from qsgd_lab.kernels.cuda.launch import launch_shape
-from qsgd_lab.quantization import NORMS, QuantizedGradient, dequantize, quantize
+from qsgd_lab.levels import NORMS
+from qsgd_lab.quantization import QuantizedGradient, dequantize, quantize
 from qsgd_lab.stream import Stream
 
 Comparisons = Iterator[tuple[str, int, Any, NDArray[Any]]]

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from qsgd_lab.compressors import QSGD
+from qsgd_lab.levels import FLOAT_BITS
 from qsgd_lab.theory.arrays import Floats
 from qsgd_lab.theory.checks.problems import LinearModel
 from qsgd_lab.theory.checks.sgd_runs import SGDRuns
@@ -28,7 +29,6 @@ OK, EXCEEDS = "ok", "EXCEEDS BOUND"
 #: The printed step may miss the bound, which is that of the corrected one: a finding, not a failure.
 MISPRINT_EXCEEDS = "exceeds, as printed"
 SGD, SGD_PRINTED, QSGD_METHOD, QSVRG = "SGD", "SGD, printed step", "QSGD", "QSVRG"
-FLOAT_BITS = 32
 
 
 @dataclass(frozen=True, kw_only=True)

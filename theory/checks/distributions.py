@@ -10,7 +10,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from qsgd_lab.theory.level_positions import Norm
+from qsgd_lab.levels import Norm
 from qsgd_lab.theory.variance import worst_case_vector
 
 WORST_CASE = "worst-case"

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from qsgd_lab.levels import Norm
 from qsgd_lab.theory.arrays import Floats
-from qsgd_lab.theory.level_positions import Norm
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 
 from qsgd_lab.coding.elias import num_classes
-from qsgd_lab.coding.message_costs import NORM_BITS, MessageCosts, length_fields, uncounted_costs
+from qsgd_lab.coding.message_costs import MessageCosts, length_fields, uncounted_costs
 from qsgd_lab.coding.shortest import COUNTED
 from qsgd_lab.coding.tally import Tally
+from qsgd_lab.levels import FLOAT_BITS
 from qsgd_lab.partition import Partition
 
 
@@ -55,7 +56,7 @@ class DeviceCounts:
         with self.home.active():
             exactly, sums = to_host(self._classes), to_host(self._sums)
         reached = np.cumsum(exactly[::-1])[::-1]
-        costs = MessageCosts(int(sums[0]) + self.norms * NORM_BITS, 8 * int(sums[1]))
+        costs = MessageCosts(int(sums[0]) + self.norms * FLOAT_BITS, 8 * int(sums[1]))
         tally.add_quantized(self.levels, self.norms, reached[: num_classes(self.levels)], costs)
 
 

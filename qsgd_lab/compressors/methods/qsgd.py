@@ -17,9 +17,9 @@ from qsgd_lab.coding.shortest import COUNTED
 from qsgd_lab.coding.sizes import chunk_bits
 from qsgd_lab.coding.tally import Tally
 from qsgd_lab.compressors.base import Compressor, Gradient
-from qsgd_lab.levels import num_levels
+from qsgd_lab.levels import NORMS, num_levels
 from qsgd_lab.partition import Partition, partition
-from qsgd_lab.quantization import NORMS, QuantizedGradient, check_scheme, dequantize, level_dtype, quantize
+from qsgd_lab.quantization import QuantizedGradient, check_scheme, dequantize, level_dtype, quantize
 from qsgd_lab.stream import Stream
 
 _NONE: Gradient = np.empty((0, 0), np.float32)
