@@ -19,7 +19,7 @@ import click
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 QUICK = {"sizes": (1, 513, 100_003), "large": 2**20 + 77, "repeats": 10, "levels": (1, 7, 127, 200)}
-TRAINING_TESTS = ROOT / "tests" / "test_training_gpu.py"
+TRAINING_TESTS = ROOT / "tests" / "training" / "test_training_gpu.py"
 
 
 @click.command()
