@@ -10,8 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
-#: Bits of a coordinate that is sent as it is.
-FLOAT_BITS = 32
+from qsgd_lab.levels import FLOAT_BITS
 
 
 class Size(NamedTuple):

@@ -13,11 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qsgd_lab.arrays import check_backend, flat_float32, is_torch, like_input, resolve_backend
-from qsgd_lab.levels import MAX_LEVELS, num_levels
+from qsgd_lab.levels import MAX_LEVELS, NORMS, num_levels
 from qsgd_lab.partition import Partition, partition
 from qsgd_lab.stream import Stream
 
-NORMS = ("l2", "max")
 ROUNDINGS = ("stochastic", "nearest")
 
 

@@ -22,11 +22,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import optimize
 
+from qsgd_lab.levels import Norm
 from qsgd_lab.theory.arguments import choice, number, whole
 from qsgd_lab.theory.arrays import Floats
 from qsgd_lab.theory.elias import CODE_NAMES, Code, code_length, coded_bits, length_envelope
 from qsgd_lab.theory.expected_counts import end_gap_probabilities, gap_counts, value_counts
-from qsgd_lab.theory.level_positions import LevelPositions, Norm, level_positions
+from qsgd_lab.theory.level_positions import LevelPositions, level_positions
 from qsgd_lab.theory.variance import worst_case_variance_l2
 
 NORM_BITS = 32

@@ -19,12 +19,13 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import optimize
 
+from qsgd_lab.levels import Norm
 from qsgd_lab.theory.arguments import choice, number, numbers, optional_whole, whole
 from qsgd_lab.theory.arrays import Floats
 from qsgd_lab.theory.code_length import NORM_BITS
 from qsgd_lab.theory.elias import Code, code_length, coded_bits, length_envelope
 from qsgd_lab.theory.expected_counts import value_counts
-from qsgd_lab.theory.level_positions import LevelPositions, Norm, level_positions
+from qsgd_lab.theory.level_positions import LevelPositions, level_positions
 
 Sign = Literal["always", "nonzero"]
 

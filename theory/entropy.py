@@ -12,10 +12,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import optimize, stats
 
+from qsgd_lab.levels import Norm
 from qsgd_lab.theory.arguments import number, numbers, vector, whole
 from qsgd_lab.theory.arrays import Floats, weighted_counts
 from qsgd_lab.theory.code_length import NORM_BITS
-from qsgd_lab.theory.level_positions import LevelPositions, Norm, level_positions
+from qsgd_lab.theory.level_positions import LevelPositions, level_positions
 from qsgd_lab.theory.variance import worst_case_variance_l2
 
 #: What an arithmetic coder adds to the ideal length of a whole message.

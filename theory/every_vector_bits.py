@@ -16,13 +16,14 @@ from collections.abc import Callable
 
 import numpy as np
 
+from qsgd_lab.levels import NORMS, Norm
 from qsgd_lab.theory.arguments import choice, numbers, whole
 from qsgd_lab.theory.arrays import Floats
 from qsgd_lab.theory.code_length import NORM_BITS, most_sparse_bits
 from qsgd_lab.theory.concave import majorant_knots
 from qsgd_lab.theory.dense_code_length import Sign, dense_bits_per_coordinate, dense_level_bits
 from qsgd_lab.theory.elias import Code
-from qsgd_lab.theory.level_positions import NORMS, Norm, bucket_kinds
+from qsgd_lab.theory.level_positions import bucket_kinds
 from qsgd_lab.theory.variance import worst_case_variance_l2
 
 ROUNDINGS = ("stochastic", "nearest")

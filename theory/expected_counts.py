@@ -28,7 +28,7 @@ def value_counts(at: LevelPositions, *, plus: int) -> Floats:
 
     Examples
     --------
-    >>> from qsgd_lab.theory.level_positions import level_positions
+    >>> from qsgd_lab.theory.level_positions import (level_positions)
     >>> at = level_positions([3.0, 4.0, 0.0], 5)  # levels 3, 4, 0
     >>> value_counts(at, plus=0), value_counts(at, plus=1)
     (array([0., 1., 1.]), array([1., 0., 2.]))

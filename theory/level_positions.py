@@ -10,17 +10,13 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from qsgd_lab.levels import NORMS, Norm
 from qsgd_lab.theory.arguments import choice, optional_whole, vector, whole
 from qsgd_lab.theory.arrays import Floats
-
-Norm = Literal["l2", "max"]
-
-NORMS: tuple[Norm, ...] = ("l2", "max")
 
 
 @dataclass(frozen=True)

@@ -18,9 +18,10 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import ArrayLike
 
+from qsgd_lab.levels import NORMS, Norm
 from qsgd_lab.theory.arguments import choice, size_and_levels, vector, whole
 from qsgd_lab.theory.arrays import Floats, split_scale, times_power_of_two
-from qsgd_lab.theory.level_positions import NORMS, Norm, bucket_kinds, level_positions
+from qsgd_lab.theory.level_positions import bucket_kinds, level_positions
 from qsgd_lab.theory.odd_squares import is_sum_of_odd_squares
 
 #: Up to here 4 s^2 is a whole number that float64 holds with digits to spare.

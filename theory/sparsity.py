@@ -9,9 +9,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
+from qsgd_lab.levels import NORMS, Norm
 from qsgd_lab.theory.arguments import choice, size_and_levels, whole
 from qsgd_lab.theory.arrays import Floats
-from qsgd_lab.theory.level_positions import NORMS, Norm, bucket_kinds, level_positions
+from qsgd_lab.theory.level_positions import bucket_kinds, level_positions
 
 
 def exact_nonzeros(

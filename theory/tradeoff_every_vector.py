@@ -6,13 +6,13 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from qsgd_lab.levels import NORMS, Norm
 from qsgd_lab.theory.arguments import numbers, whole
 from qsgd_lab.theory.code_length import NORM_BITS
 from qsgd_lab.theory.elias import CODE_NAMES
 from qsgd_lab.theory.entropy import discrete_gaussian_bits
 from qsgd_lab.theory.every_vector_bits import dense_bits_for_every_vector, sparse_bits_for_every_vector
 from qsgd_lab.theory.hyper_sphere import hsq_bits_per_coordinate
-from qsgd_lab.theory.level_positions import NORMS, Norm
 from qsgd_lab.theory.nearest import worst_case_nearest_error
 from qsgd_lab.theory.other_compressors import nuqsgd_variance_bound
 from qsgd_lab.theory.tradeoff import (

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
+from qsgd_lab.levels import NORMS, Norm
 from qsgd_lab.theory.arguments import nonzero_vector, numbers, whole
 from qsgd_lab.theory.arrays import Floats, split_scale
 from qsgd_lab.theory.code_length import NORM_BITS
@@ -15,14 +16,7 @@ from qsgd_lab.theory.elias import CODE_NAMES, coded_bits
 from qsgd_lab.theory.entropy import entropy_bits, level_probabilities_at, mean_level_probabilities
 from qsgd_lab.theory.expected_counts import gap_counts, value_counts
 from qsgd_lab.theory.hyper_sphere import hsq_bits_per_coordinate
-from qsgd_lab.theory.level_positions import (
-    NORMS,
-    LevelPositions,
-    Norm,
-    bucket_kinds,
-    bucket_lengths,
-    level_positions,
-)
+from qsgd_lab.theory.level_positions import LevelPositions, bucket_kinds, bucket_lengths, level_positions
 from qsgd_lab.theory.other_compressors import (
     nuqsgd_level_shares,
     nuqsgd_variance,

@@ -17,9 +17,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
+from qsgd_lab.levels import NORMS, Norm
 from qsgd_lab.theory.arguments import choice, size_and_levels, vector, whole
 from qsgd_lab.theory.arrays import Floats, split_scale, times_power_of_two
-from qsgd_lab.theory.level_positions import NORMS, Norm, level_positions
+from qsgd_lab.theory.level_positions import level_positions
 from qsgd_lab.theory.odd_squares import is_sum_of_odd_squares, odd_roots
 
 #: With two coordinates the supremum is searched for, in O(s) a trial.

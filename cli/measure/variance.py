@@ -11,7 +11,7 @@ from qsgd_lab.cli.measure.vector_source import DEFAULT_DIMENSION
 from qsgd_lab.cli.options import quantizer as shared
 
 if TYPE_CHECKING:
-    from qsgd_lab.theory.level_positions import Norm
+    from qsgd_lab.levels import Norm
 
 
 @click.command()

@@ -10,6 +10,7 @@ from qsgd_lab.cli.errors import argument_errors
 from qsgd_lab.cli.messages.files import load_gradient, output_option, save, threads_option
 from qsgd_lab.cli.options.quantities import BUCKET_SIZE
 from qsgd_lab.errors import UsageError
+from qsgd_lab.levels import MAX_LEVELS, NORMS
 
 
 @click.command()
@@ -18,7 +19,7 @@ from qsgd_lab.errors import UsageError
 @click.option(
     "--bits", type=click.IntRange(1, 15), help="Magnitude bits b, the sign apart: s = 2^b - 1 levels."
 )
-@click.option("--levels", type=click.IntRange(1, 32767), help="Levels s themselves, in place of --bits.")
+@click.option("--levels", type=click.IntRange(1, MAX_LEVELS), help="Levels s themselves, in place of --bits.")
 @click.option(
     "--code",
     type=click.Choice(["auto", "gamma", "delta", "omega"]),
@@ -40,7 +41,7 @@ from qsgd_lab.errors import UsageError
     show_default=True,
     help="Coordinates that share a norm, or 'tensor' for one bucket.",
 )
-@click.option("--norm", type=click.Choice(["l2", "max"]), default="l2", show_default=True)
+@click.option("--norm", type=click.Choice(NORMS), default="l2", show_default=True)
 @click.option(
     "--rounding", type=click.Choice(["stochastic", "nearest"]), default="stochastic", show_default=True
 )

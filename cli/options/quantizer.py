@@ -15,14 +15,13 @@ import click
 from qsgd_lab.cli.options.lists import DIMENSION, IntListType
 from qsgd_lab.cli.options.quantities import BucketSizeType
 from qsgd_lab.errors import UsageError
+from qsgd_lab.levels import MAX_BITS, MAX_LEVELS, NORMS
 from qsgd_lab.report.figures.style import SUFFIXES
 from qsgd_lab.theory.checks.distributions import DISTRIBUTION_NAMES
 
 WHOLE_VECTOR = "tensor"
 FORMATS = ("text", "json", "csv", "latex")
 
-_MAX_BITS = 15
-_MAX_LEVELS = 2**_MAX_BITS - 1
 _DEFAULT_BITS = tuple(range(1, 9))
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -30,12 +29,12 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 bits_option = click.option(
     "--bits",
-    type=IntListType(minimum=1, maximum=_MAX_BITS),
+    type=IntListType(minimum=1, maximum=MAX_BITS),
     help="Magnitude bits b, the sign apart: s = 2^b - 1 levels.  [default: 1..8]",
 )
 levels_option = click.option(
     "--levels",
-    type=IntListType(minimum=1, maximum=_MAX_LEVELS),
+    type=IntListType(minimum=1, maximum=MAX_LEVELS),
     help="Levels s themselves, such as 16, in place of --bits.",
 )
 bucket_size_option = click.option(
@@ -45,7 +44,7 @@ bucket_size_option = click.option(
     show_default=True,
     help="Coordinates that share a norm, or 'tensor' for one bucket.",
 )
-norm_option = click.option("--norm", type=click.Choice(["l2", "max"]), default="l2", show_default=True)
+norm_option = click.option("--norm", type=click.Choice(NORMS), default="l2", show_default=True)
 rounding_option = click.option(
     "--rounding", type=click.Choice(["stochastic", "nearest"]), default="stochastic", show_default=True
 )

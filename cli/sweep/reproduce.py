@@ -22,6 +22,7 @@ from qsgd_lab.cli.options.training import (
     sweep_device,
 )
 from qsgd_lab.cli.sweep.data_sets import data_folder, describe_data, require_data
+from qsgd_lab.levels import NORMS
 from qsgd_lab.report import FORMATS
 from qsgd_lab.training.presets import PRESETS, configurations, methods_of
 
@@ -86,7 +87,7 @@ _PRESETS_HELP = "\b\nPresets:\n" + "\n".join(f"  {name}: {preset.title}" for nam
 @click.option(
     "--global-batch", type=click.IntRange(min=1), help="Images a step at all nodes.  [default: the preset's]"
 )
-@click.option("--norm", type=click.Choice(["l2", "max"]), help="Norm of a bucket.  [default: the preset's]")
+@click.option("--norm", type=click.Choice(NORMS), help="Norm of a bucket.  [default: the preset's]")
 @click.option(
     "--bucket-size",
     type=BUCKET_SIZE,

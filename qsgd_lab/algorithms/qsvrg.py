@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 
 from qsgd_lab.compressors import Compressor, Layout
 from qsgd_lab.exchange.simulated import SimulatedExchange
-from qsgd_lab.ledger import FLOAT_BITS, Ledger
+from qsgd_lab.ledger import Ledger
+from qsgd_lab.levels import FLOAT_BITS
 from qsgd_lab.stream import Purpose, generator
 
 Floats = NDArray[np.float64]

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qsgd_lab.coding.elias import LENGTHS
-from qsgd_lab.coding.message_costs import NORM_BITS, MessageCosts
+from qsgd_lab.coding.message_costs import MessageCosts
 from qsgd_lab.ledger import Size
-from qsgd_lab.levels import MAX_BITS, magnitude_bits
+from qsgd_lab.levels import FLOAT_BITS, MAX_BITS, magnitude_bits
 
 NUM_CLASSES = MAX_BITS + 1  # |level| + 1 is at most 2^15
 
@@ -39,7 +39,7 @@ def dense_bits(reached: NDArray[np.int64], num_norms: int, code: str) -> int:
     exactly = reached - np.append(reached[1:], 0)
     codewords = sum(int(count) * length(2**j) for j, count in enumerate(exactly))
     signs = int(reached[1]) if reached.size > 1 else 0
-    return codewords + signs + num_norms * NORM_BITS
+    return codewords + signs + num_norms * FLOAT_BITS
 
 
 def quantized_size(
@@ -66,7 +66,7 @@ def quantized_size(
         and "message", the whole of what `qsgd_lab.encode` would send, with header, directory and checksums.
     """
     count = int(reached[0])
-    bits = {"fixed": count * (magnitude_bits(num_levels) + 1) + num_norms * NORM_BITS}
+    bits = {"fixed": count * (magnitude_bits(num_levels) + 1) + num_norms * FLOAT_BITS}
     bits |= {code: dense_bits(reached, num_norms, code) for code in LENGTHS}
     if costs is not None:
         bits |= {"auto": costs.shortest_bits, "message": costs.message_bits}

@@ -56,6 +56,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qsgd_lab.errors import MessageError
+from qsgd_lab.kernels.constants import LANE_BITS
 
 #: Code -> its number in messages and kernels.
 CODES = {"gamma": 1, "delta": 2, "omega": 3}
@@ -176,7 +177,7 @@ def read_integers(stream: Any, count: int, code: str) -> NDArray[np.uint64]:
     return values
 
 
-_LANE_BITS = 21
+_LANE_BITS = int(LANE_BITS)
 
 
 def _floor_log2(k: int) -> int:

@@ -16,7 +16,7 @@ import numpy as np
 from qsgd_lab.coding.elias import CODES
 from qsgd_lab.coding.layouts import CHUNK_UNIT, LAYOUTS, MAX_CHUNK_SIZE
 from qsgd_lab.errors import MessageError
-from qsgd_lab.levels import MAX_LEVELS
+from qsgd_lab.levels import MAX_LEVELS, NORMS
 
 
 def crc32c(data: Any) -> int:
@@ -43,7 +43,6 @@ MAX_DIMENSIONS = 32
 
 #: Bucket sizes that are words, as the header spells them.
 BUCKET_WORDS = {"tensor": 0, "model": 2**64 - 1}
-NORM_NAMES = ("l2", "max")
 
 # magic, version, layout, code, norm, s, chunk size, bytes, coordinates, bucket size, tensors, dimensions,
 # reserved, index CRC
@@ -105,7 +104,7 @@ class Header:
             VERSION,
             LAYOUTS[self.layout],
             CODES.get(self.code, 0),
-            NORM_NAMES.index(self.norm),
+            NORMS.index(self.norm),
             self.num_levels,
             self.chunk_size,
             self.message_bytes,
@@ -148,7 +147,7 @@ def parse_header(data: Any) -> Header:
     return Header(
         _LAYOUT_NAMES[layout],
         _CODE_NAMES.get(code, "none"),
-        NORM_NAMES[norm],
+        NORMS[norm],
         levels,
         chunk_size,
         size,
@@ -166,7 +165,7 @@ def _check_kinds(layout: int, code: int, norm: int, reserved: int) -> None:
     codes = (0,) if layout == LAYOUTS["fixed"] else tuple(_CODE_NAMES)
     if code not in codes:
         raise MessageError(f"the header names code {code}, which layout {layout} does not have")
-    if norm >= len(NORM_NAMES):
+    if norm >= len(NORMS):
         raise MessageError(f"the header names norm {norm}; known are 0 and 1")
     if reserved:
         raise MessageError("the header's reserved bytes are not 0")

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from qsgd_lab.arrays import is_torch
 from qsgd_lab.compressors.protocol import Agreed, Array, Compressor, Gather, Layout, NodeRows, divide, zeros
 from qsgd_lab.exchange.state import flatten, restored
-from qsgd_lab.ledger import FLOAT_BITS, Ledger, Size
+from qsgd_lab.ledger import Ledger, Size
+from qsgd_lab.levels import FLOAT_BITS
 from qsgd_lab.stream import Stream
 
 

@@ -15,7 +15,8 @@ from qsgd_lab.compressors.protocol import Layout, NodeRows
 from qsgd_lab.gpu_check.cases import LAUNCH_SHAPES, Check, Scope, gradient, in_host_memory
 from qsgd_lab.kernels.cuda.launch import launch_shape
 from qsgd_lab.ledger import Ledger
-from qsgd_lab.quantization import NORMS, QuantizedGradient, dequantize, quantize
+from qsgd_lab.levels import NORMS
+from qsgd_lab.quantization import QuantizedGradient, dequantize, quantize
 from qsgd_lab.stream import Stream
 
 Comparisons = Iterator[tuple[str, int, Any, NDArray[Any]]]

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from qsgd_lab.levels import Norm
 from qsgd_lab.theory.arguments import choice, float32_vector, number, whole
 from qsgd_lab.theory.checks.code_length_bounds import explicit_bound, least_bits, paper_bound
 from qsgd_lab.theory.checks.expected_bits import ExpectedBits, expected_bits
@@ -20,7 +21,7 @@ from qsgd_lab.theory.checks.sweep import settings_of, subject_for
 from qsgd_lab.theory.code_length import NORM_BITS
 from qsgd_lab.theory.elias import CODE_NAMES, Code
 from qsgd_lab.theory.entropy import entropy_bits
-from qsgd_lab.theory.level_positions import Norm, bucket_kinds
+from qsgd_lab.theory.level_positions import bucket_kinds
 
 DEFAULT_MESSAGE_TRIALS = 8
 

@@ -10,8 +10,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from qsgd_lab.levels import NORMS, Norm
 from qsgd_lab.theory.arguments import choice, whole
-from qsgd_lab.theory.level_positions import NORMS, Norm
 from qsgd_lab.theory.variance import worst_case_vector
 
 WORST_CASE = "worst-case"

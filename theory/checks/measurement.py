@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from qsgd_lab.levels import NORMS, Norm
 from qsgd_lab.theory.arguments import choice, optional_whole, whole
 from qsgd_lab.theory.arrays import Floats
 from qsgd_lab.theory.every_vector_bits import ROUNDINGS
-from qsgd_lab.theory.level_positions import NORMS, Norm
 
 
 @dataclass(frozen=True)

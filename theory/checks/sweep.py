@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from qsgd_lab.levels import Norm
 from qsgd_lab.theory.arguments import numbers, optional_whole, whole
 from qsgd_lab.theory.checks.distributions import draw
 from qsgd_lab.theory.checks.measurement import Quantizer, QuantizerSetting, lab_quantizer
@@ -16,7 +17,6 @@ from qsgd_lab.theory.checks.quantization import (
     QuantizationCheck,
     check_quantization,
 )
-from qsgd_lab.theory.level_positions import Norm
 
 #: The quantizer's levels are int16 at most.
 MOST_MAGNITUDE_BITS = 15

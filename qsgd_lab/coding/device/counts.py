@@ -9,13 +9,13 @@ import numpy as np
 from qsgd_lab.coding.class_counts import quantized_size
 from qsgd_lab.coding.elias import num_classes
 from qsgd_lab.coding.message_costs import (
-    NORM_BITS,
     MessageCosts,
     length_fields,
     uncounted_costs,
 )
 from qsgd_lab.coding.shortest import COUNTED
 from qsgd_lab.ledger import Ledger
+from qsgd_lab.levels import FLOAT_BITS
 from qsgd_lab.partition import Partition
 
 
@@ -61,7 +61,7 @@ class DeviceCounts:
         with self.home.active():
             exactly, sums = to_host(self._classes), to_host(self._sums)
         reached = np.cumsum(exactly[::-1])[::-1]
-        costs = MessageCosts(int(sums[0]) + self.norms * NORM_BITS, 8 * int(sums[1]))
+        costs = MessageCosts(int(sums[0]) + self.norms * FLOAT_BITS, 8 * int(sums[1]))
         ledger.add(quantized_size(self.levels, self.norms, reached[: num_classes(self.levels)], costs))
 
 

@@ -23,9 +23,9 @@ from qsgd_lab.compressors.protocol import Array, Compressor, Layout, NodeRows, W
 from qsgd_lab.compressors.registry import BucketSize, Method, Option
 from qsgd_lab.errors import MessageError
 from qsgd_lab.ledger import Ledger, Size
-from qsgd_lab.levels import num_levels
+from qsgd_lab.levels import NORMS, num_levels
 from qsgd_lab.partition import Partition, partition
-from qsgd_lab.quantization import NORMS, QuantizedGradient, check_scheme, dequantize, level_dtype, quantize
+from qsgd_lab.quantization import QuantizedGradient, check_scheme, dequantize, level_dtype, quantize
 from qsgd_lab.stream import Stream
 
 _NONE: Array = np.empty((0, 0), np.float32)

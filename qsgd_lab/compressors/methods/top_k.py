@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from qsgd_lab.compressors.protocol import Array, Compressor, Layout, Wire
 from qsgd_lab.compressors.registry import Method, Option
 from qsgd_lab.errors import MessageError
-from qsgd_lab.ledger import FLOAT_BITS, Size
+from qsgd_lab.ledger import Size
+from qsgd_lab.levels import FLOAT_BITS
 from qsgd_lab.stream import Stream
 
 _HEAD = struct.Struct("<4sQQ")  # magic, n, k

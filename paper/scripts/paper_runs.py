@@ -17,7 +17,7 @@ from qsgd_lab.report.render import render
 from qsgd_lab.runs.record import RunRecord
 from qsgd_lab.runs.store import RunStore
 
-PAPER = Path(__file__).resolve().parent
+PAPER = Path(__file__).resolve().parent.parent
 RESULTS = PAPER / "results.tex"
 #: Where runs may be: those of a user, and those that are kept with the paper.
 STORES = (PAPER.parent / "runs", PAPER / "runs")

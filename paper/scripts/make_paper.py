@@ -1,8 +1,8 @@
 """Write what the paper shows from a store of runs, numbers, tables and figures, or check that it is current.
 
-python paper/make_paper.py                 write paper/generated/ from the runs that paper/results.tex lists
-python paper/make_paper.py --runs runs     write paper/results.tex, too, all from the runs of one folder
-python paper/make_paper.py --check         exit with 1 if a text would change from that of the committed runs
+python paper/scripts/make_paper.py               write paper/generated/ from the runs of paper/results.tex
+python paper/scripts/make_paper.py --runs runs   write paper/results.tex, too, all from the runs of one folder
+python paper/scripts/make_paper.py --check       exit with 1 if a text would change from the committed runs
 
 A claim of the text that the committed runs contradict is an error. Figures are not committed: another
 machine may compress them otherwise.
@@ -70,7 +70,7 @@ def generated_texts(runs: PaperRuns) -> dict[Path, str | None]:
 
 
 def _header() -> str:
-    return f"% made by: python paper/make_paper.py, qsgd-lab {qsgd_lab.__version__}\n"
+    return f"% made by: python paper/scripts/make_paper.py, qsgd-lab {qsgd_lab.__version__}\n"
 
 
 def _lines(lines: Iterator[str]) -> str:
@@ -145,7 +145,8 @@ def _compare(texts: dict[Path, str | None]) -> None:
     for path, text in texts.items():
         if (path.read_text(encoding="utf-8") if path.exists() else None) != text:
             raise click.ClickException(
-                f"{path.relative_to(PAPER.parent)} is not what the runs say; run: python paper/make_paper.py"
+                f"{path.relative_to(PAPER.parent)} is not what the runs say; "
+                "run: python paper/scripts/make_paper.py"
             )
 
 

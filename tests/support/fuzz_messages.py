@@ -1,7 +1,7 @@
 """Mutate messages and decode them: each is refused with a MessageError or is what an encoder writes.
 
-    python tests/fuzz_messages.py --count 1000000
-    NUMBA_BOUNDSCHECK=1 NUMBA_CACHE_DIR=/tmp/checked python tests/fuzz_messages.py --seconds 60
+    python tests/support/fuzz_messages.py --count 1000000
+    NUMBA_BOUNDSCHECK=1 NUMBA_CACHE_DIR=/tmp/checked python tests/support/fuzz_messages.py --seconds 60
 
 Half of the mutants get their checksums mended, so that what lies behind the checksums is reached. The test
 suite runs a slice of this.

@@ -8,14 +8,14 @@ import inspect
 import itertools
 import pkgutil
 import re
-from pathlib import Path
 
+import checkout
 import pytest
 
 import qsgd_lab.theory
 from qsgd_lab.theory.checks.headline import headline
 
-PAGE = Path(__file__).parent.parent / "docs" / "theory.md"
+PAGE = checkout.ROOT / "docs" / "theory.md"
 MODULES = [module.name for module in pkgutil.walk_packages(qsgd_lab.theory.__path__, "qsgd_lab.theory.")]
 
 

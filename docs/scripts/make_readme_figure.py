@@ -1,7 +1,7 @@
 """Draw README.md's figure from the committed runs, or check that it is current.
 
-python docs/make_readme_figure.py            write docs/figures/demo.svg
-python docs/make_readme_figure.py --check    exit with 1 if it would change
+python docs/scripts/make_readme_figure.py            write docs/figures/demo.svg
+python docs/scripts/make_readme_figure.py --check    exit with 1 if it would change
 
 The same numbers drawn by another version of matplotlib are other bytes. So the file carries a digest of the
 numbers that are drawn, and the check compares drawings only where the installed matplotlib is the one that
@@ -26,7 +26,7 @@ from qsgd_lab.report.figures.registry import draw
 from qsgd_lab.report.figures.style import figure_bytes, same_drawing, style
 from qsgd_lab.runs.store import RunStore
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parent.parent.parent
 TARGET = ROOT / "docs" / "figures" / "demo.svg"
 FIGURE = "bits"
 MARK = "<!-- drawn numbers: {} -->\n"
@@ -81,7 +81,7 @@ def main(check: bool) -> None:
         TARGET.write_bytes(fresh)
     elif not TARGET.exists() or not is_current(TARGET.read_bytes(), fresh):
         raise click.ClickException(
-            f"{TARGET.name} is not what paper/runs say; run: python docs/make_readme_figure.py"
+            f"{TARGET.name} is not what paper/runs say; run: python docs/scripts/make_readme_figure.py"
         )
 
 

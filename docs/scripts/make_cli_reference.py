@@ -1,7 +1,7 @@
 """Write docs/cli.md from the commands' own ``--help``, or check that it is current.
 
-python docs/make_cli_reference.py            write docs/cli.md
-python docs/make_cli_reference.py --check    exit with 1 if it would change
+python docs/scripts/make_cli_reference.py            write docs/cli.md
+python docs/scripts/make_cli_reference.py --check    exit with 1 if it would change
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from click.testing import CliRunner
 
 from qsgd_lab.cli.main import COMMANDS, cli
 
-REFERENCE = Path(__file__).with_name("cli.md")
+REFERENCE = Path(__file__).resolve().parent.parent / "cli.md"
 PREFACE = """\
 # Command line
 
-This page is what `--help` says, written by `python docs/make_cli_reference.py`; do not edit it.
+This page is what `--help` says, written by `python docs/scripts/make_cli_reference.py`; do not edit it.
 
 Lists of bits, nodes and seeds are written `2,4,8`, `1..8` or `1..4,8`.
 Exit codes: 0 all is well, 1 a run or check failed, 2 the command line is wrong, 3 data are missing,
@@ -66,7 +66,7 @@ def main(check: bool) -> None:
             )
         )
         raise click.ClickException(
-            "docs/cli.md is not what --help says; run: python docs/make_cli_reference.py"
+            "docs/cli.md is not what --help says; run: python docs/scripts/make_cli_reference.py"
         )
 
 

@@ -163,8 +163,8 @@ def test_small_tensors_can_go_raw() -> None:
 
 
 def test_the_page_of_presets_is_current() -> None:
-    """docs/presets.md is what docs/make_presets_page.py would write."""
-    path = checkout.ROOT / "docs" / "make_presets_page.py"
+    """docs/presets.md is what docs/scripts/make_presets_page.py would write."""
+    path = checkout.ROOT / "docs" / "scripts" / "make_presets_page.py"
     specification = importlib.util.spec_from_file_location("make_presets_page", path)
     assert specification is not None
     assert specification.loader is not None

@@ -17,9 +17,9 @@ RUNS = checkout.ROOT / "paper" / "runs"
 
 @pytest.fixture(scope="module")
 def maker() -> ModuleType:
-    """Return docs/make_readme_figure.py as a module."""
+    """Return docs/scripts/make_readme_figure.py as a module."""
     spec = importlib.util.spec_from_file_location(
-        "make_readme_figure", checkout.ROOT / "docs" / "make_readme_figure.py"
+        "make_readme_figure", checkout.ROOT / "docs" / "scripts" / "make_readme_figure.py"
     )
     assert spec is not None
     assert spec.loader is not None

@@ -1,7 +1,7 @@
 """Write what docs/theory.md measures, its headline table and its figures, or check that they are current.
 
-python docs/make_theory_page.py            write them
-python docs/make_theory_page.py --check    exit with 1 if they would change
+python docs/scripts/make_theory_page.py            write them
+python docs/scripts/make_theory_page.py --check    exit with 1 if they would change
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from qsgd_lab.cli.main import cli
 from qsgd_lab.report.figures.style import same_drawing
 from qsgd_lab.theory.checks.headline import headline
 
-DOCS = Path(__file__).resolve().parent
+DOCS = Path(__file__).resolve().parent.parent
 PAGE = DOCS / "theory.md"
 BEGIN, END = "<!-- headline: begin -->\n", "<!-- headline: end -->"
 #: File in docs/figures -> the command that draws it.
@@ -60,7 +60,7 @@ def main(check: bool) -> None:
             path.write_bytes(content)
         elif not _is_current(path, content):
             raise click.ClickException(
-                f"{path.name} is not what the commands measure; run: python docs/make_theory_page.py"
+                f"{path.name} is not what the commands measure; run: python docs/scripts/make_theory_page.py"
             )
 
 

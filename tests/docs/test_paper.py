@@ -15,7 +15,7 @@ import pytest
 from click.testing import CliRunner
 
 PAPER = checkout.ROOT / "paper"
-sys.path.insert(0, str(PAPER))
+sys.path.insert(0, str(PAPER / "scripts"))
 
 import check_numbers  # noqa: E402
 import claims  # noqa: E402
@@ -151,7 +151,10 @@ def test_the_checker_is_a_command(tmp_path):
     path = tmp_path / "draft.tex"
     path.write_text(document("We reach 97.5."))
     result = subprocess.run(
-        [sys.executable, PAPER / "check_numbers.py", path], capture_output=True, text=True, check=False
+        [sys.executable, PAPER / "scripts" / "check_numbers.py", path],
+        capture_output=True,
+        text=True,
+        check=False,
     )
 
     assert (result.returncode, result.stdout) == (1, "draft.tex:3: 97.5.\n")

@@ -1,7 +1,7 @@
 """Write the demo's table into README.md from the committed runs, or check that it is current.
 
-python docs/make_readme_table.py            write it
-python docs/make_readme_table.py --check    exit with 1 if it would change
+python docs/scripts/make_readme_table.py            write it
+python docs/scripts/make_readme_table.py --check    exit with 1 if it would change
 
 The runs are those of `make demo`, copied to paper/runs; paper/results.tex is the same table as LaTeX.
 """
@@ -15,7 +15,7 @@ import click
 from qsgd_lab.report import render
 from qsgd_lab.runs.store import RunStore
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parent.parent.parent
 README = ROOT / "README.md"
 RESULTS = ROOT / "paper" / "results.tex"
 BEGIN, END = "<!-- demo table: begin -->\n", "<!-- demo table: end -->"
@@ -42,7 +42,7 @@ def main(check: bool) -> None:
             stale = not path.exists() or path.read_text(encoding="utf-8") != text
             if stale:
                 raise click.ClickException(
-                    f"{path.name} is not what paper/runs say; run: python docs/make_readme_table.py"
+                    f"{path.name} is not what paper/runs say; run: python docs/scripts/make_readme_table.py"
                 )
         else:
             path.write_text(text, encoding="utf-8")

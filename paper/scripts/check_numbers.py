@@ -1,6 +1,6 @@
 r"""Find numbers typed by hand in the paper: its results must come from generated files.
 
-python paper/check_numbers.py [FILE]        list them; exit with 1 if there are any
+python paper/scripts/check_numbers.py [FILE]        list them; exit with 1 if there are any
 
 The rule. Between \begin{document} and the bibliography no figure may stand, except
 
@@ -22,7 +22,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-PAPER = Path(__file__).resolve().parent / "paper.tex"
+PAPER = Path(__file__).resolve().parent.parent / "paper.tex"
 
 #: Words with figures in them that are names, not numbers.
 NAMES = (

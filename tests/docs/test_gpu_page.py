@@ -27,8 +27,8 @@ MADE_UP_FIGURES = [
 
 @pytest.fixture(scope="module")
 def make_gpu_page():
-    """Return docs/make_gpu_page.py as a module."""
-    path = checkout.ROOT / "docs" / "make_gpu_page.py"
+    """Return docs/scripts/make_gpu_page.py as a module."""
+    path = checkout.ROOT / "docs" / "scripts" / "make_gpu_page.py"
     spec = importlib.util.spec_from_file_location("make_gpu_page", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

@@ -10,8 +10,8 @@ import os
 import random
 import re
 from collections import Counter
-from pathlib import Path
 
+import checkout
 import pytest
 from fake_runs import demo_records, record, sweeps
 from hypothesis import given
@@ -24,7 +24,7 @@ from qsgd_lab.report.tables.options import Style, TableOptions
 from qsgd_lab.runs import config as run_config
 from qsgd_lab.runs.record import RunRecord
 
-GOLDEN = Path(__file__).parent / "golden"
+GOLDEN = checkout.ROOT / "tests" / "golden"
 
 
 @pytest.fixture

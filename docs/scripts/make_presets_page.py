@@ -1,7 +1,7 @@
 """Write docs/presets.md, or check that it is current.
 
-python docs/make_presets_page.py            write it
-python docs/make_presets_page.py --check    exit with 1 if it would change
+python docs/scripts/make_presets_page.py            write it
+python docs/scripts/make_presets_page.py --check    exit with 1 if it would change
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from qsgd_lab.runs.config import RunConfig
 from qsgd_lab.training.flaws import FLAWS
 from qsgd_lab.training.presets import PRESETS, Preset, configurations
 
-PAGE = Path(__file__).resolve().parent / "presets.md"
+PAGE = Path(__file__).resolve().parent.parent / "presets.md"
 
 INTRODUCTION = """# Presets
 
-<!-- written by docs/make_presets_page.py from qsgd_lab/training/preset_table.py -->
+<!-- written by docs/scripts/make_presets_page.py from qsgd_lab/training/preset_table.py -->
 
 A preset is a protocol: data, networks, hyper-parameters, and the methods that a sweep compares.
 `qsgd-lab reproduce --preset NAME` runs it, and `--epochs`, `--global-batch`, `--norm`, `--bucket-size`,
@@ -151,7 +151,9 @@ def main(check: bool) -> None:
     if not check:
         PAGE.write_text(text, encoding="utf-8")
     elif not PAGE.exists() or PAGE.read_text(encoding="utf-8") != text:
-        raise click.ClickException("docs/presets.md is not current; run: python docs/make_presets_page.py")
+        raise click.ClickException(
+            "docs/presets.md is not current; run: python docs/scripts/make_presets_page.py"
+        )
 
 
 if __name__ == "__main__":

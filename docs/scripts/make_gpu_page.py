@@ -1,7 +1,7 @@
 """Write docs/gpu.md from the results of `make gpu-check`, or check that it is current.
 
-python docs/make_gpu_page.py            write it
-python docs/make_gpu_page.py --check    exit with 1 if it would change
+python docs/scripts/make_gpu_page.py            write it
+python docs/scripts/make_gpu_page.py --check    exit with 1 if it would change
 
 Every figure on the page comes from a file in benchmarks/results; where there is none, the page says so.
 """
@@ -15,7 +15,7 @@ from typing import Any
 
 import click
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parent.parent.parent
 PAGE = ROOT / "docs" / "gpu.md"
 RESULTS = ROOT / "benchmarks" / "results"
 INTRODUCTION = """# On a GPU
@@ -136,7 +136,7 @@ def main(check: bool) -> None:
         PAGE.write_text(fresh, encoding="utf-8")
     elif not PAGE.exists() or PAGE.read_text(encoding="utf-8") != fresh:
         raise click.ClickException(
-            "gpu.md is not what benchmarks/results say; run: python docs/make_gpu_page.py"
+            "gpu.md is not what benchmarks/results say; run: python docs/scripts/make_gpu_page.py"
         )
 
 

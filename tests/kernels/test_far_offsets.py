@@ -15,7 +15,8 @@ from qsgd_lab.coding.elias import CODES
 from qsgd_lab.coding.index import Directory
 from qsgd_lab.coding.layouts import LAYOUTS, fixed_width
 from qsgd_lab.coding.tables import decode_tables, encode_tables
-from qsgd_lab.kernels.cpu.decode import DAMAGED, GOOD, decode_chunks, deliver_chunks
+from qsgd_lab.kernels.constants import DAMAGED, GOOD
+from qsgd_lab.kernels.cpu.decode import decode_chunks, deliver_chunks
 from qsgd_lab.kernels.cpu.encode import encode_chunk, enter_chunk
 from qsgd_lab.kernels.crc32c import crc32c
 

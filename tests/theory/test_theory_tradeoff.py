@@ -121,7 +121,11 @@ def test_something_is_always_kept(n):
     assert all(1 <= k <= (n + 1) // 2 for k in kept_counts(n))
 
 
-@given(st.lists(st.floats(-10, 10), min_size=1, max_size=6).filter(any), st.integers(1, 5))
+# The mean of subnormal numbers is rounded, to 0 at the worst.
+COORDINATES = st.floats(-10, 10, allow_subnormal=False)
+
+
+@given(st.lists(COORDINATES, min_size=1, max_size=6).filter(any), st.integers(1, 5))
 def test_nuqsgd_level_shares_keep_the_mean(values, exponents):
     """NUQSGD is unbiased: the signed levels have the vector's mean over its norm."""
     levels = np.concatenate(([0.0], 2.0 ** np.arange(-exponents, 1)))
