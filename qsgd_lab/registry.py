@@ -14,7 +14,7 @@ import difflib
 import importlib
 import pkgutil
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -151,6 +151,48 @@ class Spec:
 
 #: Origin of the plug-in that is being loaded; `qsgd_lab.plugins` sets it.
 loading: ContextVar[str] = ContextVar("loading", default="unknown")
+
+
+class Origins:
+    """Which named things of one kind come from outside the package, and from where.
+
+    Parameters
+    ----------
+    kind : str
+        What they are, for messages: "model" or "data set".
+    """
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        self._outside: dict[str, str] = {}
+
+    def claim(self, name: str, taken: Container[str], origin: str | None = None) -> None:
+        """Give a name to something from outside; the same code may register again.
+
+        Parameters
+        ----------
+        name : str
+        taken : container of str
+            All names of this kind.
+        origin : str, optional
+            By default that of the plug-in that is being loaded, else "unknown".
+
+        Raises
+        ------
+        ValueError
+            If the name is malformed, or taken by the package or by other code.
+        """
+        origin = origin or loading.get()
+        if not _NAME.fullmatch(name):
+            raise ValueError(f"{name!r} is not a {self.kind}'s name: use lower-case letters, digits and -")
+        earlier = self._outside.get(name, "qsgd_lab")
+        if name in taken and earlier != origin:
+            raise ValueError(f"two {self.kind}s are named {name!r}, from {earlier} and {origin}; rename one")
+        self._outside[name] = origin
+
+    def of(self, name: str) -> tuple[str, ...]:
+        """Return ``name=origin`` of what comes from outside; nothing for the package's own."""
+        return (f"{name}={self._outside[name]}",) if name in self._outside else ()
 
 
 class Registry:

@@ -29,7 +29,7 @@ MAY_IMPORT = {
     "data": [],
     "runs": [],
     "training": ["algorithms", "models", "data", "runs"],
-    "report": ["runs", "theory", "compressors"],  # compressors: the names of rows
+    "report": ["runs", "theory", "compressors", "data"],  # the names of rows, and of data sets
     "theory": [],
     "theory.checks": ["theory", "coding", "quantization", "algorithms"],
     "bench": ["compressors", "models", "kernels"],  # models: a training step is what agreeing is set against

@@ -47,7 +47,12 @@ _PRESETS_HELP = "\b\nPresets:\n" + "\n".join(f"  {name}: {preset.title}" for nam
 
 @click.command(epilog=_PRESETS_HELP)
 @click.option(
-    "--model", "models", multiple=True, default=("alexnet",), show_default=True, help="May be given again."
+    "--model",
+    "models",
+    multiple=True,
+    default=("alexnet",),
+    show_default=True,
+    help="One of the preset's, or an imported one; may be given again.",
 )
 @click.option("--nodes", type=NODES_LIST, default="1,2,4,8", show_default=True, help="Node counts N.")
 @click.option("--bits", type=BITS_LIST, help="Magnitude bits, such as 2,4,8 or 1..8.")
@@ -83,6 +88,11 @@ _PRESETS_HELP = "\b\nPresets:\n" + "\n".join(f"  {name}: {preset.title}" for nam
     show_default=True,
     help="See below.",
 )
+@click.option(
+    "--dataset",
+    metavar="NAME",
+    help="Train on another data set: digits, cifar10 or an imported one.  [default: the preset's]",
+)
 @click.option("--epochs", type=click.IntRange(min=1), help="Epochs of a run.  [default: the preset's]")
 @click.option(
     "--global-batch", type=click.IntRange(min=1), help="Images a step at all nodes.  [default: the preset's]"
@@ -98,10 +108,10 @@ _PRESETS_HELP = "\b\nPresets:\n" + "\n".join(f"  {name}: {preset.title}" for nam
 @click.option(
     "--data-dir",
     type=click.Path(file_okay=False, path_type=Path),
-    help="The folder of CIFAR-10; QSGD_LAB_DATA, where it is set, goes before it.",
+    help="The folder of the data sets; QSGD_LAB_DATA, where it is set, goes before it.",
 )
 @click.option(
-    "--download", is_flag=True, help="Fetch CIFAR-10 first (170 MB), where it is wanted and absent."
+    "--download", is_flag=True, help="Fetch the data first (CIFAR-10: 170 MB), where they are absent."
 )
 @click.option("--offline", is_flag=True, help="Open no connection, as if QSGD_LAB_OFFLINE=1.")
 @runs_option("folder")
@@ -136,6 +146,7 @@ def reproduce(
     imports: Sequence[str],
     seeds: Sequence[int] | None,
     preset: str,
+    dataset: str | None,
     epochs: int | None,
     global_batch: int | None,
     norm: str | None,
@@ -173,6 +184,7 @@ def reproduce(
       qsgd-lab reproduce --bits 1..4 --no-error-feedback --seeds 0..4
       qsgd-lab reproduce --compressor "ef(top-k(fraction=0.01))" --nodes 2
       qsgd-lab reproduce --import my_method.py --compressor "ef(my-method)"
+      qsgd-lab reproduce --import my_data.py --dataset my-data --model my-network
       qsgd-lab reproduce --dry-run
     """
     from qsgd_lab.runs.plan import Plan
@@ -203,8 +215,9 @@ def reproduce(
             seeds or protocol.seeds,
             {name: value for name, value in settings.items() if value is not None},
             algorithm,
+            dataset,
         )
-        _check_engine(configs)
+        _check_engines(configs)
     store = RunStore(folder)
     plan = Plan.make(configs, store)
     datasets = sorted({config.dataset for config in configs})
@@ -223,13 +236,17 @@ def reproduce(
     _finish(plan, store, outcome, seconds, format_name)
 
 
-def _check_engine(configs: Sequence[RunConfig]) -> None:
-    if all(config.engine != "batched" for config in configs):
+def _check_engines(configs: Sequence[RunConfig]) -> None:
+    """Refuse networks that cannot be trained as asked; torch is loaded only where one might be."""
+    doubtful = [config for config in configs if config.engine == "batched" or config.plugins]
+    if not doubtful:
         return
+    from qsgd_lab.data.registry import dataset_entry
     from qsgd_lab.training.engines.choose import check_engine
 
-    for model in dict.fromkeys(config.model for config in configs):
-        check_engine("batched", model)
+    for engine, model, dataset in dict.fromkeys((c.engine, c.model, c.dataset) for c in doubtful):
+        entry = dataset_entry(dataset)
+        check_engine(engine, model, entry.shape, entry.num_classes)
 
 
 def _print_plan(plan: Plan, jobs: int, format_name: str) -> None:

@@ -15,8 +15,8 @@ from quantizer_table import measured_rows, significant
 from settings_table import EXPERIMENTS, THEOREMS, quantized
 from worked_example import worked_example
 
+from qsgd_lab.data.registry import DATASETS, dataset_title
 from qsgd_lab.report.formats.latex import escape
-from qsgd_lab.report.notes.captions import DATASET_TITLES
 from qsgd_lab.report.tables.entries import rounded
 from qsgd_lab.theory.code_length import NORM_BITS
 from qsgd_lab.theory.published import QSGD_TABLE_1
@@ -35,8 +35,6 @@ TEXT_METHODS = (
     "2 bit, nearest + EF",
 )
 TEXT_NODES = (1, 2, 4, 8)
-#: Images for training, validation and the test; the data need not be there to write about runs on them.
-DATASET_SIZES = {"digits": (1257, 180, 360), "cifar10": (45_000, 5_000, 10_000)}
 IMAGE_SIZE = 32
 #: n and s of the statement about s = sqrt(n), and the shape on which it is read off.
 ROOT_SIZE = 2**12
@@ -111,13 +109,14 @@ def _definitions(_runs: PaperRuns) -> _Pairs:
 def _protocol(runs: PaperRuns) -> _Pairs:
     """Yield the settings of the main comparison, and the sizes of its data."""
     shared, group = runs.group.shared, runs.group
-    sizes = DATASET_SIZES.get(shared["dataset"])
+    entry = DATASETS.get(shared["dataset"])  # the data need not be there to write about runs on them
+    sizes = entry.sizes if entry else None
     for part, size in zip(("train", "validation", "test"), sizes or (None,) * 3, strict=True):
         yield f"{part} images", MISSING if size is None else _grouped(size)
     yield "percent of one image", rounded(100 / sizes[-1], 2) if sizes else MISSING
     yield "steps an epoch", str(sizes[0] // shared["global_batch"]) if sizes else MISSING
     buckets = {"model": "one bucket for the whole model", "tensor": "one bucket for each tensor"}
-    yield "dataset", escape(DATASET_TITLES.get(shared["dataset"], shared["dataset"]))
+    yield "dataset", escape(dataset_title(shared["dataset"]))
     yield "image size", rf"${IMAGE_SIZE} \times {IMAGE_SIZE}$ pixels"
     yield "model", escape(shared["model"])
     yield "parameters", " or ".join(map(_grouped, group.num_parameters))

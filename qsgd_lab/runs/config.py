@@ -162,8 +162,10 @@ class RunConfig:
 
     def baseline(self) -> RunConfig:
         """Return the fp32 run that differs in nothing else."""
+        kept = (f"{self.model}=", f"{self.dataset}=")  # what it trains stays, how it sends does not
+        plugins = tuple(plugin for plugin in self.plugins if plugin.startswith(kept))
         return dataclasses.replace(
-            self, bits=FULL_PRECISION_BITS, compressor=None, algorithm=SYNCHRONOUS, plugins=()
+            self, bits=FULL_PRECISION_BITS, compressor=None, algorithm=SYNCHRONOUS, plugins=plugins
         ).canonical()
 
     def to_dict(self) -> dict[str, Any]:

@@ -69,7 +69,12 @@ def _gradients(trainer: Trainer, step: int) -> NDArray[np.float32]:
     config = trainer.config
     rows = torch.zeros(config.nodes, trainer.model.num_parameters, device=trainer.device)
     engine = make_engine(
-        trainer.model, rows, config.batch_size, engine=config.engine, precision=trainer.precision
+        trainer.model,
+        rows,
+        config.batch_size,
+        image_shape=trainer.dataset.train.images.shape[1:],
+        engine=config.engine,
+        precision=trainer.precision,
     )
     images, labels = trainer.batch(step)
     open_dropout_streams(trainer.model.module, config.seed, step)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from qsgd_lab.compressors import COMPRESSORS, QSGD, Compressor, ErrorFeedback, FullPrecision
 from qsgd_lab.compressors.wrappers.published_flaws import BiasedLevels, OverwrittenErrorFeedback
 from qsgd_lab.compressors.wrappers.raw_small_tensors import RawSmallTensors
+from qsgd_lab.data.registry import dataset_origins
 from qsgd_lab.levels import num_levels
 from qsgd_lab.registry import Spec
 from qsgd_lab.runs.config import FULL_PRECISION_BITS, SYNCHRONOUS, RunConfig
@@ -84,9 +85,12 @@ def check_plugins(config: RunConfig) -> None:
     ValueError
         If a plug-in has changed since the run was planned.
     """
+    from qsgd_lab.models import model_origins
+
     compressor = COMPRESSORS.parse(config.compressor).origins if config.compressor else ()
     _, algorithm = algorithm_text(config.algorithm)
-    loaded = tuple(sorted({*compressor, *algorithm}))
+    others = (*model_origins(config.model), *dataset_origins(config.dataset))
+    loaded = tuple(sorted({*compressor, *algorithm, *others}))
     if loaded != config.plugins:
         raise ValueError(f"the run was planned with {config.plugins}, but {loaded} is loaded; plan it again")
 

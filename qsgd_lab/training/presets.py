@@ -12,6 +12,7 @@ from itertools import product
 from typing import Any
 
 from qsgd_lab.compressors import QSGD
+from qsgd_lab.data.registry import DatasetEntry, dataset_entry, dataset_origins
 from qsgd_lab.levels import num_levels
 from qsgd_lab.runs.config import FULL_PRECISION_BITS, SYNCHRONOUS, RunConfig
 from qsgd_lab.training.flaws import check_flaws
@@ -50,6 +51,7 @@ def configurations(
     seeds: Sequence[int],
     overrides: dict[str, Any],
     algorithm: str = SYNCHRONOUS,
+    dataset: str | None = None,
 ) -> list[RunConfig]:
     """Return every cell of a sweep.
 
@@ -57,7 +59,8 @@ def configurations(
     ----------
     preset_name : str
     models : sequence of str
-        As users name them.
+        As users name them: the preset's, or registered from outside (`qsgd_lab.models.register_model`),
+        which take the preset's settings.
     nodes, seeds : sequence of int
     methods : sequence of Method or str
         A str is the text of a compressor, such as ``ef(top-k(fraction=0.01))``.
@@ -65,34 +68,42 @@ def configurations(
         Settings that replace the preset's.
     algorithm : str
         Text of an algorithm.
+    dataset : str, optional
+        Key of `qsgd_lab.data.DATASETS`; by default the preset's. The preset's augmentation is left out where
+        it does not suit the data set.
 
     Raises
     ------
     ValueError
-        If the preset does not know a model, a node count does not divide the global batch, a batch is larger
-        than the training set, there are no epochs, bits mean no levels under the convention, or a flaw is
-        unknown.
+        If nobody knows the data set, the preset does not know a model and nobody registered it, a node count
+        does not divide the global batch, a batch is larger than the training set, there are no epochs, bits
+        mean no levels under the convention, or a flaw is unknown.
     """
     preset = PRESETS[preset_name]
-    settings = {model: _settings(preset_name, preset, model, overrides) for model in models}
-    canonical_algorithm, plugins = algorithm_text(algorithm)
+    entry = dataset_entry(dataset or preset.dataset)
+    settings = {model: _settings(preset_name, preset, model, entry, overrides) for model in models}
+    canonical_algorithm, algorithm_origins = algorithm_text(algorithm)
+    origins = {
+        model: (*algorithm_origins, *_model_origins(preset, model), *dataset_origins(entry.name))
+        for model in models
+    }
     fields = {method: _fields(method) for method in methods}
     configs = [
         RunConfig(
             preset=preset_name,
-            dataset=preset.dataset,
-            model=preset.models[model],
+            dataset=entry.name,
+            model=preset.models.get(model, model),
             nodes=count,
             seed=seed,
             algorithm=canonical_algorithm,
-            **{**settings[model], **fields[method], "plugins": _merged(plugins, fields[method])},
+            **{**settings[model], **fields[method], "plugins": _merged(origins[model], fields[method])},
         ).canonical()
         for seed, model, method, count in product(seeds, models, methods, nodes)
     ]
     for model in models:
         _check_batch(nodes, settings[model])
     for config in configs:
-        _check(config, preset)
+        _check(config, entry)
     return configs
 
 
@@ -108,24 +119,43 @@ def _merged(plugins: tuple[str, ...], fields: dict[str, Any]) -> tuple[str, ...]
     return tuple(sorted({*plugins, *fields.get("plugins", ())}))
 
 
-def _settings(name: str, preset: Preset, model: str, overrides: dict[str, Any]) -> dict[str, Any]:
-    if model not in preset.models:
+def _model_origins(preset: Preset, model: str) -> tuple[str, ...]:
+    """Return where a model comes from, if from outside; the preset's own names go first."""
+    if model in preset.models:
+        return ()
+    from qsgd_lab.models import model_origins  # loads torch, as what registers a model has done already
+
+    return model_origins(model)
+
+
+def _settings(
+    name: str, preset: Preset, model: str, entry: DatasetEntry, overrides: dict[str, Any]
+) -> dict[str, Any]:
+    if model not in preset.models and not _model_origins(preset, model):
         raise ValueError(f"preset {name!r} has no model {model!r}; it has: {', '.join(preset.models)}")
     settings = preset.settings | preset.model_settings.get(model, {}) | overrides
+    missing = [field for field in ("epochs", "learning_rate", "weight_decay") if field not in settings]
+    if missing:
+        raise ValueError(
+            f"preset {name!r} has no {', '.join(missing)} for models that are not its own, such as "
+            f"{model!r}; take another preset"
+        )
+    if settings.get("augmentation") not in entry.augmentations:
+        settings["augmentation"] = None
     check_flaws(settings.get("flaws", ()))
     if settings.get("convention") == "magnitude":  # the default has one key, however it is asked for
         settings["convention"] = None
     return settings
 
 
-def _check(config: RunConfig, preset: Preset) -> None:
+def _check(config: RunConfig, entry: DatasetEntry) -> None:
     if config.has_quantizer_fields:
         assert config.bits is not None
         num_levels(config.bits, config.convention or "magnitude")
-    if config.batch_size > preset.num_train:
+    if config.batch_size > entry.sizes[0]:
         raise ValueError(
             f"{config.batch_size} images a step at {config.nodes} nodes are more than the "
-            f"{preset.num_train} training images of {preset.dataset}"
+            f"{entry.sizes[0]} training images of {entry.name}"
         )
 
 

@@ -12,7 +12,7 @@ from qsgd_lab.data import Dataset
 from qsgd_lab.data.augmentation import draw_placements
 from qsgd_lab.exchange import SimulatedExchange
 from qsgd_lab.ledger import Ledger
-from qsgd_lab.models import MODELS
+from qsgd_lab.models import make_model
 from qsgd_lab.models.dropout import open_dropout_streams
 from qsgd_lab.models.initialisation import initialise
 from qsgd_lab.runs.config import RunConfig
@@ -50,7 +50,8 @@ class Trainer:
 
     def __init__(self, config: RunConfig, dataset: Dataset, device: torch.device | None = None) -> None:
         self.config, self.dataset, self.device = config, dataset, device or torch.device("cpu")
-        module = MODELS[config.model]()
+        image_shape = dataset.train.images.shape[1:]
+        module = make_model(config.model, image_shape, dataset.num_classes)
         initialise(module, config.seed)  # on the host, so that the first parameters are the same everywhere
         self.model = FlatModel(module.train().to(self.device))
         self.steps_per_epoch = len(dataset.train) // config.batch_size
@@ -73,6 +74,7 @@ class Trainer:
             self.model,
             self.gradients,
             config.batch_size,
+            image_shape=image_shape,
             engine=config.engine,
             accumulate=accumulate,
             precision=self.precision,

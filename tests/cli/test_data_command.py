@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 
@@ -12,10 +13,11 @@ from flaky_server import Behaviour
 from rich.console import Console
 from rich.progress import Progress
 
-from qsgd_lab.cli import data as data_module
+from qsgd_lab.cli.data import SUBCOMMANDS
 from qsgd_lab.cli.download_display import BarDisplay, LineDisplay, columns
 from qsgd_lab.cli.main import main
 from qsgd_lab.data.cifar10 import fetch
+from qsgd_lab.data.registry import DATASETS, cifar10_source
 
 RELEASE = fixture.tiny_release()
 BINARY = RELEASE.binary
@@ -25,7 +27,8 @@ ARCHIVE = fixture.archive_of(BINARY.folder, fixture.binary_files())
 @pytest.fixture(autouse=True)
 def cache(monkeypatch, tmp_path):
     """Work with the tiny release, in an empty folder with an empty cache and no way out; gives the cache."""
-    monkeypatch.setattr(data_module, "OFFICIAL", RELEASE)
+    tiny = dataclasses.replace(DATASETS["cifar10"], source=cifar10_source(RELEASE))
+    monkeypatch.setitem(DATASETS, "cifar10", tiny)
     monkeypatch.setattr(fetch, "ADDRESSES", (flaky_server.closed_port(),))
     for name in ("QSGD_LAB_DATA", "QSGD_LAB_OFFLINE", "TORCH_HOME", "http_proxy", "HTTP_PROXY", "all_proxy"):
         monkeypatch.delenv(name, raising=False)
@@ -149,7 +152,7 @@ def test_data_without_a_command_is_usage(capsys):
     assert all(name in captured.err for name in ("fetch", "verify", "where"))
 
 
-@pytest.mark.parametrize("name", data_module.SUBCOMMANDS)
+@pytest.mark.parametrize("name", SUBCOMMANDS)
 def test_every_command_has_help_with_an_example(name, capsys):
     """Each command's help has an Example that calls it."""
     assert main(["data", name, "--help"]) == 0

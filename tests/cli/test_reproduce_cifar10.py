@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from pathlib import Path
@@ -12,9 +13,10 @@ import pytest
 from flaky_server import Behaviour
 
 from qsgd_lab.cli.main import main
-from qsgd_lab.cli.sweep import data_sets, reproduce
+from qsgd_lab.cli.sweep import reproduce
 from qsgd_lab.data.cifar10 import fetch
 from qsgd_lab.data.cifar10.find import DATA_VARIABLE
+from qsgd_lab.data.registry import DATASETS, cifar10_source
 
 RELEASE = fixture.tiny_release()
 QUICK = ["reproduce", "--preset", "quick", "--seeds", "0", "--epochs", "1", "--global-batch", "32"]
@@ -24,7 +26,8 @@ ONE_RUN = [*QUICK, "--bits", "32", "--model", "alexnet", "--nodes", "1"]
 @pytest.fixture(autouse=True)
 def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """Work in an empty folder with an empty cache, no way out, and the tiny release for the official one."""
-    monkeypatch.setattr(data_sets, "OFFICIAL", RELEASE)
+    tiny = dataclasses.replace(DATASETS["cifar10"], source=cifar10_source(RELEASE))
+    monkeypatch.setitem(DATASETS, "cifar10", tiny)
     monkeypatch.setattr(reproduce, "WORKER", "cifar_fixture_worker:run_training")
     monkeypatch.setattr(fetch, "ADDRESSES", (flaky_server.closed_port(),))
     for name in (DATA_VARIABLE, "QSGD_LAB_OFFLINE", "TORCH_HOME", "http_proxy", "HTTP_PROXY", "all_proxy"):

@@ -155,13 +155,13 @@ def test_cifar10_is_found_where_it_is_named(folder, monkeypatch):
     """The data set table's CIFAR-10 looks in QSGD_LAB_DATA, and refuses what is not the official release."""
     monkeypatch.setenv("QSGD_LAB_DATA", str(folder))
     with pytest.raises(IntegrityError, match="instead of 170052171"):
-        DATASETS["cifar10"]()
+        DATASETS["cifar10"].load()
     monkeypatch.setenv("QSGD_LAB_DATA", str(folder / "empty"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(folder / "empty"))
     monkeypatch.delenv("TORCH_HOME", raising=False)
     monkeypatch.chdir(folder)
     with pytest.raises(DataMissingError, match="qsgd-lab data fetch"):
-        DATASETS["cifar10"]()
+        DATASETS["cifar10"].load()
 
 
 def test_places_have_an_order(monkeypatch, tmp_path):

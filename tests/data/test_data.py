@@ -20,7 +20,7 @@ def test_digits_have_the_documented_sizes() -> None:
 
 def test_digits_never_change() -> None:
     """The digest of all arrays is pinned: a changed split or scaling would change every result."""
-    assert load_dataset("digits").sha256 == DATASETS["digits"]().sha256
+    assert load_dataset("digits").sha256 == DATASETS["digits"].load().sha256
     assert load_dataset("digits").sha256.startswith("60c2da898e24e98c")
 
 

@@ -237,12 +237,12 @@ def test_names_from_records_are_no_commands():
 
 def test_sizes_of_the_data_are_those_of_the_data():
     """The images that the text counts are those of the embedded data."""
-    from qsgd_lab.data import load_dataset
+    from qsgd_lab.data import DATASETS, load_dataset
 
     digits = load_dataset("digits")
     parts = (digits.train, digits.validation, digits.test)
 
-    assert quoted_numbers.DATASET_SIZES["digits"] == tuple(map(len, parts))
+    assert DATASETS["digits"].sizes == tuple(map(len, parts))
     assert digits.train.images.shape[2:] == (quoted_numbers.IMAGE_SIZE,) * 2
 
 

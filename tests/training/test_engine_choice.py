@@ -17,6 +17,7 @@ from qsgd_lab.training.presets import Method, configurations
 from qsgd_lab.training.stopwatch import Stopwatch
 from qsgd_lab.training.trainer import Trainer
 
+SHAPE = (3, 32, 32)
 #: (network, global batch) -> the engines at N = 1, 2, 4, 8: those of the measurements in `faster_engine`.
 MEASURED = {
     ("alexnet", 32): "BBBB",
@@ -42,7 +43,7 @@ def test_auto_takes_what_was_measured_to_be_faster(name: str, batch: int) -> Non
     """On a CPU the rule gives the faster engine of the table, and leaves the network as it was."""
     model = FlatModel(MODELS[name]().train())
     before = model.snapshot()
-    chosen = [faster_engine(model, nodes, batch, torch.device("cpu")) for nodes in (1, 2, 4, 8)]
+    chosen = [faster_engine(model, nodes, batch, torch.device("cpu"), SHAPE) for nodes in (1, 2, 4, 8)]
     assert "".join(engine[0].upper() for engine in chosen) == MEASURED[name, batch]
     assert all(torch.equal(a, b) for a, b in zip(before, model.snapshot(), strict=True))
     assert model.module.training
@@ -65,13 +66,13 @@ def test_the_batched_engine_is_refused_where_it_cannot_be(monkeypatch: pytest.Mo
 
     monkeypatch.setitem(MODELS, "noisy", noisy)
     with pytest.raises(ValueError, match="cannot split noisy by node; use --engine loop or auto"):
-        check_engine("batched", "noisy")
-    check_engine("loop", "noisy")
+        check_engine("batched", "noisy", SHAPE, 10)
+    check_engine("loop", "noisy", SHAPE, 10)
     for name in MODELS:
         if name != "noisy":
-            check_engine("batched", name)
+            check_engine("batched", name, SHAPE, 10)
     model = FlatModel(noisy())
     rows = torch.zeros(2, model.num_parameters)
-    assert isinstance(make_engine(model, rows, 8), NodeLoop)
+    assert isinstance(make_engine(model, rows, 8, image_shape=SHAPE), NodeLoop)
     with pytest.raises(ValueError, match="use NodeLoop"):
-        make_engine(model, rows, 8, engine="batched")
+        make_engine(model, rows, 8, image_shape=SHAPE, engine="batched")

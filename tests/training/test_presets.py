@@ -9,12 +9,11 @@ import pytest
 
 from qsgd_lab.compressors import QSGD
 from qsgd_lab.compressors.protocol import Layout, NodeRows
-from qsgd_lab.data import load_dataset
+from qsgd_lab.data import DATASETS, load_dataset
 from qsgd_lab.ledger import Ledger
 from qsgd_lab.runs.config import RunConfig
 from qsgd_lab.stream import Stream
 from qsgd_lab.training.methods import compressor_of
-from qsgd_lab.training.preset_table import CIFAR10_TRAIN
 from qsgd_lab.training.presets import FP32, PRESETS, Method, configurations, methods_of, theory_warnings
 from qsgd_lab.training.stopwatch import Stopwatch
 from qsgd_lab.training.trainer import Trainer
@@ -71,17 +70,17 @@ def test_fp32_has_one_key_whatever_the_quantizers_options() -> None:
 
 @pytest.mark.parametrize("name", list(PRESETS))
 def test_presets_agree_with_their_data(name: str) -> None:
-    """The number of training images that a preset states is that of its data set, and its models exist."""
-    from qsgd_lab.data import load_dataset
+    """The number of training images that is known beforehand is that of its data set; its models exist."""
     from qsgd_lab.data.cifar10.split import train_validation_split
     from qsgd_lab.models import MODELS
 
     preset = PRESETS[name]
+    num_train = DATASETS[preset.dataset].sizes[0]
     if preset.dataset == "cifar10":  # known from its split alone, without its images
         train, _ = train_validation_split(np.arange(50_000, dtype=np.uint8) % 10)
-        assert preset.num_train == len(train)
+        assert num_train == len(train)
     else:
-        assert preset.num_train == len(load_dataset(preset.dataset).train)
+        assert num_train == len(load_dataset(preset.dataset).train)
     assert set(preset.models.values()) <= set(MODELS)
     assert set(preset.model_settings) <= set(preset.models)
 
@@ -98,7 +97,7 @@ def test_every_preset_plans(name: str) -> None:
 def test_the_literatures_settings() -> None:
     """What He et al. trained ResNet-110 with: 128 images, 0.1, 1e-4, crops and flips, 64 000 steps."""
     (cell,) = configurations("full", ["resnet110"], [4], [FP32], [0], {})
-    steps = cell.epochs * (CIFAR10_TRAIN // cell.global_batch)
+    steps = cell.epochs * (DATASETS["cifar10"].sizes[0] // cell.global_batch)
     assert (cell.batch_size, cell.peak_learning_rate, cell.weight_decay) == (128, 0.1, 1e-4)
     assert (cell.schedule, cell.augmentation) == ("steps", "crop-flip")
     assert abs(steps - 64_000) < 400

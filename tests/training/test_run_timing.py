@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from qsgd_lab.data import load_dataset
-from qsgd_lab.data.stand_in import SHAPES, stand_in
+from qsgd_lab.data import DATASETS, load_dataset
+from qsgd_lab.data.stand_in import stand_in
 from qsgd_lab.runs.config import RunConfig
 from qsgd_lab.training import probe
 from qsgd_lab.training.message_timing import time_message
@@ -41,7 +41,7 @@ def test_full_precision_has_no_message_to_time() -> None:
     assert time_message(Trainer(cell, load_dataset("digits")), 0) == {}
 
 
-@pytest.mark.parametrize("name", SHAPES)
+@pytest.mark.parametrize("name", list(DATASETS))
 def test_the_stand_in_has_the_shapes_of_the_data(name: str) -> None:
     """Noise in place of a data set has its sizes, types and normalisation, and takes no memory."""
     made_up = stand_in(name)
