@@ -253,3 +253,15 @@ def test_killed_holder(store: RunStore) -> None:
     claim = store.claim(CONFIG)
     assert claim is not None
     claim.release()
+
+
+@pytest.mark.parametrize(
+    "name", ["checkpoint.npz.4242.part", ".checkpoint.npz.host.4242.part", ".run.json.host.1.part"]
+)
+def test_a_claim_removes_parts_of_every_naming_scheme(store: RunStore, name: str) -> None:
+    """What a killed worker left of a checkpoint or record is removed by the next claim, whatever its host."""
+    with store.claim(CONFIG) or pytest.fail("the cell was not free"):
+        left = store.folder(CONFIG) / name
+        left.touch()
+    with store.claim(CONFIG) or pytest.fail("the cell was not free"):
+        assert not left.exists()
