@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import io
 import os
 import select
@@ -49,6 +48,8 @@ def cannot_be_written(error: BaseException) -> bool:
 
 
 def _is_writable() -> bool:
+    import fcntl  # only Unix has it
+
     try:
         mode = fcntl.fcntl(sys.stdout.fileno(), fcntl.F_GETFL) & os.O_ACCMODE
     except (OSError, ValueError):

@@ -265,3 +265,15 @@ def test_a_claim_removes_parts_of_every_naming_scheme(store: RunStore, name: str
         left.touch()
     with store.claim(CONFIG) or pytest.fail("the cell was not free"):
         assert not left.exists()
+
+
+@pytest.mark.parametrize("code", [errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK])
+def test_no_locks_is_an_error(store: RunStore, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
+    """A file system without locks is one clear line at once: no lock that is a mere file, no endless wait."""
+
+    def flock(_descriptor: int, _operation: int) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr("fcntl.flock", flock)
+    with pytest.raises(LabError, match="a file system with locks"):
+        store.claim(CONFIG)
