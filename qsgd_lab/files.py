@@ -182,7 +182,10 @@ def check_folder(folder: Path) -> None:
         raise UsageError(
             f"cannot make the folder {folder}: {error.strerror or error}; name another folder"
         ) from error
-    check_place(folder / "probe")
+    probe = temporary_path(folder / "probe")
+    with _cannot_write(folder):
+        _new_file(probe).close()
+        probe.unlink(missing_ok=True)
 
 
 def read_bytes(path: Path, hint: str = "name a file that exists") -> Any:

@@ -257,3 +257,12 @@ def test_what_the_program_has_set_changes_nothing() -> None:
     with mpl.rc_context({"axes.grid": True, "savefig.bbox": "tight", "lines.linewidth": 9}):
         assert drawn_by_a_process() == expected
         assert mpl.rcParams["lines.linewidth"] == 9
+
+
+def test_a_matplotlibrc_that_is_no_text_is_named(tmp_path: Path) -> None:
+    """A file of that name in the current folder, which matplotlib reads before all others, is named."""
+    (tmp_path / "matplotlibrc").write_bytes(b"\xff\xfe")
+    command = [sys.executable, "-m", "qsgd_lab", "tradeoff", "--plot", "a.svg"]
+    process = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (process.returncode, process.stdout) == (2, "")
+    assert process.stderr.splitlines()[-1].startswith("Error: matplotlib cannot read ./matplotlibrc")

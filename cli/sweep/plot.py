@@ -13,7 +13,7 @@ from qsgd_lab.cli.options.lists import NODES_LIST
 from qsgd_lab.cli.options.quantities import SHORT_TIME
 from qsgd_lab.cli.options.stored_runs import only, read_records, selection_options
 from qsgd_lab.errors import DataMissingError, UsageError
-from qsgd_lab.files import check_place, save
+from qsgd_lab.files import check_folder, check_place, save
 from qsgd_lab.report.figures.registry import FIGURES, NEEDS
 from qsgd_lab.report.figures.style import SUFFIXES
 from qsgd_lab.report.tables.options import DEFAULT_LINK
@@ -155,6 +155,8 @@ def check_output(output: Path) -> None:
         check_place(output)
     elif output.exists() and not output.is_dir():
         raise UsageError(f"{output} is a file; name a folder, or a file ending in {', '.join(SUFFIXES)}")
+    elif output.is_dir():
+        check_folder(output)
 
 
 def _epochs(runs: Path, records: Sequence[RunRecord]) -> dict[str, Sequence[EpochRecord]]:

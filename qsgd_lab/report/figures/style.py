@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qsgd_lab import files
+from qsgd_lab.errors import UsageError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -70,6 +71,11 @@ def load_matplotlib() -> None:
 
     MPLBACKEND may name what is not installed here, as Jupyter's does in its terminals, and the import fails
     then. Figures are drawn without pyplot, and need none of the user's backends.
+
+    Raises
+    ------
+    UsageError
+        If the current folder holds a matplotlibrc that is no text.
     """
     if "matplotlib" in sys.modules:
         return
@@ -78,6 +84,8 @@ def load_matplotlib() -> None:
     os.environ.update(neutral)
     try:
         import matplotlib as mpl  # noqa: F401 (imported for what it then knows)
+    except ValueError as error:  # it reads a matplotlibrc in the current folder all the same
+        raise UsageError(f"matplotlib cannot read ./matplotlibrc ({error}); mend or remove it") from error
     finally:
         for name, value in users.items():
             if value is None:
