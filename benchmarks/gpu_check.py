@@ -34,11 +34,11 @@ def main(quick: bool, dim: int, out: Path) -> None:
         click.echo("no CUDA device: nothing checked")
         return
     from qsgd_lab.bench.device_suite import measure_device
+    from qsgd_lab.files import write_atomically
     from qsgd_lab.gpu_check.cases import Scope, run_check
     from qsgd_lab.gpu_check.checks import CHECKS
     from qsgd_lab.gpu_check.results import as_json, device_facts, file_name, versions
     from qsgd_lab.gpu_check.sanitizer import sanitize
-    from qsgd_lab.runs.atomic import write_atomically
 
     device = device_facts()
     scope = Scope(**QUICK) if quick else Scope()  # type: ignore[arg-type]

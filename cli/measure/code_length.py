@@ -103,10 +103,10 @@ def code_length(
         trials=trials,
         backend=backend,
     )
+    click.echo(render(checks, source.name, output_format), nl=False)
     if plot is not None:
         from qsgd_lab.cli.measure.code_length_plot import save_plot
 
         save_plot(checks, plot)
-    click.echo(render(checks, source.name, output_format), nl=False)
     if not all(check.passed for check in checks):
         ctx.exit(1)

@@ -81,10 +81,10 @@ def variance(
         trials=trials,
         backend=backend,
     )
+    click.echo(render(checks, Conditions(source.name, seed, trials), output_format), nl=False)
     if plot is not None:
         from qsgd_lab.cli.measure.variance_plot import save_plot
 
         save_plot(checks, plot)
-    click.echo(render(checks, Conditions(source.name, seed, trials), output_format), nl=False)
     if not all(check.passed for check in checks):
         ctx.exit(1)

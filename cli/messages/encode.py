@@ -7,9 +7,10 @@ from pathlib import Path
 import click
 
 from qsgd_lab.cli.errors import argument_errors
-from qsgd_lab.cli.messages.files import load_gradient, output_option, save, threads_option
+from qsgd_lab.cli.messages.files import load_gradient, output_option, threads_option
 from qsgd_lab.cli.options.quantities import BUCKET_SIZE
 from qsgd_lab.errors import UsageError
+from qsgd_lab.files import check_place, save
 from qsgd_lab.levels import MAX_LEVELS, NORMS
 
 
@@ -70,6 +71,7 @@ def encode(
 ) -> None:
     """Quantize the gradient of a .npy file and write the message that carries it.
 
+    One array in an .npz, .pt or .safetensors file is read, too; - is standard input.
     What it cost is told on standard error. The same gradient, options and seed give the same bytes
     anywhere.
 
@@ -82,6 +84,7 @@ def encode(
 
     if (bits is None) == (levels is None):
         raise UsageError("give one of --bits and --levels, such as --bits 3")
+    check_place(output)
     gradient = load_gradient(gradient_file)
     with argument_errors():
         quantized = ql.quantize(
@@ -96,7 +99,7 @@ def encode(
             step=step,
         )
     message = ql.encode(quantized, code, layout, threads=threads)
-    save(output, lambda file: file.write(message.data))
+    save(output, message.data)
     header = message.header
     click.echo(
         f"{output}: {len(message)} bytes, {message.bits_per_coordinate:.4g} bits a coordinate "

@@ -15,8 +15,9 @@ import click
 from qsgd_lab.cli.options.lists import DIMENSION, IntListType
 from qsgd_lab.cli.options.quantities import BucketSizeType
 from qsgd_lab.errors import UsageError
+from qsgd_lab.files import check_place
 from qsgd_lab.levels import MAX_BITS, MAX_LEVELS, NORMS
-from qsgd_lab.report.figures.style import SUFFIXES
+from qsgd_lab.report.figures.style import SUFFIXES, load_matplotlib
 from qsgd_lab.theory.checks.distributions import DISTRIBUTION_NAMES
 
 WHOLE_VECTOR = "tensor"
@@ -112,14 +113,16 @@ def bits_or_levels(
 
 
 def check_figure_file(path: Path | None) -> None:
-    """Refuse a file that no figure can go to, before the work is done.
+    """Refuse a file that no figure can go to, before the work is done; load what draws.
 
     Raises
     ------
     UsageError
-        If its ending is unknown or its folder is not there.
+        If its ending is unknown, or no file can be written there.
     """
-    if path is not None and path.suffix not in SUFFIXES:
+    if path is None:
+        return
+    if path.suffix not in SUFFIXES:
         raise UsageError(f"--plot {path} has no known ending; use one of {', '.join(SUFFIXES)}")
-    if path is not None and not path.absolute().parent.is_dir():
-        raise UsageError(f"--plot {path}: there is no folder {path.parent}; make it first")
+    check_place(path)
+    load_matplotlib()

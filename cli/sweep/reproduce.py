@@ -22,6 +22,7 @@ from qsgd_lab.cli.options.training import (
     sweep_device,
 )
 from qsgd_lab.cli.sweep.data_sets import data_folder, describe_data, require_data
+from qsgd_lab.files import check_folder
 from qsgd_lab.levels import NORMS
 from qsgd_lab.report import FORMATS
 from qsgd_lab.training.presets import PRESETS, configurations, methods_of
@@ -227,13 +228,17 @@ def reproduce(
         if dry_run:
             _print_plan(plan, jobs, format_name)
             return
+        if save_gradients is not None:
+            check_folder(save_gradients)
         if plan.configs("missing", "stale") or save_gradients is not None:
             require_data(datasets, folders, download=download, offline=offline)
         _announce(plan, jobs)
-        if save_gradients is not None:
-            _save_gradients(configs[0], save_gradients)
         outcome, seconds = _sweep(plan, store, jobs, max_time)
-    _finish(plan, store, outcome, seconds, format_name)
+        _print_outcome(plan, store, outcome, seconds, format_name)
+        if save_gradients is not None and outcome.stopped_by != "interrupt":
+            _save_gradients(configs[0], save_gradients)  # after the table, which no failure here may cost
+    if outcome.exit_code:
+        click.get_current_context().exit(outcome.exit_code)
 
 
 def _check_engines(configs: Sequence[RunConfig]) -> None:
@@ -292,8 +297,10 @@ def _sweep(plan: Plan, store: RunStore, jobs: int, max_time: float | None) -> tu
     return outcome, time.monotonic() - start
 
 
-def _finish(plan: Plan, store: RunStore, outcome: SweepOutcome, seconds: float, format_name: str) -> None:
-    """Print the table on stdout and what happened on stderr; leave with the sweep's exit code."""
+def _print_outcome(
+    plan: Plan, store: RunStore, outcome: SweepOutcome, seconds: float, format_name: str
+) -> None:
+    """Print the table on stdout and what happened on stderr."""
     from qsgd_lab.cli.sweep.progress import cell_name
     from qsgd_lab.report import render
 
@@ -306,8 +313,6 @@ def _finish(plan: Plan, store: RunStore, outcome: SweepOutcome, seconds: float, 
     click.echo(_summary(outcome, records, seconds), err=True)
     if outcome.remaining:
         click.echo(f"{len(outcome.remaining)} runs remain; the same command goes on with them.", err=True)
-    if outcome.exit_code:
-        click.get_current_context().exit(outcome.exit_code)
 
 
 def _summary(outcome: SweepOutcome, records: Sequence[RunRecord], seconds: float) -> str:

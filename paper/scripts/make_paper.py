@@ -30,9 +30,9 @@ from worked_example import example_table
 
 import qsgd_lab
 from qsgd_lab.errors import LabError
+from qsgd_lab.files import write_atomically
 from qsgd_lab.report import render
 from qsgd_lab.report.formats.latex import escape
-from qsgd_lab.runs.atomic import write_atomically
 
 SOURCE = PAPER / "paper.tex"
 GENERATED = PAPER / "generated"

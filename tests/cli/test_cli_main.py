@@ -212,6 +212,52 @@ def test_a_reader_that_leaves_is_no_error(tmp_path, arguments):
     assert len(result.stderr.splitlines()) == 1  # what run_main adds
 
 
+@pytest.mark.parametrize("streams", [(1,), (0, 1, 2)])
+@pytest.mark.parametrize(
+    "arguments", [["--version"], ["table", "--help"], ["completion", "fish"], ["doctor"]]
+)
+def test_closed_streams_end_quietly(tmp_path, arguments, streams):
+    """With standard output, or all three streams, closed, a command does its work and says nothing."""
+    closed = "; ".join(f"os.close({stream})" for stream in streams)
+    again = "os.execv(sys.executable, [sys.executable, '-m', 'qsgd_lab', *sys.argv[1:]])"
+    code = f"import os, sys; {closed}; {again}"
+    result = subprocess.run(
+        [sys.executable, "-c", code, *arguments], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
+
+
+def test_an_output_open_only_for_reading_ends_quietly(tmp_path):
+    """`1</dev/null` is like a pipe whose reader has gone."""
+    with Path(os.devnull).open("rb") as stdout:
+        result = run_main(["completion", "fish"], tmp_path, stdout=stdout)
+
+    assert result.returncode == 141
+    assert len(result.stderr.splitlines()) == 1  # what run_main adds
+
+
+@pytest.mark.parametrize("arguments", [["table", "--help"], ["doctor"], ["methods", "--help"]])
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {"PYTHONIOENCODING": "iso8859-1"},
+        {"PYTHONIOENCODING": "ascii:strict"},
+        {"LC_ALL": "C", "PYTHONUTF8": "0"},
+    ],
+)
+def test_output_is_utf8_whatever_the_locale(tmp_path, arguments, environment):
+    """Eight-bit and ASCII locales get the bytes that UTF-8 ones get."""
+    command = [sys.executable, "-m", "qsgd_lab", *arguments]
+    results = [
+        subprocess.run(command, cwd=tmp_path, capture_output=True, check=False, env={**os.environ, **changes})
+        for changes in (environment, {"PYTHONUTF8": "1"})
+    ]
+
+    assert results[0].stderr == b""
+    assert results[0].stdout.decode() == results[1].stdout.decode()
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_a_full_disk_is_one_line(tmp_path):
     """When the output cannot be written, one line says so, and the exit code is 1."""

@@ -144,6 +144,19 @@ def test_gradients_are_saved_for_the_measuring_commands(tmp_path: Path) -> None:
     assert run("variance", "--bits", "4", "--input", paths[0]).returncode == 0
 
 
+def test_a_place_for_gradients_is_checked_before_the_work(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """--save-gradients where no folder can be made is refused before anything is trained."""
+    (tmp_path / "file").touch()
+    (tmp_path / "loop").symlink_to("loop")
+    for place in (tmp_path / "file" / "folder", tmp_path / "loop", Path("/proc/folder")):
+        code = main([*SMALL[:-2], "--runs", str(tmp_path / "runs"), "--save-gradients", str(place)])
+        assert code == 2
+        assert capsys.readouterr().err.splitlines()[-1].startswith("Error: cannot make the folder")
+    assert not (tmp_path / "runs").exists()
+
+
 @pytest.mark.parametrize(
     ("args", "code", "words"),
     [

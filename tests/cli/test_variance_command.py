@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import json
+import os
 
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ from click.testing import CliRunner
 
 from qsgd_lab.cli.measure.variance import variance
 from qsgd_lab.cli.measure.variance_output import Conditions, render
-from qsgd_lab.errors import LabError
+from qsgd_lab.errors import LabError, UsageError
 from qsgd_lab.theory.checks import sweep
 
 KEYS = [
@@ -165,6 +167,32 @@ def test_plot_writes_a_figure(tmp_path, ending, options):
 
     assert invoke("--bits", "1..3", "--plot", str(path), *options).exit_code == 0
     assert path.read_bytes().startswith({"pdf": b"%PDF", "png": b"\x89PNG", "svg": b"<?xml"}[ending])
+
+
+def test_a_plot_that_cannot_be_written_is_refused_before_the_work(tmp_path, monkeypatch):
+    """--plot to a folder, a pipe or a device, or through a link, is refused before anything is measured."""
+    monkeypatch.setattr("qsgd_lab.theory.checks.sweep.sweep_bits", lambda *_, **__: pytest.fail("measured"))
+    (tmp_path / "folder.svg").mkdir()
+    os.mkfifo(tmp_path / "pipe.svg")
+    (tmp_path / "null.svg").symlink_to(os.devnull)
+    (tmp_path / "link.svg").symlink_to("folder.svg")
+    for name in ("folder.svg", "pipe.svg", "null.svg", "link.svg"):
+        error = invoke("--plot", str(tmp_path / name)).exception
+        assert isinstance(error, UsageError)
+        assert "not an ordinary file" in str(error)
+
+
+def test_results_are_printed_before_the_figure_is_drawn(tmp_path, monkeypatch):
+    """A figure that cannot be written after all, because the disk has become full, costs no result."""
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("qsgd_lab.cli.measure.variance_plot.save", full)
+    result = invoke("--bits", "1", "--format", "csv", "--plot", str(tmp_path / "a.svg"))
+
+    assert isinstance(result.exception, OSError)
+    assert result.stdout == invoke("--bits", "1", "--format", "csv").stdout != ""
 
 
 def test_a_failed_check_is_exit_code_one(monkeypatch):

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import statistics
+import subprocess
+import sys
+from pathlib import Path
 
+import matplotlib as mpl
 import pytest
 from fake_figures import DEMO, TIMING, accuracies, data_of, epochs_of, figure_of
 from fake_runs import demo_records, record
@@ -207,3 +212,57 @@ def test_claims_stand_beside_their_points() -> None:
     assert beside == {("≈", 90), ("↓", 80)}
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
     assert labels[-2:] == ["worse than fp32", "within 0.5 of fp32"]
+
+
+_DRAW = """
+import sys
+from qsgd_lab.report.figures.style import load_matplotlib
+load_matplotlib()
+from fake_figures import data_of, figure_of
+from test_figures import drawn_by_a_process
+sys.stdout.write(drawn_by_a_process())
+"""
+
+
+def drawn_by_a_process() -> str:
+    """Return the digest of one figure in every format."""
+    with style():
+        figures = b"".join(
+            figure_bytes(figure_of("bits", data_of([record(seed=0), record(seed=1)])), suffix)
+            for suffix in SUFFIXES
+        )
+    return hashlib.sha256(figures).hexdigest()
+
+
+@pytest.mark.parametrize("backend", ["module://matplotlib_inline.backend_inline", "tkagg", "no such backend"])
+def test_the_users_configuration_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backend: str
+) -> None:
+    """A matplotlibrc, in the folder or named, and any MPLBACKEND leave every byte of the figures as it is."""
+    rc = "axes.grid: True\nfont.family: monospace\nsavefig.bbox: tight\ntext.usetex: True\nfigure.dpi: 33\n"
+    for name in ("matplotlibrc", "another"):
+        (tmp_path / name).write_text(rc)
+    monkeypatch.setenv("MPLBACKEND", backend)
+    monkeypatch.setenv("MATPLOTLIBRC", str(tmp_path / "another"))
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
+    process = subprocess.run(
+        [sys.executable, "-c", _DRAW], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert process.stdout == drawn_by_a_process()
+
+
+def test_what_the_program_has_set_changes_nothing() -> None:
+    """Parameters that the calling program has set do not reach the figures, and are as before afterwards."""
+    expected = drawn_by_a_process()
+    with mpl.rc_context({"axes.grid": True, "savefig.bbox": "tight", "lines.linewidth": 9}):
+        assert drawn_by_a_process() == expected
+        assert mpl.rcParams["lines.linewidth"] == 9
+
+
+def test_a_matplotlibrc_that_is_no_text_is_named(tmp_path: Path) -> None:
+    """A file of that name in the current folder, which matplotlib reads before all others, is named."""
+    (tmp_path / "matplotlibrc").write_bytes(b"\xff\xfe")
+    command = [sys.executable, "-m", "qsgd_lab", "tradeoff", "--plot", "a.svg"]
+    process = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (process.returncode, process.stdout) == (2, "")
+    assert process.stderr.splitlines()[-1].startswith("Error: matplotlib cannot read ./matplotlibrc")

@@ -253,3 +253,27 @@ def test_killed_holder(store: RunStore) -> None:
     claim = store.claim(CONFIG)
     assert claim is not None
     claim.release()
+
+
+@pytest.mark.parametrize(
+    "name", ["checkpoint.npz.4242.part", ".checkpoint.npz.host.4242.part", ".run.json.host.1.part"]
+)
+def test_a_claim_removes_parts_of_every_naming_scheme(store: RunStore, name: str) -> None:
+    """What a killed worker left of a checkpoint or record is removed by the next claim, whatever its host."""
+    with store.claim(CONFIG) or pytest.fail("the cell was not free"):
+        left = store.folder(CONFIG) / name
+        left.touch()
+    with store.claim(CONFIG) or pytest.fail("the cell was not free"):
+        assert not left.exists()
+
+
+@pytest.mark.parametrize("code", [errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK])
+def test_no_locks_is_an_error(store: RunStore, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
+    """A file system without locks is one clear line at once: no lock that is a mere file, no endless wait."""
+
+    def flock(_descriptor: int, _operation: int) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr("fcntl.flock", flock)
+    with pytest.raises(LabError, match="a file system with locks"):
+        store.claim(CONFIG)

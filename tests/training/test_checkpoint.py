@@ -76,3 +76,22 @@ def test_a_failed_save_leaves_the_old_checkpoint(tmp_path: Path, monkeypatch: py
     assert stored is not None
     assert stored[1] == {"version": 1}
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_no_damage_is_an_error_or_another_state(tmp_path: Path) -> None:
+    """With any bit of any byte of the file flipped, the state is none or the one that was saved."""
+    path = tmp_path / "c.npz"
+    arrays = {"a": np.float32([1, 2])}
+    save_checkpoint(path, "k", arrays, {"s": 1})
+    good = path.read_bytes()
+    for place in range(len(good)):
+        for bit in (0, 3, 6):
+            damaged = bytearray(good)
+            damaged[place] ^= 1 << bit
+            path.write_bytes(damaged)
+            stored = load_checkpoint(path, "k")
+            assert stored is None or (
+                stored[1] == {"s": 1}
+                and {name: array.tobytes() for name, array in stored[0].items()}
+                == {name: array.tobytes() for name, array in arrays.items()}
+            )
