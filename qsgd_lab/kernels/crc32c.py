@@ -189,6 +189,13 @@ def crc32c_after(data, start, stop, before):
     return np.uint32(times(crc, past_bytes(stop - edges[3])) ^ parts[3])
 
 
+@njit(cache=True, fastmath=False, nogil=True)
+def crc32c_around(data, first, second, third, stop):
+    """Return the CRC-32C of bytes 0..first-1 followed by bytes second..third-1, and of third..stop-1."""
+    joined = continue_crc(data, second, third, np.uint64(continue_crc(data, 0, first, _ONES)) ^ _ONES)
+    return joined, crc32c_after(data, third, stop, np.uint32(0))
+
+
 class ShiftTables(NamedTuple):
     """What threads that take turns need, for units (words, or pieces of them) of one size.
 

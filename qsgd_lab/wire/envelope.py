@@ -13,7 +13,7 @@ from qsgd_lab.wire.checks import Bytes, check_zeros, require, up8
 from qsgd_lab.wire.key import Key, check_place, checked_key, key_bytes, parse_key
 from qsgd_lab.wire.kind import Content, Kind, Lengths, Limits
 from qsgd_lab.wire.kinds import kind_of_number
-from qsgd_lab.wire.structure import Structure, check_structure, packed_bytes, parse_structure, width_code
+from qsgd_lab.wire.structure import Structure, check_structure, parse_structure
 
 MAGIC = b"QSGD"
 VERSION = 2
@@ -21,6 +21,7 @@ HEAD_BYTES = 40
 FLAG_KEY, FLAG_FIRST, FLAG_USED = 1, 2, 4
 
 _HEAD = struct.Struct("<4s4BIBBHQQII")
+_LENGTH = struct.Struct("<HQ")
 _CHECK_AT, _LENGTH_AT, _FRONT_AT, _PAYLOAD_AT = 14, 16, 32, 36
 
 
@@ -74,13 +75,11 @@ def message_length(data: Any) -> int:
     view = view_of(data)
     check_start(view)
     require(view[4] == VERSION, "version", f"the message is of version {view[4]}; this reads 2")
-    found = checksum.crc32c(view, 16, 32, checksum.crc32c(view, 0, _CHECK_AT)) & 0xFFFF
-    require(
-        found == int.from_bytes(view[14:16], "little"),
-        "damaged",
-        "the head is damaged: its checksum does not match",
-    )
-    length = int.from_bytes(view[_LENGTH_AT : _LENGTH_AT + 8], "little")
+    claimed: int
+    length: int
+    claimed, length = _LENGTH.unpack(view[_CHECK_AT : _LENGTH_AT + 8].tobytes())
+    intact = checksum.head_check(view) == claimed
+    require(intact, "damaged", "the head is damaged: its checksum does not match")
     require(
         length >= HEAD_BYTES and length % 8 == 0,
         "length",
@@ -137,9 +136,9 @@ def open_sections(message: Any, limits: Limits, *, inner: bool = False) -> Secti
     lengths = kind.claimed(options, structure, body)
     _check_filled(lengths, body)
     start = at + up8(lengths.side)
-    _check_front(view, start, front)
-    found = checksum.crc32c(view, start, length)
-    require(found == check, "damaged", "the payload is damaged: its checksum does not match")
+    found_front, found_payload = checksum.front_and_payload_check(view, start)
+    require(found_front == front, "damaged", "the front is damaged: its checksum does not match")
+    require(found_payload == check, "damaged", "the payload is damaged: its checksum does not match")
     parts = {
         "head": HEAD_BYTES,
         "structure": used_bytes,
@@ -180,12 +179,6 @@ def _check_filled(lengths: Lengths, body: Bytes) -> None:
     check_zeros(body[start + payload :], "the padding after the payload")
 
 
-def _check_front(view: Bytes, start: int, front: int) -> None:
-    crc = checksum.crc32c
-    found = crc(view, _PAYLOAD_AT, start, crc(view, 0, _FRONT_AT))
-    require(found == front, "damaged", "the front is damaged: its checksum does not match")
-
-
 def content_of(
     kind: Kind[Any], payload: Any, structure: Structure | None, key: Key | None, used: Any
 ) -> Content:
@@ -195,13 +188,14 @@ def content_of(
         raise ValueError("the payload has another key than the message")
     key = checked_key(own if key is None else key)
     if structure is None:
-        structure = kind.structure(payload)
+        structure = kind.structure(payload)  # of checked parts
+    else:
+        check_structure(structure)
     require(
         structure.num_coordinates == kind.count(payload),
         "structure",
         f"the structure has {structure.num_coordinates} coordinates, the payload {kind.count(payload)}",
     )
-    check_structure(structure)
     if key is not None:
         check_place(key, structure.sizes)
     if used is not None:
@@ -217,7 +211,7 @@ def content_of(
 def bytes_around(content: Content, parameters: int) -> int:
     """Return the bytes before the side data."""
     mask = 0 if content.used is None else up8(-(-content.structure.num_tensors // 8))
-    return HEAD_BYTES + packed_bytes(content.structure) + parameters + key_bytes(content.key) + mask
+    return HEAD_BYTES + content.structure.packed_bytes + parameters + key_bytes(content.key) + mask
 
 
 def front_of(kind: Kind[Any], options: Any, content: Content) -> bytes:
@@ -228,7 +222,7 @@ def front_of(kind: Kind[Any], options: Any, content: Content) -> bytes:
     flags |= FLAG_USED if used is not None else 0
     number = kind.number_of(content.payload)
     rank = 0 if structure.ranks is not None else structure.dimensions.size
-    forms = structure.form | width_code(structure.numbers) << 4
+    forms = structure.form | structure.width << 4
     counts = (structure.num_tensors, rank, len(parameters) // 8, 0, 0, structure.num_coordinates, 0, 0)
     packed = _HEAD.pack(MAGIC, VERSION, number, flags, forms, *counts) + structure.pack() + parameters
     packed += key.pack() if key is not None else b""
@@ -240,11 +234,11 @@ def front_of(kind: Kind[Any], options: Any, content: Content) -> bytes:
 
 def seal(message: Bytes, start: int) -> None:
     """Enter length and checksums; the payload begins at `start`."""
-    crc = checksum.crc32c
-    message[_LENGTH_AT : _LENGTH_AT + 8] = np.frombuffer(len(message).to_bytes(8, "little"), np.uint8)
-    head = crc(message, 16, 32, crc(message, 0, _CHECK_AT)) & 0xFFFF
-    message[_CHECK_AT : _CHECK_AT + 2] = np.frombuffer(head.to_bytes(2, "little"), np.uint8)
-    payload = crc(message, start, len(message))
-    message[_PAYLOAD_AT : _PAYLOAD_AT + 4] = np.frombuffer(payload.to_bytes(4, "little"), np.uint8)
-    front = crc(message, _PAYLOAD_AT, start, crc(message, 0, _FRONT_AT))
-    message[_FRONT_AT : _FRONT_AT + 4] = np.frombuffer(front.to_bytes(4, "little"), np.uint8)
+    _enter(message, _LENGTH_AT, len(message), 8)
+    _enter(message, _CHECK_AT, checksum.head_check(message), 2)
+    _enter(message, _PAYLOAD_AT, checksum.front_and_payload_check(message, start)[1], 4)
+    _enter(message, _FRONT_AT, checksum.front_check(message, start), 4)
+
+
+def _enter(message: Bytes, at: int, value: int, width: int) -> None:
+    message.data[at : at + width] = value.to_bytes(width, "little")

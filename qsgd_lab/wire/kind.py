@@ -185,6 +185,15 @@ class Kind(ABC, Generic[P]):
             If it is not what `write` writes.
         """
 
+    def deliver(self, sections: Any, limits: Limits, values: NDArray[np.float32], *, add: bool) -> None:
+        """Write or add the dense values of a message taken apart; raises as `read` does."""
+        _, options, content, side, body, _ = sections
+        dense = self.values(self.read(options, content, side, body, limits))
+        if add:
+            values += dense
+        else:
+            values[:] = dense
+
     @abstractmethod
     def values(self, payload: P) -> NDArray[np.float32]:
         """Return the dense values, float32, shape (n,)."""

@@ -118,8 +118,8 @@ def open_content(
     message: Any, *, max_coordinates: int | None = None, kinds: Iterable[str] | None = None
 ) -> Content:
     """Return all that a message carries: payload, structure, key and mask. Arguments as of `unpack`."""
-    sections = open_sections(message, limits_of(max_coordinates, kinds))
-    return read_payload(sections, limits_of(max_coordinates, kinds))
+    limits = limits_of(max_coordinates, kinds)
+    return read_payload(open_sections(message, limits), limits)
 
 
 def values(message: Any, *, max_coordinates: int | None = None, kinds: Iterable[str] | None = None) -> Any:
@@ -135,8 +135,10 @@ def values(message: Any, *, max_coordinates: int | None = None, kinds: Iterable[
     limits = limits_of(max_coordinates, kinds)
     sections = open_sections(message, limits)
     check_bound(sections, limits)
-    content = read_payload(sections, limits)
-    return dense(content.payload).reshape(content.structure.shape)
+    structure = sections.content.structure
+    made = np.empty(structure.num_coordinates, np.float32)
+    sections.kind.deliver(sections, limits, made, add=False)
+    return made.reshape(structure.shape)
 
 
 def dense(payload: Any) -> NDArray[np.float32]:
@@ -158,8 +160,10 @@ def limits_of(max_coordinates: int | None, kinds: Iterable[str] | None) -> Limit
     ValueError
         If a kind is unknown.
     """
-    allowed = None if kinds is None else frozenset([kinds] if isinstance(kinds, str) else kinds)
-    unknown = sorted(map(str, (allowed or frozenset()) - set(kind_names())))
+    if kinds is None:
+        return Limits(max_coordinates)
+    allowed = frozenset([kinds] if isinstance(kinds, str) else kinds)
+    unknown = sorted(map(str, allowed - set(kind_names())))
     if unknown:
         raise ValueError(f"unknown kind {unknown[0]!r}; known: {', '.join(kind_names())}")
     return Limits(max_coordinates, allowed)

@@ -8,13 +8,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from operator import index
 
 import numpy as np
 from numpy.typing import NDArray
 
-from qsgd_lab.errors import MessageError
+from qsgd_lab.errors import LimitError, MessageError
 from qsgd_lab.partition import MAX_TENSOR_SIZE
 from qsgd_lab.wire.checks import (
     MAX_COORDINATES,
@@ -65,7 +65,7 @@ class Structure:
         """
         shape = tuple(map(index, shape))
         sizes = (math.prod(shape),) if tensor_sizes is None else tuple(map(index, tensor_sizes))
-        return cls(_numbers(sizes), _numbers(shape)).checked()
+        return _checked_array(shape, sizes)
 
     @classmethod
     def arrays(cls, shapes: Iterable[Iterable[int]]) -> Structure:
@@ -92,10 +92,15 @@ class Structure:
         return self
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Structure) and (self.form, self.pack()) == (other.form, other.pack())
+        return isinstance(other, Structure) and self._identity == other._identity
 
     def __hash__(self) -> int:
-        return hash((self.form, self.pack()))
+        return hash(self._identity)
+
+    @property
+    def _identity(self) -> tuple[int, int, int, int, bytes]:
+        """What tells structures apart: what a message has in its head, and the numbers, which are padded."""
+        return self.form, self.num_coordinates, self.num_tensors, self.dimensions.size, self.pack()
 
     @cached_property
     def num_coordinates(self) -> int:
@@ -155,12 +160,27 @@ class Structure:
             return self.dimensions
         return self.sizes if self.dimensions.size == 1 else np.concatenate([self.sizes, self.dimensions])
 
+    @cached_property
+    def width(self) -> int:
+        """Log2 of the width of the numbers in bytes."""
+        return width_code(self.numbers)
+
+    @property
+    def packed_bytes(self) -> int:
+        """The length of what `pack` returns."""
+        return up8((0 if self.ranks is None else self.num_tensors) + (self.numbers.size << self.width))
+
     def pack(self) -> bytes:
         """Return the bytes of the structure, padded to a multiple of 8."""
-        numbers = self.numbers
         packed = b"" if self.ranks is None else self.ranks.tobytes()
-        packed += numbers.astype(_WIDTHS[width_code(numbers)]).tobytes()
+        packed += self.numbers.astype(_WIDTHS[self.width]).tobytes()
         return packed + bytes(-len(packed) % 8)
+
+
+@lru_cache(maxsize=64)
+def _checked_array(shape: tuple[int, ...], sizes: tuple[int, ...]) -> Structure:
+    """Return the structure of an array, remembered: steps of a training have the same one."""
+    return Structure(_numbers(sizes), _numbers(shape)).checked()
 
 
 def width_code(numbers: NDArray[np.int64]) -> int:
@@ -169,34 +189,24 @@ def width_code(numbers: NDArray[np.int64]) -> int:
     return next(code for code in range(4) if largest < 1 << (8 << code))
 
 
-def packed_bytes(structure: Structure) -> int:
-    """Return the length of `Structure.pack`, without packing."""
-    numbers = structure.numbers
-    return up8(
-        (0 if structure.ranks is None else structure.num_tensors) + (numbers.size << width_code(numbers))
-    )
-
-
 def check_counts(form: int, tensors: int, dimensions: int, num_coordinates: int) -> None:
     """Check the numbers of tensors, dimensions and coordinates against the form and the limits."""
-    require(
-        num_coordinates <= MAX_COORDINATES,
-        "limit",
-        f"{num_coordinates} coordinates; at most {MAX_COORDINATES} are possible",
-    )
-    require(tensors <= MAX_TENSORS, "limit", f"{tensors} tensors; at most {MAX_TENSORS} are possible")
-    require(
-        dimensions <= MAX_DIMENSIONS,
-        "limit",
-        f"{dimensions} dimensions; at most {MAX_DIMENSIONS} are possible",
-    )
+    for count, most, what in (
+        (num_coordinates, MAX_COORDINATES, "coordinates"),
+        (tensors, MAX_TENSORS, "tensors"),
+        (dimensions, MAX_DIMENSIONS, "dimensions"),
+    ):
+        if count > most:
+            raise LimitError(f"{count} {what}; at most {most} are possible")
     fits = (
         (tensors, dimensions) == (1, 1),
         tensors == 1 and dimensions != 1,
         tensors != 1,
         dimensions == 0,
     )[form]
-    require(fits, "structure", f"form {form} does not have {tensors} tensors and {dimensions} dimensions")
+    if not fits:
+        text = f"form {form} does not have {tensors} tensors and {dimensions} dimensions"
+        raise MessageError(text, "structure")
 
 
 def check_structure(structure: Structure) -> None:
@@ -293,8 +303,11 @@ def parse_structure(
     require(code <= 3, "unknown", f"width code {code} of the structure is not known")
     check_counts(form, tensors, rank, n)
     if form == FLAT:
-        count = 0
-    elif form == ARRAY:
+        require(code == 0, "structure", "the numbers of the structure fit a smaller width")
+        require(n <= MAX_TENSOR_SIZE, "structure", f"a tensor has more than {MAX_TENSOR_SIZE} coordinates")
+        whole = np.array([n], np.int64)
+        return Structure(whole, whole), 0
+    if form == ARRAY:
         count = rank
     elif form == CUT:
         count = tensors + (rank if rank != 1 else 0)
@@ -319,8 +332,6 @@ def _structure(
     numbers: NDArray[np.int64], form: int, tensors: int, rank: int, n: int, data: Bytes
 ) -> Structure:
     whole = np.array([n], np.int64)
-    if form == FLAT:
-        return Structure(whole, whole)
     if form == ARRAY:
         return Structure(whole, numbers)
     if form == CUT:

@@ -60,6 +60,7 @@ def kind_of(payload: Any) -> Kind[Any]:
     return kind
 
 
+@cache
 def kind_names() -> tuple[str, ...]:
     """Return the names of the kinds, as `kinds=` takes them."""
     return tuple(kind.name for kind in kinds())

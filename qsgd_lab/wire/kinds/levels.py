@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from qsgd_lab.errors import MessageError
 from qsgd_lab.levels import MAX_LEVELS, magnitude_bits
-from qsgd_lab.partition import Partition
+from qsgd_lab.partition import Partition, partition
 from qsgd_lab.quantization import QuantizedGradient, dequantize, host_arrays, level_dtype
 from qsgd_lab.wire.checks import Bytes, check_scales, require, storable_scales
 from qsgd_lab.wire.key import Key, check_common_words
@@ -155,6 +155,33 @@ class LevelsKind(Kind[QuantizedGradient]):
         kinds = (NORMS[options.norm], parts, structure.shape, _LAYOUT_NAMES[options.layout])
         return Levels(levels, norms, options.num_levels, *kinds)
 
+    def deliver(self, sections: Any, limits: Limits, values: NDArray[np.float32], *, add: bool) -> None:
+        """Write or add the values of fixed levels in one pass, without an array of levels."""
+        _, options, content, side, body, _ = sections
+        if options.layout or not values.size:
+            super().deliver(sections, limits, values, add=add)
+            return
+        from qsgd_lab.kernels.cpu import level_string
+
+        s, width = options.num_levels, np.uint64(options.width)
+        norms = array_of(side, np.float32, side.size // 4)
+        check_scales(norms)
+        outcome = level_string.deliver_level_string(
+            body,
+            last_piece(options, body, values.size),
+            width,
+            s,
+            norms,
+            partition_of(options, content.structure).bucket_offsets,
+            np.empty(level_string.PIECE, level_dtype(s)),
+            add,
+            values,
+        )
+        require(outcome != level_string.OUT_OF_RANGE, "code", f"a level lies outside -{s}..{s}")
+        require(
+            outcome == level_string.GOOD, "canonical", "a bucket of norm 0 or NaN has levels other than 0"
+        )
+
     def values(self, payload: QuantizedGradient) -> NDArray[np.float32]:
         """Return the dequantized gradient, flat."""
         levels, norms = host_arrays(payload)
@@ -173,8 +200,12 @@ def count_buckets(options: LevelOptions, sizes: NDArray[np.int64]) -> int:
 
 
 def partition_of(options: LevelOptions, structure: Structure) -> Partition:
-    """Return tensors and buckets; not by `partition`, which would keep what strangers sent."""
-    return Partition(structure.tensor_sizes, options.bucket_size)
+    """Return tensors and buckets; small partitions are remembered, for strangers may send large ones."""
+    small = structure.num_tensors <= 1024 and count_buckets(options, structure.sizes) <= 1 << 16
+    sizes, bucket_size = structure.tensor_sizes, options.bucket_size
+    if small:
+        return partition(structure.num_coordinates, bucket_size, sizes)
+    return Partition(sizes, bucket_size)
 
 
 def read_levels(options: LevelOptions, body: Bytes, count: int, start: int, stop: int) -> NDArray[Any]:
