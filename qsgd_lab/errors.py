@@ -40,6 +40,24 @@ class IntegrityError(LabError):
 
 
 class MessageError(LabError):
-    """Bytes that claim to be a message are not one: damaged, cut off, or made to mislead."""
+    """Bytes that claim to be a message are not one: damaged, cut off, or made to mislead.
+
+    Attributes
+    ----------
+    reason : str
+        One word for programs: "truncated", "foreign", "version", "damaged", "limit", "unknown", "structure",
+        "parameters", "length", "zeros", "code", "canonical" or "inner" (docs/wire-format-2.md).
+    """
 
     exit_code = 4
+
+    def __init__(self, text: str, reason: str = "damaged") -> None:
+        super().__init__(text)
+        self.reason = reason
+
+
+class LimitError(MessageError):
+    """A message exceeds what its receiver allows, or what the format can hold."""
+
+    def __init__(self, text: str, reason: str = "limit") -> None:
+        super().__init__(text, reason)

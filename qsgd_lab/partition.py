@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 MAX_TENSOR_SIZE = 2**34  # as many coordinates as a stream has words
+MAX_BUCKET_SIZE = 2**60  # as messages of version 1 can say
 
 
 @dataclass(frozen=True)
@@ -56,8 +57,15 @@ class Partition:
         if self.bucket_size == "tensor":
             return np.unique(tensors)
         assert isinstance(self.bucket_size, int)
-        starts = [np.arange(a, b, self.bucket_size) for a, b in pairwise(tensors)]
-        return np.concatenate([*starts, tensors[-1:]]).astype(np.int64)
+        size = min(self.bucket_size, MAX_TENSOR_SIZE)
+        lengths = np.diff(tensors)
+        counts = -(-lengths // size)
+        offsets = np.arange(counts.sum() + 1)
+        offsets[:-1] -= np.repeat(np.cumsum(counts) - counts, counts)  # numbers of buckets in their tensors
+        offsets[:-1] *= size
+        offsets[:-1] += np.repeat(tensors[:-1], counts)
+        offsets[-1] = tensors[-1]
+        return offsets
 
 
 @lru_cache(maxsize=64)
@@ -77,7 +85,7 @@ def partition(
     TypeError
         If a tensor size is not an integer.
     ValueError
-        If the bucket size is neither a positive integer nor "tensor" nor "model", if a tensor size is
+        If the bucket size is neither an integer from 1 to 2**60 nor "tensor" nor "model", if a tensor size is
         negative or above 2**34, or if the sizes do not sum to `num_coordinates`.
     """
     valid_int = (
@@ -86,6 +94,10 @@ def partition(
     if not valid_int and bucket_size not in ("tensor", "model"):
         raise ValueError(
             f"bucket_size is {bucket_size!r}; it must be a positive integer, 'tensor' or 'model'"
+        )
+    if valid_int and int(bucket_size) > MAX_BUCKET_SIZE:
+        raise ValueError(
+            f"bucket_size is {bucket_size}; 2**60 is the most: take 'tensor' for one bucket a tensor"
         )
     sizes = (num_coordinates,) if tensor_sizes is None else tuple(map(index, tensor_sizes))
     if any(size < 0 or size > MAX_TENSOR_SIZE for size in sizes):

@@ -11,7 +11,7 @@ L2, MAX = NORMS.index("l2"), NORMS.index("max")
 #: Layouts of a chunk, as messages and kernels number them; `qsgd_lab.coding.layouts` says what each is.
 FIXED, DENSE, DENSE_SIGNED, SPARSE = 0, 1, 2, 3
 #: What became of a chunk.
-GOOD, DAMAGED, MALFORMED = 0, 1, 2
+GOOD, DAMAGED, MALFORMED, NOT_CANONICAL = 0, 1, 2, 3
 
 # An entry of a table of codewords: the codeword in the low 58 bits, its length above.
 LENGTH_SHIFT = np.uint64(58)

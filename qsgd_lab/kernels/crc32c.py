@@ -139,6 +139,7 @@ def crc32c_of_ranges(data, edges, checksums):
 
 LANES = 32  # threads that share a piece, every 32nd word being one thread's
 ONE = 0x80000000
+LONG_RANGE = 1 << 15  # bytes from which four CRCs in turn repay the products that join them
 _POLYNOMIAL = np.uint32(POLYNOMIAL)
 _ZERO = np.uint32(0)
 _BIT = np.uint32(1)
@@ -154,6 +155,45 @@ def times(a, b):
         b = np.uint32(b << _BIT)
         a = np.uint32((a >> _BIT) ^ (_POLYNOMIAL & np.uint32(_ZERO - (a & _BIT))))
     return product
+
+
+@njit(cache=True, fastmath=False)
+def past_bytes(count):
+    """Return the element x^(8 count), by which multiplying moves a CRC past `count` bytes."""
+    power, square = np.uint32(ONE), np.uint32(ONE >> 8)
+    while count > 0:
+        if count & 1:
+            power = times(power, square)
+        square = times(square, square)
+        count >>= 1
+    return power
+
+
+@njit(cache=True, fastmath=False, nogil=True)
+def crc32c_after(data, start, stop, before):
+    """Return the CRC-32C of bytes start..stop-1 of a uint8 array, after bytes whose CRC is `before` (uint32).
+
+    Long ranges are computed as four in turn, since each step of one waits for the one before.
+    """
+    if stop - start < LONG_RANGE:
+        return continue_crc(data, start, stop, np.uint64(before) ^ _ONES)
+    edges, parts = np.empty(5, np.int64), np.empty(4, np.uint32)
+    quarter = ((stop - start) >> 2) & ~_SEVEN
+    for i in range(4):
+        edges[i] = start + i * quarter
+    edges[4] = stop
+    crc32c_of_four(data, edges, parts)
+    crc, step = before, past_bytes(quarter)
+    for i in range(3):
+        crc = np.uint32(times(crc, step) ^ parts[i])
+    return np.uint32(times(crc, past_bytes(stop - edges[3])) ^ parts[3])
+
+
+@njit(cache=True, fastmath=False, nogil=True)
+def crc32c_around(data, first, second, third, stop):
+    """Return the CRC-32C of bytes 0..first-1 followed by bytes second..third-1, and of third..stop-1."""
+    joined = continue_crc(data, second, third, np.uint64(continue_crc(data, 0, first, _ONES)) ^ _ONES)
+    return joined, crc32c_after(data, third, stop, np.uint32(0))
 
 
 class ShiftTables(NamedTuple):

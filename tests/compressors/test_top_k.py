@@ -85,7 +85,7 @@ def test_a_damaged_message_is_refused(data):
 def test_a_message_for_another_gradient_is_refused():
     """A receiver knows how many coordinates it expects."""
     compressor, payload = sent(np.ones(50, np.float32), 0.1)
-    with pytest.raises(MessageError, match="5 of 50 coordinates; expected 51"):
+    with pytest.raises(MessageError, match="not of 51 coordinates"):
         compressor.wire.unpack(compressor.wire.pack(payload), Layout.of(51))
 
 

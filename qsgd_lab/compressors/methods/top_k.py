@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import math
-import struct
-import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from qsgd_lab.compressors.protocol import Array, Compressor, Layout, Wire
 from qsgd_lab.compressors.registry import Method, Option
@@ -18,82 +14,32 @@ from qsgd_lab.errors import MessageError
 from qsgd_lab.ledger import Size
 from qsgd_lab.levels import FLOAT_BITS
 from qsgd_lab.stream import Stream
-
-_HEAD = struct.Struct("<4sQQ")  # magic, n, k
-_MAGIC = b"QLK1"
-_CHECK_BYTES = 4
-
-
-@dataclass(frozen=True)
-class SparseValues:
-    """Some coordinates of a vector of n.
-
-    Attributes
-    ----------
-    num_coordinates : int
-        n.
-    indices : int64, shape (k,)
-        Ascending, without repetition.
-    values : float32, shape (k,)
-    """
-
-    num_coordinates: int
-    indices: NDArray[np.int64]
-    values: NDArray[np.float32]
+from qsgd_lab.wire import message
+from qsgd_lab.wire.kinds.sparse import SparseValues
 
 
 class SparseWire(Wire[SparseValues]):
-    """Head (magic, n, k), indices at fixed width, values, and a CRC-32 of all before it; little-endian."""
+    """Kind "sparse" of wire format 2: indices in the shortest of three codes, and values."""
 
     kind = "sparse"
 
     def size(self, payload: SparseValues) -> Size:
-        """Return "fixed", indices and values alone, and "message", the whole."""
+        """Return "fixed", indices at fixed width and values alone, and "message", the whole."""
         n, k = payload.num_coordinates, payload.indices.size
-        index_bits = k * _width(n)
-        length = _HEAD.size + -(-index_bits // 8) + 4 * k + _CHECK_BYTES
-        return Size(n, {"fixed": index_bits + FLOAT_BITS * k, "message": 8 * length})
+        index_width = max(1, (n - 1).bit_length())
+        return Size(n, {"fixed": k * (index_width + FLOAT_BITS), "message": message.size(payload)})
 
     def pack(self, payload: SparseValues) -> bytes:
         """Return the message."""
-        n, k = payload.num_coordinates, payload.indices.size
-        places = np.arange(_width(n))
-        bits = (payload.indices[:, None] >> places) & 1
-        packed = np.packbits(bits.astype(np.uint8).reshape(-1), bitorder="little").tobytes()
-        body = _HEAD.pack(_MAGIC, n, k) + packed + payload.values.astype("<f4").tobytes()
-        return body + struct.pack("<I", zlib.crc32(body))
+        return bytes(message.pack(payload))
 
-    def unpack(self, message: bytes, layout: Layout) -> SparseValues:
-        """Read a message; its length must follow from n and k before anything is allocated."""
-        if len(message) < _HEAD.size + _CHECK_BYTES:
-            raise MessageError("the message is truncated: its head is not whole")
-        magic, n, k = _HEAD.unpack_from(message)
-        if magic != _MAGIC:
-            raise MessageError("this is no message of sparse values")
-        if n != layout.num_coordinates or k > n:
-            raise MessageError(f"the message has {k} of {n} coordinates; expected {layout.num_coordinates}")
-        index_bits = k * _width(n)
-        start = _HEAD.size + -(-index_bits // 8)
-        end = start + 4 * k
-        if len(message) != end + _CHECK_BYTES:
-            raise MessageError(f"the message has {len(message)} bytes; {end + _CHECK_BYTES} are right")
-        if struct.unpack_from("<I", message, end)[0] != zlib.crc32(message[:end]):
-            raise MessageError("the message is damaged: its checksum does not match")
-        bits = np.unpackbits(
-            np.frombuffer(message, np.uint8, start - _HEAD.size, _HEAD.size), bitorder="little"
-        )
-        if bits[index_bits:].any():
-            raise MessageError("the padding behind the indices is not zero")
-        weights = np.int64(1) << np.arange(_width(n), dtype=np.int64)
-        indices = bits[:index_bits].reshape(k, _width(n)) @ weights if k else np.empty(0, np.int64)
-        if k and ((np.diff(indices) <= 0).any() or indices[-1] >= n):
-            raise MessageError("the indices do not ascend, or exceed the gradient")
-        return SparseValues(n, indices, np.frombuffer(message, "<f4", k, start).astype(np.float32))
-
-
-def _width(num_coordinates: int) -> int:
-    """Return the bits of an index."""
-    return max(1, (num_coordinates - 1).bit_length())
+    def unpack(self, received: bytes, layout: Layout) -> SparseValues:
+        """Read a message of float32 values."""
+        n = layout.num_coordinates
+        payload: SparseValues = message.unpack(received, max_coordinates=n, kinds=["sparse"])
+        if payload.num_coordinates != n or getattr(payload.values, "dtype", None) != np.float32:
+            raise MessageError(f"the message is not of {n} coordinates in float32")
+        return payload
 
 
 class TopK(Compressor):
@@ -142,7 +88,7 @@ class TopK(Compressor):
             above = np.flatnonzero(order > least)
             equal = np.flatnonzero(order == least)[: k - above.size]
             indices = np.sort(np.concatenate([above, equal]))
-        return SparseValues(n, indices.astype(np.int64), gradient[indices].astype(np.float32)), None
+        return SparseValues(indices.astype(np.int64), gradient[indices].astype(np.float32), n), None
 
     def decompress(self, payload: SparseValues) -> Array:
         """Return the vector with zeros elsewhere."""

@@ -12,7 +12,7 @@ import numpy as np
 from numba import njit
 
 from qsgd_lab.kernels.codeword_reader import is_finished
-from qsgd_lab.kernels.constants import DAMAGED, DENSE_SIGNED, FIXED, GOOD, MALFORMED, SPARSE
+from qsgd_lab.kernels.constants import DAMAGED, DENSE_SIGNED, FIXED, GOOD, MALFORMED, NOT_CANONICAL, SPARSE
 from qsgd_lab.kernels.cpu.decode_dense import decode_dense_bytes, decode_dense_in_turn, finish_singly
 from qsgd_lab.kernels.cpu.decode_sparse import decode_four_sparse, decode_sparse_chunk
 from qsgd_lab.kernels.cpu.encode import extremes
@@ -147,8 +147,29 @@ def add_values(levels, step, values):
 
 
 @njit(cache=True, fastmath=False)
+def any_level(levels):
+    """Return whether a level is not 0."""
+    found = levels.dtype.type(0)
+    for i in range(levels.size):
+        found |= levels[i]
+    return found != 0
+
+
+@njit(cache=True, fastmath=False)
+def live_level(levels, norms, bucket_offsets):
+    """Return the first bucket of norm 0 or NaN that has a level other than 0; -1 if there is none."""
+    for bucket in range(norms.size):
+        if not norms[bucket] > 0 and any_level(levels[bucket_offsets[bucket] : bucket_offsets[bucket + 1]]):
+            return bucket
+    return -1
+
+
+@njit(cache=True, fastmath=False)
 def deliver_levels(levels, first, bucket, norms, bucket_offsets, num_levels, add, values):
-    """Write or add the values of levels that begin at coordinate `first`, in bucket `bucket`."""
+    """Write or add the values of levels that begin at coordinate `first`, in bucket `bucket`.
+
+    Returns the bucket in which they end, or -1 if one of norm 0 or NaN has levels other than 0.
+    """
     position, last = first, first + levels.size
     while position < last:
         while position >= bucket_offsets[bucket + 1]:
@@ -156,6 +177,8 @@ def deliver_levels(levels, first, bucket, norms, bucket_offsets, num_levels, add
         end = min(last, bucket_offsets[bucket + 1])
         step = level_step(norms[bucket], num_levels)
         part = levels[position - first : end - first]
+        if not norms[bucket] > 0 and any_level(part):
+            return np.int64(-1)
         if add:
             add_values(part, step, values[position:end])
         else:
@@ -185,4 +208,6 @@ def deliver_chunks(
         if outcome != GOOD:
             return outcome, where
         bucket = deliver_levels(levels, first, bucket, norms, bucket_offsets, scheme[2], add, values)
+        if bucket < 0:
+            return NOT_CANONICAL, chunk
     return GOOD, last_chunk

@@ -1,0 +1,78 @@
+"""What writer and reader of version 2 share: the limits, and how a rule that does not hold is told.
+
+Rules are written once, as functions that raise `MessageError`. The reader lets it pass; the writer turns it
+into a `ValueError` with the same text.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qsgd_lab.errors import LimitError, MessageError
+
+MAX_COORDINATES = 2**48
+MAX_TENSORS = 2**20
+MAX_DIMENSIONS = 64
+
+#: The pattern of the NaN that marks a bucket which held a NaN or an infinity.
+NAN_BITS = np.uint32(0x7FC00000)
+
+Bytes = NDArray[np.uint8]
+
+
+def require(condition: Any, reason: str, text: str) -> None:
+    """Raise a `MessageError`, for "limit" a `LimitError`, unless a condition holds."""
+    if not condition:
+        raise LimitError(text) if reason == "limit" else MessageError(text, reason)
+
+
+@contextmanager
+def writing() -> Iterator[None]:
+    """Turn a rule that does not hold into a ValueError: what is to be written is the caller's argument."""
+    try:
+        yield
+    except MessageError as error:
+        raise ValueError(str(error)) from None
+    except (struct.error, OverflowError) as error:
+        raise ValueError(f"a parameter does not fit its field: {error}") from None
+
+
+def up8(size: int) -> int:
+    """Return a size rounded up to a multiple of 8."""
+    return size + -size % 8
+
+
+def check_zeros(data: Bytes, what: str) -> None:
+    """Check that bytes which mean nothing are 0; `what` names them."""
+    require(not data.any(), "zeros", f"{what} is not zero")
+
+
+def check_scales(scales: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Check the patterns of scales; return which of them are +0 or the NaN, shape (B,).
+
+    Raises
+    ------
+    MessageError
+        If one is negative, -0, infinite, or a NaN other than 0x7FC00000.
+    """
+    bits = scales.view(np.uint32)
+    dead: NDArray[np.bool_] = (bits == 0) | (bits == NAN_BITS)
+    bad = ~dead & (bits >= np.uint32(0x7F800000))
+    if bad.any():
+        first = int(bad.argmax())
+        text = f"norm {first} is {scales[first]} (bits {bits[first]:08x}); it must be +0, finite and positive"
+        raise MessageError(f"{text}, or the NaN 7fc00000", "canonical")
+    return dead
+
+
+def storable_scales(scales: Any) -> NDArray[np.float32]:
+    """Return scales as they are stored: contiguous float32, and every NaN that one of 0x7FC00000."""
+    stored = np.ascontiguousarray(scales, dtype=np.float32).reshape(-1)
+    nan = np.isnan(stored)
+    return np.where(nan, NAN_BITS.view(np.float32), stored) if nan.any() else stored

@@ -1,0 +1,244 @@
+"""The envelope of version 2, written and taken apart: head, structure, parameters, key, mask, checksums."""
+
+from __future__ import annotations
+
+import struct
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qsgd_lab.wire import checksum
+from qsgd_lab.wire.checks import Bytes, check_zeros, require, up8
+from qsgd_lab.wire.key import Key, check_place, checked_key, key_bytes, parse_key
+from qsgd_lab.wire.kind import Content, Kind, Lengths, Limits
+from qsgd_lab.wire.kinds import kind_of_number
+from qsgd_lab.wire.structure import Structure, check_structure, parse_structure
+
+MAGIC = b"QSGD"
+VERSION = 2
+HEAD_BYTES = 40
+FLAG_KEY, FLAG_FIRST, FLAG_USED = 1, 2, 4
+
+_HEAD = struct.Struct("<4s4BIBBHQQII")
+_LENGTH = struct.Struct("<HQ")
+_CHECK_AT, _LENGTH_AT, _FRONT_AT, _PAYLOAD_AT = 14, 16, 32, 36
+
+
+class Sections(NamedTuple):
+    """A message taken apart and checked, its payload not yet read.
+
+    Attributes
+    ----------
+    kind : Kind
+    options : Any
+        The kind's parameters.
+    content : Content
+        Structure, key and mask; its payload is None.
+    side : uint8
+        Side data.
+    body : uint8
+        Payload, its padding and tail.
+    bytes : dict
+        Bytes of the message by part; they sum to its length.
+    """
+
+    kind: Kind[Any]
+    options: Any
+    content: Content
+    side: Bytes
+    body: Bytes
+    bytes: dict[str, int]
+
+
+def view_of(message: Any) -> Bytes:
+    """Return the bytes of a message, read-only and not copied."""
+    view = np.frombuffer(memoryview(message).cast("B"), np.uint8)
+    view.flags.writeable = False
+    return view
+
+
+def check_start(view: Bytes) -> None:
+    """Check that 32 bytes are there and begin like a message of any version."""
+    require(view[:4].tobytes() == MAGIC[: view.size], "foreign", "not a message: it does not begin with QSGD")
+    require(view.size >= 32, "truncated", f"a message has at least {HEAD_BYTES} bytes; this has {view.size}")
+
+
+def message_length(data: Any) -> int:
+    """Return the length of a message in bytes from its first 32, as a receiver needs it.
+
+    Raises
+    ------
+    MessageError
+        If they are not the beginning of a message of version 2.
+    """
+    view = view_of(data)
+    check_start(view)
+    require(view[4] == VERSION, "version", f"the message is of version {view[4]}; this reads 2")
+    claimed: int
+    length: int
+    claimed, length = _LENGTH.unpack(view[_CHECK_AT : _LENGTH_AT + 8].tobytes())
+    intact = checksum.head_check(view) == claimed
+    require(intact, "damaged", "the head is damaged: its checksum does not match")
+    require(
+        length >= HEAD_BYTES and length % 8 == 0,
+        "length",
+        f"the head claims {length} bytes; a message has at least {HEAD_BYTES}, and a multiple of 8",
+    )
+    return length
+
+
+def open_sections(message: Any, limits: Limits, *, inner: bool = False) -> Sections:
+    """Take a message apart and check all but its payload, in the order of docs/wire-format-2.md.
+
+    Raises
+    ------
+    MessageError
+        If something does not hold.
+    """
+    view = view_of(message)
+    length = message_length(view)
+    require(
+        view.size == length, "truncated", f"the message has {view.size} bytes, but its head claims {length}"
+    )
+    _, _, number, flags, forms, tensors, rank, units, _, _, n, front, check = _HEAD.unpack(
+        view[:HEAD_BYTES].tobytes()
+    )
+    kind = kind_of_number(number)
+    limits.check_kind(kind.name)
+    require(flags < 8, "unknown", f"flags {flags} are not known")
+    require(not flags & FLAG_FIRST or flags & FLAG_KEY, "parameters", "a shard needs a key")
+    if not inner:
+        limits.check_coordinates(n)
+    require(
+        kind.size_of_parameters(8 * units),
+        "parameters",
+        f"kind {kind.name} does not have {8 * units} bytes of parameters",
+    )
+    rest = view[HEAD_BYTES:]
+    structure, used_bytes = parse_structure(rest, forms & 15, forms >> 4, tensors, rank, n)
+    at = HEAD_BYTES + used_bytes
+    require(view.size - at >= 8 * units, "truncated", "the message ends inside its parameters")
+    raw = view[at : at + 8 * units].tobytes()
+    options = kind.unpack_options(raw)
+    at += 8 * units
+    key = parse_key(view[at:], bool(flags & FLAG_FIRST)) if flags & FLAG_KEY else None
+    at += key_bytes(key)
+    used, mask_bytes = _parse_used(view[at:], tensors) if flags & FLAG_USED else (None, 0)
+    at += mask_bytes
+    if key is not None:
+        check_place(key, structure.sizes)
+    kind.check(options, structure, key)
+    require(
+        kind.pack_options(options) == raw, "zeros", "bytes of the parameters that mean nothing are not zero"
+    )
+    body = view[at:]
+    lengths = kind.claimed(options, structure, body)
+    _check_filled(lengths, body)
+    start = at + up8(lengths.side)
+    found_front, found_payload = checksum.front_and_payload_check(view, start)
+    require(found_front == front, "damaged", "the front is damaged: its checksum does not match")
+    require(found_payload == check, "damaged", "the payload is damaged: its checksum does not match")
+    parts = {
+        "head": HEAD_BYTES,
+        "structure": used_bytes,
+        "parameters": 8 * units,
+        "key and mask": key_bytes(key) + mask_bytes,
+        "side": up8(lengths.side),
+        "payload": up8(lengths.payload),
+        "tail": lengths.tail,
+    }
+    content = Content(None, structure, key, used, number)
+    return Sections(kind, options, content, view[at : at + lengths.side], view[start:], parts)
+
+
+def read_payload(sections: Sections, limits: Limits) -> Content:
+    """Read the payload of a message taken apart; raises a MessageError where it breaks a rule."""
+    kind, options, content, side, body, _ = sections
+    payload = kind.read(options, content, side, body, limits)
+    return Content(payload, content.structure, content.key, content.used)
+
+
+def _parse_used(data: Bytes, tensors: int) -> tuple[NDArray[np.bool_], int]:
+    """Read the used mask at the beginning of `data`; return it and its length."""
+    filled = -(-tensors // 8)
+    require(data.size >= up8(filled), "truncated", "the message ends inside its used mask")
+    used = np.unpackbits(data[:filled], count=tensors, bitorder="little").view(bool)
+    beyond = int(data[filled - 1]) >> (tensors % 8) if tensors % 8 else 0
+    require(beyond == 0, "zeros", "bits after the used mask are not zero")
+    check_zeros(data[filled : up8(filled)], "the padding after the used mask")
+    return used, up8(filled)
+
+
+def _check_filled(lengths: Lengths, body: Bytes) -> None:
+    """Check that sections fill what is there exactly, and that what separates them is 0."""
+    side, payload, _ = lengths
+    require(lengths.total == body.size, "length", "the lengths do not fill the message")
+    start = up8(side)
+    check_zeros(body[side:start], "the padding after the side data")
+    check_zeros(body[start + payload :], "the padding after the payload")
+
+
+def content_of(
+    kind: Kind[Any], payload: Any, structure: Structure | None, key: Key | None, used: Any
+) -> Content:
+    """Return what is to be written, checked but for the payload itself."""
+    own = kind.key(payload)
+    if own is not None and key is not None and tuple(own) != tuple(key):
+        raise ValueError("the payload has another key than the message")
+    key = checked_key(own if key is None else key)
+    if structure is None:
+        structure = kind.structure(payload)  # of checked parts
+    else:
+        check_structure(structure)
+    require(
+        structure.num_coordinates == kind.count(payload),
+        "structure",
+        f"the structure has {structure.num_coordinates} coordinates, the payload {kind.count(payload)}",
+    )
+    if key is not None:
+        check_place(key, structure.sizes)
+    if used is not None:
+        used = np.asarray(used, dtype=bool).reshape(-1)
+        require(
+            used.size == structure.num_tensors,
+            "structure",
+            f"the used mask has {used.size} entries, not {structure.num_tensors}",
+        )
+    return Content(payload, structure, key, used)
+
+
+def bytes_around(content: Content, parameters: int) -> int:
+    """Return the bytes before the side data."""
+    mask = 0 if content.used is None else up8(-(-content.structure.num_tensors // 8))
+    return HEAD_BYTES + content.structure.packed_bytes + parameters + key_bytes(content.key) + mask
+
+
+def front_of(kind: Kind[Any], options: Any, content: Content) -> bytes:
+    """Return the bytes before the side data, length and checksums not yet entered."""
+    structure, key, used = content.structure, content.key, content.used
+    parameters = kind.pack_options(options)
+    flags = (FLAG_KEY if key else 0) | (FLAG_FIRST if key and key.first else 0)
+    flags |= FLAG_USED if used is not None else 0
+    number = kind.number_of(content.payload)
+    rank = 0 if structure.ranks is not None else structure.dimensions.size
+    forms = structure.form | structure.width << 4
+    counts = (structure.num_tensors, rank, len(parameters) // 8, 0, 0, structure.num_coordinates, 0, 0)
+    packed = _HEAD.pack(MAGIC, VERSION, number, flags, forms, *counts) + structure.pack() + parameters
+    packed += key.pack() if key is not None else b""
+    if used is not None:
+        bits = np.packbits(used, bitorder="little").tobytes()
+        packed += bits + bytes(-len(bits) % 8)
+    return packed
+
+
+def seal(message: Bytes, start: int) -> None:
+    """Enter length and checksums; the payload begins at `start`."""
+    _enter(message, _LENGTH_AT, len(message), 8)
+    _enter(message, _CHECK_AT, checksum.head_check(message), 2)
+    _enter(message, _PAYLOAD_AT, checksum.front_and_payload_check(message, start)[1], 4)
+    _enter(message, _FRONT_AT, checksum.front_check(message, start), 4)
+
+
+def _enter(message: Bytes, at: int, value: int, width: int) -> None:
+    message.data[at : at + width] = value.to_bytes(width, "little")

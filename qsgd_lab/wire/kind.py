@@ -1,0 +1,204 @@
+"""What a payload kind is: its parameters, its sections, and how they are written and read.
+
+A kind is one file in `qsgd_lab.wire.kinds` that ends in ``KIND = ...``. Writer and reader share `check`,
+`lengths` and `check_payload`: the writer calls them on what it is given, the reader on what it has read.
+"""
+
+from __future__ import annotations
+
+import struct
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qsgd_lab.errors import LimitError
+from qsgd_lab.wire.checks import Bytes, require, up8
+from qsgd_lab.wire.key import Key
+from qsgd_lab.wire.structure import Structure
+
+P = TypeVar("P")
+
+
+class Lengths(NamedTuple):
+    """Bytes of the sections of a kind, before they are padded to multiples of 8."""
+
+    side: int = 0
+    payload: int = 0
+    tail: int = 0
+
+    @property
+    def total(self) -> int:
+        """The bytes of all sections, padding included."""
+        return up8(self.side) + up8(self.payload) + self.tail
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a receiver allows.
+
+    Attributes
+    ----------
+    max_coordinates : int or None
+        The most coordinates of the outermost message.
+    kinds : frozenset of str or None
+        Names of the kinds allowed, inner messages included; None allows all.
+    """
+
+    max_coordinates: int | None = None
+    kinds: frozenset[str] | None = None
+
+    def check_kind(self, name: str) -> None:
+        """Check that a kind is allowed."""
+        allowed = self.kinds is None or name in self.kinds
+        require(
+            allowed,
+            "unknown",
+            f"kind {name} was not allowed; allowed are {', '.join(sorted(self.kinds or ()))}",
+        )
+
+    def check_coordinates(self, count: int) -> None:
+        """Check that a message is not larger than its receiver allows."""
+        if self.max_coordinates is not None and count > self.max_coordinates:
+            raise LimitError(
+                f"the message has {count} coordinates; at most {self.max_coordinates} were allowed"
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class Content:
+    """What a message carries.
+
+    Attributes
+    ----------
+    payload : Any
+        The payload type of a kind.
+    structure : Structure
+    key : Key or None
+    used : bool, shape (T,), or None
+        Which tensors had a gradient in this step.
+    number : int
+        The kind's number in the message that was read.
+    """
+
+    payload: Any
+    structure: Structure
+    key: Key | None = None
+    used: NDArray[np.bool_] | None = None
+    number: int = 0
+
+
+class Kind(ABC, Generic[P]):
+    """One payload kind.
+
+    Attributes
+    ----------
+    number : int
+        In messages.
+    name : str
+    payload_types : tuple of type
+        What it carries in memory.
+    needs_bound : bool
+        Whether n is not bounded by the length of a message, so that dense values need `max_coordinates`.
+    """
+
+    number: ClassVar[int]
+    name: ClassVar[str]
+    payload_types: ClassVar[tuple[type, ...]]
+    fields: ClassVar[struct.Struct] = struct.Struct("")
+    needs_bound: ClassVar[bool] = False
+
+    def structure(self, payload: P) -> Structure:
+        """Return the structure that a payload has by itself: flat, unless it knows more."""
+        return Structure.flat(self.count(payload))
+
+    def key(self, payload: P) -> Key | None:
+        """Return the key that belongs to a payload, if its values depend on one."""
+        return None
+
+    def number_of(self, payload: P) -> int:
+        """Return the kind's number in the message that carries a payload."""
+        return self.number
+
+    @abstractmethod
+    def count(self, payload: P) -> int:
+        """Return the number of coordinates of a payload, n."""
+
+    def options(self, payload: P) -> Any:
+        """Return the parameters of a payload, as `check` takes them and `pack_options` writes them."""
+        return ()
+
+    def check(self, options: Any, structure: Structure, key: Key | None) -> None:
+        """Check parameters, structure and key against each other; both sides call it.
+
+        Raises
+        ------
+        MessageError
+            If they are out of their range.
+        """
+
+    def pack_options(self, options: Any) -> bytes:
+        """Return the bytes of the parameters."""
+        return self.fields.pack(*options)
+
+    def unpack_options(self, data: bytes) -> Any:
+        """Return the parameters of these bytes, of the right length and otherwise unchecked."""
+        return self.fields.unpack(data)
+
+    def size_of_parameters(self, size: int) -> bool:
+        """Whether the parameters of this kind can have `size` bytes."""
+        return size == self.fields.size
+
+    @abstractmethod
+    def lengths(self, payload: P, options: Any, structure: Structure) -> Lengths:
+        """Return the sections' lengths, without coding."""
+
+    @abstractmethod
+    def claimed(self, options: Any, structure: Structure, body: Bytes) -> Lengths:
+        """Return the lengths that a message claims, of which `body` is side data, payload and tail.
+
+        Raises
+        ------
+        MessageError
+            If `body` is too short to tell. Nothing of size n or B is allocated here.
+        """
+
+    @abstractmethod
+    def write(self, payload: P, options: Any, side: Bytes, room: Bytes) -> None:
+        """Write the side data, and the payload into `room`, which has eight bytes more than it takes.
+
+        Raises
+        ------
+        MessageError
+            If the payload breaks a rule.
+        """
+
+    @abstractmethod
+    def read(self, options: Any, content: Content, side: Bytes, body: Bytes, limits: Limits) -> P:
+        """Return the payload; `content` has structure and key, `body` is payload, its padding and tail.
+
+        Raises
+        ------
+        MessageError
+            If it is not what `write` writes.
+        """
+
+    def deliver(self, sections: Any, limits: Limits, values: NDArray[np.float32], *, add: bool) -> None:
+        """Write or add the dense values of a message taken apart; raises as `read` does."""
+        _, options, content, side, body, _ = sections
+        dense = self.values(self.read(options, content, side, body, limits))
+        if add:
+            values += dense
+        else:
+            values[:] = dense
+
+    @abstractmethod
+    def values(self, payload: P) -> NDArray[np.float32]:
+        """Return the dense values, float32, shape (n,)."""
+
+
+def array_of(data: Bytes, dtype: Any, count: int, offset: int = 0) -> NDArray[Any]:
+    """Return `count` little-endian numbers at a byte of a message, as a copy in the machine's own order."""
+    return np.frombuffer(data, np.dtype(dtype).newbyteorder("<"), count, offset).astype(dtype)

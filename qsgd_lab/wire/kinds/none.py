@@ -1,0 +1,55 @@
+"""Kind 0: nothing is sent, and every value is +0."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qsgd_lab.wire.checks import Bytes
+from qsgd_lab.wire.kind import Content, Kind, Lengths, Limits
+from qsgd_lab.wire.structure import Structure
+
+
+@dataclass(frozen=True)
+class Nothing:
+    """A payload that says that nothing is sent of n coordinates."""
+
+    num_coordinates: int
+
+
+class NoneKind(Kind[Nothing]):
+    """Kind 0."""
+
+    number = 0
+    name = "none"
+    payload_types = (Nothing,)
+    needs_bound = True
+
+    def count(self, payload: Nothing) -> int:
+        """Return n."""
+        return payload.num_coordinates
+
+    def lengths(self, payload: Nothing, options: Any, structure: Structure) -> Lengths:
+        """Return no lengths."""
+        return Lengths()
+
+    def claimed(self, options: Any, structure: Structure, body: Bytes) -> Lengths:
+        """Return no lengths."""
+        return Lengths()
+
+    def write(self, payload: Nothing, options: Any, side: Bytes, room: Bytes) -> None:
+        """Write nothing."""
+
+    def read(self, options: Any, content: Content, side: Bytes, body: Bytes, limits: Limits) -> Nothing:
+        """Return the payload."""
+        return Nothing(content.structure.num_coordinates)
+
+    def values(self, payload: Nothing) -> NDArray[np.float32]:
+        """Return zeros."""
+        return np.zeros(payload.num_coordinates, np.float32)
+
+
+KIND = NoneKind()

@@ -1,0 +1,169 @@
+"""Messages of version 2: `pack`, `unpack`, `size`, `values`; `open_content` gives structure and key too."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qsgd_lab.errors import LimitError
+from qsgd_lab.wire.checks import up8, writing
+from qsgd_lab.wire.envelope import (
+    Sections,
+    bytes_around,
+    content_of,
+    front_of,
+    open_sections,
+    read_payload,
+    seal,
+)
+from qsgd_lab.wire.key import Key
+from qsgd_lab.wire.kind import Content, Limits
+from qsgd_lab.wire.kinds import kind_names, kind_of
+from qsgd_lab.wire.structure import Structure
+
+
+def pack(
+    payload: Any,
+    *,
+    structure: Structure | None = None,
+    key: Key | None = None,
+    used: Any = None,
+) -> NDArray[np.uint8]:
+    """Return the message that carries a payload.
+
+    Parameters
+    ----------
+    payload : QuantizedGradient, Raw, SparseValues, Masked, Select, Private or Nothing
+    structure : Structure, optional
+        Arrays and tensors of the coordinates; by default what the payload knows, else one flat array.
+    key : Key, optional
+        Which random words the sender drew, and the role; a payload whose values depend on a key brings it.
+    used : bool, shape (T,), optional
+        Which tensors had a gradient in this step.
+
+    Returns
+    -------
+    uint8, read-only
+        Bytes-like; its length is the cost.
+
+    Raises
+    ------
+    ValueError
+        If the payload breaks a rule of docs/wire-format-2.md.
+    TypeError
+        If no kind carries a payload of this type.
+    """
+    kind = kind_of(payload)
+    with writing():
+        content = content_of(kind, payload, structure, key, used)
+        options = kind.options(payload)
+        kind.check(options, content.structure, content.key)
+        lengths = kind.lengths(payload, options, content.structure)
+        front = front_of(kind, options, content)
+        start = len(front) + up8(lengths.side)
+        total = start + up8(lengths.payload) + lengths.tail
+        room = np.empty(total + 8, np.uint8)  # eight more, over which kernels' stores may run
+        room[: len(front)] = np.frombuffer(front, np.uint8)
+        room[len(front) + lengths.side : start] = 0
+        kind.write(payload, options, room[len(front) : len(front) + lengths.side], room[start:])
+        room[start + lengths.payload :] = 0
+    message = room[:total]
+    seal(message, start)
+    message.flags.writeable = False
+    return message
+
+
+def size(
+    payload: Any, *, structure: Structure | None = None, key: Key | None = None, used: Any = None
+) -> int:
+    """Return the exact number of bits of the message that carries a payload, without coding it.
+
+    Parameters and errors are those of `pack`, but that values are not looked at.
+    """
+    kind = kind_of(payload)
+    with writing():
+        content = content_of(kind, payload, structure, key, used)
+        options = kind.options(payload)
+        kind.check(options, content.structure, content.key)
+        parameters = len(kind.pack_options(options))
+        return 8 * (
+            bytes_around(content, parameters) + kind.lengths(payload, options, content.structure).total
+        )
+
+
+def unpack(message: Any, *, max_coordinates: int | None = None, kinds: Iterable[str] | None = None) -> Any:
+    """Return the payload that a message carries.
+
+    Parameters
+    ----------
+    message : bytes-like
+        Untrusted; it is not copied.
+    max_coordinates : int, optional
+        Refuse messages of more coordinates.
+    kinds : iterable of str, optional
+        Refuse messages of other kinds, inner ones included: "raw", "levels", "sparse", ...
+
+    Raises
+    ------
+    MessageError
+        If it is not what `pack` writes, or is not allowed; `.reason` says why in one word.
+    """
+    return open_content(message, max_coordinates=max_coordinates, kinds=kinds).payload
+
+
+def open_content(
+    message: Any, *, max_coordinates: int | None = None, kinds: Iterable[str] | None = None
+) -> Content:
+    """Return all that a message carries: payload, structure, key and mask. Arguments as of `unpack`."""
+    limits = limits_of(max_coordinates, kinds)
+    return read_payload(open_sections(message, limits), limits)
+
+
+def values(message: Any, *, max_coordinates: int | None = None, kinds: Iterable[str] | None = None) -> Any:
+    """Return the dense values of a message, float32 of the shape of its array; of a list, shape (n,).
+
+    Raises
+    ------
+    LimitError
+        If the kind needs a bound and `max_coordinates` is not given.
+    MessageError
+        As `unpack` does.
+    """
+    limits = limits_of(max_coordinates, kinds)
+    sections = open_sections(message, limits)
+    check_bound(sections, limits)
+    structure = sections.content.structure
+    made = np.empty(structure.num_coordinates, np.float32)
+    sections.kind.deliver(sections, limits, made, add=False)
+    return made.reshape(structure.shape)
+
+
+def dense(payload: Any) -> NDArray[np.float32]:
+    """Return the dense values of a payload, float32, shape (n,)."""
+    return kind_of(payload).values(payload)
+
+
+def check_bound(sections: Sections, limits: Limits) -> None:
+    """Check that a bound is given, where a short message may have any number of coordinates."""
+    if sections.kind.needs_bound and limits.max_coordinates is None:
+        raise LimitError(f"a bound is needed for dense values of kind {sections.kind.name}: max_coordinates")
+
+
+def limits_of(max_coordinates: int | None, kinds: Iterable[str] | None) -> Limits:
+    """Return the limits of a receiver.
+
+    Raises
+    ------
+    ValueError
+        If a kind is unknown.
+    """
+    if kinds is None:
+        return Limits(max_coordinates)
+    allowed = frozenset([kinds] if isinstance(kinds, str) else kinds)
+    unknown = sorted(map(str, allowed - set(kind_names())))
+    if unknown:
+        raise ValueError(f"unknown kind {unknown[0]!r}; known: {', '.join(kind_names())}")
+    return Limits(max_coordinates, allowed)

@@ -1,0 +1,102 @@
+"""What reading allocates stays within the theorem of docs/wire-format-2.md."""
+
+from __future__ import annotations
+
+import tracemalloc
+
+import fuzz_wire2
+import numpy as np
+import pytest
+
+from qsgd_lab.errors import MessageError
+from qsgd_lab.partition import Partition
+from qsgd_lab.wire.kinds.levels import Levels
+from qsgd_lab.wire.kinds.none import Nothing
+from qsgd_lab.wire.kinds.raw import Raw
+from qsgd_lab.wire.kinds.select import select
+from qsgd_lab.wire.kinds.sparse import BITMAP, RICE, IndexCode, SparseValues
+from qsgd_lab.wire.message import open_content, pack
+from qsgd_lab.wire.structure import Structure
+
+SIZE = 2**16
+FLAGS = np.arange(SIZE) % 2 == 0
+
+
+def zeros(parts: Partition, s: int, layout: str) -> Levels:
+    """Return levels that are all 0."""
+    dtype, norms = np.int8 if s <= 127 else np.int16, np.zeros(parts.num_buckets, np.float32)
+    return Levels(
+        np.zeros(parts.num_coordinates, dtype), norms, s, "l2", parts, (parts.num_coordinates,), layout
+    )
+
+
+def sparse(values, index: IndexCode) -> SparseValues:
+    """Return sparse values of which none is left out."""
+    return SparseValues(np.arange(SIZE), values, SIZE, index)
+
+
+CASES = {
+    "a list of scalars": lambda: pack(
+        zeros(Partition((1,) * SIZE, "model"), 1, "base3"), structure=Structure.arrays([()] * SIZE)
+    ),
+    "a list of vectors": lambda: pack(Nothing(SIZE), structure=Structure.arrays([(1,)] * SIZE)),
+    "empty tensors": lambda: pack(zeros(Partition((0,) * SIZE, 512), 1, "base3")),
+    "buckets of 1": lambda: pack(zeros(Partition((SIZE,), 1), 1, "base3")),
+    "fixed": lambda: pack(zeros(Partition((16 * SIZE,), "model"), 1, "fixed")),
+    "base 3": lambda: pack(zeros(Partition((16 * SIZE,), "model"), 1, "base3")),
+    "s = 128": lambda: pack(zeros(Partition((SIZE,), "model"), 128, "fixed")),
+    "Rice, float16": lambda: pack(sparse(np.zeros(SIZE, np.float16), IndexCode(RICE, 0, 12))),
+    "Rice, base 3": lambda: pack(
+        sparse(zeros(Partition((SIZE,), "model"), 1, "base3"), IndexCode(RICE, 0, 12))
+    ),
+    "bitmap, base 3": lambda: pack(sparse(zeros(Partition((SIZE,), "model"), 1, "base3"), IndexCode(BITMAP))),
+    "select": lambda: pack(
+        select(
+            Structure.array((SIZE,), [1] * SIZE),
+            FLAGS,
+            Raw(np.zeros(SIZE // 2, np.float16)),
+            Nothing(SIZE // 2),
+        )
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_reading_stays_within_the_theorem(name):
+    """Reading allocates at most 36 bytes for each byte of the message."""
+    message = CASES[name]()
+    open_content(message)  # compiles what is needed
+
+    tracemalloc.start()
+    open_content(message)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+
+    assert peak <= fuzz_wire2.memory_bound(message)
+
+
+@pytest.mark.parametrize("n", [10**5, 2**21, 2**34, 2**48, 2**63])
+@pytest.mark.parametrize(
+    "name", ["fixed", "base 3", "Rice, base 3", "bitmap, base 3", "s = 128", "buckets of 1"]
+)
+def test_claims_are_refused_before_anything_is_allocated(name, n):
+    """A message whose head claims more coordinates than it holds costs nothing."""
+    message = bytearray(CASES[name]())
+    message[24:32] = n.to_bytes(8, "little")
+    with fuzz_wire2.no_checksums():
+        message[14:16], message[32:40] = bytes(2), bytes(8)
+        tracemalloc.start()
+        with pytest.raises(MessageError):
+            open_content(message)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+
+    assert peak <= fuzz_wire2.SMALL
+
+
+def test_mutants_are_refused_or_right():
+    """A slice of the fuzzer: mutants of all kinds are refused, or right by the naive reader and canonical."""
+    tally = fuzz_wire2.fuzz(seed=1, count=1500, seconds=60)
+
+    assert tally["mutants"] == 1500 or tally["mutants"] > 200
+    assert len([name for name in tally if name[0].isupper()]) >= 5
