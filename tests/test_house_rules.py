@@ -83,7 +83,7 @@ def test_the_library_is_silent():
 
 
 def test_files_are_short():
-    """No file has more than 400 lines, readers of a whole format aside: cut it where it holds a second idea."""
+    """No file has more than 400 lines, but the plain reader of a format; cut it at a second idea."""
     others = [
         path
         for folder in ("tests", "benchmarks", "docs", "paper")

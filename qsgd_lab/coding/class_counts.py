@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qsgd_lab.coding.elias import LENGTHS
-from qsgd_lab.coding.message_costs import MessageCosts
+from qsgd_lab.coding.message_costs import MessageCosts, length_steps
 from qsgd_lab.ledger import Size
 from qsgd_lab.levels import FLOAT_BITS, MAX_BITS, magnitude_bits
 
@@ -32,14 +32,18 @@ def dense_bits(reached: NDArray[np.int64], num_norms: int, code: str) -> int:
 
     Raises
     ------
-    KeyError
+    ValueError
         If the code is not a key of `qsgd_lab.coding.lengths.LENGTHS`.
     """
-    length = LENGTHS[code]
-    exactly = reached - np.append(reached[1:], 0)
-    codewords = sum(int(count) * length(2**j) for j, count in enumerate(exactly))
-    signs = int(reached[1]) if reached.size > 1 else 0
-    return codewords + signs + num_norms * FLOAT_BITS
+    return _dense_bits(reached, num_norms)[list(LENGTHS).index(code)]
+
+
+def _dense_bits(reached: NDArray[Any], num_norms: int) -> list[int]:
+    """Return the bits by code, in the order of LENGTHS: codewords grow by `length_steps` at powers of 2."""
+    signs = reached[1:2].sum()
+    codewords = length_steps()[:, : reached.size] @ reached.astype(np.int64)
+    sizes: list[int] = (codewords + signs + num_norms * FLOAT_BITS).tolist()
+    return sizes
 
 
 def quantized_size(
@@ -67,7 +71,7 @@ def quantized_size(
     """
     count = int(reached[0])
     bits = {"fixed": count * (magnitude_bits(num_levels) + 1) + num_norms * FLOAT_BITS}
-    bits |= {code: dense_bits(reached, num_norms, code) for code in LENGTHS}
+    bits |= dict(zip(LENGTHS, _dense_bits(reached, num_norms), strict=True))
     if costs is not None:
         bits |= {"auto": costs.shortest_bits, "message": costs.message_bits}
     return Size(count, bits)
