@@ -190,6 +190,10 @@ OWN = {
     ("lower_bound", "unbiased_bits"): {"variance_factor": real(0.5, 0.0, -0.5)},
     ("odd_squares", "is_sum_of_odd_squares"): {"total": whole(11, 2**53, least=0)},
     ("qsvrg", "qsvrg_contraction"): {"step": real(0.01, 0.0, -0.1, 0.1)},
+    ("methods.top_k", "squared_error"): {"k": whole(2, 5, least=0)},
+    ("methods.top_k", "worst_case"): {"k": whole(2, 9, least=0)},
+    ("methods.top_k", "contraction"): {"k": whole(2, 9, least=0)},
+    ("methods.top_k", "bits"): {"num_coordinates": whole(8, least=0), "k": whole(2, 9, least=0)},
     ("tradeoff", "log2_binomial"): {"n": whole(4, least=0), "k": whole(2, 5, least=0)},
     ("tradeoff_every_vector", "tradeoff_of_every_vector"): {
         "bits": ([2], [[], [0], [2.5], [NAN], [21], ["a"]]),

@@ -83,8 +83,10 @@ class ErrorFeedback(Compressor):
         """Return the residuals of all nodes, shape (N, n): gradients may be added there."""
         return states.residual
 
-    def init_nodes(self, nodes: int, layout: Layout, like: Array | None = None) -> ErrorFeedbackState:
+    def init_nodes(self, nodes: int, layout: Layout, like: Array | None = None) -> Any:
         """Return the inner states and zero residuals of shape (N, n), where `like` is."""
+        if self.interactive:  # each node plays its own rounds, with a state of its own
+            return [self.init(layout) for _ in range(nodes)]
         inner = self.inner.init_nodes(nodes, layout, like)
         return ErrorFeedbackState(inner, zeros((nodes, layout.num_coordinates), like))
 
