@@ -73,9 +73,9 @@ def decode(
 
     A message of version 1 of m bytes describes fewer than 512 m coordinates: chunks hold at most 4096, and
     each has eight bytes in the directory of the sparse layout, while in the others a coordinate takes at
-    least one bit. What is allocated is the levels, one byte a coordinate for s <= 127 and two above, and a few
-    bytes for each byte of the index; claims of more are refused before anything is allocated. For version 2,
-    see the theorem in docs/wire-format-2.md.
+    least one bit. What is allocated is the levels, one byte a coordinate for s <= 127 and two above, and a
+    few bytes for each byte of the index; claims of more are refused before anything is allocated. For
+    version 2, see the theorem in docs/wire-format-2.md.
 
     Examples
     --------
