@@ -56,14 +56,14 @@ types: $(STAMP)  ## Check types with mypy, strictly.
 	  --cache-dir $(CURDIR)/.mypy_cache --package qsgd_lab
 
 docs: $(STAMP)  ## Check that docs/cli.md, the README table, the paper and links are current.
-	$(BIN)/python docs/make_cli_reference.py --check
-	$(BIN)/python docs/make_readme_table.py --check
-	$(BIN)/python docs/make_readme_figure.py --check
-	$(BIN)/python docs/make_theory_page.py --check
-	$(BIN)/python docs/make_presets_page.py --check
-	$(BIN)/python docs/make_gpu_page.py --check
-	$(BIN)/python paper/make_paper.py --check
-	$(BIN)/python docs/check_links.py
+	$(BIN)/python docs/scripts/make_cli_reference.py --check
+	$(BIN)/python docs/scripts/make_readme_table.py --check
+	$(BIN)/python docs/scripts/make_readme_figure.py --check
+	$(BIN)/python docs/scripts/make_theory_page.py --check
+	$(BIN)/python docs/scripts/make_presets_page.py --check
+	$(BIN)/python docs/scripts/make_gpu_page.py --check
+	$(BIN)/python paper/scripts/make_paper.py --check
+	$(BIN)/python docs/scripts/check_links.py
 
 bench: $(STAMP)  ## Run the benchmarks (a quarter of an hour).
 	@if ls benchmarks/test_*.py >/dev/null 2>&1; then \
@@ -78,7 +78,7 @@ gpu-check:  ## Check and measure the CUDA kernels, where there is a CUDA device.
 # The runs are those that paper/results.tex was made from, or with RUNS=folder those of that folder, from which
 # then paper/results.tex is made, too. The date is fixed so that the same runs give the same PDF.
 paper: $(STAMP)  ## Build paper/paper.pdf, from the runs of its table or from RUNS=folder.
-	$(BIN)/python paper/make_paper.py $(if $(RUNS),--runs "$(RUNS)")
+	$(BIN)/python paper/scripts/make_paper.py $(if $(RUNS),--runs "$(RUNS)")
 	@{ command -v latexmk && kpsewhich IEEEtran.cls && kpsewhich booktabs.sty && kpsewhich siunitx.sty; } >/dev/null 2>&1 || { \
 	  echo "Error: no LaTeX with latexmk, IEEEtran, booktabs and siunitx; on Debian: apt-get install $(LATEX)" >&2; exit 1; }
 	@mkdir -p paper/build && cd paper && SOURCE_DATE_EPOCH=0 FORCE_SOURCE_DATE=1 latexmk -silent -pdf -interaction=nonstopmode \

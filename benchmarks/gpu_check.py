@@ -19,7 +19,7 @@ import click
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 QUICK = {"sizes": (1, 513, 100_003), "large": 2**20 + 77, "repeats": 10, "levels": (1, 7, 127, 200)}
-TRAINING_TESTS = ROOT / "tests" / "test_training_gpu.py"
+TRAINING_TESTS = ROOT / "tests" / "training" / "test_training_gpu.py"
 
 
 @click.command()
@@ -34,11 +34,11 @@ def main(quick: bool, dim: int, out: Path) -> None:
         click.echo("no CUDA device: nothing checked")
         return
     from qsgd_lab.bench.device_suite import measure_device
+    from qsgd_lab.files import write_atomically
     from qsgd_lab.gpu_check.cases import Scope, run_check
     from qsgd_lab.gpu_check.checks import CHECKS
     from qsgd_lab.gpu_check.results import as_json, device_facts, file_name, versions
     from qsgd_lab.gpu_check.sanitizer import sanitize
-    from qsgd_lab.runs.atomic import write_atomically
 
     device = device_facts()
     scope = Scope(**QUICK) if quick else Scope()  # type: ignore[arg-type]
@@ -68,7 +68,7 @@ def main(quick: bool, dim: int, out: Path) -> None:
         today = datetime.datetime.now(tz=datetime.UTC).date().isoformat()
         path = out / file_name(device["name"])
         write_atomically(path, as_json(device, versions(), today, outcomes, tools, figures))
-        click.echo(f"wrote {path}; next: python docs/make_gpu_page.py", err=True)
+        click.echo(f"wrote {path}; next: python docs/scripts/make_gpu_page.py", err=True)
     if failed or unclean or training_failed:
         raise SystemExit(1)
 

@@ -7,8 +7,9 @@ import pytest
 
 import qsgd_lab as ql
 from qsgd_lab.bench.rivals import OURS, RIVALS
-from qsgd_lab.coding.tally import Tally
 from qsgd_lab.compressors import QSGD
+from qsgd_lab.compressors.protocol import Layout
+from qsgd_lab.ledger import Ledger
 from qsgd_lab.stream import Stream
 
 SIZE = 2**20
@@ -65,9 +66,9 @@ def test_quantize_and_encode(benchmark, gradient, code, layout, num_levels):
 @pytest.mark.parametrize("num_levels", [1, 7, 127])
 def test_what_eight_nodes_would_send(benchmark, gradient, num_levels):
     """Quantize, decode, average and count the bits of eight nodes' messages, fused, without the messages."""
-    compressor, tally = QSGD(levels=num_levels), Tally()
+    compressor, tally = QSGD(levels=num_levels), Ledger()
     rows, mean = np.tile(gradient, (8, 1)), np.zeros(SIZE, np.float32)
-    states = compressor.init_nodes(8, SIZE)
+    states = compressor.init_nodes(8, Layout.of(SIZE))
     benchmark.group = "eight nodes"
     benchmark(compressor.average, rows, states, Stream(), mean, tally)
 

@@ -32,7 +32,7 @@ def step_of(network, batch, nodes, engine, device="cpu", precision="float32"):
     model = FlatModel(module.train().to(place))
     rows = torch.zeros(nodes, model.num_parameters, device=place)
     chosen = Precision(precision)
-    computing = make_engine(model, rows, batch, engine=engine, precision=chosen)
+    computing = make_engine(model, rows, batch, image_shape=(3, 32, 32), engine=engine, precision=chosen)
     images = chosen.lay_out(torch.randn(batch, 3, 32, 32, device=place))
     labels = torch.randint(0, 10, (batch,), device=place)
 

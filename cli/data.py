@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from qsgd_lab.cli.lazy import Entry, LazyGroup
-from qsgd_lab.data.cifar10.release import OFFICIAL
+from qsgd_lab.data.registry import DATASETS, Source
 
 _HERE = "qsgd_lab.cli.data"
 SUBCOMMANDS = {
@@ -64,21 +64,18 @@ def fetch(data_dir: Path | None, offline: bool) -> None:
       QSGD_LAB_CIFAR_URL=https://mirror.example.org/cifar/ qsgd-lab data fetch
     """
     from qsgd_lab.cli.download_display import display
-    from qsgd_lab.data.cifar10.fetch import fetch_cifar10
     from qsgd_lab.errors import IntegrityError
 
     folders = _folders(data_dir)
     try:
-        source = _sound_copy(folders)
+        path = _sound_copy(folders)
     except IntegrityError as error:
         click.echo(f"Not used: {error}", err=True)
-        source = None
-    if source is None:
+        path = None
+    if path is None:
         with display() as show:
-            source = fetch_cifar10(
-                folders[0], OFFICIAL, progress=show.progress, notice=show.notice, offline=offline
-            )
-    click.echo(source)
+            path = _source().fetch(folders[0], progress=show.progress, notice=show.notice, offline=offline)
+    click.echo(path)
 
 
 @click.command()
@@ -103,10 +100,7 @@ def verify(data_dir: Path | None, output_format: str) -> None:
       qsgd-lab data verify
       qsgd-lab data verify --format json
     """
-    from qsgd_lab.data.cifar10.facts import describe_cifar10
-    from qsgd_lab.data.cifar10.find import require_cifar10
-
-    facts = describe_cifar10(require_cifar10(_folders(data_dir), OFFICIAL))
+    facts = _source().describe(_source().find(_folders(data_dir)))
     if output_format == "json":
         click.echo(json.dumps(facts, indent=1))
     else:
@@ -124,9 +118,13 @@ def where(data_dir: Path | None) -> None:
     Example:
       qsgd-lab data where
     """
-    from qsgd_lab.data.cifar10.find import require_cifar10
+    click.echo(_source().find(_folders(data_dir)).path)
 
-    click.echo(require_cifar10(_folders(data_dir), OFFICIAL).path)
+
+def _source() -> Source:
+    source = DATASETS["cifar10"].source
+    assert source is not None
+    return source
 
 
 def _folders(data_dir: Path | None) -> list[Path]:
@@ -141,11 +139,11 @@ def _folders(data_dir: Path | None) -> list[Path]:
 
 def _sound_copy(folders: list[Path]) -> Path | None:
     """Return the path of the first copy after reading it whole, None if there is none."""
-    from qsgd_lab.data.cifar10.find import find_cifar10
-    from qsgd_lab.data.cifar10.read import read_cifar10
+    from qsgd_lab.errors import DataMissingError
 
-    source = find_cifar10(folders, OFFICIAL)
-    if source is None:
+    try:
+        copy = _source().find(folders)
+    except DataMissingError:
         return None
-    read_cifar10(source)
-    return source.path
+    _source().verify(copy)
+    return copy.path

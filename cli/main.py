@@ -9,7 +9,13 @@ import click
 from qsgd_lab import __version__
 from qsgd_lab.cli.errors import INTERRUPTED, READER_GONE, report_error
 from qsgd_lab.cli.lazy import Entry, LazyGroup
-from qsgd_lab.cli.standard_output import ReaderGoneError, discard_stdout, flush_stdout
+from qsgd_lab.cli.standard_output import (
+    ReaderGoneError,
+    cannot_be_written,
+    discard_stdout,
+    flush_stdout,
+    prepare_stdout,
+)
 
 #: One row a command. A command's module imports neither torch nor numba at its top.
 COMMANDS = {
@@ -22,6 +28,7 @@ COMMANDS = {
     "plot": Entry(
         "qsgd_lab.cli.sweep.plot", "plot", "Draw stored runs: accuracy, curves, traffic, speed-up."
     ),
+    "methods": Entry("qsgd_lab.cli.methods", "methods", "List compressors and algorithms."),
     "variance": Entry(
         "qsgd_lab.cli.measure.variance", "variance", "Measure the quantizer against its formulas."
     ),
@@ -88,6 +95,7 @@ def main(args: Sequence[str] | None = None) -> int:
         The exit code. Anything but a usage error, a `LabError` or a failure of the machine is a bug and is
         raised.
     """
+    prepare_stdout()
     try:
         code = cli.main(args, prog_name="qsgd-lab", standalone_mode=False)
         flush_stdout()
@@ -98,6 +106,9 @@ def main(args: Sequence[str] | None = None) -> int:
         discard_stdout()
         return READER_GONE
     except Exception as error:
+        if cannot_be_written(error):
+            discard_stdout()
+            return READER_GONE
         code = report_error(error)
         if isinstance(error, OSError):
             discard_stdout()

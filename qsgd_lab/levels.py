@@ -9,9 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from numbers import Integral
+from typing import Literal
 
 MAX_BITS = 15
-MAX_LEVELS = 2**MAX_BITS - 1
+MAX_LEVELS = 2**MAX_BITS - 1  # levels are int16 at most
+#: Bits of a coordinate, or of a norm, that is sent in float32.
+FLOAT_BITS = 32
+
+Norm = Literal["l2", "max"]
+#: The norms that levels are relative to.
+NORMS: tuple[Norm, ...] = ("l2", "max")
 
 #: Name -> s as a function of b. Adding a row adds a choice everywhere.
 CONVENTIONS: dict[str, Callable[[int], int]] = {

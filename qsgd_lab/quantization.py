@@ -13,11 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qsgd_lab.arrays import check_backend, flat_float32, is_torch, like_input, resolve_backend
-from qsgd_lab.levels import MAX_LEVELS, num_levels
+from qsgd_lab.levels import MAX_LEVELS, NORMS, num_levels
 from qsgd_lab.partition import Partition, partition
 from qsgd_lab.stream import Stream
 
-NORMS = ("l2", "max")
 ROUNDINGS = ("stochastic", "nearest")
 
 
@@ -135,8 +134,10 @@ def quantize(
     -----
     A zero bucket gets norm 0; one that holds NaN or an infinity gets norm NaN and level 0, and decodes to
     NaN. An l2 norm above the float32 range is stored as the largest float32, which still dominates every
-    coordinate. The result is unbiased to the last bit but a few of float32: levels are rounded in 24-bit
-    fixed point.
+    coordinate. Unbiasedness holds per level: levels are rounded in fixed point with at least
+    min(24, 31 - bits of s) fraction bits, so the mean of a level is right to that resolution, and the mean of
+    a coordinate to that times norm / s. For a coordinate much smaller than its norm this is coarser than its
+    own float32.
 
     References
     ----------

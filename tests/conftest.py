@@ -13,8 +13,8 @@ ROOT = TESTS.parent
 
 # With the checkout on sys.path, ./qsgd_lab would shadow an installed wheel.
 sys.path[:] = [entry for entry in sys.path if Path(entry).resolve() != ROOT]
-# The oracles in tests/naive_*.py are imported by their names.
-sys.path.insert(0, str(TESTS))
+# The oracles and what tests share are imported by their names.
+sys.path[:0] = [str(TESTS / "oracles"), str(TESTS / "support")]
 
 # Compiling a kernel in the middle of an example is slow, not wrong: no deadline.
 settings.register_profile("dev", deadline=None)

@@ -1,4 +1,4 @@
-"""The array type of the formulas, and how their parameters broadcast."""
+"""The array type of the formulas, how their parameters broadcast, and how squares stay within float64."""
 
 from __future__ import annotations
 
@@ -11,6 +11,11 @@ Floats = NDArray[np.float64]
 def broadcast(*parameters: ArrayLike) -> tuple[Floats, ...]:
     """Return parameters of a formula as float64 arrays of one shape.
 
+    Raises
+    ------
+    ValueError
+        If their shapes do not broadcast.
+
     Examples
     --------
     >>> broadcast(2, [3, 4])
@@ -19,22 +24,10 @@ def broadcast(*parameters: ArrayLike) -> tuple[Floats, ...]:
     return tuple(np.broadcast_arrays(*(np.asarray(value, dtype=np.float64) for value in parameters)))
 
 
-def size_and_levels(num_coordinates: ArrayLike, num_levels: ArrayLike) -> tuple[Floats, Floats]:
-    """Return n and s broadcast.
-
-    Raises
-    ------
-    ValueError
-        If some n < 1 or some s <= 0.
-    """
-    n, s = broadcast(num_coordinates, num_levels)
-    if (n < 1).any() or (s <= 0).any():
-        raise ValueError("a bound needs num_coordinates >= 1 and num_levels > 0")
-    return n, s
-
-
 def weighted_counts(indices: NDArray[np.int64], weights: Floats, size: int = 0) -> Floats:
     """Return the sums of the weights by index, shape (max(size, largest index + 1),).
+
+    A part of other formulas, whose arguments are checked: indices are at least 0, one a weight.
 
     Examples
     --------
@@ -42,3 +35,43 @@ def weighted_counts(indices: NDArray[np.int64], weights: Floats, size: int = 0) 
     array([1.  , 0.  , 0.75])
     """
     return np.bincount(indices, weights, minlength=size).astype(np.float64)
+
+
+def split_scale(vector: Floats) -> tuple[Floats, int]:
+    """Return (w, e) with v = 2^e w and the largest |w_i| in [1/2, 1); the zero vector gives e = 0.
+
+    A power of two changes no digit of a coordinate. Squares of w neither overflow nor vanish, where those
+    of v do beyond 1e154 and below 1e-162.
+
+    Examples
+    --------
+    >>> split_scale(np.array([3.0, -4.0]))
+    (array([ 0.375, -0.5  ]), 3)
+    """
+    # frexp of zero has exponent 0, so that the zero vector passes through.
+    exponent = int(np.frexp(np.abs(vector).max())[1])
+    return np.ldexp(vector, -exponent), exponent
+
+
+def times_power_of_two(value: float, exponent: int, what: str) -> float:
+    """Return value * 2^exponent, and refuse a result that float64 could only give as 0 or infinity.
+
+    Parameters
+    ----------
+    value : float
+    exponent : int
+    what : str
+        The name of the result, for the message.
+
+    Raises
+    ------
+    ValueError
+        If the result is not representable. A figure relative to ||v||^2 always is.
+    """
+    # The result is judged below, so NumPy need not warn.
+    with np.errstate(over="ignore", under="ignore"):
+        result = float(np.ldexp(value, exponent))
+    if value != 0 and (result == 0 or np.isinf(result)):
+        size = "large" if exponent > 0 else "small"
+        raise ValueError(f"{what} is too {size} for float64; scale the vector, or take a relative figure")
+    return result

@@ -22,15 +22,19 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import optimize
 
+from qsgd_lab.levels import Norm
+from qsgd_lab.theory.arguments import choice, number, whole
 from qsgd_lab.theory.arrays import Floats
-from qsgd_lab.theory.elias import Code, code_length, coded_bits, length_envelope
+from qsgd_lab.theory.elias import CODE_NAMES, Code, code_length, coded_bits, length_envelope
 from qsgd_lab.theory.expected_counts import end_gap_probabilities, gap_counts, value_counts
-from qsgd_lab.theory.level_positions import LevelPositions, Norm, level_positions
+from qsgd_lab.theory.level_positions import LevelPositions, level_positions
 from qsgd_lab.theory.variance import worst_case_variance_l2
 
 NORM_BITS = 32
 
 End = Literal["none", "marker"]
+
+ENDS: tuple[End, ...] = ("none", "marker")
 
 
 def exact_sparse_bits(
@@ -52,9 +56,11 @@ def exact_sparse_bits(
     end : {"none", "marker"}
         Whether an end mark in each bucket is counted.
     """
+    choice("end", end, ENDS)
     at = level_positions(gradient, num_levels, norm=norm, bucket_size=bucket_size)
     bits = sparse_bits_at(at, code)
     if end == "marker":
+        # An end mark is a gap too, from the last non-zero to behind the last coordinate.
         q = at.nonzero_probabilities
         bits += sum(_marker_bits(q[i : i + at.bucket_size], code) for i in range(0, q.size, at.bucket_size))
     return bits
@@ -72,6 +78,7 @@ def sparse_bits_at(at: LevelPositions, code: Code = "omega", *, restart: int | N
         bucket.
     """
     values, gaps = value_counts(at, plus=0), gap_counts(at, restart=restart)
+    # One bit a non-zero; zeros have no sign.
     signs = float(at.nonzero_probabilities.sum())
     return NORM_BITS * at.norms.size + signs + coded_bits(values, code) + coded_bits(gaps, code)
 
@@ -94,34 +101,50 @@ def sparse_bits_bound_for(
     """
     at = level_positions(gradient, num_levels, norm=norm, bucket_size=bucket_size)
     counts = at.bucket_sums(at.nonzero_probabilities)
+    # E level^2 = x^2 + p (1 - p).
     squares = at.bucket_sums(at.positions**2 + at.bernoulli_variances)
     bits = _perspective(at.bucket_lengths, counts, squares, code, values_are_one=num_levels == 1)
     return float((NORM_BITS + bits).sum())
 
 
-def worst_case_sparse_bits(num_coordinates: int, num_levels: float, *, code: Code = "omega") -> float:
+def worst_case_sparse_bits(num_coordinates: int, num_levels: int, *, code: Code = "omega") -> float:
     """Return the bound (C2) on E|Code_s| for every vector of one bucket under the l2 norm, in bits.
 
-    (C1) at the largest second moment, maximised over the number of non-zeros up to min(n, s sqrt(n)).
+    (C1) at the largest second moment, maximised over the number of non-zeros up to min(n, s sqrt(n)). Not
+    the least bound: no one vector has both at their largest.
 
     Parameters
     ----------
     num_coordinates : int
-        n, of one bucket.
-    num_levels : float
+        n >= 1, of one bucket.
+    num_levels : int
         s >= 1.
     code : {"gamma", "delta", "omega"}
     """
-    n, s = float(num_coordinates), float(num_levels)
+    n, s = whole("num_coordinates", num_coordinates), whole("num_levels", num_levels)
     squares = s**2 * (1 + float(worst_case_variance_l2(n, s)))
-    return NORM_BITS + most_sparse_bits(n, min(n, s * np.sqrt(n)), squares, code, values_are_one=s == 1)
+    most = min(float(n), s * np.sqrt(n))
+    return NORM_BITS + most_sparse_bits(n, most, squares, code, values_are_one=s == 1)
 
 
 def most_sparse_bits(n: float, most: float, squares: float, code: Code, *, values_are_one: bool) -> float:
     """Return the expression of (C1) without norms, at its largest over at most `most` non-zeros among n.
 
-    The squared levels add up to `squares`.
+    Parameters
+    ----------
+    n : float
+        Coordinates, at least 1.
+    most : float
+        The largest number of non-zeros, in (0, n].
+    squares : float
+        The sum of the squared levels, at least 0.
+    code : {"gamma", "delta", "omega"}
+    values_are_one : bool
+        Whether every non-zero level is 1.
     """
+    n = number("n", n, least=1)
+    most, squares = number("most", most, above=0, most=n), number("squares", squares, least=0)
+    choice("code", code, CODE_NAMES)
 
     def bits(count: float) -> float:
         return float(_perspective(n, count, squares, code, values_are_one=values_are_one))
@@ -138,13 +161,14 @@ def _perspective(
 ) -> Floats:
     """Return N [1 + Phi(log2(n / N)) + Phi(log2(S / N) / 2)], 0 at N = 0."""
     N = np.asarray(counts, dtype=np.float64)
+    # N log(1 / N) is 0 at N = 0; the quotients there must only be finite.
     safe = np.where(N > 0, N, 1.0)
     gaps = length_envelope(np.log2(np.maximum(np.asarray(n) / safe, 1)), code)
     values = length_envelope(0.5 * np.log2(np.maximum(np.asarray(squares) / safe, 1)), code)
     return np.asarray(N * (1 + gaps + (1.0 if values_are_one else values)))
 
 
-def closed_form_sparse_bits(num_coordinates: int, num_levels: float) -> float:
+def closed_form_sparse_bits(num_coordinates: int, num_levels: int) -> float:
     r"""Return the closed form (C2') of `worst_case_sparse_bits` for omega, in bits: 15/4 for 3/2 + o(1).
 
     .. math:: 32 + x [3 + 2.5 \log_2 (n / x) + 1.25 \log_2 (S^* / x)]
@@ -152,9 +176,10 @@ def closed_form_sparse_bits(num_coordinates: int, num_levels: float) -> float:
     at its maximum over x <= min(n, s sqrt(n)), from the line (W1) in the place of the envelope. This is
     what can be proved for all n by that line. Parameters as in `worst_case_sparse_bits`.
     """
-    n, s = float(num_coordinates), float(num_levels)
+    n, s = whole("num_coordinates", num_coordinates), whole("num_levels", num_levels)
     most = min(n, s * np.sqrt(n))
     squares = s**2 * (1 + float(worst_case_variance_l2(n, s)))
+    # Where the derivative in x is zero; beyond `most` the expression still rises there.
     best = 2 ** ((3 - 3.75 / np.log(2) + 2.5 * np.log2(n) + 1.25 * np.log2(squares)) / 3.75)
     x = min(most, best)
     return float(NORM_BITS + x * (3 + 2.5 * np.log2(n / x) + 1.25 * np.log2(squares / x)))
@@ -170,20 +195,20 @@ def ternary_sparse_bits(num_coordinates: int) -> float:
     ValueError
         If n < 4.
     """
-    if num_coordinates < 4:
-        raise ValueError(f"num_coordinates is {num_coordinates}; the bound holds from 4 on")
-    return float(NORM_BITS + np.sqrt(num_coordinates) * (np.log2(num_coordinates) + 5))
+    n = whole("num_coordinates", num_coordinates, least=4)
+    return float(NORM_BITS + np.sqrt(n) * (np.log2(n) + 5))
 
 
-def paper_sparse_bits(num_coordinates: int, num_levels: float, *, little_o: float = 0.0) -> float:
+def paper_sparse_bits(num_coordinates: int, num_levels: int, *, little_o: float = 0.0) -> float:
     r"""Return QSGD, Theorem 3.2, with a number in the place of its o(1), in bits.
 
-    .. math:: \Bigl(3 + (\tfrac32 + o(1)) \log_2 \frac{2 (s^2 + n)}{s (s + \sqrt n)}\Bigr) s (s + \sqrt n) +
-    32
+    .. math:: \Bigl(3 + (\tfrac32 + o(1)) \log_2 \frac{2 (s^2 + n)}{s (s + \sqrt n)}\Bigr)
+              s (s + \sqrt n) + 32
 
     With o(1) = 0 no vector was found to exceed it (constant vectors come to 0.96 of it), but it is then an
-    observation, not a theorem. Parameters as in `worst_case_sparse_bits`.
+    observation, not a theorem. Parameters as in `worst_case_sparse_bits`; `little_o` is at least 0.
     """
-    n, s = float(num_coordinates), float(num_levels)
+    n, s = whole("num_coordinates", num_coordinates), whole("num_levels", num_levels)
+    little_o = number("little_o", little_o, least=0)
     count = s * (s + np.sqrt(n))
     return float((3 + (1.5 + little_o) * np.log2(2 * (s**2 + n) / count)) * count + NORM_BITS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from qsgd_lab.theory.arguments import numbers
 from qsgd_lab.theory.arrays import Floats
 
 
@@ -22,13 +23,22 @@ def majorant_knots(x: Floats, y: Floats) -> NDArray[np.int64]:
     ndarray of int64, shape (h,)
         Interpolating the points at these indices gives the majorant (Andrew's monotone chain, upper half).
 
+    Raises
+    ------
+    ValueError
+        If the x do not increase, or there are not as many y.
+
     Examples
     --------
     >>> majorant_knots(np.array([0.0, 1, 2, 3]), np.array([0.0, 2, 1, 3]))
     array([0, 1, 3])
     """
+    x, y = numbers("x", x).reshape(-1), numbers("y", y).reshape(-1)
+    if x.size != y.size or (np.diff(x) <= 0).any():
+        raise ValueError("x must increase strictly, and have as many numbers as y")
     corners: list[int] = []
     for i in range(x.size):
+        # A corner under the chord of its neighbours is none.
         while len(corners) >= 2 and _is_under(x, y, corners[-2], corners[-1], i):
             corners.pop()
         corners.append(i)
@@ -36,6 +46,6 @@ def majorant_knots(x: Floats, y: Floats) -> NDArray[np.int64]:
 
 
 def _is_under(x: Floats, y: Floats, left: int, middle: int, right: int) -> bool:
-    """Whether the middle point lies on or under the segment from left to right."""
+    """Whether the middle point is on or under the segment from left to right."""
     rise, run = y[right] - y[left], x[right] - x[left]
     return bool((y[middle] - y[left]) * run <= rise * (x[middle] - x[left]))

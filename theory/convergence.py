@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from qsgd_lab.theory.arguments import number, whole
+
 
 def total_variance(gradient_variance: float, gradient_second_moment: float, variance_factor: float) -> float:
     """Return sigma^2 + omega B, the variance of Q(g) about the true gradient.
@@ -17,13 +19,15 @@ def total_variance(gradient_variance: float, gradient_second_moment: float, vari
     Parameters
     ----------
     gradient_variance : float
-        sigma^2 >= E||g - grad f||^2.
+        sigma^2 >= E||g - grad f||^2, at least 0.
     gradient_second_moment : float
-        B >= E||g||^2.
+        B >= E||g||^2, at least 0.
     variance_factor : float
-        omega, such as `qsgd_lab.theory.variance.worst_case_variance_l2`.
+        omega >= 0, such as `qsgd_lab.theory.variance.worst_case_variance_l2`.
     """
-    return gradient_variance + variance_factor * gradient_second_moment
+    variance = number("gradient_variance", gradient_variance, least=0)
+    moment = number("gradient_second_moment", gradient_second_moment, least=0)
+    return variance + number("variance_factor", variance_factor, least=0) * moment
 
 
 def convex_gap(
@@ -40,14 +44,17 @@ def convex_gap(
     Parameters
     ----------
     radius : float
-        R, with R^2 >= ||x - x_0||^2 over the domain.
+        R > 0, with R^2 >= ||x - x_0||^2 over the domain.
     smoothness : float
-        L.
+        L > 0.
     variance : float
-        sigma^2; of quantized gradients, `total_variance`.
+        sigma^2 >= 0; of quantized gradients, `total_variance`.
     num_steps, num_workers : int
-        T and K.
+        T >= 1 and K >= 1.
     """
+    radius, smoothness, variance = _constants(radius, smoothness, variance)
+    num_steps, num_workers = whole("num_steps", num_steps), whole("num_workers", num_workers)
+    # The mean of K independent gradients has a K-th of the variance.
     noise = radius * np.sqrt(2 * variance / (num_workers * num_steps))
     return float(noise + smoothness * radius**2 / num_steps)
 
@@ -58,8 +65,12 @@ def convex_step(
     """Return the step 1 / (L + 1 / (sqrt(K) gamma)), gamma = (R / sigma) sqrt(2 / T), of `convex_gap`.
 
     More workers mean less variance, hence a longer step. As printed with QSGD's parallel theorem the step has
-    sqrt(K) / gamma (`printed_parallel_step`), and shrinks. Parameters as in `convex_gap`.
+    sqrt(K) / gamma (`printed_parallel_step`), and shrinks. Parameters as in `convex_gap`, the variance above
+    0.
     """
+    radius, smoothness, variance = _constants(radius, smoothness, variance)
+    number("variance", variance, above=0)
+    num_steps, num_workers = whole("num_steps", num_steps), whole("num_workers", num_workers)
     gamma = radius * np.sqrt(2 / (num_steps * variance))
     return float(1 / (smoothness + 1 / (np.sqrt(num_workers) * gamma)))
 
@@ -67,7 +78,13 @@ def convex_step(
 def printed_parallel_step(
     radius: float, smoothness: float, variance: float, num_steps: int, num_workers: int
 ) -> float:
-    """Return 1 / (L + sqrt(K) / gamma) as printed; at K = 16 its gap is many times that of `convex_step`."""
+    """Return 1 / (L + sqrt(K) / gamma) as printed; at K = 16 its gap is many times that of `convex_step`.
+
+    Parameters as in `convex_step`.
+    """
+    radius, smoothness, variance = _constants(radius, smoothness, variance)
+    number("variance", variance, above=0)
+    num_steps, num_workers = whole("num_steps", num_steps), whole("num_workers", num_workers)
     gamma = radius * np.sqrt(2 / (num_steps * variance))
     return float(1 / (smoothness + np.sqrt(num_workers) / gamma))
 
@@ -77,8 +94,11 @@ def convex_steps_to(
 ) -> int:
     """Return the least T for which `convex_gap` is at most `gap`: QSGD, Theorem 3.4, with its constants.
 
-    Solves gap T - R sqrt(2 sigma^2 / K) sqrt(T) - L R^2 = 0 for sqrt(T).
+    Solves gap T - R sqrt(2 sigma^2 / K) sqrt(T) - L R^2 = 0 for sqrt(T). `gap` is above 0, the other
+    parameters as in `convex_gap`.
     """
+    gap, num_workers = number("gap", gap, above=0), whole("num_workers", num_workers)
+    radius, smoothness, variance = _constants(radius, smoothness, variance)
     linear = radius * np.sqrt(2 * variance / num_workers)
     root = (linear + np.sqrt(linear**2 + 4 * gap * smoothness * radius**2)) / (2 * gap)
     # The ceiling, unless rounding alone pushed a whole number over itself.
@@ -98,19 +118,23 @@ def nonconvex_gradient_bound(
     Parameters
     ----------
     loss_gap : float
-        f(x_0) - f*.
+        f(x_0) - f* >= 0.
     smoothness, step : float
-        L and eta.
+        L > 0 and eta > 0.
     variance : float
-        sigma^2; of quantized gradients, `total_variance`.
+        sigma^2 >= 0; of quantized gradients, `total_variance`.
     num_steps, num_workers : int
-        T and K.
+        T >= 1 and K >= 1.
 
     Raises
     ------
     ValueError
-        If eta > 1 / L.
+        If eta > 1 / L, or an argument is out of its range.
     """
+    loss_gap, smoothness = number("loss_gap", loss_gap, least=0), number("smoothness", smoothness, above=0)
+    step, variance = number("step", step, above=0), number("variance", variance, least=0)
+    num_steps, num_workers = whole("num_steps", num_steps), whole("num_workers", num_workers)
+    # The proof drops a term that is negative only for such steps.
     if step * smoothness > 1:
         raise ValueError(f"the step {step} exceeds 1 / L = {1 / smoothness}; the bound needs step <= 1 / L")
     return 2 * loss_gap / (step * num_steps) + smoothness * step * variance / num_workers
@@ -123,25 +147,38 @@ def asynchronous_gradient_bound(
 
     .. math:: 4 \sqrt{(f_0 - f^*) L \sigma^2 / (M K)}, \qquad K \ge 4 L (f_0 - f^*) (\tau + 1)^2 M / \sigma^2
 
-    with the step sqrt((f_0 - f*) / (L M K sigma^2)). Lian et al. 2015 as QSGD applies it, as remembered:
-    the constants were not re-read. QSGD puts (1 + omega) sigma^2 in the place of sigma^2; `total_variance`
-    needs B, not sigma^2.
+    with the step sqrt((f_0 - f*) / (L M K sigma^2)) along the *sum* of the M gradients of an update (along
+    their mean it is M times as long). The delay is in the condition on K alone. Lian et al. 2015 as QSGD
+    applies it, as remembered: the constants were not re-read. QSGD puts (1 + omega) sigma^2 in the place of
+    sigma^2; `total_variance` needs B, not sigma^2.
 
     Parameters
     ----------
     loss_gap, smoothness, variance : float
-        f_0 - f*, L and sigma^2 of one sample.
+        f_0 - f* >= 0, L > 0 and sigma^2 > 0 of one sample.
     num_steps, batch, max_delay : int
-        K, M and tau.
+        K >= 1, M >= 1 and tau >= 0.
 
     Raises
     ------
     ValueError
-        If K is too small for the theorem.
+        If K is too small for the theorem, or an argument is out of its range.
     """
+    loss_gap, smoothness = number("loss_gap", loss_gap, least=0), number("smoothness", smoothness, above=0)
+    variance, num_steps = number("variance", variance, above=0), whole("num_steps", num_steps)
+    batch, max_delay = whole("batch", batch), whole("max_delay", max_delay, least=0)
+    # The delay appears here alone: enough updates make up for it.
     least = 4 * smoothness * loss_gap * (max_delay + 1) ** 2 * batch / variance
     if num_steps < least:
         raise ValueError(
             f"num_steps is {num_steps}; at this delay the theorem needs at least {int(np.ceil(least))}"
         )
     return float(4 * np.sqrt(loss_gap * smoothness * variance / (batch * num_steps)))
+
+
+def _constants(radius: float, smoothness: float, variance: float) -> tuple[float, float, float]:
+    return (
+        number("radius", radius, above=0),
+        number("smoothness", smoothness, above=0),
+        number("variance", variance, least=0),
+    )

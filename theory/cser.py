@@ -3,24 +3,24 @@ r"""CSER: how far the workers drift apart, how fast it converges, and what it se
 Communication-efficient SGD with Error Reset compresses gradients with C2 every step and resets the
 accumulated errors with C1 every H steps; delta_1 and delta_2 are their contraction factors. Workers
 disagree by their errors alone (x_i - e_i is the same on all), and the mean iterate follows plain SGD on the
-mean gradient. (The algorithm is recalled from Xie et al. 2020; the bounds below are derived here and have
-the form of the paper's.)
+mean gradient. Special cases: C2 = 0 is CSER-PL, and with H = 1 CSEA; C2 = 0 and C1 = identity is local SGD;
+C2 = identity is synchronous SGD. The algorithm is recalled from Xie et al. 2020; the bounds are derived.
 """
 
 from __future__ import annotations
 
+import math
+
+from qsgd_lab.theory.arguments import number, whole
+
 
 def _error_growth(reset_contraction: float, gradient_contraction: float) -> float:
-    """Return [4 (1 - d1) / d1^2 + 1] 2 (1 - d2)."""
-    for delta in (reset_contraction, gradient_contraction):
-        if not 0 <= delta <= 1:
-            raise ValueError("contraction factors must lie between 0 and 1")
-    if reset_contraction == 0:
-        raise ValueError(
-            "the reset's contraction factor is 0: errors would never be reset; it must be positive"
-        )
-    carried = 4 * (1 - reset_contraction) / reset_contraction**2
-    return (carried + 1) * 2 * (1 - gradient_contraction)
+    """Return ((1 + sqrt(1 - d1)) / d1)^2 (1 - d2)."""
+    # A reset that contracts nothing would never bring the workers together again.
+    reset_contraction = number("reset_contraction", reset_contraction, above=0, most=1)
+    gradient_contraction = number("gradient_contraction", gradient_contraction, least=0, most=1)
+    carried = (1 + math.sqrt(1 - reset_contraction)) / reset_contraction
+    return carried**2 * (1 - gradient_contraction)
 
 
 def consensus_bound(
@@ -33,7 +33,12 @@ def consensus_bound(
 ) -> float:
     r"""Return a bound on the mean over workers of E||x_i - mean x||^2.
 
-    .. math:: \Bigl[\frac{4 (1 - \delta_1)}{\delta_1^2} + 1\Bigr] \, 2 (1 - \delta_2) \, \eta^2 H^2 V_2
+    .. math:: \Bigl(\frac{1 + \sqrt{1 - \delta_1}}{\delta_1}\Bigr)^2 (1 - \delta_2) \, \eta^2 H^2 V_2
+
+    Between resets an error grows by at most A = sqrt(1 - delta_2) eta H sqrt(V_2) in L2 (Minkowski), and a
+    reset leaves sqrt(1 - delta_1) of it; so it never exceeds A / (1 - sqrt(1 - delta_1)). Less than half of
+    the recalled form of the paper, [4 (1 - delta_1) / delta_1^2 + 1] 2 (1 - delta_2) eta^2 H^2 V_2. With
+    momentum V_2 bounds the second moment of what is compressed, divided by eta^2.
 
     Parameters
     ----------
@@ -42,17 +47,19 @@ def consensus_bound(
     gradient_contraction : float
         delta_2 in [0, 1] of C2, used every step; 0 sends no gradients at all, as local SGD does.
     step : float
-        eta.
+        eta > 0.
     interval : int
-        H.
+        H >= 1.
     gradient_second_moment : float
-        V_2 >= E||g_i||^2.
+        V_2 >= E||g_i||^2, at least 0.
 
     Raises
     ------
     ValueError
-        If a contraction factor is out of range.
+        If an argument is out of its range.
     """
+    step, interval = number("step", step, above=0), whole("interval", interval)
+    gradient_second_moment = number("gradient_second_moment", gradient_second_moment, least=0)
     growth = _error_growth(reset_contraction, gradient_contraction)
     return growth * step**2 * interval**2 * gradient_second_moment
 
@@ -70,28 +77,35 @@ def cser_gradient_bound(
     gradient_contraction: float,
     interval: int,
 ) -> float:
-    r"""Return a bound on the mean over T steps of E||grad F(mean x_t)||^2, F L-smooth, eta <= 1 / L.
+    r"""Return a bound on the mean over T steps of E||grad F(mean x_t)||^2, eta <= 1 / L.
+
+    Every worker's F_i must be L-smooth, not only their mean F.
 
     .. math:: \frac{2 (F_0 - F^*)}{\eta T} + L^2 \cdot (\text{consensus bound}) + \frac{L \eta V_1}{n}
 
     Parameters
     ----------
     loss_gap : float
-        F(x_0) - F*.
+        F(x_0) - F* >= 0.
     smoothness : float
-        L.
+        L > 0.
     gradient_variance : float
-        V_1 >= E||g_i - grad F_i||^2.
+        V_1 >= E||g_i - grad F_i||^2, at least 0.
     num_steps, num_workers : int
-        T and n.
+        T >= 1 and n >= 1.
     step, reset_contraction, gradient_contraction, interval, gradient_second_moment
         As in `consensus_bound`.
 
     Raises
     ------
     ValueError
-        If eta > 1 / L or a contraction factor is out of range.
+        If eta > 1 / L or an argument is out of its range.
     """
+    loss_gap, smoothness = number("loss_gap", loss_gap, least=0), number("smoothness", smoothness, above=0)
+    gradient_variance = number("gradient_variance", gradient_variance, least=0)
+    num_steps, num_workers = whole("num_steps", num_steps), whole("num_workers", num_workers)
+    step = number("step", step, above=0)
+    # The descent lemma's second term must not exceed its first.
     if step * smoothness > 1:
         raise ValueError(f"the step {step} exceeds 1 / L = {1 / smoothness}; the bound needs step <= 1 / L")
     apart = consensus_bound(
@@ -111,20 +125,23 @@ def block_sparsifier_bits(
     """Return 32 n (1 / R2 + 1 / (H R1)), mean bits a step and worker with random block sparsifiers (GRBS).
 
     One of R blocks is sent, the same on all workers by a shared seed: no indices, all-reduce as usual, and
-    a contraction of 1 / R. An infinite ratio sends nothing.
+    a contraction of 1 / R.
 
     Parameters
     ----------
     num_coordinates : int
-        n.
+        n >= 1.
     gradient_ratio, reset_ratio : float
-        R2 of every step and R1 of the resets, each at least 1.
+        R2 of every step and R1 of the resets, each at least 1; infinity sends nothing.
     interval : int
-        H.
+        H >= 1.
 
     Examples
     --------
     >>> 32 * 1000 / block_sparsifier_bits(1000, gradient_ratio=64, reset_ratio=8, interval=8)  # overall ratio
     32.0
     """
-    return 32 * num_coordinates * (1 / gradient_ratio + 1 / (interval * reset_ratio))
+    n, interval = whole("num_coordinates", num_coordinates), whole("interval", interval)
+    gradient_ratio = number("gradient_ratio", gradient_ratio, least=1, infinite=True)
+    reset_ratio = number("reset_ratio", reset_ratio, least=1, infinite=True)
+    return 32 * n * (1 / gradient_ratio + 1 / (interval * reset_ratio))

@@ -26,6 +26,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from qsgd_lab.theory.arguments import choice, numbers, whole
 from qsgd_lab.theory.arrays import Floats
 from qsgd_lab.theory.concave import majorant_knots
 
@@ -55,7 +56,7 @@ def code_length(k: ArrayLike, code: Code = "omega") -> NDArray[np.int64]:
     Raises
     ------
     ValueError
-        If some k < 1 or the code is unknown.
+        If some k is not a whole number in that range, or the code is unknown.
 
     Examples
     --------
@@ -66,17 +67,29 @@ def code_length(k: ArrayLike, code: Code = "omega") -> NDArray[np.int64]:
 
 
 def length_at_power(exponent: ArrayLike, code: Code = "omega") -> NDArray[np.int64]:
-    """Return the length of the code word of any k with floor(log2 k) = `exponent`, 0 <= `exponent`."""
-    if code not in _LENGTHS:
-        raise ValueError(f"code is {code!r}; it must be one of {', '.join(_LENGTHS)}")
-    return _LENGTHS[code](np.asarray(exponent, dtype=np.int64))
+    """Return the length of the code word of any k with floor(log2 k) = `exponent`, 0 <= `exponent` < 2^53."""
+    choice("code", code, CODE_NAMES)
+    return _LENGTHS[code](numbers("exponent", exponent, least=0, is_whole=True).astype(np.int64))
 
 
 def floor_log2(k: ArrayLike) -> NDArray[np.int64]:
-    """Return floor(log2 k) of integers 1 <= k < 2^62, exactly."""
-    integers = np.asarray(k, dtype=np.int64)
-    if (integers < 1).any():
-        raise ValueError("Elias codes begin at 1")
+    """Return floor(log2 k) of integers 1 <= k < 2^62, exactly.
+
+    Raises
+    ------
+    ValueError
+        If some k is not a whole number in that range.
+    """
+    given = np.asarray(k)
+    # Integers stay integers: float64 would round those above 2^53.
+    integers = given if given.dtype.kind in "iu" else numbers("k", k, is_whole=True)
+    if integers.size and (integers.min() < 1 or integers.max() >= 2**62):
+        worst = integers.min() if integers.min() < 1 else integers.max()
+        raise ValueError(f"k is {worst:g}; Elias codes begin at 1, and lengths are known below 2^62")
+    return _floor_log2(integers.astype(np.int64))
+
+
+def _floor_log2(integers: NDArray[np.int64]) -> NDArray[np.int64]:
     exponents = np.frexp(integers.astype(np.float64))[1].astype(np.int64) - 1
     # Above 2^53 the conversion may have rounded up to the next power of two.
     return exponents - (np.left_shift(1, exponents) > integers)
@@ -87,7 +100,7 @@ def _gamma(t: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def _delta(t: NDArray[np.int64]) -> NDArray[np.int64]:
-    return t + 2 * floor_log2(t + 1) + 1
+    return t + 2 * _floor_log2(t + 1) + 1
 
 
 def _omega(t: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -95,7 +108,7 @@ def _omega(t: NDArray[np.int64]) -> NDArray[np.int64]:
     length = np.ones_like(t)
     while (t > 0).any():
         length += np.where(t > 0, t + 1, 0)
-        t = np.where(t > 0, floor_log2(np.maximum(t, 1)), 0)
+        t = np.where(t > 0, _floor_log2(np.maximum(t, 1)), 0)
     return length
 
 
@@ -118,24 +131,27 @@ def length_envelope(log2_k: ArrayLike, code: Code = "omega") -> Floats:
     Raises
     ------
     ValueError
-        If it is outside that range.
+        If it is outside that range, or the code is unknown.
 
     Examples
     --------
     >>> length_envelope([0, 2, 4, 16, 32])
     array([ 1.,  6., 11., 28., 45.])
     """
-    exponents = np.asarray(log2_k, dtype=np.float64)
-    if (exponents < 0).any() or (exponents > _MAX_EXPONENT).any():
-        raise ValueError(f"log2_k must lie between 0 and {_MAX_EXPONENT}")
+    exponents = numbers("log2_k", log2_k, least=0, most=_MAX_EXPONENT)
+    choice("code", code, CODE_NAMES)
     knots, lengths = _envelope(code)
     return np.asarray(np.interp(exponents, knots, lengths))
 
 
 def coded_bits(counts: ArrayLike, code: Code = "omega") -> float:
-    """Return the bits of so many code words by exponent: counts, shape (m,), of floor(log2 k) = 0, 1, ..."""
-    numbers = np.asarray(counts, dtype=np.float64)
-    return float(numbers @ length_at_power(np.arange(numbers.size), code))
+    """Return the bits of so many code words by exponent: counts, shape (m,), of floor(log2 k) = 0, 1, ...
+
+    Counts may be expected ones, so they need not be whole.
+    """
+    # An expected count is a difference of sums, which may come out a rounding below zero.
+    words = numbers("counts", counts, least=-1e-6).reshape(-1)
+    return float(words @ length_at_power(np.arange(words.size), code))
 
 
 @cache
@@ -147,9 +163,16 @@ def _envelope(code: Code) -> tuple[Floats, Floats]:
 
 
 def omega_line_bound(log2_k: ArrayLike, line: int = 0) -> Floats:
-    """Return the linear bound a + b log2 k, `line` of `OMEGA_LINES` (W1, W3, W4), on the omega length."""
-    intercept, slope = OMEGA_LINES[line]
-    bound: Floats = intercept + slope * np.asarray(log2_k, dtype=np.float64)
+    """Return the linear bound a + b log2 k, `line` of `OMEGA_LINES` (W1, W3, W4), on the omega length.
+
+    Parameters
+    ----------
+    log2_k : array_like
+        At least 0.
+    line : {0, 1, 2}
+    """
+    intercept, slope = OMEGA_LINES[whole("line", line, least=0, most=len(OMEGA_LINES) - 1)]
+    bound: Floats = intercept + slope * numbers("log2_k", log2_k, least=0)
     return bound
 
 
@@ -158,9 +181,9 @@ def omega_log_bound(log2_k: ArrayLike) -> Floats:
 
     The explicit form of "(1 + o(1)) log k + 1". Proof: with t = floor(log2 k) the length is t + 1 + |w(t)|,
     and |w(t)| <= c log2(1 + t): below t = 32 by looking (the ratio is largest at t = 16), from there by
-    induction.
+    induction. `log2_k` is at least 0.
     """
-    exponents = np.asarray(log2_k, dtype=np.float64)
+    exponents = numbers("log2_k", log2_k, least=0)
     bound: Floats = 1 + exponents + OMEGA_LOG_CONSTANT * np.log2(1 + exponents)
     return bound
 
@@ -169,8 +192,9 @@ def paper_length_shape(k: ArrayLike) -> Floats:
     """Return log2 k + log2 log2 k + ... + 1 (positive terms), the length as QSGD, section 3.2 words it.
 
     A lower bound in practice, one bit a stage short: 4 against 6 at k = 4, 24 against 28 at k = 65536.
+    Every k is at least 1, not necessarily whole.
     """
-    term = np.log2(np.asarray(k, dtype=np.float64))
+    term = np.log2(numbers("k", k, least=1))
     total = np.ones_like(term)
     while (term > 0).any():
         total += np.maximum(term, 0)

@@ -12,9 +12,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import optimize, stats
 
+from qsgd_lab.levels import Norm
+from qsgd_lab.theory.arguments import number, numbers, vector, whole
 from qsgd_lab.theory.arrays import Floats, weighted_counts
 from qsgd_lab.theory.code_length import NORM_BITS
-from qsgd_lab.theory.level_positions import LevelPositions, Norm, level_positions
+from qsgd_lab.theory.level_positions import LevelPositions, level_positions
 from qsgd_lab.theory.variance import worst_case_variance_l2
 
 #: What an arithmetic coder adds to the ideal length of a whole message.
@@ -35,7 +37,7 @@ def mean_level_probabilities(
         As in `qsgd_lab.theory.level_positions.level_positions`.
     """
     at = level_positions(gradient, num_levels, norm=norm, bucket_size=bucket_size)
-    return level_probabilities_at(at, np.signbit(np.asarray(gradient, dtype=np.float64).reshape(-1)))
+    return level_probabilities_at(at, np.signbit(vector("gradient", gradient)))
 
 
 def level_probabilities_at(at: LevelPositions, negative: NDArray[np.bool_]) -> Floats:
@@ -54,7 +56,13 @@ def normal_level_probabilities(scale: float) -> Floats:
 
     The limit for a long normal vector, where scale = s / sqrt(n); shape (2m + 1,) for levels -m..m, with m
     beyond any likely one. A level k takes the mean of the triangle max(0, 1 - |z - k|).
+
+    Parameters
+    ----------
+    scale : float
+        Above 0, at most 10^6.
     """
+    scale = number("scale", scale, above=0, most=1e6)
     most = int(np.ceil(_NEGLIGIBLE_DEVIATIONS * scale)) + 1
     edges = np.arange(-most - 1, most + 2)
     # The second difference of E max(0, z - k) over k is the triangle's mean.
@@ -67,16 +75,26 @@ def normal_level_probabilities(scale: float) -> Floats:
 def entropy_bits(probabilities: ArrayLike) -> float:
     """Return the Shannon entropy of a law, in bits a symbol.
 
+    Parameters
+    ----------
+    probabilities : array_like
+        At least 0, not all 0; divided by their sum.
+
     Examples
     --------
     >>> round(entropy_bits(normal_level_probabilities(1.0)), 3)  # s = sqrt(n), normal vector
     2.158
     """
-    return float(stats.entropy(np.asarray(probabilities, dtype=np.float64), base=2))
+    shares = numbers("probabilities", probabilities, least=0).reshape(-1)
+    if not shares.any():
+        raise ValueError("probabilities are all 0; at least one must be above 0")
+    return float(stats.entropy(shares, base=2))
 
 
 def discrete_gaussian_bits(second_moment: float) -> float:
-    """Return G(m), the largest entropy of a law on the integers with second moment m > 0, in bits.
+    """Return G(m), the largest entropy of a law on the integers with second moment m, in bits.
+
+    m is above 0 and at most 10^12 (working memory grows with its root).
 
     It is that of the discrete Gaussian with that moment, and the cost of coding with it as a fixed prior.
 
@@ -85,6 +103,7 @@ def discrete_gaussian_bits(second_moment: float) -> float:
     >>> [round(discrete_gaussian_bits(m), 3) for m in (1.25, 4.25)]
     [2.208, 3.091]
     """
+    second_moment = number("second_moment", second_moment, above=0, most=1e12)
     most = int(np.ceil(40 * np.sqrt(second_moment))) + 40
     squares = np.arange(-most, most + 1, dtype=np.float64) ** 2
 
@@ -97,8 +116,14 @@ def discrete_gaussian_bits(second_moment: float) -> float:
     return float(optimize.minimize_scalar(cost, bracket=(guess - 1, guess)).fun)
 
 
-def universal_prior_bits(num_coordinates: int, num_levels: float) -> float:
-    """Return 34 + n G(s^2 (1 + omega) / n): bits that suffice for every vector, one l2 bucket (D3)."""
-    n, s = float(num_coordinates), float(num_levels)
+def universal_prior_bits(num_coordinates: int, num_levels: int) -> float:
+    """Return 34 + n G(s^2 (1 + omega) / n): bits that suffice for every vector, one l2 bucket (D3).
+
+    Parameters
+    ----------
+    num_coordinates, num_levels : int
+        n >= 1 and s >= 1.
+    """
+    n, s = whole("num_coordinates", num_coordinates), whole("num_levels", num_levels)
     second_moment = s**2 * (1 + float(worst_case_variance_l2(n, s))) / n
     return NORM_BITS + ARITHMETIC_OVERHEAD_BITS + n * discrete_gaussian_bits(second_moment)

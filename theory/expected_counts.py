@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from qsgd_lab.theory.arguments import choice, numbers, optional_whole
 from qsgd_lab.theory.arrays import Floats, weighted_counts
 from qsgd_lab.theory.elias import floor_log2
 from qsgd_lab.theory.level_positions import LevelPositions
@@ -27,14 +28,16 @@ def value_counts(at: LevelPositions, *, plus: int) -> Floats:
 
     Examples
     --------
-    >>> from qsgd_lab.theory.level_positions import level_positions
+    >>> from qsgd_lab.theory.level_positions import (level_positions)
     >>> at = level_positions([3.0, 4.0, 0.0], 5)  # levels 3, 4, 0
     >>> value_counts(at, plus=0), value_counts(at, plus=1)
     (array([0., 1., 1.]), array([1., 0., 2.]))
     """
+    choice("plus", plus, (0, 1))
     lower, p = at.lower_levels.astype(np.int64), at.up_probabilities
     levels = weighted_counts(lower, 1 - p, at.num_levels + 2)
     levels += weighted_counts(lower + 1, p, at.num_levels + 2)
+    # Level 0 has a code word (that of 1) in the dense layout only.
     coded = levels[1 - plus : at.num_levels + 1]
     return weighted_counts(floor_log2(np.arange(1, coded.size + 1)), coded)
 
@@ -52,7 +55,7 @@ def gap_counts(at: LevelPositions, *, restart: int | None = None) -> Floats:
         Gaps begin anew after so many coordinates; by default with each bucket.
     """
     q = at.nonzero_probabilities
-    size = min(restart or at.bucket_size, q.size)
+    size = min(optional_whole("restart", restart) or at.bucket_size, q.size)
     full, together = q.size // size * size, size * max(1, _TOGETHER // size)
     counts = np.zeros(int(floor_log2(size)) + 1)
     for start in range(0, full, together):
@@ -71,6 +74,7 @@ def end_gap_probabilities(q: Floats) -> Floats:
     q : ndarray of float64, shape (n,)
         The probability of a non-zero at each coordinate of the bucket.
     """
+    q = numbers("q", q, least=0, most=1).reshape(-1)
     gaps = _Gaps(q[None])
     return (gaps.weights * gaps.survival(q.size))[0, ::-1]
 

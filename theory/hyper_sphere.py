@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.special import gammaln
 
-from qsgd_lab.theory.arrays import Floats
-from qsgd_lab.theory.variance import squared_norm
+from qsgd_lab.theory.arguments import nonzero_vector, numbers, vector, whole
+from qsgd_lab.theory.arrays import Floats, split_scale, times_power_of_two
 
 
 def hsq_variance(segment: ArrayLike, codebook: ArrayLike) -> float:
@@ -27,48 +28,99 @@ def hsq_variance(segment: ArrayLike, codebook: ArrayLike) -> float:
     Raises
     ------
     ValueError
-        If the columns are not of unit length, or their rank is below d, so that HSQ would be biased.
+        If the columns are not of unit length, their rank is below d, so that HSQ would be biased, or the
+        segment does not have d coordinates.
     """
     columns = _codebook(codebook)
-    coefficients = np.linalg.pinv(columns) @ np.asarray(segment, dtype=np.float64)
-    return float(np.abs(coefficients).sum() ** 2 - squared_norm(segment))
+    scaled, exponent = split_scale(_segment(segment, columns))
+    # The pseudo-inverse gives the coefficients of least norm, as the published code takes them.
+    coefficients = np.linalg.pinv(columns) @ scaled
+    variance = float(np.abs(coefficients).sum() ** 2 - scaled @ scaled)
+    return times_power_of_two(variance, 2 * exponent, "the variance")
 
 
 def hsq_variance_bound(codebook: ArrayLike) -> float:
-    """Return K / smin(C)^2 - 1, a bound on the relative variance; d - 1 for a tight frame."""
+    """Return K / smin(C)^2 - 1, an upper bound on the relative variance; d - 1 for a tight frame.
+
+    The codebook as in `hsq_variance`.
+    """
     columns = _codebook(codebook)
     return float(columns.shape[1] / np.linalg.svd(columns, compute_uv=False)[-1] ** 2 - 1)
 
 
 def random_codebook_variance(segment_size: int) -> float:
-    """Return (2 / pi) d - 1, which the relative variance of large random codebooks approaches."""
-    return 2 / np.pi * segment_size - 1
+    r"""Return the relative variance that random codebooks approach as K grows, for every segment.
+
+    .. math:: \Bigl(\frac{d \, \Gamma(d / 2)}{\sqrt\pi \, \Gamma((d + 1) / 2)}\Bigr)^2 - 1
+
+    The columns are uniform on the sphere; then C^+ = (d / K) C^T, and the mean of |c_1| over the sphere
+    gives the rest. About (2 / pi) d - 1/2 for large d.
+
+    Parameters
+    ----------
+    segment_size : int
+        d >= 1.
+
+    Examples
+    --------
+    >>> [round(random_codebook_variance(d), 3) for d in (1, 2, 16)]
+    [0.0, 0.621, 9.509]
+    """
+    d = whole("segment_size", segment_size)
+    # Logarithms, because Gamma overflows from 172 on.
+    root = np.exp(np.log(d) + gammaln(d / 2) - gammaln((d + 1) / 2)) / np.sqrt(np.pi)
+    return float(root**2 - 1)
 
 
 def greedy_contraction(segment: ArrayLike, codebook: ArrayLike) -> float:
     """Return delta = max_j cos^2 of the angle between segment and column: the greedy variant's contraction.
 
-    Projecting on the closest column c leaves ||v||^2 (1 - delta). `segment` must not be zero.
+    Projecting on the closest column c leaves ||v||^2 (1 - delta). `segment` must not be zero; its columns
+    need not have rank d.
     """
-    vector = np.asarray(segment, dtype=np.float64)
-    return float(((np.asarray(codebook, dtype=np.float64).T @ vector) ** 2).max() / squared_norm(vector))
+    columns = _unit_columns(codebook)
+    scaled, _ = split_scale(nonzero_vector("segment", _segment(segment, columns)))
+    return float(((columns.T @ scaled) ** 2).max() / (scaled @ scaled))
 
 
 def hsq_bits_per_coordinate(segment_size: int, num_columns: int, norm_bits: int) -> float:
     """Return (ceil(log2 K) + norm bits) / d: an index and a signed norm a segment.
+
+    The published setting (16, 256, 6) does not decode: its norms take 2^6 + 1 values, so they need 7 bits,
+    and two floats a tensor are sent besides.
+
+    Parameters
+    ----------
+    segment_size, num_columns : int
+        d >= 1 and K >= 1.
+    norm_bits : int
+        At least 0.
 
     Examples
     --------
     >>> hsq_bits_per_coordinate(16, 256, 6)
     0.875
     """
-    return ((num_columns - 1).bit_length() + norm_bits) / segment_size
+    d, index_bits = whole("segment_size", segment_size), (whole("num_columns", num_columns) - 1).bit_length()
+    return (index_bits + whole("norm_bits", norm_bits, least=0)) / d
+
+
+def _segment(segment: ArrayLike, columns: Floats) -> Floats:
+    found = vector("segment", segment)
+    if found.size != columns.shape[0]:
+        raise ValueError(f"segment has {found.size} coordinates; the codebook's columns have {len(columns)}")
+    return found
+
+
+def _unit_columns(codebook: ArrayLike) -> Floats:
+    columns = numbers("codebook", codebook)
+    if columns.ndim != 2 or not np.allclose(np.linalg.norm(columns, axis=0), 1):
+        raise ValueError("codebook must be a matrix (d, K) whose columns have length one")
+    return columns
 
 
 def _codebook(codebook: ArrayLike) -> Floats:
-    columns = np.asarray(codebook, dtype=np.float64)
-    if columns.ndim != 2 or not np.allclose(np.linalg.norm(columns, axis=0), 1):
-        raise ValueError("a codebook is a matrix (d, K) whose columns have length one")
+    columns = _unit_columns(codebook)
     if np.linalg.matrix_rank(columns) < columns.shape[0]:
-        raise ValueError("the codebook's rank is below the segment size, so that HSQ is biased; add columns")
+        raise ValueError("codebook has a rank below the segment size, so that HSQ is biased; add columns")
     return columns

@@ -3,23 +3,20 @@
 With s levels, a bucket of norm N and a coordinate v_i, the position is x_i = s |v_i| / N in [0, s].
 Stochastic rounding takes level floor(x_i) + 1 with probability p_i = x_i - floor(x_i) and level floor(x_i)
 otherwise, independently over the coordinates; one level is worth N / s. Everything here is float64 and
-backend-free.
+free of any backend.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from qsgd_lab.levels import NORMS, Norm
+from qsgd_lab.theory.arguments import choice, optional_whole, vector, whole
 from qsgd_lab.theory.arrays import Floats
-
-Norm = Literal["l2", "max"]
-
-NORMS: tuple[Norm, ...] = ("l2", "max")
 
 
 @dataclass(frozen=True)
@@ -86,6 +83,7 @@ class LevelPositions:
         """Repeat a value a bucket, shape (B,), at each of its coordinates, shape (n,)."""
         if per_bucket.size == 1:
             return np.broadcast_to(per_bucket, self.positions.shape)
+        # The last bucket may be short, so the repeats are cut to the vector.
         return np.repeat(per_bucket, self.bucket_size)[: self.positions.size]
 
     def bucket_sums(self, per_coordinate: Floats) -> Floats:
@@ -124,16 +122,12 @@ def level_positions(
     >>> level_positions([3.0, 4.0], 5).positions
     array([3., 4.])
     """
-    vector = _finite_vector(gradient)
-    if num_levels < 1:
-        raise ValueError(f"num_levels is {num_levels}; it must be at least 1")
-    if norm not in NORMS:
-        raise ValueError(f"norm is {norm!r}; it must be 'l2' or 'max'")
-    size = min(bucket_size or vector.size, vector.size)
-    if bucket_size is not None and bucket_size < 1:
-        raise ValueError(f"bucket_size is {bucket_size}; it must be at least 1")
-    unit, norms = _scale_buckets(vector, size, norm)
-    return LevelPositions(np.minimum(num_levels * unit, num_levels), norms, num_levels, size)
+    found, s = vector("gradient", gradient), whole("num_levels", num_levels)
+    choice("norm", norm, NORMS)
+    size = min(optional_whole("bucket_size", bucket_size) or found.size, found.size)
+    unit, norms = _scale_buckets(found, size, norm)
+    # A coordinate that is all of its bucket may come out a rounding above s.
+    return LevelPositions(np.minimum(s * unit, s), norms, s, size)
 
 
 def bucket_lengths(num_coordinates: int, bucket_size: int | None) -> Floats:
@@ -156,20 +150,12 @@ def bucket_kinds(num_coordinates: int, bucket_size: int | None) -> tuple[Floats,
     >>> bucket_kinds(2**30 + 1, 512)
     (array([512.,   1.]), array([2.097152e+06, 1.000000e+00]))
     """
-    size = min(bucket_size or num_coordinates, num_coordinates)
-    full, rest = divmod(num_coordinates, size)
+    n = whole("num_coordinates", num_coordinates)
+    size = min(optional_whole("bucket_size", bucket_size) or n, n)
+    full, rest = divmod(n, size)
     kinds = [(size, full), (rest, 1)] if rest else [(size, full)]
     lengths, counts = np.array(kinds, dtype=np.float64).T
     return lengths, counts
-
-
-def _finite_vector(gradient: ArrayLike) -> Floats:
-    vector = np.asarray(gradient, dtype=np.float64).reshape(-1)
-    if vector.size == 0:
-        raise ValueError("the vector is empty; it must have at least one coordinate")
-    if not np.isfinite(vector).all():
-        raise ValueError("the vector has NaN or infinite coordinates; the formulas need finite ones")
-    return vector
 
 
 def _scale_buckets(vector: Floats, size: int, norm: Norm) -> tuple[Floats, Floats]:

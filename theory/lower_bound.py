@@ -15,6 +15,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
+from qsgd_lab.theory.arguments import numbers
 from qsgd_lab.theory.arrays import Floats
 
 
@@ -31,9 +32,7 @@ def contraction_bits(contraction_error: ArrayLike) -> Floats:
     ValueError
         If some alpha is outside (0, 1].
     """
-    alpha = np.asarray(contraction_error, dtype=np.float64)
-    if (alpha <= 0).any() or (alpha > 1).any():
-        raise ValueError("the relative error must lie in (0, 1]")
+    alpha = numbers("contraction_error", contraction_error, above=0, most=1)
     bits: Floats = -0.5 * np.log2(alpha)
     return bits
 
@@ -44,17 +43,20 @@ def unbiased_bits(variance_factor: ArrayLike) -> Floats:
     Parameters
     ----------
     variance_factor : array_like
-        omega > 0, with E||C(x) - x||^2 <= omega ||x||^2 for every x.
+        omega > 0, with E||C(x) - x||^2 <= omega ||x||^2 for every x. Without variance no finite number of
+        bits is enough.
+
+    Raises
+    ------
+    ValueError
+        If some omega is not above 0.
 
     Examples
     --------
     >>> unbiased_bits([0.25, 1.0]).round(3)
     array([1.161, 0.5  ])
     """
-    omega = np.asarray(variance_factor, dtype=np.float64)
-    if (omega <= 0).any():
-        raise ValueError(
-            "the variance factor must be positive; without variance no finite number of bits will do"
-        )
+    omega = numbers("variance_factor", variance_factor, above=0)
+    # alpha = omega / (1 + omega), so 1 / alpha = 1 + 1 / omega.
     bits: Floats = 0.5 * np.log2(1 + 1 / omega)
     return bits

@@ -10,17 +10,20 @@ from __future__ import annotations
 
 import math
 
+from qsgd_lab.theory.arguments import number, whole
+
 FP32_BYTES = 4
 
 
 def ring_allreduce_bytes(num_nodes: int, num_coordinates: int) -> float:
     """Return what a node sends in a ring all-reduce in float32, and as much receives: 2 ((K - 1) / K) 4 n."""
-    return 2 * (num_nodes - 1) / num_nodes * FP32_BYTES * num_coordinates
+    K, n = whole("num_nodes", num_nodes), whole("num_coordinates", num_coordinates)
+    return 2 * (K - 1) / K * FP32_BYTES * n
 
 
 def allgather_bytes(num_nodes: int, message_bytes: float) -> float:
     """Return what a node passes on in a ring all-gather of messages of m bytes: (K - 1) m."""
-    return (num_nodes - 1) * message_bytes
+    return (whole("num_nodes", num_nodes) - 1) * number("message_bytes", message_bytes, least=0)
 
 
 def ring_allreduce_seconds(num_nodes: int, num_coordinates: int, latency: float, bandwidth: float) -> float:
@@ -29,36 +32,46 @@ def ring_allreduce_seconds(num_nodes: int, num_coordinates: int, latency: float,
     Parameters
     ----------
     num_nodes, num_coordinates : int
-        K and n.
+        K >= 1 and n >= 1, here and below.
     latency, bandwidth : float
-        a in seconds, W in bytes a second.
+        a >= 0 in seconds, W > 0 in bytes a second, here and below.
     """
-    return 2 * (num_nodes - 1) * latency + ring_allreduce_bytes(num_nodes, num_coordinates) / bandwidth
+    latency, bandwidth = _link(latency, bandwidth)
+    sent = ring_allreduce_bytes(num_nodes, num_coordinates)
+    return 2 * (num_nodes - 1) * latency + sent / bandwidth
 
 
 def allgather_seconds(num_nodes: int, message_bytes: float, latency: float, bandwidth: float) -> float:
     """Return the time of a ring all-gather of messages of m bytes at most: (K - 1)(a + m / W)."""
-    return (num_nodes - 1) * latency + allgather_bytes(num_nodes, message_bytes) / bandwidth
+    latency, bandwidth = _link(latency, bandwidth)
+    sent = allgather_bytes(num_nodes, message_bytes)
+    return (num_nodes - 1) * latency + sent / bandwidth
 
 
 def quantized_reduce_scatter_seconds(
     num_nodes: int, num_coordinates: int, bits_per_coordinate: float, latency: float, bandwidth: float
 ) -> float:
     """Return the time of reduce-scatter, requantization and all-gather of codes, the same bits both ways."""
-    rounds = 2 * (num_nodes - 1)
-    return rounds * latency + rounds / num_nodes * bits_per_coordinate / 8 * num_coordinates / bandwidth
+    K, n = whole("num_nodes", num_nodes), whole("num_coordinates", num_coordinates)
+    bits = number("bits_per_coordinate", bits_per_coordinate, least=0)
+    latency, bandwidth = _link(latency, bandwidth)
+    # K - 1 rounds scatter the sums, K - 1 gather them; each carries a K-th of the vector.
+    rounds = 2 * (K - 1)
+    return rounds * latency + rounds / K * bits / 8 * n / bandwidth
 
 
 def parameter_server_seconds(
     num_nodes: int, up_bytes: float, down_bytes: float, latency: float, bandwidth: float
 ) -> float:
     """Return the time through one server, whose link carries all messages: 2 a + K (up + down) / W."""
-    return 2 * latency + num_nodes * (up_bytes + down_bytes) / bandwidth
+    latency, bandwidth = _link(latency, bandwidth)
+    both = number("up_bytes", up_bytes, least=0) + number("down_bytes", down_bytes, least=0)
+    return 2 * latency + whole("num_nodes", num_nodes) * both / bandwidth
 
 
 def allgather_break_even_bits(num_nodes: int) -> float:
     """Return 64 / K: all-gather of codes beats a float32 ring below so many bits a coordinate."""
-    return 16 * FP32_BYTES / num_nodes
+    return 16 * FP32_BYTES / whole("num_nodes", num_nodes)
 
 
 def allgather_pays_between(
@@ -73,11 +86,11 @@ def allgather_pays_between(
     Parameters
     ----------
     num_nodes, num_coordinates : int
-        K and n.
+        K >= 1 and n >= 1.
     message_bytes : float
-        m, of a node's codes.
+        m >= 0, of a node's codes.
     latency, extra_seconds : float
-        a, and what quantizing and coding add to a node's step; in seconds.
+        a >= 0, and what quantizing and coding add to a node's step (below 0 if they save time); in seconds.
 
     Returns
     -------
@@ -92,7 +105,9 @@ def allgather_pays_between(
     >>> allgather_pays_between(16, 10**6, 510_000, latency=0.0, extra_seconds=0.0)  # 4.08 bits: over 64 / 16
     """
     saved_bytes = ring_allreduce_bytes(num_nodes, num_coordinates) - allgather_bytes(num_nodes, message_bytes)
+    latency, extra_seconds = number("latency", latency, least=0), number("extra_seconds", extra_seconds)
     saved_seconds = (num_nodes - 1) * latency - extra_seconds
+    # Neither fewer bytes nor fewer seconds: never faster, and at best the same.
     if saved_bytes <= 0 and saved_seconds <= 0:
         return None
     if saved_bytes >= 0 and saved_seconds >= 0:
@@ -104,9 +119,19 @@ def allgather_pays_between(
 def speed_up(communication_fraction: float, shrink: float) -> float:
     """Return 1 / (1 - f + f / r): the speed-up when a fraction f of the time shrinks by r (Amdahl).
 
+    Parameters
+    ----------
+    communication_fraction, shrink : float
+        0 <= f <= 1 and r > 0.
+
     Examples
     --------
     >>> speed_up(0.8, 4)  # QSGD's AlexNet on 16 GPUs, 4 bits: 2.5 as published
     2.5
     """
-    return 1 / (1 - communication_fraction + communication_fraction / shrink)
+    f = number("communication_fraction", communication_fraction, least=0, most=1)
+    return 1 / (1 - f + f / number("shrink", shrink, above=0))
+
+
+def _link(latency: float, bandwidth: float) -> tuple[float, float]:
+    return number("latency", latency, least=0), number("bandwidth", bandwidth, above=0)

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from qsgd_lab.theory.arguments import number, whole
 from qsgd_lab.theory.code_length import NORM_BITS
 
-#: 1 + omega(n, sqrt(n)), the largest growth of the second moment at s = sqrt(n).
+#: 1 + n / (4 s^2) at s = sqrt(n): a bound on the growth of the second moment, attained where 8 divides n.
 SECOND_MOMENT_GROWTH = 1.25
 
 
@@ -33,24 +34,27 @@ def qsvrg_contraction(
     Parameters
     ----------
     smoothness, strong_convexity : float
-        L and l.
+        L and l, with 0 < l <= L.
     step : float
-        eta < 1 / (2 L a).
+        0 < eta < 1 / (2 L a).
     num_inner_steps : int
-        T.
+        T >= 1.
     growth : float
-        a; 1 is plain SVRG.
+        a >= 1; 1 is plain SVRG.
 
     Raises
     ------
     ValueError
-        If the step is too long for any contraction.
+        If the step is too long for any contraction, or an argument is out of its range.
 
     Examples
     --------
     >>> round(qsvrg_contraction(1.0, 0.1, *qsvrg_schedule(1.0, 0.1)), 6)
     0.875
     """
+    smoothness, strong_convexity, growth = _constants(smoothness, strong_convexity, growth)
+    step, num_inner_steps = number("step", step, above=0), whole("num_inner_steps", num_inner_steps)
+    # The inner steps must make more progress than their own noise undoes.
     shortfall = 1 - 2 * smoothness * step * growth
     if shortfall <= 0:
         raise ValueError(f"the step {step} is too long; it must be below 1 / (2 L a)")
@@ -60,7 +64,11 @@ def qsvrg_contraction(
 def qsvrg_schedule(
     smoothness: float, strong_convexity: float, *, growth: float = SECOND_MOMENT_GROWTH
 ) -> tuple[float, int]:
-    """Return step 1 / (10 L a) and inner steps 20 a L / l, which give the contraction 0.875."""
+    """Return step 1 / (10 L a) and inner steps 20 a L / l, which give the contraction 0.875.
+
+    Parameters as in `qsvrg_contraction`.
+    """
+    smoothness, strong_convexity, growth = _constants(smoothness, strong_convexity, growth)
     return 1 / (10 * smoothness * growth), int(np.ceil(20 * growth * smoothness / strong_convexity))
 
 
@@ -71,6 +79,20 @@ def qsvrg_bits_per_epoch(
 
     QSGD, Theorem 3.6 has c = 2.8; its dense code needs 4 in the worst case (`dense_code_length`), a discrete
     Gaussian prior 2.21 (`entropy`).
+
+    Parameters
+    ----------
+    num_coordinates, num_inner_steps : int
+        n >= 1 and T >= 1.
+    bits_per_coordinate : float
+        c > 0.
     """
-    update = NORM_BITS + bits_per_coordinate * num_coordinates
-    return update * (num_inner_steps + 1) + 32 * num_coordinates
+    n, steps = whole("num_coordinates", num_coordinates), whole("num_inner_steps", num_inner_steps)
+    update = NORM_BITS + number("bits_per_coordinate", bits_per_coordinate, above=0) * n
+    return update * (steps + 1) + 32 * n
+
+
+def _constants(smoothness: float, strong_convexity: float, growth: float) -> tuple[float, float, float]:
+    smoothness = number("smoothness", smoothness, above=0)
+    strong_convexity = number("strong_convexity", strong_convexity, above=0, most=smoothness)
+    return smoothness, strong_convexity, number("growth", growth, least=1)

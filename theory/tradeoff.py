@@ -1,8 +1,8 @@
 r"""Bits against variance: every quantizer under every code, beside what no compressor can beat.
 
 Two questions have the same form. *This vector*: its exact relative variance and its exact expected bits.
-*Every vector*: the least bound on either, which different vectors may attain. In both the rate-distortion
-bound of `lower_bound` has the last word: for normal vectors on average, and for some vector of every kind.
+*Every vector*: a bound on either, which different vectors may attain. In both the rate-distortion bound of
+`lower_bound` holds below: for normal vectors on average, and for some vector of every kind.
 
 An unbiased quantizer of variance omega, shrunk by 1 / (1 + omega), has relative error omega / (1 + omega),
 and the bound depends on that error alone. A biased compressor of error e is therefore set beside the
@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy.special import gammaln
 
+from qsgd_lab.theory.arguments import number, whole
 from qsgd_lab.theory.arrays import Floats
 from qsgd_lab.theory.lower_bound import contraction_bits
 
@@ -36,6 +37,8 @@ CODES = (
 KEPT_SHARES = tuple(2.0**-k for k in range(8, 0, -1))
 #: Coordinates of HSQ's segments; the codebook is a rotation of the axes.
 SEGMENT_SIZES = (256, 64, 16, 4)
+#: Bits of a magnitude up to which the tables go; s = 2^20 levels are listed one by one.
+MOST_BITS = 20
 #: s of NUQSGD, whose levels are 0, 2^-s, ..., 1/2, 1.
 NUQSGD_EXPONENTS = (1, 2, 3, 4, 6, 8)
 
@@ -95,22 +98,29 @@ def lower_bound_curve(low: float, high: float, num_points: int = 200) -> tuple[F
     low, high : float
         0 < low < high.
     num_points : int
+        At least 2.
     """
+    low = number("low", low, above=0)
+    high = number("high", high, above=low)
+    num_points = whole("num_points", num_points, least=2)
     variances = np.geomspace(low, high, num_points)
     return variances, contraction_bits(variances / (1 + variances))
 
 
 def kept_counts(num_coordinates: int) -> list[int]:
     """Return the k of top-k and rand-k: `KEPT_SHARES` of n coordinates, at least one."""
-    return sorted({max(1, round(share * num_coordinates)) for share in KEPT_SHARES})
+    n = whole("num_coordinates", num_coordinates)
+    return sorted({max(1, round(share * n)) for share in KEPT_SHARES})
 
 
 def log2_binomial(n: int, k: int) -> float:
-    """Return log2 of n over k, in bits: what a set of k among n positions takes.
+    """Return log2 of n over k, in bits: what a set of k among n positions takes, 0 <= k <= n.
 
     Examples
     --------
     >>> round(log2_binomial(4, 2), 6)  # six sets
     2.584963
     """
+    n = whole("n", n, least=0)
+    k = whole("k", k, least=0, most=n)
     return float((gammaln(n + 1) - gammaln(k + 1) - gammaln(n - k + 1)) / np.log(2))

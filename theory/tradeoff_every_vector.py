@@ -1,4 +1,4 @@
-"""The trade-off of bits and variance for every vector: the least bounds, not the figures of one vector."""
+"""The trade-off of bits and variance for every vector: bounds, not the figures of one vector."""
 
 from __future__ import annotations
 
@@ -6,15 +6,17 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from qsgd_lab.levels import NORMS, Norm
+from qsgd_lab.theory.arguments import numbers, whole
 from qsgd_lab.theory.code_length import NORM_BITS
 from qsgd_lab.theory.elias import CODE_NAMES
 from qsgd_lab.theory.entropy import discrete_gaussian_bits
 from qsgd_lab.theory.every_vector_bits import dense_bits_for_every_vector, sparse_bits_for_every_vector
 from qsgd_lab.theory.hyper_sphere import hsq_bits_per_coordinate
-from qsgd_lab.theory.level_positions import NORMS, Norm
 from qsgd_lab.theory.nearest import worst_case_nearest_error
 from qsgd_lab.theory.other_compressors import nuqsgd_variance_bound
 from qsgd_lab.theory.tradeoff import (
+    MOST_BITS,
     NUQSGD_EXPONENTS,
     SEGMENT_SIZES,
     TradeoffRow,
@@ -27,21 +29,32 @@ from qsgd_lab.theory.variance import worst_case_variance, worst_case_variance_l2
 def tradeoff_of_every_vector(
     num_coordinates: int, bits: Sequence[int], bucket_size: int
 ) -> list[TradeoffRow]:
-    """Return every quantizer's least bound on variance and on bits, over all vectors.
+    """Return every quantizer's bounds on variance and on bits, over all vectors.
+
+    The errors are suprema, NUQSGD's apart, which is an upper bound; so are the bits of the Elias codes.
 
     Parameters
     ----------
     num_coordinates : int
-        n.
+        n >= 1.
     bits : sequence of int
-        b; s = 2^b - 1.
+        b, each from 1 to 20; s = 2^b - 1.
     bucket_size : int
-        d; n is taken as a multiple of it.
+        d >= 1; n is taken as a multiple of it.
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of its range.
     """
-    n, d = num_coordinates, min(bucket_size, num_coordinates)
+    n, d = whole("num_coordinates", num_coordinates), whole("bucket_size", bucket_size)
+    bits = [int(b) for b in numbers("bits", bits, least=1, most=MOST_BITS, is_whole=True).reshape(-1)]
+    d = min(d, n)
+    # Bits and errors are relative, so one bucket says all.
     rows = [_qsgd(d, b, norm) for norm in NORMS for b in bits]
     rows += [_nearest(d, b, norm) for norm in NORMS for b in bits]
     rows += [_nuqsgd(d, s) for s in NUQSGD_EXPONENTS]
+    # TernGrad is max-norm QSGD at s = 1 with the whole vector for a bucket.
     terngrad = float(worst_case_variance_max(n, 1))
     rows.append(TradeoffRow("TernGrad", "one norm", False, terngrad, {"fixed": 2 + NORM_BITS / n}))
     rows.append(TradeoffRow("scaled sign", f"d = {d}", True, 1 - 1 / d, {"fixed": 1 + NORM_BITS / d}))

@@ -7,21 +7,16 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
-from qsgd_lab.theory.arrays import Floats
+from qsgd_lab.levels import NORMS, Norm
+from qsgd_lab.theory.arguments import nonzero_vector, numbers, whole
+from qsgd_lab.theory.arrays import Floats, split_scale
 from qsgd_lab.theory.code_length import NORM_BITS
 from qsgd_lab.theory.dense_code_length import fixed_width_bits
 from qsgd_lab.theory.elias import CODE_NAMES, coded_bits
 from qsgd_lab.theory.entropy import entropy_bits, level_probabilities_at, mean_level_probabilities
 from qsgd_lab.theory.expected_counts import gap_counts, value_counts
 from qsgd_lab.theory.hyper_sphere import hsq_bits_per_coordinate
-from qsgd_lab.theory.level_positions import (
-    NORMS,
-    LevelPositions,
-    Norm,
-    bucket_kinds,
-    bucket_lengths,
-    level_positions,
-)
+from qsgd_lab.theory.level_positions import LevelPositions, bucket_kinds, bucket_lengths, level_positions
 from qsgd_lab.theory.other_compressors import (
     nuqsgd_level_shares,
     nuqsgd_variance,
@@ -31,6 +26,7 @@ from qsgd_lab.theory.other_compressors import (
     top_k_error,
 )
 from qsgd_lab.theory.tradeoff import (
+    MOST_BITS,
     NUQSGD_EXPONENTS,
     SEGMENT_SIZES,
     TradeoffRow,
@@ -50,19 +46,26 @@ def tradeoff_of(
     gradient : array_like
         n >= 1 coordinates, finite, not all zero.
     bits : sequence of int
-        b of QSGD and of rounding to nearest; s = 2^b - 1.
+        b of QSGD and of rounding to nearest, each from 1 to 20; s = 2^b - 1.
     bucket_size : int
-        d, for QSGD, nearest, NUQSGD and scaled sign; the others have no buckets.
+        d >= 1, for QSGD, nearest, NUQSGD and scaled sign; the others have no buckets.
     seed : int
-        Of HSQ's rotation.
+        Of HSQ's rotation, at least 0.
 
     Returns
     -------
     list of TradeoffRow
         By method; in each, from few bits to many.
+
+    Raises
+    ------
+    ValueError
+        If the vector is empty, zero or not finite, or another argument is out of its range.
     """
-    vector = np.asarray(gradient, dtype=np.float64).reshape(-1)
-    size = min(bucket_size, vector.size)
+    # Every figure is relative, so that a scale within the range of squares serves as well as the vector's.
+    vector, _ = split_scale(nonzero_vector("gradient", gradient))
+    bits = [int(b) for b in numbers("bits", bits, least=1, most=MOST_BITS, is_whole=True).reshape(-1)]
+    seed, size = whole("seed", seed, least=0), min(whole("bucket_size", bucket_size), vector.size)
     rows: list[TradeoffRow] = []
     for norm in NORMS:
         rows += [_qsgd(vector, b, norm, size) for b in bits]
@@ -89,6 +92,7 @@ def _qsgd(vector: Floats, b: int, norm: Norm, size: int) -> TradeoffRow:
 
 def _nearest(vector: Floats, b: int, norm: Norm, size: int) -> TradeoffRow:
     at = level_positions(vector, 2**b - 1, norm=norm, bucket_size=size)
+    # The codes see levels, so nearest rounding is a law without chance.
     rounded = at.rounded()
     error = float(at.steps**2 @ (at.positions - rounded.positions) ** 2)
     return TradeoffRow(
@@ -99,6 +103,7 @@ def _nearest(vector: Floats, b: int, norm: Norm, size: int) -> TradeoffRow:
 def _bits(vector: Floats, at: LevelPositions) -> dict[str, float]:
     """Return the expected bits a coordinate under every code."""
     n, d = vector.size, at.bucket_size
+    # One pass over the vector serves all codes: lengths depend on powers of two alone.
     values, shifted, gaps = value_counts(at, plus=0), value_counts(at, plus=1), gap_counts(at)
     signs, norms = float(at.nonzero_probabilities.sum()) / n, _norm_bits(n, d)
     bits = {"fixed": fixed_width_bits(n, at.num_levels.bit_length(), bucket_size=d) / n}
@@ -118,6 +123,7 @@ def _nuqsgd(vector: Floats, exponents: int, size: int) -> TradeoffRow:
     n = vector.size
     buckets = [vector[start : start + size] for start in range(0, n, size)]
     variance = sum(nuqsgd_variance(bucket, exponents) for bucket in buckets)
+    # A short last bucket counts for less in the mean law of levels.
     weights = bucket_lengths(n, size) / n
     shares = np.array([nuqsgd_level_shares(bucket, exponents) for bucket in buckets])
     bits = {
@@ -163,6 +169,7 @@ def _sparsified(
 ) -> Iterator[TradeoffRow]:
     n = vector.size
     for k in kept_counts(n):
+        # Without a shared seed the receiver must be told which coordinates were kept.
         positions = log2_binomial(n, k) if with_positions else 0.0
         bits = {"fixed": (32 * k + positions) / n}
         yield TradeoffRow(method, f"k = n/{n / k:g}", biased, _relative(vector, error(vector, k)), bits)
@@ -174,6 +181,7 @@ def _hsq(vector: Floats, seed: int) -> Iterator[TradeoffRow]:
         if d > vector.size:
             continue
         segments = np.pad(vector, (0, -vector.size % d)).reshape(-1, d)
+        # An orthogonal codebook is the tightest frame of d columns; its inverse is its transpose.
         rotation = np.linalg.qr(np.random.default_rng(seed).standard_normal((d, d)))[0]
         variance = float((np.abs(segments @ rotation).sum(axis=1) ** 2).sum()) - squared_norm(vector)
         bits = {"fixed": hsq_bits_per_coordinate(d, d, NORM_BITS)}

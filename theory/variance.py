@@ -3,9 +3,13 @@ r"""The variance of the QSGD quantizer: exact for a vector, and the worst case o
 Everything is about the *added* variance E||Q(v) - v||^2 given v, usually relative to ||v||^2. With buckets,
 "n" in a bound is the bucket size d: each bucket obeys it, so their sum does (QSGD, section 4).
 
-The worst cases rest on one argument. In levels, sum x_i^2 = s^2 and the variance is sum g(x_i) with
-g(x) = frac(x)(1 - frac(x)). The least concave majorant of y -> g(sqrt y) is sqrt(y) - y up to y = 1/4 and 1/4
-beyond, and Jensen's inequality at y = s^2 / n gives `worst_case_variance_l2`.
+The worst case under the l2 norm. In levels, sum x_i^2 = s^2 and the variance is sum g(x_i) with
+g(x) = frac(x)(1 - frac(x)), which is the largest of the parabolas c x - x^2 - (c^2 - 1) / 4 over the odd
+numbers c. With one odd c_i a coordinate and C = sum c_i^2, Cauchy-Schwarz gives
+
+.. math:: \sum_i g(x_i) \le \max_C \; \frac n4 - \bigl(s - \tfrac12 \sqrt C\bigr)^2
+
+with equality at x_i = c_i s / sqrt(C). So the supremum is that of the C closest to (2 s)^2 (T1).
 """
 
 from __future__ import annotations
@@ -13,8 +17,14 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from qsgd_lab.theory.arrays import Floats, size_and_levels
-from qsgd_lab.theory.level_positions import Norm, level_positions
+from qsgd_lab.levels import NORMS, Norm
+from qsgd_lab.theory.arguments import choice, size_and_levels, vector, whole
+from qsgd_lab.theory.arrays import Floats, split_scale, times_power_of_two
+from qsgd_lab.theory.level_positions import level_positions
+from qsgd_lab.theory.odd_squares import is_sum_of_odd_squares, odd_roots
+
+#: With two coordinates the supremum is searched for, in O(s) a trial.
+MOST_LEVELS_OF_TWO = 2**24
 
 
 def exact_variance(
@@ -29,13 +39,25 @@ def exact_variance(
     gradient, num_levels, norm, bucket_size
         As in `level_positions`.
 
+    Raises
+    ------
+    ValueError
+        As in `level_positions`, or if the value does not fit in float64.
+
     Examples
     --------
     >>> exact_variance([1.0, 1.0, 1.0, 1.0], 1)  # norm 2, each coordinate kept with probability 1/2
     4.0
     """
-    at = level_positions(gradient, num_levels, norm=norm, bucket_size=bucket_size)
-    return float(((at.norms / num_levels) ** 2 * at.bucket_sums(at.bernoulli_variances)).sum())
+    scaled, exponent = split_scale(vector("gradient", gradient))
+    added = _variance_of(scaled, num_levels, norm, bucket_size)
+    return times_power_of_two(added, 2 * exponent, "the variance")
+
+
+def _variance_of(scaled: Floats, num_levels: int, norm: Norm, bucket_size: int | None) -> float:
+    """Return the variance of a vector whose squares are in range."""
+    at = level_positions(scaled, num_levels, norm=norm, bucket_size=bucket_size)
+    return float(((at.norms / at.num_levels) ** 2 * at.bucket_sums(at.bernoulli_variances)).sum())
 
 
 def exact_second_moment(
@@ -49,16 +71,25 @@ def exact_second_moment(
 def relative_variance(
     gradient: ArrayLike, num_levels: int, *, norm: Norm = "l2", bucket_size: int | None = None
 ) -> float:
-    """Return E||Q(v) - v||^2 / ||v||^2 exactly (0 for the zero vector); parameters as in `exact_variance`."""
-    total = squared_norm(gradient)
-    added = exact_variance(gradient, num_levels, norm=norm, bucket_size=bucket_size)
-    return added / total if total > 0 else 0.0
+    """Return E||Q(v) - v||^2 / ||v||^2 exactly, 0 for the zero vector, at any scale of v.
+
+    Parameters as in `exact_variance`.
+    """
+    scaled, _ = split_scale(vector("gradient", gradient))
+    added = _variance_of(scaled, num_levels, norm, bucket_size)
+    return added / float(scaled @ scaled) if scaled.any() else 0.0
 
 
 def squared_norm(gradient: ArrayLike) -> float:
-    """Return ||v||_2^2 in float64."""
-    vector = np.asarray(gradient, dtype=np.float64).reshape(-1)
-    return float(vector @ vector)
+    """Return ||v||_2^2 in float64.
+
+    Raises
+    ------
+    ValueError
+        If the vector is empty or not finite, or the value does not fit in float64.
+    """
+    scaled, exponent = split_scale(vector("gradient", gradient))
+    return times_power_of_two(float(scaled @ scaled), 2 * exponent, "the squared norm")
 
 
 def paper_variance_bound(num_coordinates: ArrayLike, num_levels: ArrayLike) -> Floats:
@@ -66,42 +97,94 @@ def paper_variance_bound(num_coordinates: ArrayLike, num_levels: ArrayLike) -> F
 
     Parameters
     ----------
-    num_coordinates : array_like
-        n, or the bucket size where buckets are used.
-    num_levels : array_like
-        s > 0; broadcast against `num_coordinates`.
+    num_coordinates : array_like of int
+        n >= 1, or the bucket size where buckets are used.
+    num_levels : array_like of int
+        s >= 1; broadcast against `num_coordinates`.
     """
     n, s = size_and_levels(num_coordinates, num_levels)
     return np.minimum(n / s**2, np.sqrt(n) / s)
 
 
-def worst_case_variance_l2(num_coordinates: ArrayLike, num_levels: ArrayLike) -> Floats:
-    r"""Return omega(n, s), the largest relative variance any vector can have under the l2 norm (T1).
+def variance_bound_l2(num_coordinates: ArrayLike, num_levels: ArrayLike) -> Floats:
+    r"""Return a simple upper bound on the relative variance of every vector under the l2 norm.
 
-    .. math:: \omega(n, s) = \sqrt n / s - 1 \;(s \le \sqrt n / 2), \qquad n / (4 s^2) \;(s \ge \sqrt n / 2)
+    .. math:: \sqrt n / s - 1 \;(s \le \sqrt n / 2), \qquad n / (4 s^2) \;(s \ge \sqrt n / 2)
 
-    The first branch is attained by the constant vector. The second is always an upper bound, and is
-    attained when positions at half-integers with squares summing to s^2 exist; `worst_case_vector` comes
-    within a factor 1 - 1/n. It is at most half of `paper_variance_bound` for s >= sqrt(n)/2, and 1/4 of it
-    for s >= sqrt(n).
+    The first branch is the supremum itself. The second exceeds it by less than 1 / (4 s^4) for n >= 3
+    (`worst_case_variance_l2`). `QSGD.variance_factor` is this bound. Parameters as in `paper_variance_bound`;
+    it is at most half of that for s >= sqrt(n) / 2, and a quarter of it for s >= sqrt(n).
 
     Examples
     --------
-    >>> float(worst_case_variance_l2(512, 7).round(4)), float(paper_variance_bound(512, 7).round(4))
-    (2.2325, 3.2325)
+    >>> float(variance_bound_l2(2, 1)), float(worst_case_variance_l2(2, 1).round(4))
+    (0.5, 0.4142)
     """
     n, s = size_and_levels(num_coordinates, num_levels)
     ratio = np.sqrt(n) / s
-    return np.where(ratio >= 2, ratio - 1, ratio**2 / 4)
+    return np.where(ratio >= 2, ratio - 1, n / (4 * s**2))
+
+
+def worst_case_variance_l2(num_coordinates: ArrayLike, num_levels: ArrayLike) -> Floats:
+    r"""Return omega(n, s), the supremum of the relative variance over all vectors, l2 norm, exactly (T1).
+
+    .. math:: \omega(n, s) = \Bigl(\frac n4 - \min_C \bigl(s - \tfrac12 \sqrt C\bigr)^2\Bigr) / s^2
+
+    over the sums C of n odd squares. For n >= 3 those are n, n + 8, n + 16, ... (`odd_squares`), so the
+    closest to 4 s^2 is found at once. `worst_case_vector` attains the supremum. It is `variance_bound_l2`
+    where s <= sqrt(n) / 2 and where 4 s^2 is itself such a sum, such as at s = sqrt(n) with 8 dividing n.
+
+    Raises
+    ------
+    ValueError
+        If some n or s is not a whole number of at least 1, or n = 2 and s > 2^24.
+
+    Examples
+    --------
+    >>> worst_case_variance_l2([512, 2, 1], [7, 1, 1]).round(4)
+    array([2.2325, 0.4142, 0.    ])
+    """
+    n, s = size_and_levels(num_coordinates, num_levels)
+    missed = np.array(np.minimum(*(_missed(s, offset) for offset in _offsets(n, s))))
+    few = n == 2
+    if few.any():
+        # Two odd squares leave gaps, so here each neighbour has to be looked up.
+        missed[few] = [min(_missed(float(one), c) for c in _offsets_of_two(int(one))) for one in s[few]]
+    exact = np.where(n > 1, (n / 4 - missed**2) / s**2, 0.0)
+    return np.where(4 * s**2 <= n, variance_bound_l2(n, s), exact)
+
+
+def _offsets(n: Floats, s: Floats) -> tuple[Floats, Floats]:
+    """Return C - 4 s^2 for the two numbers C = n mod 8 around 4 s^2: in [0, 7], and in [-8, -1]."""
+    # The remainders are taken first, so that they are exact however large n and s are.
+    above = np.mod(np.mod(n, 8) - 4 * np.mod(s, 2), 8)
+    return above, above - 8
+
+
+def _offsets_of_two(s: int) -> tuple[int, int]:
+    """Return C - 4 s^2 for the sums C of two odd squares next to 4 s^2, above and below."""
+    whole("num_levels of two coordinates", s, most=MOST_LEVELS_OF_TWO)
+    above = (2 - 4 * s * s) % 8
+    below = above - 8
+    while not is_sum_of_odd_squares(4 * s * s + above, 2):
+        above += 8
+    while not is_sum_of_odd_squares(4 * s * s + below, 2):
+        below -= 8
+    return above, below
+
+
+def _missed(s: Floats | float, offset: Floats | float) -> Floats:
+    """Return |s - sqrt(C) / 2| for C = 4 s^2 + offset, without cancellation."""
+    return np.asarray(np.abs(offset) / (2 * (np.sqrt(np.maximum(4 * s**2 + offset, 0)) + 2 * s)))
 
 
 def worst_case_variance_max(num_coordinates: ArrayLike, num_levels: ArrayLike) -> Floats:
-    r"""Return the largest relative variance any vector can have under the max norm (T3).
+    r"""Return the supremum of the relative variance over all vectors under the max norm, exactly (T3).
 
     .. math:: \tfrac12 \bigl( \sqrt{1 + (n - 1) / s^2} - 1 \bigr)
 
-    One coordinate is the maximum and is sent exactly; the others share the position that maximises x (1 -
-    x) - lambda x^2 at the Dinkelbach fixed point. Attained for every n and integer s (`worst_case_vector`).
+    One coordinate is the maximum and is sent exactly; the others share the position that maximises
+    x (1 - x) - lambda x^2 at the Dinkelbach fixed point. Attained for every n and s (`worst_case_vector`).
     QSGD uses the max norm in its experiments but states no bound for it.
 
     Examples
@@ -110,33 +193,41 @@ def worst_case_variance_max(num_coordinates: ArrayLike, num_levels: ArrayLike) -
     array([1.08137e+01, 1.19030e+00, 7.90000e-03])
     """
     n, s = size_and_levels(num_coordinates, num_levels)
+    # sqrt(1 + z) - 1, kept exact where z is tiny.
     return np.expm1(0.5 * np.log1p((n - 1) / s**2)) / 2
 
 
 def worst_case_variance(num_coordinates: ArrayLike, num_levels: ArrayLike, *, norm: Norm = "l2") -> Floats:
     """Return `worst_case_variance_l2` or `worst_case_variance_max`, by name of the norm."""
+    choice("norm", norm, NORMS)
     bound = worst_case_variance_l2 if norm == "l2" else worst_case_variance_max
     return bound(num_coordinates, num_levels)
 
 
 def worst_case_vector(num_coordinates: int, num_levels: int, *, norm: Norm = "l2") -> Floats:
-    """Return a unit vector (l2) that attains `worst_case_variance`, or comes within a factor 1 - 1/n of it.
+    """Return a unit vector (l2) that attains `worst_case_variance`.
 
     Parameters
     ----------
     num_coordinates : int
-        n, the size of one bucket.
+        n >= 1, the size of one bucket.
     num_levels : int
-        s.
+        s >= 1.
     norm : {"l2", "max"}
 
     Returns
     -------
     ndarray of float64, shape (n,)
         Positive coordinates with squares summing to 1.
+
+    Examples
+    --------
+    >>> float((worst_case_vector(8, 2) * 2).round(3).max())  # s <= sqrt(n): positions 1/2 and 3/2
+    1.5
     """
-    build = _worst_positions_l2 if norm == "l2" else _worst_positions_max
-    positions = build(num_coordinates, num_levels)
+    n, s = whole("num_coordinates", num_coordinates), whole("num_levels", num_levels)
+    choice("norm", norm, NORMS)
+    positions = _worst_positions_l2(n, s) if norm == "l2" else _worst_positions_max(n, s)
     return positions / np.linalg.norm(positions)
 
 
@@ -147,15 +238,12 @@ def _worst_positions_max(n: int, s: int) -> Floats:
 
 
 def _worst_positions_l2(n: int, s: int) -> Floats:
-    """Spread s^2 over half-integer positions k + 1/2, whose squares are 1/4 + k (k + 1)."""
-    spare = s * s - n / 4
-    if spare <= 0:
-        return np.full(n, s / np.sqrt(n))
-    k = int((np.sqrt(1 + 4 * spare / n) - 1) / 2)
-    raised = min(n, int((spare - n * k * (k + 1)) / (2 * (k + 1))))
-    positions = np.full(n, k + 0.5)
-    positions[:raised] += 1
-    # What is left is less than one raise; a single coordinate takes it, at a loss of at most 1/4 of n/4.
-    rest = s * s - float(positions @ positions)
-    positions[-1] = np.sqrt(positions[-1] ** 2 + rest)
-    return positions
+    """Return the odd numbers c_i, to which the positions are proportional."""
+    if n == 1 or 4 * s * s <= n:
+        return np.ones(n)
+    if n == 2:
+        offsets = [float(c) for c in _offsets_of_two(s)]
+    else:
+        offsets = [float(c) for c in _offsets(np.array(float(n)), np.array(float(s)))]
+    closest = min(offsets, key=lambda offset: float(_missed(s, offset)))
+    return odd_roots(4 * s * s + int(closest), n).astype(np.float64)

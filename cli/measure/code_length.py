@@ -11,8 +11,8 @@ from qsgd_lab.cli.measure.vector_source import DEFAULT_DIMENSION
 from qsgd_lab.cli.options import quantizer as shared
 
 if TYPE_CHECKING:
+    from qsgd_lab.levels import Norm
     from qsgd_lab.theory.elias import Code
-    from qsgd_lab.theory.level_positions import Norm
 
 _FIXED = "fixed"
 
@@ -103,10 +103,10 @@ def code_length(
         trials=trials,
         backend=backend,
     )
+    click.echo(render(checks, source.name, output_format), nl=False)
     if plot is not None:
         from qsgd_lab.cli.measure.code_length_plot import save_plot
 
         save_plot(checks, plot)
-    click.echo(render(checks, source.name, output_format), nl=False)
     if not all(check.passed for check in checks):
         ctx.exit(1)

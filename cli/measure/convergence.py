@@ -103,10 +103,10 @@ def convergence(
             backend=backend,
         )
     ]
+    click.echo(render(checks, output_format), nl=False)
     if plot is not None:
         from qsgd_lab.cli.measure.convergence_plot import save_plot
 
         save_plot(checks, plot)
-    click.echo(render(checks, output_format), nl=False)
     if not all(check.passed for check in checks):
         ctx.exit(1)

@@ -72,8 +72,8 @@ def tradeoff(
             )
         rows = tradeoff_of(vector, bits, size, seed=seed)
     conditions = Conditions(source.name, source.dim, size, seed)
+    click.echo(render(rows, conditions, output_format), nl=False)
     if plot is not None:
         from qsgd_lab.cli.measure.tradeoff_plot import save_plot
 
         save_plot(rows, conditions, plot)
-    click.echo(render(rows, conditions, output_format), nl=False)

@@ -11,7 +11,7 @@ from qsgd_lab.cli.measure.vector_source import DEFAULT_DIMENSION
 from qsgd_lab.cli.options import quantizer as shared
 
 if TYPE_CHECKING:
-    from qsgd_lab.theory.level_positions import Norm
+    from qsgd_lab.levels import Norm
 
 
 @click.command()
@@ -81,10 +81,10 @@ def variance(
         trials=trials,
         backend=backend,
     )
+    click.echo(render(checks, Conditions(source.name, seed, trials), output_format), nl=False)
     if plot is not None:
         from qsgd_lab.cli.measure.variance_plot import save_plot
 
         save_plot(checks, plot)
-    click.echo(render(checks, Conditions(source.name, seed, trials), output_format), nl=False)
     if not all(check.passed for check in checks):
         ctx.exit(1)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qsgd_lab.errors import DataMissingError, UsageError
+from qsgd_lab.errors import UsageError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -91,7 +91,7 @@ def _check_memory(num_coordinates: int, bytes_per_coordinate: int) -> None:
 
 
 def read_vector(path: Path) -> NDArray[np.float32]:
-    """Read a finite, non-zero float vector from an .npy file; pickled objects are refused.
+    """Read a finite, non-zero float vector from an .npy, .npz, .pt or .safetensors file, or a pipe.
 
     Raises
     ------
@@ -99,17 +99,19 @@ def read_vector(path: Path) -> NDArray[np.float32]:
         If the file holds anything else.
     DataMissingError
         If there is no such file.
+    IntegrityError
+        If it is damaged.
     """
     import numpy as np
 
-    try:
-        array = np.load(path, allow_pickle=False)
-    except FileNotFoundError as error:
-        raise DataMissingError(f"there is no file {path}; save a vector there with numpy.save") from error
-    except (OSError, ValueError, EOFError) as error:
-        raise UsageError(f"{path} is not a .npy file of numbers; save it with numpy.save") from error
-    if not isinstance(array, np.ndarray) or not np.issubdtype(array.dtype, np.floating) or array.size == 0:
-        raise UsageError(f"{path} does not hold a non-empty array of floating-point numbers")
+    from qsgd_lab.cli.foreign_arrays import read_array
+
+    array = read_array(path, "save a vector there with numpy.save")
+    if not np.issubdtype(array.dtype, np.floating) or array.size == 0:
+        raise UsageError(
+            f"{path} holds {array.size} numbers of {array.dtype}; only a non-empty array of floating-point "
+            "numbers is measured"
+        )
     with np.errstate(over="ignore"):
         vector = np.ascontiguousarray(array.reshape(-1), dtype=np.float32)
     if not np.isfinite(vector).all():

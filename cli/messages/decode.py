@@ -11,10 +11,10 @@ from qsgd_lab.cli.messages.files import (
     message_argument,
     named,
     output_option,
-    save,
     threads_option,
 )
 from qsgd_lab.errors import UsageError
+from qsgd_lab.files import check_place, save
 
 
 @click.command()
@@ -50,6 +50,7 @@ def decode(
 
     if start is not None and stop is not None and stop < start:
         raise UsageError(f"--stop {stop} is before --start {start}")
+    check_place(output)
     message = load_message(message_file)
     with named(message_file):
         if levels or (start, stop) != (None, None):

@@ -7,9 +7,11 @@ from pathlib import Path
 import click
 
 from qsgd_lab.cli.errors import argument_errors
-from qsgd_lab.cli.messages.files import load_gradient, output_option, save, threads_option
+from qsgd_lab.cli.messages.files import load_gradient, output_option, threads_option
 from qsgd_lab.cli.options.quantities import BUCKET_SIZE
 from qsgd_lab.errors import UsageError
+from qsgd_lab.files import check_place, save
+from qsgd_lab.levels import MAX_LEVELS, NORMS
 
 
 @click.command()
@@ -18,7 +20,7 @@ from qsgd_lab.errors import UsageError
 @click.option(
     "--bits", type=click.IntRange(1, 15), help="Magnitude bits b, the sign apart: s = 2^b - 1 levels."
 )
-@click.option("--levels", type=click.IntRange(1, 32767), help="Levels s themselves, in place of --bits.")
+@click.option("--levels", type=click.IntRange(1, MAX_LEVELS), help="Levels s themselves, in place of --bits.")
 @click.option(
     "--code",
     type=click.Choice(["auto", "gamma", "delta", "omega"]),
@@ -40,7 +42,7 @@ from qsgd_lab.errors import UsageError
     show_default=True,
     help="Coordinates that share a norm, or 'tensor' for one bucket.",
 )
-@click.option("--norm", type=click.Choice(["l2", "max"]), default="l2", show_default=True)
+@click.option("--norm", type=click.Choice(NORMS), default="l2", show_default=True)
 @click.option(
     "--rounding", type=click.Choice(["stochastic", "nearest"]), default="stochastic", show_default=True
 )
@@ -69,6 +71,7 @@ def encode(
 ) -> None:
     """Quantize the gradient of a .npy file and write the message that carries it.
 
+    One array in an .npz, .pt or .safetensors file is read, too; - is standard input.
     What it cost is told on standard error. The same gradient, options and seed give the same bytes
     anywhere.
 
@@ -81,6 +84,7 @@ def encode(
 
     if (bits is None) == (levels is None):
         raise UsageError("give one of --bits and --levels, such as --bits 3")
+    check_place(output)
     gradient = load_gradient(gradient_file)
     with argument_errors():
         quantized = ql.quantize(
@@ -95,7 +99,7 @@ def encode(
             step=step,
         )
     message = ql.encode(quantized, code, layout, threads=threads)
-    save(output, lambda file: file.write(message.data))
+    save(output, message.data)
     header = message.header
     click.echo(
         f"{output}: {len(message)} bytes, {message.bits_per_coordinate:.4g} bits a coordinate "

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import click
 
-from qsgd_lab.errors import DataMissingError, LabError, UsageError
+from qsgd_lab.errors import LabError, UsageError
+from qsgd_lab.files import read_bytes
 
 message_argument = click.argument("message_file", metavar="MESSAGE", type=click.Path(path_type=Path))
 output_option = click.option(
-    "-o", "--output", required=True, type=click.Path(path_type=Path), help="The file to write."
+    "-o",
+    "--output",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="The file to write; - is standard output.",
 )
 threads_option = click.option(
     "--threads", type=click.IntRange(1), default=1, show_default=True, help="Chunks are coded in parallel."
@@ -23,30 +26,30 @@ threads_option = click.option(
 
 
 def load_gradient(path: Path) -> Any:
-    """Return the array of a .npy file; pickled objects are refused.
+    """Return the array of a .npy, .npz, .pt or .safetensors file, or of standard input if `path` is ``-``.
 
     Raises
     ------
     DataMissingError
         If there is no such file.
     UsageError
-        If it is not a .npy file of float32 or float16.
+        If it holds anything but one array of float32 or float16 (bfloat16 is read as float32).
+    IntegrityError
+        If it is damaged.
     """
-    import numpy as np
+    from qsgd_lab.cli.foreign_arrays import read_array
 
-    try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except FileNotFoundError as error:
-        raise DataMissingError(f"there is no file {path}; save a gradient there with numpy.save") from error
-    except (OSError, ValueError, EOFError) as error:
-        raise UsageError(f"{path} is not a .npy file of numbers; save it with numpy.save") from error
-    if not isinstance(array, np.ndarray) or array.dtype not in (np.float32, np.float16):
-        raise UsageError(f"{path} does not hold float32 or float16; save gradient.astype('float32') instead")
+    array = read_array(path, "save a gradient there with numpy.save")
+    if array.dtype.name not in {"float32", "float16"}:
+        raise UsageError(
+            f"{path} holds {array.dtype}; only float32, float16 and bfloat16 are encoded; "
+            "save gradient.astype('float32') instead"
+        )
     return array
 
 
 def load_message(path: Path) -> Any:
-    """Return the bytes of a file, memory-mapped.
+    """Return the bytes of a message, memory-mapped if it is an ordinary file; ``-`` is standard input.
 
     Raises
     ------
@@ -55,43 +58,7 @@ def load_message(path: Path) -> Any:
     UsageError
         If it cannot be read.
     """
-    import numpy as np
-
-    try:
-        return np.memmap(path, np.uint8, "r") if path.stat().st_size else b""
-    except FileNotFoundError as error:
-        raise DataMissingError(f"there is no file {path}; make one with qsgd-lab encode") from error
-    except (OSError, ValueError) as error:
-        raise UsageError(f"{path} cannot be read as a file: {error}") from error
-
-
-def save(path: Path, write: Callable[[IO[bytes]], object]) -> None:
-    """Write a file whole or not at all.
-
-    Raises
-    ------
-    UsageError
-        If the file cannot be made there.
-    """
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    with _made_there(path):
-        try:
-            with part.open("wb") as file:
-                write(file)
-            part.replace(path)
-        finally:
-            with contextlib.suppress(OSError):
-                part.unlink(missing_ok=True)
-
-
-@contextmanager
-def _made_there(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError) as error:
-        raise UsageError(
-            f"cannot write {path}: {error.strerror}; name a file in a folder that exists"
-        ) from error
+    return read_bytes(path, "make one with qsgd-lab encode")
 
 
 @contextmanager

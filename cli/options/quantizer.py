@@ -15,14 +15,14 @@ import click
 from qsgd_lab.cli.options.lists import DIMENSION, IntListType
 from qsgd_lab.cli.options.quantities import BucketSizeType
 from qsgd_lab.errors import UsageError
-from qsgd_lab.report.figures.style import SUFFIXES
+from qsgd_lab.files import check_place
+from qsgd_lab.levels import MAX_BITS, MAX_LEVELS, NORMS
+from qsgd_lab.report.figures.style import SUFFIXES, load_matplotlib
 from qsgd_lab.theory.checks.distributions import DISTRIBUTION_NAMES
 
 WHOLE_VECTOR = "tensor"
 FORMATS = ("text", "json", "csv", "latex")
 
-_MAX_BITS = 15
-_MAX_LEVELS = 2**_MAX_BITS - 1
 _DEFAULT_BITS = tuple(range(1, 9))
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -30,12 +30,12 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 bits_option = click.option(
     "--bits",
-    type=IntListType(minimum=1, maximum=_MAX_BITS),
+    type=IntListType(minimum=1, maximum=MAX_BITS),
     help="Magnitude bits b, the sign apart: s = 2^b - 1 levels.  [default: 1..8]",
 )
 levels_option = click.option(
     "--levels",
-    type=IntListType(minimum=1, maximum=_MAX_LEVELS),
+    type=IntListType(minimum=1, maximum=MAX_LEVELS),
     help="Levels s themselves, such as 16, in place of --bits.",
 )
 bucket_size_option = click.option(
@@ -45,7 +45,7 @@ bucket_size_option = click.option(
     show_default=True,
     help="Coordinates that share a norm, or 'tensor' for one bucket.",
 )
-norm_option = click.option("--norm", type=click.Choice(["l2", "max"]), default="l2", show_default=True)
+norm_option = click.option("--norm", type=click.Choice(NORMS), default="l2", show_default=True)
 rounding_option = click.option(
     "--rounding", type=click.Choice(["stochastic", "nearest"]), default="stochastic", show_default=True
 )
@@ -113,14 +113,16 @@ def bits_or_levels(
 
 
 def check_figure_file(path: Path | None) -> None:
-    """Refuse a file that no figure can go to, before the work is done.
+    """Refuse a file that no figure can go to, before the work is done; load what draws.
 
     Raises
     ------
     UsageError
-        If its ending is unknown or its folder is not there.
+        If its ending is unknown, or no file can be written there.
     """
-    if path is not None and path.suffix not in SUFFIXES:
+    if path is None:
+        return
+    if path.suffix not in SUFFIXES:
         raise UsageError(f"--plot {path} has no known ending; use one of {', '.join(SUFFIXES)}")
-    if path is not None and not path.absolute().parent.is_dir():
-        raise UsageError(f"--plot {path}: there is no folder {path.parent}; make it first")
+    check_place(path)
+    load_matplotlib()

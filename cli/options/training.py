@@ -161,3 +161,14 @@ def flaws_asked_for(names: Sequence[str]) -> tuple[str, ...] | None:
     if NO_FLAW in names and len(set(names)) > 1:
         raise click.UsageError(f"--flaw {NO_FLAW} stands alone; leave it out, or the flaws beside it")
     return tuple(name for name in names if name != NO_FLAW) if names else None
+
+
+def import_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add --import to a command."""
+    return click.option(
+        "--import",
+        "imports",
+        multiple=True,
+        metavar="FILE.py|MODULE",
+        help="Import a plug-in (compressors, algorithms, models, data sets); may be given again.",
+    )(command)

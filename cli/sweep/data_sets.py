@@ -9,13 +9,8 @@ from pathlib import Path
 
 import click
 
-from qsgd_lab.data.cifar10.release import OFFICIAL
+from qsgd_lab.data.registry import Copy, Source, dataset_entry
 from qsgd_lab.errors import DataMissingError
-
-DIGITS = (
-    "Data: scikit-learn's handwritten digits, embedded (1797 images enlarged to 32x32), not CIFAR-10; "
-    "for that: qsgd-lab data fetch, then --preset quick."
-)
 
 
 @contextmanager
@@ -41,14 +36,24 @@ def data_folder(data_dir: Path | None) -> Iterator[list[Path]]:
 
 def describe_data(datasets: Collection[str], folders: list[Path]) -> None:
     """Say on stderr what a sweep would train on, and whether it is there."""
-    if "digits" in datasets:
-        click.echo(DIGITS, err=True)
-    if "cifar10" in datasets:
-        from qsgd_lab.data.cifar10.find import find_cifar10
+    for name in datasets:
+        entry = dataset_entry(name)
+        notice = entry.notice or f"Data: {entry.title}" + (", {files}." if entry.source else ".")
+        copy = _found(entry.source, folders) if entry.source else None
+        files = f"{copy.form} {copy.path}" if copy else f"not here; fetch it with: {_fetching(name)}"
+        click.echo(notice.replace("{files}", files), err=True)
 
-        source = find_cifar10(folders, OFFICIAL)
-        found = f"{source.form} {source.path}" if source else "not here; fetch it with: qsgd-lab data fetch"
-        click.echo(f"Data: CIFAR-10, {found}.", err=True)
+
+def _found(source: Source, folders: list[Path]) -> Copy | None:
+    try:
+        return source.find(folders)
+    except DataMissingError:
+        return None
+
+
+def _fetching(name: str) -> str:
+    """Return the words that fetch a data set; the command for it knows CIFAR-10 alone."""
+    return "qsgd-lab data fetch" if name == "cifar10" else "reproduce --download"
 
 
 def require_data(datasets: Collection[str], folders: list[Path], *, download: bool, offline: bool) -> None:
@@ -57,22 +62,21 @@ def require_data(datasets: Collection[str], folders: list[Path], *, download: bo
     Raises
     ------
     DataMissingError
-        If CIFAR-10 is wanted and not there, and may not, or cannot, be downloaded.
+        If files are wanted and not there, and may not, or cannot, be downloaded.
     IntegrityError
-        If what is there is not CIFAR-10, or damaged.
+        If what is there is another file, or damaged.
     """
-    if "cifar10" not in datasets:
-        return
-    from qsgd_lab.cli.download_display import display
-    from qsgd_lab.data.cifar10.fetch import fetch_cifar10
-    from qsgd_lab.data.cifar10.find import find_cifar10, require_cifar10
-    from qsgd_lab.data.cifar10.read import read_cifar10
+    sources = [source for name in datasets if (source := dataset_entry(name).source) is not None]
+    for source in sources:
+        if download and _found(source, folders) is None:
+            from qsgd_lab.cli.download_display import display
 
-    if download and find_cifar10(folders, OFFICIAL) is None:
-        with display() as show:
-            fetch_cifar10(folders[0], OFFICIAL, progress=show.progress, notice=show.notice, offline=offline)
-    try:
-        source = require_cifar10(folders, OFFICIAL)
-    except DataMissingError as error:
-        raise DataMissingError(f"{error}; --download fetches it first, --preset demo needs none") from None
-    read_cifar10(source)
+            with display() as show:
+                source.fetch(folders[0], progress=show.progress, notice=show.notice, offline=offline)
+        try:
+            copy = source.find(folders)
+        except DataMissingError as error:
+            raise DataMissingError(
+                f"{error}; --download fetches it first, --preset demo needs none"
+            ) from None
+        source.verify(copy)

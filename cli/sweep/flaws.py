@@ -116,16 +116,16 @@ def _cells(seeds: Sequence[int], nodes: int, bits: Sequence[int], overrides: dic
 def _train(
     configs: Sequence[RunConfig], store: RunStore, jobs: int | None, max_time: float | None
 ) -> SweepOutcome:
-    from qsgd_lab.cli.sweep.data_sets import DIGITS
     from qsgd_lab.cli.sweep.plan_output import sentence
     from qsgd_lab.cli.sweep.progress import display
     from qsgd_lab.cli.sweep.reproduce import WORKER, usable_cores
+    from qsgd_lab.data.registry import DATASETS
     from qsgd_lab.runs.plan import Plan
     from qsgd_lab.runs.sweep import run_sweep
 
     plan = Plan.make(configs, store)
     jobs = jobs or usable_cores()
-    click.echo(DIGITS, err=True)
+    click.echo(DATASETS[PRESETS[PRESET].dataset].notice, err=True)
     click.echo(sentence(plan, jobs, plan.eta_s(jobs)), err=True)
     with display(plan.configs("missing", "stale", "running")) as shown:
         return run_sweep(

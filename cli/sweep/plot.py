@@ -13,6 +13,7 @@ from qsgd_lab.cli.options.lists import NODES_LIST
 from qsgd_lab.cli.options.quantities import SHORT_TIME
 from qsgd_lab.cli.options.stored_runs import only, read_records, selection_options
 from qsgd_lab.errors import DataMissingError, UsageError
+from qsgd_lab.files import check_folder, check_place, save
 from qsgd_lab.report.figures.registry import FIGURES, NEEDS
 from qsgd_lab.report.figures.style import SUFFIXES
 from qsgd_lab.report.tables.options import DEFAULT_LINK
@@ -151,10 +152,11 @@ def check_output(output: Path) -> None:
     if not output.absolute().parent.is_dir():
         raise UsageError(f"there is no folder {output.parent} to write {output.name} in; make it first")
     if output.suffix in SUFFIXES:
-        if output.exists() and not output.is_file():
-            raise UsageError(f"{output} is not an ordinary file; name another")
+        check_place(output)
     elif output.exists() and not output.is_dir():
         raise UsageError(f"{output} is a file; name a folder, or a file ending in {', '.join(SUFFIXES)}")
+    elif output.is_dir():
+        check_folder(output)
 
 
 def _epochs(runs: Path, records: Sequence[RunRecord]) -> dict[str, Sequence[EpochRecord]]:
@@ -228,14 +230,12 @@ def write_all(drawn: Sequence[Drawn], output: Path) -> None:
     UsageError
         If there are several figures and `output` is one file.
     """
-    from qsgd_lab.runs.atomic import write_atomically
-
     if output.suffix in SUFFIXES and len(drawn) > 1:
         raise UsageError(f"{output} is one file and there are {len(drawn)} figures; name a folder")
     if output.suffix not in SUFFIXES:
         _make_folder(output)
     for path, content in drawn:
-        write_atomically(path.resolve(), content)  # a link is followed, not replaced
+        save(path, content)
         click.echo(str(path))
 
 

@@ -9,12 +9,21 @@ from typing import TYPE_CHECKING
 
 import click
 
+from qsgd_lab import plugins
 from qsgd_lab.cli.errors import argument_errors
 from qsgd_lab.cli.options.lists import BITS_LIST, NODES_LIST, SEEDS_LIST
 from qsgd_lab.cli.options.quantities import BUCKET_SIZE, DURATION, format_duration
 from qsgd_lab.cli.options.stored_runs import runs_option
-from qsgd_lab.cli.options.training import computing_options, flaws_asked_for, protocol_options, sweep_device
+from qsgd_lab.cli.options.training import (
+    computing_options,
+    flaws_asked_for,
+    import_option,
+    protocol_options,
+    sweep_device,
+)
 from qsgd_lab.cli.sweep.data_sets import data_folder, describe_data, require_data
+from qsgd_lab.files import check_folder
+from qsgd_lab.levels import NORMS
 from qsgd_lab.report import FORMATS
 from qsgd_lab.training.presets import PRESETS, configurations, methods_of
 
@@ -39,7 +48,12 @@ _PRESETS_HELP = "\b\nPresets:\n" + "\n".join(f"  {name}: {preset.title}" for nam
 
 @click.command(epilog=_PRESETS_HELP)
 @click.option(
-    "--model", "models", multiple=True, default=("alexnet",), show_default=True, help="May be given again."
+    "--model",
+    "models",
+    multiple=True,
+    default=("alexnet",),
+    show_default=True,
+    help="One of the preset's, or an imported one; may be given again.",
 )
 @click.option("--nodes", type=NODES_LIST, default="1,2,4,8", show_default=True, help="Node counts N.")
 @click.option("--bits", type=BITS_LIST, help="Magnitude bits, such as 2,4,8 or 1..8.")
@@ -51,6 +65,22 @@ _PRESETS_HELP = "\b\nPresets:\n" + "\n".join(f"  {name}: {preset.title}" for nam
     help="May be given again.",
 )
 @click.option("--error-feedback/--no-error-feedback", default=None, help="With or without error feedback.")
+@click.option(
+    "--compressor",
+    "compressors",
+    multiple=True,
+    metavar="METHOD",
+    help='A method by its text, such as "ef(top-k(fraction=0.01))"; may be given again. '
+    "See qsgd-lab methods.",
+)
+@click.option(
+    "--algorithm",
+    default="synchronous",
+    show_default=True,
+    metavar="METHOD",
+    help="How nodes use what they exchange. See qsgd-lab methods.",
+)
+@import_option
 @click.option("--seeds", type=SEEDS_LIST, help="Seeds, such as 0..2.  [default: the preset's]")
 @click.option(
     "--preset",
@@ -59,11 +89,16 @@ _PRESETS_HELP = "\b\nPresets:\n" + "\n".join(f"  {name}: {preset.title}" for nam
     show_default=True,
     help="See below.",
 )
+@click.option(
+    "--dataset",
+    metavar="NAME",
+    help="Train on another data set: digits, cifar10 or an imported one.  [default: the preset's]",
+)
 @click.option("--epochs", type=click.IntRange(min=1), help="Epochs of a run.  [default: the preset's]")
 @click.option(
     "--global-batch", type=click.IntRange(min=1), help="Images a step at all nodes.  [default: the preset's]"
 )
-@click.option("--norm", type=click.Choice(["l2", "max"]), help="Norm of a bucket.  [default: the preset's]")
+@click.option("--norm", type=click.Choice(NORMS), help="Norm of a bucket.  [default: the preset's]")
 @click.option(
     "--bucket-size",
     type=BUCKET_SIZE,
@@ -74,10 +109,10 @@ _PRESETS_HELP = "\b\nPresets:\n" + "\n".join(f"  {name}: {preset.title}" for nam
 @click.option(
     "--data-dir",
     type=click.Path(file_okay=False, path_type=Path),
-    help="The folder of CIFAR-10; QSGD_LAB_DATA, where it is set, goes before it.",
+    help="The folder of the data sets; QSGD_LAB_DATA, where it is set, goes before it.",
 )
 @click.option(
-    "--download", is_flag=True, help="Fetch CIFAR-10 first (170 MB), where it is wanted and absent."
+    "--download", is_flag=True, help="Fetch the data first (CIFAR-10: 170 MB), where they are absent."
 )
 @click.option("--offline", is_flag=True, help="Open no connection, as if QSGD_LAB_OFFLINE=1.")
 @runs_option("folder")
@@ -107,8 +142,12 @@ def reproduce(
     bits: Sequence[int] | None,
     roundings: Sequence[str],
     error_feedback: bool | None,
+    compressors: Sequence[str],
+    algorithm: str,
+    imports: Sequence[str],
     seeds: Sequence[int] | None,
     preset: str,
+    dataset: str | None,
     epochs: int | None,
     global_batch: int | None,
     norm: str | None,
@@ -135,7 +174,7 @@ def reproduce(
     Trains the model on every number of nodes with every method and seed, quantizing each node's gradient
     before averaging. Without --bits, --rounding or --error-feedback the preset's own methods are compared;
     with any of them, their grid (what is not named: the preset's bits, stochastic rounding, with error
-    feedback), always against fp32.
+    feedback), always against fp32. --compressor adds a method to the grid, or alone replaces the preset's.
 
     Finished runs are kept and never repeated: a sweep that was stopped, or killed, goes on where it was when
     the same command is given again.
@@ -144,6 +183,9 @@ def reproduce(
     Example:
       qsgd-lab reproduce --model alexnet --nodes 1,2,4,8
       qsgd-lab reproduce --bits 1..4 --no-error-feedback --seeds 0..4
+      qsgd-lab reproduce --compressor "ef(top-k(fraction=0.01))" --nodes 2
+      qsgd-lab reproduce --import my_method.py --compressor "ef(my-method)"
+      qsgd-lab reproduce --import my_data.py --dataset my-data --model my-network
       qsgd-lab reproduce --dry-run
     """
     from qsgd_lab.runs.plan import Plan
@@ -165,15 +207,18 @@ def reproduce(
         "precision": precision,
     }
     with argument_errors():
+        plugins.load(imports)
         configs = configurations(
             preset,
             models,
             nodes,
-            methods_of(protocol, bits, roundings, error_feedback),
+            methods_of(protocol, bits, roundings, error_feedback, compressors),
             seeds or protocol.seeds,
             {name: value for name, value in settings.items() if value is not None},
+            algorithm,
+            dataset,
         )
-        _check_engine(configs)
+        _check_engines(configs)
     store = RunStore(folder)
     plan = Plan.make(configs, store)
     datasets = sorted({config.dataset for config in configs})
@@ -183,22 +228,30 @@ def reproduce(
         if dry_run:
             _print_plan(plan, jobs, format_name)
             return
+        if save_gradients is not None:
+            check_folder(save_gradients)
         if plan.configs("missing", "stale") or save_gradients is not None:
             require_data(datasets, folders, download=download, offline=offline)
         _announce(plan, jobs)
-        if save_gradients is not None:
-            _save_gradients(configs[0], save_gradients)
         outcome, seconds = _sweep(plan, store, jobs, max_time)
-    _finish(plan, store, outcome, seconds, format_name)
+        _print_outcome(plan, store, outcome, seconds, format_name)
+        if save_gradients is not None and outcome.stopped_by != "interrupt":
+            _save_gradients(configs[0], save_gradients)  # after the table, which no failure here may cost
+    if outcome.exit_code:
+        click.get_current_context().exit(outcome.exit_code)
 
 
-def _check_engine(configs: Sequence[RunConfig]) -> None:
-    if all(config.engine != "batched" for config in configs):
+def _check_engines(configs: Sequence[RunConfig]) -> None:
+    """Refuse networks that cannot be trained as asked; torch is loaded only where one might be."""
+    doubtful = [config for config in configs if config.engine == "batched" or config.plugins]
+    if not doubtful:
         return
+    from qsgd_lab.data.registry import dataset_entry
     from qsgd_lab.training.engines.choose import check_engine
 
-    for model in dict.fromkeys(config.model for config in configs):
-        check_engine("batched", model)
+    for engine, model, dataset in dict.fromkeys((c.engine, c.model, c.dataset) for c in doubtful):
+        entry = dataset_entry(dataset)
+        check_engine(engine, model, entry.shape, entry.num_classes)
 
 
 def _print_plan(plan: Plan, jobs: int, format_name: str) -> None:
@@ -244,8 +297,10 @@ def _sweep(plan: Plan, store: RunStore, jobs: int, max_time: float | None) -> tu
     return outcome, time.monotonic() - start
 
 
-def _finish(plan: Plan, store: RunStore, outcome: SweepOutcome, seconds: float, format_name: str) -> None:
-    """Print the table on stdout and what happened on stderr; leave with the sweep's exit code."""
+def _print_outcome(
+    plan: Plan, store: RunStore, outcome: SweepOutcome, seconds: float, format_name: str
+) -> None:
+    """Print the table on stdout and what happened on stderr."""
     from qsgd_lab.cli.sweep.progress import cell_name
     from qsgd_lab.report import render
 
@@ -258,8 +313,6 @@ def _finish(plan: Plan, store: RunStore, outcome: SweepOutcome, seconds: float, 
     click.echo(_summary(outcome, records, seconds), err=True)
     if outcome.remaining:
         click.echo(f"{len(outcome.remaining)} runs remain; the same command goes on with them.", err=True)
-    if outcome.exit_code:
-        click.get_current_context().exit(outcome.exit_code)
 
 
 def _summary(outcome: SweepOutcome, records: Sequence[RunRecord], seconds: float) -> str:

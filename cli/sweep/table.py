@@ -11,6 +11,7 @@ from qsgd_lab.cli.options.lists import WordsType
 from qsgd_lab.cli.options.quantities import BANDWIDTH, SHORT_TIME
 from qsgd_lab.cli.options.stored_runs import only, read_records, selection_options
 from qsgd_lab.errors import UsageError
+from qsgd_lab.files import check_place, save
 from qsgd_lab.report import FORMATS, render
 from qsgd_lab.report.analysis.communication import Link
 from qsgd_lab.report.tables.options import (
@@ -123,6 +124,8 @@ def table(
     )
     if "network" not in show and (link, latency, compute) != (None, None, None):
         raise UsageError("--link, --latency and --compute are for the modelled step; add --show network")
+    if output is not None:
+        check_place(output)
     records = read_records(runs, stale=stale)
     for name, wanted in (("preset", preset), ("dataset", dataset), ("model", model)):
         records = only(records, name, wanted)
@@ -130,7 +133,7 @@ def table(
     if output is None:
         click.echo(text.encode(), nl=False)  # UTF-8 whatever the locale: the same bytes as in a file
     else:
-        _save(output, text)
+        save(output, text.encode())
 
 
 def _link(bandwidth: float | None, latency: float | None) -> Link:
@@ -138,14 +141,3 @@ def _link(bandwidth: float | None, latency: float | None) -> Link:
         bandwidth=DEFAULT_LINK.bandwidth if bandwidth is None else bandwidth,
         latency=DEFAULT_LINK.latency if latency is None else latency,
     )
-
-
-def _save(output: Path, text: str) -> None:
-    from qsgd_lab.runs.atomic import write_atomically
-
-    target = output.resolve()  # a link is followed, not replaced
-    if target.exists() and not target.is_file():
-        raise UsageError(f"{output} is not an ordinary file; use > to write there")
-    if not target.parent.is_dir():
-        raise UsageError(f"there is no folder {output.parent} to write {output.name} in; make it first")
-    write_atomically(target, text)

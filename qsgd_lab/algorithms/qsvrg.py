@@ -20,14 +20,13 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from qsgd_lab.algorithms.synchronous import SynchronousAverage
-from qsgd_lab.coding.tally import Tally
-from qsgd_lab.compressors import Compressor
+from qsgd_lab.compressors import Compressor, Layout
+from qsgd_lab.exchange.simulated import SimulatedExchange
+from qsgd_lab.ledger import Ledger
+from qsgd_lab.levels import FLOAT_BITS
 from qsgd_lab.stream import Purpose, generator
 
 Floats = NDArray[np.float64]
-#: A coordinate of the full gradient.
-FLOAT_BITS = 32
 
 
 class FiniteSum(Protocol):
@@ -96,21 +95,21 @@ def qsvrg(
     """
     if min(num_inner_steps, num_epochs, nodes) < 1:
         raise ValueError("num_inner_steps, num_epochs and nodes must be at least 1")
-    average = SynchronousAverage(compressor, nodes, seed, (start.size,))
+    exchange = SimulatedExchange(compressor, nodes, seed, Layout.of(start.size))
     anchor = start.astype(np.float64)
     for epoch in range(num_epochs):
-        average.tally = Tally()
+        exchange.ledger = Ledger()
         terms = generator(seed, Purpose.DATA_ORDER, epoch).integers(
             problem.num_terms, size=(num_inner_steps, nodes)
         )
-        anchor = _epoch(problem, anchor, average, terms, step, first_step=epoch * num_inner_steps)
-        yield QSVRGEpoch(anchor, _bits_per_node(average.tally, nodes, start.size))
+        anchor = _epoch(problem, anchor, exchange, terms, step, first_step=epoch * num_inner_steps)
+        yield QSVRGEpoch(anchor, _bits_per_node(exchange.ledger, nodes, start.size))
 
 
 def _epoch(
     problem: FiniteSum,
     anchor: Floats,
-    average: SynchronousAverage,
+    exchange: SimulatedExchange,
     terms: NDArray[np.int64],
     step: float,
     first_step: int,
@@ -122,14 +121,14 @@ def _epoch(
     for offset, chosen in enumerate(terms):
         visited += point
         reduced = problem.term_gradients(point, chosen) - problem.term_gradients(anchor, chosen) + full
-        average.agree(reduced.astype(np.float32), first_step + offset, update)
+        exchange.mean(reduced.astype(np.float32), first_step + offset, update)
         point -= step * update
     return visited / len(terms)
 
 
-def _bits_per_node(tally: Tally, nodes: int, num_coordinates: int) -> dict[str, float]:
+def _bits_per_node(ledger: Ledger, nodes: int, num_coordinates: int) -> dict[str, float]:
     updates = {
-        code: each * (tally.coordinates + tally.raw_coordinates) / nodes
-        for code, each in tally.bits_per_coordinate().items()
+        code: each * (ledger.coordinates + ledger.raw_coordinates) / nodes
+        for code, each in ledger.bits_per_coordinate().items()
     }
     return {code: bits + FLOAT_BITS * num_coordinates for code, bits in updates.items()}

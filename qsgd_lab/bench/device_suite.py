@@ -12,8 +12,9 @@ from qsgd_lab.bench.device_timing import Timer, event_time
 from qsgd_lab.coding.decode_sum import add_decoded, decode_values
 from qsgd_lab.coding.encode import encode
 from qsgd_lab.coding.layouts import fixed_width
-from qsgd_lab.coding.tally import Tally
 from qsgd_lab.compressors import QSGD
+from qsgd_lab.compressors.protocol import Layout, NodeRows
+from qsgd_lab.ledger import Ledger
 from qsgd_lab.quantization import dequantize, quantize
 from qsgd_lab.stream import Stream
 
@@ -144,15 +145,15 @@ def _ours(gradient: Any, target: Any, s: int) -> Iterator[_Work]:
     )
     yield from _codec(target, q)
     rows = gradient[: n // NODES * NODES].view(NODES, -1)
-    compressor, tally = QSGD(levels=s, bucket_size=BUCKET_SIZE, backend="cuda"), Tally()
-    state = compressor.init_nodes(NODES, rows.shape[1])
+    compressor, tally = QSGD(levels=s, bucket_size=BUCKET_SIZE, backend="cuda"), Ledger()
+    state = compressor.init_nodes(NODES, Layout.of(rows.shape[1]))
     mean = target[: rows.shape[1]]
     yield _Work(
         "qsgd-lab",
         f"quantize, decode, average and count {NODES} nodes",
         s,
         4 * (rows.numel() + rows.shape[1]),
-        lambda: compressor.average(rows, state, Stream(), mean, tally),
+        lambda: compressor.mean(NodeRows(rows), state, Stream(), mean, tally),
     )
 
 

@@ -9,8 +9,9 @@ import numpy as np
 
 import qsgd_lab as ql
 from qsgd_lab.bench.timing import best_time
-from qsgd_lab.coding.tally import Tally
 from qsgd_lab.compressors import QSGD
+from qsgd_lab.compressors.protocol import Layout, NodeRows
+from qsgd_lab.ledger import Ledger
 from qsgd_lab.stream import Stream
 
 NODES = 8
@@ -106,5 +107,5 @@ def _fused(
     tensor_sizes: tuple[int, ...],
 ) -> Callable[[], object]:
     compressor = QSGD(levels=num_levels, bucket_size=BUCKET_SIZE)
-    states = compressor.init_nodes(NODES, total.size, tensor_sizes)
-    return lambda: compressor.average(gradients, states, Stream(), total, Tally())
+    states = compressor.init_nodes(NODES, Layout.of(total.size, tensor_sizes))
+    return lambda: compressor.mean(NodeRows(gradients), states, Stream(), total, Ledger())

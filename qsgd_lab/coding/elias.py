@@ -56,6 +56,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qsgd_lab.errors import MessageError
+from qsgd_lab.kernels.constants import LANE_BITS
 
 #: Code -> its number in messages and kernels.
 CODES = {"gamma": 1, "delta": 2, "omega": 3}
@@ -176,7 +177,7 @@ def read_integers(stream: Any, count: int, code: str) -> NDArray[np.uint64]:
     return values
 
 
-_LANE_BITS = 21
+_LANE_BITS = int(LANE_BITS)
 
 
 def _floor_log2(k: int) -> int:
@@ -223,6 +224,6 @@ def lengths_side_by_side(largest: int, extra: int) -> NDArray[np.uint64]:
     )
 
 
-def num_classes(levels: int) -> int:
+def num_classes(num_levels: int) -> int:
     """Return how many powers of two are at most s + 1: the length of the kernels' class counts."""
-    return int(levels + 1).bit_length()
+    return int(num_levels + 1).bit_length()

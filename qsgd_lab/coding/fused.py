@@ -14,9 +14,9 @@ from qsgd_lab.coding.index import Directory
 from qsgd_lab.coding.layouts import DEFAULT_CHUNK_SIZE, LAYOUTS, check_chunk_size, fixed_width
 from qsgd_lab.coding.message import Message
 from qsgd_lab.coding.payload import ChunkScheme, lead_bytes, write_payload
-from qsgd_lab.levels import num_levels
+from qsgd_lab.levels import NORMS, num_levels
 from qsgd_lab.partition import partition
-from qsgd_lab.quantization import NORMS, check_scheme, level_dtype, quantize
+from qsgd_lab.quantization import check_scheme, level_dtype, quantize
 from qsgd_lab.stream import Stream
 
 

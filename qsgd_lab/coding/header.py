@@ -17,7 +17,7 @@ import numpy as np
 from qsgd_lab.coding.elias import CODES
 from qsgd_lab.coding.layouts import CHUNK_UNIT, LAYOUTS, MAX_CHUNK_SIZE
 from qsgd_lab.errors import LimitError, MessageError
-from qsgd_lab.levels import MAX_LEVELS
+from qsgd_lab.levels import MAX_LEVELS, NORMS
 from qsgd_lab.partition import MAX_TENSOR_SIZE
 from qsgd_lab.wire.checks import writing
 
@@ -46,7 +46,6 @@ MAX_DIMENSIONS = 32
 
 #: Bucket sizes that are words, as the header spells them.
 BUCKET_WORDS = {"tensor": 0, "model": 2**64 - 1}
-NORM_NAMES = ("l2", "max")
 
 # magic, version, layout, code, norm, s, chunk size, bytes, coordinates, bucket size, tensors, dimensions,
 # reserved, index CRC
@@ -125,7 +124,7 @@ class Header:
             VERSION,
             LAYOUTS[self.layout],
             CODES.get(self.code, 0),
-            NORM_NAMES.index(self.norm),
+            NORMS.index(self.norm),
             self.num_levels,
             self.chunk_size,
             self.message_bytes,
@@ -168,7 +167,7 @@ def parse_header(data: Any) -> Header:
     return Header(
         _LAYOUT_NAMES[layout],
         _CODE_NAMES.get(code, "none"),
-        NORM_NAMES[norm],
+        NORMS[norm],
         levels,
         chunk_size,
         size,
@@ -186,7 +185,7 @@ def _check_kinds(layout: int, code: int, norm: int, reserved: int) -> None:
     codes = (0,) if layout == LAYOUTS["fixed"] else tuple(_CODE_NAMES)
     if code not in codes:
         raise MessageError(f"the header names code {code}, which layout {layout} does not have", "unknown")
-    if norm >= len(NORM_NAMES):
+    if norm >= len(NORMS):
         raise MessageError(f"the header names norm {norm}; known are 0 and 1", "unknown")
     if reserved:
         raise MessageError("the header's reserved bytes are not 0", "zeros")

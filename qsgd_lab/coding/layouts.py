@@ -14,10 +14,11 @@ sparse
 from __future__ import annotations
 
 from qsgd_lab.coding.elias import LENGTHS
+from qsgd_lab.kernels.constants import DENSE, DENSE_SIGNED, FIXED, SPARSE
 from qsgd_lab.levels import magnitude_bits
 
 #: Layout -> its number in messages and kernels.
-LAYOUTS = {"fixed": 0, "dense": 1, "dense-signed": 2, "sparse": 3}
+LAYOUTS = {"fixed": FIXED, "dense": DENSE, "dense-signed": DENSE_SIGNED, "sparse": SPARSE}
 
 DEFAULT_CHUNK_SIZE = 4096
 #: Chunks are a multiple of this, so that at any fixed width they fill whole words.

@@ -213,7 +213,7 @@ def kernel_scheme(header: Header) -> tuple[int, int, int, np.uint64]:
 
 def raise_unless_good(outcomes: list[tuple[int, int]]) -> None:
     """Raise a `MessageError` for the first (outcome, chunk) that says that a chunk could not be decoded."""
-    from qsgd_lab.kernels.cpu.decode import DAMAGED, GOOD, NOT_CANONICAL
+    from qsgd_lab.kernels.constants import DAMAGED, GOOD, NOT_CANONICAL
 
     for outcome, chunk in outcomes:
         if outcome == DAMAGED:

@@ -14,9 +14,9 @@ from qsgd_lab.coding.header import HEADER_BYTES, TAIL_BYTES
 from qsgd_lab.coding.index import WORD_BYTES, index_bytes
 from qsgd_lab.coding.layouts import DEFAULT_CHUNK_SIZE, WORD_BITS, fixed_width
 from qsgd_lab.coding.shortest import CHOICES, COUNTED
+from qsgd_lab.levels import FLOAT_BITS
 from qsgd_lab.partition import Partition
 
-NORM_BITS = 32
 _LENGTH_CLASSES = 16  # floor(log2 k) of what is coded: levels up to 2^15, distances up to 2^12
 
 
@@ -119,7 +119,7 @@ def message_costs(
     around = _around_bytes(len(parts.tensor_sizes) + num_dimensions, parts.num_buckets, chunks)
     counted = (WORD_BYTES * words + around[:-1]).min(axis=1)
     whole = np.minimum(counted, WORD_BYTES * fixed_words + around[-1])
-    norm_bits = len(bits) * parts.num_buckets * NORM_BITS
+    norm_bits = len(bits) * parts.num_buckets * FLOAT_BITS
     return MessageCosts(int(shortest.sum()) + norm_bits, 8 * int(whole.sum()))
 
 

@@ -19,9 +19,7 @@ from numpy.typing import NDArray
 
 from qsgd_lab.coding.elias import codeword
 from qsgd_lab.coding.layouts import MAX_CHUNK_SIZE
-
-_LENGTH_SHIFT = np.uint64(58)
-_CODE_MASK = np.uint64((1 << 58) - 1)
+from qsgd_lab.kernels.constants import CODE_MASK, LENGTH_SHIFT
 
 
 class EncodeTables(NamedTuple):
@@ -50,7 +48,7 @@ _NONE = np.zeros(1, np.uint64)
 
 def entry(bits: str) -> int:
     """Return the table entry of a string of bits in reading order."""
-    return int(bits[::-1] or "0", 2) | len(bits) << 58
+    return int(bits[::-1] or "0", 2) | len(bits) << int(LENGTH_SHIFT)
 
 
 def spell_level(level: int, layout: str, code: str) -> str:
@@ -73,9 +71,9 @@ def join_fields(single: NDArray[np.uint64], num_levels: int, field_bits: int) ->
         level -= (level >> (field_bits - 1)) << field_bits
         known = np.abs(level) <= num_levels
         part = np.where(known, single[np.clip(level + num_levels, 0, 2 * num_levels)], np.uint64(0))
-        code |= (part & _CODE_MASK) << size
-        size += part >> _LENGTH_SHIFT
-    return code | size << _LENGTH_SHIFT
+        code |= (part & CODE_MASK) << size
+        size += part >> LENGTH_SHIFT
+    return code | size << LENGTH_SHIFT
 
 
 @lru_cache(maxsize=64)

@@ -10,11 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qsgd_lab.coding.layouts import fixed_width
-from qsgd_lab.coding.tally import Tally
 from qsgd_lab.compressors import QSGD
+from qsgd_lab.compressors.protocol import Layout, NodeRows
 from qsgd_lab.gpu_check.cases import LAUNCH_SHAPES, Check, Scope, gradient, in_host_memory
 from qsgd_lab.kernels.cuda.launch import launch_shape
-from qsgd_lab.quantization import NORMS, QuantizedGradient, dequantize, quantize
+from qsgd_lab.ledger import Ledger
+from qsgd_lab.levels import NORMS
+from qsgd_lab.quantization import QuantizedGradient, dequantize, quantize
 from qsgd_lab.stream import Stream
 
 Comparisons = Iterator[tuple[str, int, Any, NDArray[Any]]]
@@ -120,10 +122,10 @@ def accumulates(scope: Scope) -> Comparisons:
             g, r, mean = (np.array(sent), np.array(kept), np.zeros(size, np.float32))
             if device:
                 g, r, mean = (_on_device(array, scope) for array in (g, r, mean))
-            tally, state = Tally(), compressor.init_nodes(NODES, size, sizes)
+            tally, state = Ledger(), compressor.init_nodes(NODES, Layout.of(size, sizes))
             with launch_shape(*LAUNCH_SHAPES[number % len(LAUNCH_SHAPES)]), np.errstate(all="ignore"):
-                compressor.average_with_residuals(g, r, state, Stream(number), mean, tally)
-            results.append((mean, r, np.array(tally.settle().reached)))
+                compressor.mean(NodeRows(g, r), state, Stream(number), mean, tally)
+            results.append((mean, r, np.array(list(tally.fetch().bits.values()))))
         for what, expected, actual in zip(("mean", "residuals", "counts"), *results, strict=True):
             yield f"{what} of {size} under {scheme}", size, actual, in_host_memory(expected)
 

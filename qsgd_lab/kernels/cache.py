@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
 from pathlib import Path
+
+from qsgd_lab.files import replace_whole
 
 _DIGEST_NAME = "kernel-sources.sha256"
 
@@ -42,7 +43,5 @@ def drop_stale_kernels(folder: Path) -> bool:
             for path in folder.rglob(f"__pycache__/{pattern}"):
                 path.unlink(missing_ok=True)
         cache.mkdir(exist_ok=True)
-        part = cache / f"{_DIGEST_NAME}.{os.getpid()}"
-        part.write_text(digest)
-        part.replace(stamp)
+        replace_whole(stamp, digest.encode())
     return True

@@ -13,7 +13,6 @@ import math
 import numpy as np
 from numba import njit
 
-MAX_LEVELS = 32767  # levels are int16 at most
 FLOAT32_MAX = np.float32(3.4028235e38)
 INFINITY_BITS = np.int32(0x7F800000)
 MAGNITUDE_MASK = np.int32(0x7FFFFFFF)

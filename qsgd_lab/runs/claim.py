@@ -29,7 +29,9 @@ class Claim:
         LabError
             If the lock file cannot be made or locked at all.
         """
-        lock = FileLock(path, thread_local=False)  # any thread of the holder may give it back
+        # Any thread of the holder may give it back. Where the file system has no locks, a lock that is a mere
+        # file would outlive its holder, and the sweep would wait for ever: an error says it instead.
+        lock = FileLock(path, thread_local=False, fallback_to_soft=False)
         try:
             lock.acquire(blocking=False)
         except Timeout:

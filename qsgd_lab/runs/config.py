@@ -18,6 +18,9 @@ COMPONENT_VERSIONS = {"quantizer": 1, "training": 1, "models": 1, "data": 1}
 
 FULL_PRECISION_BITS = 32
 
+#: The default algorithm.
+SYNCHRONOUS = "synchronous"
+
 #: A flaw (`RunConfig.flaws`): quantized runs take N times the baseline's batch.
 UNEQUAL_BATCH = "unequal-batch"
 #: Flaws that only a quantized run can have.
@@ -34,13 +37,15 @@ class RunConfig:
         Names in the preset, data and model tables.
     nodes : int
         N, the number of simulated nodes; ``global_batch`` is divided over them.
-    bits : int
-        Magnitude bits b, so that s = 2**b - 1 levels; 32 is fp32 and bypasses the quantizer.
+    bits : int or None
+        Magnitude bits b, so that s = 2**b - 1 levels; 32 is fp32 and bypasses the quantizer. None where
+        `compressor` names the method.
     rounding : {"stochastic", "nearest"} or None
     error_feedback : bool
     norm : {"l2", "max"} or None
     bucket_size : int, "tensor", "model" or None
-        These four are None or False at 32 bits (`canonical` sees to it), so that the baseline has one key.
+        These four are None or False at 32 bits, and where `compressor` names the method (`canonical` empties
+        them), so that a method has one key.
     convention : str or None
         How bits name levels, a key of `qsgd_lab.levels.CONVENTIONS`; None is the lab's own, s = 2**b - 1.
     raw_tensors_up_to : int
@@ -65,6 +70,12 @@ class RunConfig:
     flaws : tuple of str
         Deliberate mistakes of a published protocol, replayed; sorted keys of
         `qsgd_lab.training.flaws.FLAWS`.
+    compressor : str or None
+        Canonical text of a method of `qsgd_lab.compressors.COMPRESSORS` that the fields above cannot name.
+    algorithm : str
+        Canonical text of a method of `qsgd_lab.algorithms.registry.ALGORITHMS`.
+    plugins : tuple of str
+        ``name=origin`` of everything in the run that is not the package's own code, sorted.
     target_accuracy : float
         Validation accuracy (in [0, 1]) whose first epoch is the run's convergence time.
     """
@@ -73,7 +84,7 @@ class RunConfig:
     dataset: str
     model: str
     nodes: int
-    bits: int
+    bits: int | None
     rounding: str | None
     error_feedback: bool
     norm: str | None
@@ -97,6 +108,9 @@ class RunConfig:
     engine: str = "auto"
     precision: str = "float32"
     flaws: tuple[str, ...] = ()
+    compressor: str | None = None
+    algorithm: str = SYNCHRONOUS
+    plugins: tuple[str, ...] = ()
 
     @property
     def batch_size(self) -> int:
@@ -117,17 +131,26 @@ class RunConfig:
     @property
     def method(self) -> str:
         """The run's method in words, such as ``2 bit, stochastic + EF`` (EF: error feedback)."""
+        suffix = "" if self.algorithm == SYNCHRONOUS else f", {self.algorithm}"
+        if self.compressor is not None:
+            return self.compressor + suffix
         if self.is_full_precision:
-            return "fp32"
-        return f"{self.bits} bit, {self.rounding}" + (" + EF" if self.error_feedback else "")
+            return "fp32" + suffix
+        return f"{self.bits} bit, {self.rounding}" + (" + EF" if self.error_feedback else "") + suffix
+
+    @property
+    def has_quantizer_fields(self) -> bool:
+        """Whether bits, rounding, norm and buckets name the method: neither fp32 nor a text does."""
+        return self.compressor is None and not self.is_full_precision
 
     def canonical(self) -> RunConfig:
-        """Return the configuration with fields that have no meaning at its bits emptied."""
+        """Return the configuration with fields that have no meaning for its method emptied."""
         flaws = tuple(sorted(set(self.flaws)))
-        if not self.is_full_precision:
+        if self.has_quantizer_fields:
             return dataclasses.replace(self, flaws=flaws)
         return dataclasses.replace(
             self,
+            bits=self.bits if self.compressor is None else None,
             rounding=None,
             error_feedback=False,
             norm=None,
@@ -139,7 +162,11 @@ class RunConfig:
 
     def baseline(self) -> RunConfig:
         """Return the fp32 run that differs in nothing else."""
-        return dataclasses.replace(self, bits=FULL_PRECISION_BITS).canonical()
+        kept = (f"{self.model}=", f"{self.dataset}=")  # what it trains stays, how it sends does not
+        plugins = tuple(plugin for plugin in self.plugins if plugin.startswith(kept))
+        return dataclasses.replace(
+            self, bits=FULL_PRECISION_BITS, compressor=None, algorithm=SYNCHRONOUS, plugins=plugins
+        ).canonical()
 
     def to_dict(self) -> dict[str, Any]:
         """Return the semantic fields as JSON-ready values, without later ones that are at their default."""
@@ -164,7 +191,9 @@ class RunConfig:
         missing, unknown = sorted(known - set(fields) - set(LATER_DEFAULTS)), sorted(set(fields) - known)
         if missing or unknown:
             raise ValueError(f"configuration fields missing: {missing}, unknown: {unknown}")
-        return cls(**{**fields, "flaws": tuple(fields.get("flaws", ()))})
+        return cls(
+            **{**fields, "flaws": tuple(fields.get("flaws", ())), "plugins": tuple(fields.get("plugins", ()))}
+        )
 
     @property
     def key(self) -> str:

@@ -128,11 +128,18 @@ class RunRecord:
 def _config(value: Any, name: str) -> RunConfig:
     hints = typing.get_type_hints(RunConfig)
     checks = {field: validation.of_type(annotation) for field, annotation in hints.items()}
-    checks["flaws"] = validation.list_of(validation.text)
-    defaults = {key: list(default) if key == "flaws" else default for key, default in LATER_DEFAULTS.items()}
+    for listed in ("flaws", "plugins"):
+        checks[listed] = validation.list_of(validation.text)
+    defaults = {
+        key: list(default) if isinstance(default, tuple) else default
+        for key, default in LATER_DEFAULTS.items()
+    }
     given = {**defaults, **value} if isinstance(value, dict) else value
     config = RunConfig.from_dict(validation.fields(given, name, checks))
-    if min(config.nodes, config.bits, config.global_batch) < 1 or config.target_accuracy > 1:
+    bits = 1 if config.bits is None else config.bits
+    if (config.bits is None) != (config.compressor is not None):
+        raise ValueError(f"{name} must have either bits or a compressor")
+    if min(config.nodes, bits, config.global_batch) < 1 or config.target_accuracy > 1:
         raise ValueError(f"{name} is out of range")
     if config.to_dict() != value:
         raise ValueError(f"{name} is not in canonical form")

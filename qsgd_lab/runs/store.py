@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from qsgd_lab.errors import IntegrityError, LabError, UsageError
-from qsgd_lab.runs.atomic import remove_temporaries, write_atomically
+from qsgd_lab.files import remove_temporaries, write_atomically
 from qsgd_lab.runs.claim import Claim
 from qsgd_lab.runs.config import RunConfig
 from qsgd_lab.runs.epochs import EpochRecord, parse_epochs

@@ -6,8 +6,7 @@ Which checkpoints of a run are kept: the best on validation.
 from __future__ import annotations
 
 import json
-import os
-import zipfile
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,10 +15,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from qsgd_lab.files import replace_whole
+
 Arrays = dict[str, NDArray[Any]]
 
 #: Raised when what a run keeps changes; a checkpoint of another format is not taken up.
-FORMAT = 2
+FORMAT = 3
 
 
 def save_checkpoint(path: Path, key: str, arrays: Arrays, scalars: dict[str, Any]) -> None:
@@ -35,31 +36,32 @@ def save_checkpoint(path: Path, key: str, arrays: Arrays, scalars: dict[str, Any
         JSON-ready.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    text = np.array(json.dumps({"format": FORMAT, "key": key, "scalars": scalars}))
-    try:
-        with part.open("wb") as stream:
-            np.savez(stream, allow_pickle=False, _scalars=text, **arrays)
-            stream.flush()
-            os.fsync(stream.fileno())
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    # The names are stored, too: a damaged directory of the archive may hide an array and be sound otherwise.
+    head = {"format": FORMAT, "key": key, "scalars": scalars, "arrays": list(arrays)}
+    text = np.array(json.dumps(head))
+    replace_whole(path, lambda file: np.savez(file, allow_pickle=False, _scalars=text, **arrays))
 
 
 def load_checkpoint(path: Path, key: str) -> tuple[Arrays, dict[str, Any]] | None:
     """Return (arrays, scalars) of a checkpoint of this configuration, or None if none can be used.
 
-    A damaged or foreign file, or one of another version, is not an error: the run then starts over.
+    A damaged or foreign file, or one of another version, is not an error: the run then starts over. Which
+    exceptions damage raises is up to NumPy, zipfile, zlib and json, so none of them is let through.
     """
     try:
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
+        with (
+            warnings.catch_warnings(action="ignore"),
+            path.open("rb") as stream,
+            np.load(stream, allow_pickle=False) as stored,
+        ):
             arrays = {name: stored[name] for name in stored.files}
         head = json.loads(str(arrays.pop("_scalars")))
         if (head["format"], head["key"]) != (FORMAT, key):
             return None
+        if set(head.get("arrays", arrays)) != set(arrays):
+            return None
         return arrays, head["scalars"]
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
+    except Exception:
         return None
 
 

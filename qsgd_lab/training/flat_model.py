@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from qsgd_lab.compressors.protocol import Layout
+
 
 class FlatModel:
     """A module with its parameters laid out in one float32 buffer, so that a gradient is one vector too.
@@ -18,6 +20,8 @@ class FlatModel:
     ----------
     parameters : torch.Tensor
         float32, shape (n,).
+    layout : Layout
+        Shapes of the parameter tensors, in order.
     sizes : tuple of int
         Coordinates of each parameter tensor, in order.
     """
@@ -25,9 +29,14 @@ class FlatModel:
     def __init__(self, module: nn.Module) -> None:
         self.module = module
         self._tensors = list(module.parameters())
-        self.sizes = tuple(tensor.numel() for tensor in self._tensors)
+        self.layout = Layout(tuple(tuple(tensor.shape) for tensor in self._tensors))
+        self.sizes = self.layout.sizes
         self.parameters = torch.cat([tensor.detach().reshape(-1) for tensor in self._tensors])
-        for tensor, view in zip(self._tensors, self.views(self.parameters), strict=True):
+        self.bind(self.parameters)
+
+    def bind(self, flat: torch.Tensor) -> None:
+        """Make the module's parameters views of a flat vector, such as one node's replica."""
+        for tensor, view in zip(self._tensors, self.views(flat), strict=True):
             tensor.data = view
 
     @property

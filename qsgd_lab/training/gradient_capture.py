@@ -7,12 +7,14 @@ has to be kept while a sweep runs, be it stopped, killed or resumed.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from qsgd_lab import files
 from qsgd_lab.data import load_dataset
 from qsgd_lab.models.dropout import open_dropout_streams
 from qsgd_lab.runs.config import RunConfig
@@ -69,7 +71,12 @@ def _gradients(trainer: Trainer, step: int) -> NDArray[np.float32]:
     config = trainer.config
     rows = torch.zeros(config.nodes, trainer.model.num_parameters, device=trainer.device)
     engine = make_engine(
-        trainer.model, rows, config.batch_size, engine=config.engine, precision=trainer.precision
+        trainer.model,
+        rows,
+        config.batch_size,
+        image_shape=trainer.dataset.train.images.shape[1:],
+        engine=config.engine,
+        precision=trainer.precision,
     )
     images, labels = trainer.batch(step)
     open_dropout_streams(trainer.model.module, config.seed, step)
@@ -81,5 +88,5 @@ def _gradients(trainer: Trainer, step: int) -> NDArray[np.float32]:
 def _save(gradients: NDArray[np.float32], folder: Path, stem: str) -> list[Path]:
     paths = [folder / f"{stem}-node{node}.npy" for node in range(len(gradients))]
     for path, gradient in zip(paths, gradients, strict=True):
-        np.save(path, gradient)
+        files.save(path, partial(np.save, arr=gradient))
     return paths

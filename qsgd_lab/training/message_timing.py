@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from qsgd_lab.coding.decode_sum import add_decoded
-from qsgd_lab.coding.encode import encode
-from qsgd_lab.compressors import QSGD, ErrorFeedback
 from qsgd_lab.stream import Stream
 from qsgd_lab.training.trainer import Trainer
 
@@ -35,25 +31,24 @@ def time_message(trainer: Trainer, step: int) -> dict[str, float]:
     dict of str to float
         ``encode_message_s``: levels and norms of node 0 to the bytes of its message, in the shortest layout,
         on one thread of the host; ``decode_message_s``: its bytes to values added to a float32 sum. The least
-        of a few repeats. Empty where a run quantizes nothing, or by a compressor without a wire format.
+        of a few repeats. Empty for fp32, and for a compressor of several rounds.
     """
-    compressor = trainer.algorithm.compressor
-    quantizer = compressor.inner if isinstance(compressor, ErrorFeedback) else compressor
-    if not isinstance(quantizer, QSGD):
+    compressor = trainer.exchange.compressor
+    if trainer.config.is_full_precision or compressor.interactive:
         return {}
     gradient = _gradient_of_node_0(trainer, step)
-    state = quantizer.init(gradient.size, trainer.model.sizes)
-    quantized, _ = quantizer.compress(gradient, state, Stream(trainer.config.seed, 0, step))
-    message: Any = None
+    layout = trainer.model.layout
+    # What error feedback adds is in the gradient already, and a fresh residual is zero.
+    payload, _ = compressor.compress(gradient, compressor.init(layout), Stream(trainer.config.seed, 0, step))
+    message = compressor.wire.pack(payload)
     total = np.zeros(gradient.size, np.float32)
 
-    def write() -> None:
-        nonlocal message
-        message = encode(quantized)
+    def read() -> None:
+        compressor.add_decoded(message, layout, total)
 
     return {
-        "encode_message_s": _least_seconds(write),
-        "decode_message_s": _least_seconds(lambda: add_decoded([message], total)),
+        "encode_message_s": _least_seconds(lambda: compressor.wire.pack(payload)),
+        "decode_message_s": _least_seconds(read),
     }
 
 
@@ -65,7 +60,7 @@ def _gradient_of_node_0(trainer: Trainer, step: int) -> NDArray[np.float32]:
     return row
 
 
-def _least_seconds(function: Callable[[], None]) -> float:
+def _least_seconds(function: Callable[[], object]) -> float:
     function()  # compiles, or loads what was compiled
     seconds = []
     for _ in range(REPEATS):

@@ -1,17 +1,105 @@
-"""From a configuration to the compressor it names."""
+"""From a method's text to a configuration's fields, and from a configuration to compressor and algorithm."""
 
 from __future__ import annotations
 
-from qsgd_lab.compressors import QSGD, Compressor, ErrorFeedback, FullPrecision
+from typing import TYPE_CHECKING, Any
+
+from qsgd_lab.compressors import COMPRESSORS, QSGD, Compressor, ErrorFeedback, FullPrecision
 from qsgd_lab.compressors.wrappers.published_flaws import BiasedLevels, OverwrittenErrorFeedback
 from qsgd_lab.compressors.wrappers.raw_small_tensors import RawSmallTensors
+from qsgd_lab.data.registry import dataset_origins
 from qsgd_lab.levels import num_levels
-from qsgd_lab.runs.config import RunConfig
+from qsgd_lab.registry import Spec
+from qsgd_lab.runs.config import FULL_PRECISION_BITS, SYNCHRONOUS, RunConfig
 from qsgd_lab.training.flaws import BIASED_LEVELS, NO_OP_ERROR_FEEDBACK
+
+if TYPE_CHECKING:
+    from qsgd_lab.algorithms.protocol import Algorithm
+
+
+def compressor_fields(text: str) -> dict[str, Any]:
+    """Return the fields of `RunConfig` that a compressor's text sets.
+
+    What the shorthand options can say, such as ``ef(qsgd(bits=2))`` or ``fp32``, sets the same fields as they
+    do, so that a method has one key however it is asked for. Anything else is kept as canonical text.
+
+    Raises
+    ------
+    ValueError
+        If the text names nothing, or something that cannot be made.
+    """
+    spec = COMPRESSORS.parse(text)
+    spec.make()  # refuses impossible options and stacking here, before any run
+    return _shorthand(spec) or {"compressor": str(spec), "plugins": spec.origins}
+
+
+def _shorthand(spec: Spec) -> dict[str, Any] | None:
+    """Return the fields of the chain [ef] [raw-small] qsgd, or of fp32; None for other methods."""
+    if spec.method.name == "fp32":
+        return {"bits": FULL_PRECISION_BITS}
+    error_feedback, up_to = False, 0
+    if spec.method.name == "ef" and spec.inner:
+        error_feedback, spec = True, spec.inner
+    if spec.method.name == "raw-small" and spec.inner and spec.options["up_to"]:
+        up_to, spec = spec.options["up_to"], spec.inner
+    if spec.method.name != "qsgd":
+        return None
+    return {
+        **spec.options,
+        "error_feedback": error_feedback,
+        "raw_tensors_up_to": up_to,
+        "convention": None,
+    }
+
+
+def algorithm_text(text: str) -> tuple[str, tuple[str, ...]]:
+    """Return the canonical text of an algorithm, and the origins of what is not the package's own.
+
+    Raises
+    ------
+    ValueError
+        If the text names no algorithm.
+    """
+    if text == SYNCHRONOUS:  # known without torch
+        return text, ()
+    from qsgd_lab.algorithms.registry import ALGORITHMS
+
+    spec = ALGORITHMS.parse(text)
+    spec.make()
+    return str(spec), spec.origins
+
+
+def algorithm_of(config: RunConfig) -> Algorithm:
+    """Return the algorithm of a run, not begun yet."""
+    from qsgd_lab.algorithms.registry import ALGORITHMS
+
+    algorithm: Algorithm = ALGORITHMS.parse(config.algorithm).make()
+    return algorithm
+
+
+def check_plugins(config: RunConfig) -> None:
+    """Refuse to run with other code than the key of the configuration names.
+
+    Raises
+    ------
+    ValueError
+        If a plug-in has changed since the run was planned.
+    """
+    from qsgd_lab.models import model_origins
+
+    compressor = COMPRESSORS.parse(config.compressor).origins if config.compressor else ()
+    _, algorithm = algorithm_text(config.algorithm)
+    others = (*model_origins(config.model), *dataset_origins(config.dataset))
+    loaded = tuple(sorted({*compressor, *algorithm, *others}))
+    if loaded != config.plugins:
+        raise ValueError(f"the run was planned with {config.plugins}, but {loaded} is loaded; plan it again")
 
 
 def compressor_of(config: RunConfig) -> Compressor:
     """Return the compressor of a run, with the flaws that it replays."""
+    if config.compressor is not None:
+        made: Compressor = COMPRESSORS.parse(config.compressor).make()
+        return made
     if config.is_full_precision:
         return FullPrecision()
     quantizer = _quantizer_of(config)
@@ -24,6 +112,7 @@ def compressor_of(config: RunConfig) -> Compressor:
 
 
 def _quantizer_of(config: RunConfig) -> Compressor:
+    assert config.bits is not None
     assert config.norm is not None
     assert config.bucket_size is not None
     assert config.rounding is not None

@@ -54,7 +54,6 @@ class Preset:
     bits: tuple[int, ...] = (8, 4, 2)
     seeds: tuple[int, ...] = (0, 1, 2)
     model_settings: dict[str, dict[str, Any]] = field(default_factory=dict)
-    num_train: int = field(kw_only=True)
 
 
 _REPORT_METHODS = (
@@ -66,8 +65,6 @@ _REPORT_METHODS = (
     Method(2, "nearest", False),
     Method(2, "nearest", True),
 )
-
-DIGITS_TRAIN, CIFAR10_TRAIN = 1257, 45_000
 
 _DIGITS = {
     # One scale for the whole gradient and no BatchNorm: layers with small gradients starve, which tells
@@ -122,7 +119,6 @@ PRESETS: dict[str, Preset] = {
         {"alexnet": "alexnet-quarter"},
         _DIGITS,
         _REPORT_METHODS,
-        num_train=DIGITS_TRAIN,
     ),
     "digits-full": Preset(
         "networks at full width on the embedded digits: several times the demo's cost",
@@ -130,7 +126,6 @@ PRESETS: dict[str, Preset] = {
         {"alexnet": "alexnet", "resnet20": "resnet20", "resnet110": "resnet110"},
         {**_DIGITS, "learning_rate": 0.01},
         _REPORT_METHODS,
-        num_train=DIGITS_TRAIN,
     ),
     "digits-report": Preset(
         "the mended protocol on the digits, two small AlexNets: what `flaws` starts from",
@@ -139,7 +134,6 @@ PRESETS: dict[str, Preset] = {
         _DIGITS,
         _REPORT_METHODS,
         seeds=(0, 1, 2, 3, 4),
-        num_train=DIGITS_TRAIN,
     ),
     "quick": Preset(
         "CIFAR-10 in few epochs: crops and flips, Nesterov momentum, a rate that falls to zero",
@@ -159,7 +153,6 @@ PRESETS: dict[str, Preset] = {
             "resnet50": {"epochs": 10},
             "resnet110": {"epochs": 30},
         },
-        num_train=CIFAR10_TRAIN,
     ),
     "report": Preset(
         "CIFAR-10 by the report's protocol, mended: equal batches, the test set read once",
@@ -172,7 +165,6 @@ PRESETS: dict[str, Preset] = {
             # The report's rate and decay are for networks with BatchNorm.
             "alexnet-32": {"learning_rate": 0.01, "weight_decay": 5e-4, "target_accuracy": 0.7},
         },
-        num_train=CIFAR10_TRAIN,
     ),
     "report-2023": Preset(
         "CIFAR-10 by the published report's protocol with its flaws, for comparison with `report`",
@@ -192,7 +184,6 @@ PRESETS: dict[str, Preset] = {
             "resnet50": {**_REPORT_SETTINGS["resnet50"], "flaws": flaws_of("ResNet50")},
             "resnet18": {**_REPORT_SETTINGS["resnet18"], "flaws": flaws_of("ResNet18")},
         },
-        num_train=CIFAR10_TRAIN,
     ),
     "full": Preset(
         "CIFAR-10 by the schedules of the literature: hundreds of epochs",
@@ -216,6 +207,5 @@ PRESETS: dict[str, Preset] = {
             # 400 of 64 000 steps below the full rate, without which so deep a network may not start.
             "resnet110": {"weight_decay": 1e-4, "warmup": 0.00625},
         },
-        num_train=CIFAR10_TRAIN,
     ),
 }

@@ -12,9 +12,11 @@ from itertools import product
 from typing import Any
 
 from qsgd_lab.compressors import QSGD
+from qsgd_lab.data.registry import DatasetEntry, dataset_entry, dataset_origins
 from qsgd_lab.levels import num_levels
-from qsgd_lab.runs.config import FULL_PRECISION_BITS, RunConfig
+from qsgd_lab.runs.config import FULL_PRECISION_BITS, SYNCHRONOUS, RunConfig
 from qsgd_lab.training.flaws import check_flaws
+from qsgd_lab.training.methods import algorithm_text, compressor_fields
 from qsgd_lab.training.preset_table import FP32, PRESETS, Method, Preset
 
 __all__ = ["FP32", "PRESETS", "Method", "Preset", "configurations", "methods_of"]
@@ -25,27 +27,31 @@ def methods_of(
     bits: Sequence[int] | None,
     roundings: Sequence[str],
     error_feedback: bool | None,
-) -> tuple[Method, ...]:
+    compressors: Sequence[str] = (),
+) -> tuple[Method | str, ...]:
     """Return the methods that a request asks for: the preset's own, or a grid if anything of it is named.
 
     In a grid, what is not named is: the preset's bits, stochastic rounding, with error feedback. The fp32
-    baseline is always there.
+    baseline is always there. Compressors named by their text join the grid, or alone replace the preset's.
     """
+    named = tuple(compressors)
     if bits is None and not roundings and error_feedback is None:
-        return preset.methods
+        return (FP32, *named) if named else preset.methods
     quantized = [b for b in (bits or preset.bits) if b != FULL_PRECISION_BITS]
     feedback = True if error_feedback is None else error_feedback
     grid = product(quantized, roundings or ("stochastic",), (feedback,))
-    return (FP32, *(Method(*cell) for cell in grid))
+    return (FP32, *(Method(*cell) for cell in grid), *named)
 
 
 def configurations(
     preset_name: str,
     models: Sequence[str],
     nodes: Sequence[int],
-    methods: Sequence[Method],
+    methods: Sequence[Method | str],
     seeds: Sequence[int],
     overrides: dict[str, Any],
+    algorithm: str = SYNCHRONOUS,
+    dataset: str | None = None,
 ) -> list[RunConfig]:
     """Return every cell of a sweep.
 
@@ -53,59 +59,103 @@ def configurations(
     ----------
     preset_name : str
     models : sequence of str
-        As users name them.
+        As users name them: the preset's, or registered from outside (`qsgd_lab.models.register_model`),
+        which take the preset's settings.
     nodes, seeds : sequence of int
-    methods : sequence of Method
+    methods : sequence of Method or str
+        A str is the text of a compressor, such as ``ef(top-k(fraction=0.01))``.
     overrides : dict
         Settings that replace the preset's.
+    algorithm : str
+        Text of an algorithm.
+    dataset : str, optional
+        Key of `qsgd_lab.data.DATASETS`; by default the preset's. The preset's augmentation is left out where
+        it does not suit the data set.
 
     Raises
     ------
     ValueError
-        If the preset does not know a model, a node count does not divide the global batch, a batch is larger
-        than the training set, there are no epochs, bits mean no levels under the convention, or a flaw is
-        unknown.
+        If nobody knows the data set, the preset does not know a model and nobody registered it, a node count
+        does not divide the global batch, a batch is larger than the training set, there are no epochs, bits
+        mean no levels under the convention, or a flaw is unknown.
     """
     preset = PRESETS[preset_name]
-    settings = {model: _settings(preset_name, preset, model, overrides) for model in models}
+    entry = dataset_entry(dataset or preset.dataset)
+    settings = {model: _settings(preset_name, preset, model, entry, overrides) for model in models}
+    canonical_algorithm, algorithm_origins = algorithm_text(algorithm)
+    origins = {
+        model: (*algorithm_origins, *_model_origins(preset, model), *dataset_origins(entry.name))
+        for model in models
+    }
+    fields = {method: _fields(method) for method in methods}
     configs = [
         RunConfig(
             preset=preset_name,
-            dataset=preset.dataset,
-            model=preset.models[model],
+            dataset=entry.name,
+            model=preset.models.get(model, model),
             nodes=count,
-            bits=method.bits,
-            rounding=method.rounding,
-            error_feedback=method.error_feedback,
             seed=seed,
-            **settings[model],
+            algorithm=canonical_algorithm,
+            **{**settings[model], **fields[method], "plugins": _merged(origins[model], fields[method])},
         ).canonical()
         for seed, model, method, count in product(seeds, models, methods, nodes)
     ]
     for model in models:
         _check_batch(nodes, settings[model])
     for config in configs:
-        _check(config, preset)
+        _check(config, entry)
     return configs
 
 
-def _settings(name: str, preset: Preset, model: str, overrides: dict[str, Any]) -> dict[str, Any]:
-    if model not in preset.models:
+def _fields(method: Method | str) -> dict[str, Any]:
+    """Return what a method sets of `RunConfig`; its other fields are the preset's."""
+    if isinstance(method, Method):
+        return method._asdict()
+    named: dict[str, Any] = {"bits": None, "rounding": None, "error_feedback": False}
+    return named | compressor_fields(method)
+
+
+def _merged(plugins: tuple[str, ...], fields: dict[str, Any]) -> tuple[str, ...]:
+    return tuple(sorted({*plugins, *fields.get("plugins", ())}))
+
+
+def _model_origins(preset: Preset, model: str) -> tuple[str, ...]:
+    """Return where a model comes from, if from outside; the preset's own names go first."""
+    if model in preset.models:
+        return ()
+    from qsgd_lab.models import model_origins  # loads torch, as what registers a model has done already
+
+    return model_origins(model)
+
+
+def _settings(
+    name: str, preset: Preset, model: str, entry: DatasetEntry, overrides: dict[str, Any]
+) -> dict[str, Any]:
+    if model not in preset.models and not _model_origins(preset, model):
         raise ValueError(f"preset {name!r} has no model {model!r}; it has: {', '.join(preset.models)}")
     settings = preset.settings | preset.model_settings.get(model, {}) | overrides
+    missing = [field for field in ("epochs", "learning_rate", "weight_decay") if field not in settings]
+    if missing:
+        raise ValueError(
+            f"preset {name!r} has no {', '.join(missing)} for models that are not its own, such as "
+            f"{model!r}; take another preset"
+        )
+    if settings.get("augmentation") not in entry.augmentations:
+        settings["augmentation"] = None
     check_flaws(settings.get("flaws", ()))
     if settings.get("convention") == "magnitude":  # the default has one key, however it is asked for
         settings["convention"] = None
     return settings
 
 
-def _check(config: RunConfig, preset: Preset) -> None:
-    if not config.is_full_precision:
+def _check(config: RunConfig, entry: DatasetEntry) -> None:
+    if config.has_quantizer_fields:
+        assert config.bits is not None
         num_levels(config.bits, config.convention or "magnitude")
-    if config.batch_size > preset.num_train:
+    if config.batch_size > entry.sizes[0]:
         raise ValueError(
             f"{config.batch_size} images a step at {config.nodes} nodes are more than the "
-            f"{preset.num_train} training images of {preset.dataset}"
+            f"{entry.sizes[0]} training images of {entry.name}"
         )
 
 
@@ -148,4 +198,6 @@ def theory_warnings(configs: Iterable[RunConfig]) -> Iterator[str]:
 
 def _l2_feedback(config: RunConfig) -> tuple[int, int | str] | None:
     risky = config.error_feedback and config.norm == "l2" and config.rounding == "stochastic"
-    return (config.bits, config.bucket_size) if risky and config.bucket_size is not None else None
+    if not risky or config.bits is None or config.bucket_size is None:
+        return None
+    return config.bits, config.bucket_size

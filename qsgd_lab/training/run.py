@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from qsgd_lab.data import Part, load_dataset
+from qsgd_lab.plugins import load_from_environment
 from qsgd_lab.runs.config import RunConfig
 from qsgd_lab.runs.record import Interrupted, RunOutcome, RunResult
 from qsgd_lab.training.checkpoint import Selection, load_checkpoint, save_checkpoint
@@ -25,6 +26,7 @@ from qsgd_lab.training.flaws import (
     TRAIN_MODE_VALIDATION,
 )
 from qsgd_lab.training.message_timing import time_message
+from qsgd_lab.training.methods import check_plugins
 from qsgd_lab.training.stopwatch import Stopwatch, clock_of
 from qsgd_lab.training.trainer import Trainer
 
@@ -99,6 +101,8 @@ def run_training(
     Interrupted
         When asked to stop; the checkpoint then holds everything.
     """
+    load_from_environment()
+    check_plugins(config)
     place = resolve_device(device)
     prepare(place)
     run = _Run(config, checkpoint, place)
@@ -173,9 +177,10 @@ class _Run:
         if validation > progress.best_accuracy:
             progress.best_accuracy, progress.best_epoch = validation, len(progress.epochs)
         if self.best.wants(validation):
-            self.best.keep(validation, len(progress.epochs), self.trainer.model.snapshot())
+            self.best.keep(validation, len(progress.epochs), self.trainer.show_consensus().snapshot())
 
     def _validation_accuracy(self) -> float:
+        self.trainer.show_consensus()
         flawed = {TRAIN_MODE_VALIDATION, TRAIN_MODE_EVALUATION} & set(self.config.flaws)
         return self._accuracy(self.dataset.validation, in_training_mode=bool(flawed))
 
@@ -206,7 +211,7 @@ class _Run:
 
     def outcome(self) -> RunOutcome:
         """Read the test set, once, with the parameters that were best on validation."""
-        final = self.trainer.model.snapshot()
+        final = self.trainer.show_consensus().snapshot()
         # A flawed protocol keeps several candidates, and lets the test set choose.
         test = max(self._test_accuracy(rank) for rank in range(len(self.best.snapshots)))
         self.trainer.model.restore(self.best.snapshots[0])
@@ -235,7 +240,7 @@ class _Run:
         return self._accuracy(self.dataset.test, in_training_mode=flawed)
 
     def _result(self, test: float, validation: float, final_loss: float) -> RunResult:
-        tally = self.trainer.algorithm.tally
+        ledger = self.trainer.exchange.ledger
         reached = [e for e in self.progress.epochs if e["validation_accuracy"] >= self.config.target_accuracy]
         finite = math.isfinite(final_loss) and not self.progress.diverged
         return RunResult(
@@ -248,6 +253,6 @@ class _Run:
             steps=self.progress.step,
             final_train_loss=final_loss if finite else None,
             num_parameters=self.trainer.model.num_parameters,
-            coordinates_sent=tally.coordinates + tally.raw_coordinates,
-            bits_per_coordinate=tally.bits_per_coordinate(),
+            coordinates_sent=ledger.coordinates + ledger.raw_coordinates,
+            bits_per_coordinate=ledger.bits_per_coordinate(),
         )

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
 
-from qsgd_lab.algorithms.synchronous import SynchronousAverage
-from qsgd_lab.coding.tally import Tally
+from qsgd_lab.algorithms.protocol import Hyperparameters, compressors_view
 from qsgd_lab.data import Dataset
 from qsgd_lab.data.augmentation import draw_placements
-from qsgd_lab.models import MODELS
+from qsgd_lab.exchange import SimulatedExchange
+from qsgd_lab.ledger import Ledger
+from qsgd_lab.models import make_model
 from qsgd_lab.models.dropout import open_dropout_streams
 from qsgd_lab.models.initialisation import initialise
 from qsgd_lab.runs.config import RunConfig
@@ -19,7 +21,7 @@ from qsgd_lab.training.checkpoint import Arrays
 from qsgd_lab.training.devices import Precision
 from qsgd_lab.training.engines.choose import make_engine
 from qsgd_lab.training.flat_model import FlatModel
-from qsgd_lab.training.methods import compressor_of
+from qsgd_lab.training.methods import algorithm_of, compressor_of
 from qsgd_lab.training.schedule import learning_rate
 from qsgd_lab.training.stopwatch import Stopwatch
 
@@ -40,57 +42,65 @@ class Trainer:
     gradients : torch.Tensor
         float32, shape (N, n): of the last step, before quantization; with error feedback what is then still
         to be sent.
-    mean : torch.Tensor
-        float32, shape (n,): the agreed gradient of the last step.
+    exchange : SimulatedExchange
+    algorithm : Algorithm
+    parameters : torch.Tensor
+        What the algorithm updates, float32: shape (n,), or (N, n) where every node has its own.
     """
 
     def __init__(self, config: RunConfig, dataset: Dataset, device: torch.device | None = None) -> None:
         self.config, self.dataset, self.device = config, dataset, device or torch.device("cpu")
-        module = MODELS[config.model]()
+        image_shape = dataset.train.images.shape[1:]
+        module = make_model(config.model, image_shape, dataset.num_classes)
         initialise(module, config.seed)  # on the host, so that the first parameters are the same everywhere
         self.model = FlatModel(module.train().to(self.device))
-        self.algorithm = SynchronousAverage(
-            compressor_of(config), config.nodes, config.seed, self.model.sizes
+        self.steps_per_epoch = len(dataset.train) // config.batch_size
+        self.num_steps = self.steps_per_epoch * config.epochs
+        self.exchange = SimulatedExchange(
+            compressor_of(config),
+            config.nodes,
+            config.seed,
+            self.model.layout,
+            like=compressors_view(self.model.parameters),
         )
-        self.gradients = self._make_gradients()
+        if self.device.type == "cpu":
+            self.exchange.warm_up()
+        self.algorithm = algorithm_of(config)
+        self.parameters = self._make_parameters()
+        self.algorithm.begin(self.parameters, self.exchange, self._hyperparameters())
+        self.gradients, accumulate = self._make_gradients()
         self.precision = Precision(config.precision)
         self.engine = make_engine(
             self.model,
             self.gradients,
             config.batch_size,
+            image_shape=image_shape,
             engine=config.engine,
-            accumulate=self.algorithm.residuals is not None,
+            accumulate=accumulate,
             precision=self.precision,
+            replicas=self.parameters if self.algorithm.replicas else None,
         )
-        self.mean = torch.zeros(self.model.num_parameters, device=self.device)
-        self.model.parameters.grad = self.mean
-        self._views = _compressors_view(self.gradients), _compressors_view(self.mean)
-        self.optimizer = torch.optim.SGD(
-            [self.model.parameters],
-            config.peak_learning_rate,
-            config.momentum,
-            weight_decay=config.weight_decay,
-            nesterov=config.nesterov,
-        )
-        self.steps_per_epoch = len(dataset.train) // config.batch_size
-        self.num_steps = self.steps_per_epoch * config.epochs
         self._epoch = -1
 
-    def _make_gradients(self) -> torch.Tensor:
-        """Return the buffer of the nodes' gradients.
+    def _make_parameters(self) -> torch.Tensor:
+        """Return what the algorithm updates: the model's vector itself, or a replica of it for each node."""
+        if not self.algorithm.replicas:
+            return self.model.parameters
+        return self.model.parameters.repeat(self.config.nodes, 1)
 
-        Under error feedback it is the residuals: gradients are added to what was not sent before. One buffer
-        and one pass over memory less.
-        """
-        residuals = self.algorithm.residuals
-        if self.device.type == "cpu":
-            self.algorithm.warm_up()
-            if residuals is not None:
-                return torch.from_numpy(residuals)
+    def _hyperparameters(self) -> Hyperparameters:
+        config = self.config
+        return Hyperparameters(
+            config.peak_learning_rate, config.momentum, config.weight_decay, config.nesterov, self.num_steps
+        )
+
+    def _make_gradients(self) -> tuple[torch.Tensor, bool]:
+        """Return the buffer of the nodes' gradients, and whether gradients are added to what it holds."""
+        buffer = self.algorithm.gradient_buffer
+        if buffer is not None:
+            return (torch.from_numpy(buffer) if self.device.type == "cpu" else buffer), True
         rows = torch.zeros(self.config.nodes, self.model.num_parameters, device=self.device)
-        if residuals is not None:
-            self.algorithm.adopt_residuals(rows)
-        return rows
+        return rows, False
 
     def step(self, step: int, watch: Stopwatch) -> torch.Tensor:
         """Take one step and return the mean loss over the nodes; not finite if the run has diverged.
@@ -107,17 +117,10 @@ class Trainer:
         """Take a step on a global batch of the caller's."""
         loss = self.compute_gradients(images, labels, step).mean()
         watch.split("compute_s")
-        gradients, mean = self._views
-        if self.engine.accumulate:
-            self.algorithm.agree_on_residuals(step, mean)
-        else:
-            self.algorithm.agree(gradients, step, mean)
-        watch.split("quantize_s")
         config = self.config
-        self.optimizer.param_groups[0]["lr"] = learning_rate(
-            step, self.num_steps, config.peak_learning_rate, config.warmup, config.schedule
-        )
-        self.optimizer.step()
+        rate = learning_rate(step, self.num_steps, config.peak_learning_rate, config.warmup, config.schedule)
+        self.exchange.after_mean = partial(watch.split, "quantize_s")
+        self.algorithm.step(self.gradients, step, rate)
         return loss
 
     def compute_gradients(self, images: torch.Tensor, labels: torch.Tensor, step: int) -> torch.Tensor:
@@ -142,28 +145,33 @@ class Trainer:
         placed = self.config.augmentation is not None
         self._placements = draw_placements(count, seed, epoch).to(self.device) if placed else None
 
+    def show_consensus(self) -> FlatModel:
+        """Return the model with the parameters that are evaluated."""
+        if self.algorithm.replicas:
+            self.model.parameters.copy_(self.algorithm.consensus())
+            self.model.bind(self.model.parameters)
+        return self.model
+
     def state(self) -> tuple[Arrays, dict[str, Any]]:
         """Return (arrays, scalars) from which `load` continues bit for bit."""
         arrays: Arrays = {f"model{i}": t.cpu().numpy() for i, t in enumerate(self.model.snapshot())}
-        if self.engine.accumulate:
-            arrays["residuals"] = self.gradients.cpu().numpy()
-        momentum = self.optimizer.state[self.model.parameters].get("momentum_buffer")
-        if momentum is not None:
-            arrays["momentum"] = momentum.cpu().numpy()
-        return arrays, {"tally": self.algorithm.tally.to_dict()}
+        if self.algorithm.replicas:
+            arrays["replicas"] = self.parameters.cpu().numpy()
+        arrays |= {f"exchange.{name}": array for name, array in self.exchange.arrays().items()}
+        arrays |= {f"algorithm.{name}": array for name, array in self.algorithm.arrays().items()}
+        return arrays, {"ledger": self.exchange.ledger.to_dict()}
 
     def load(self, arrays: Arrays, scalars: dict[str, Any]) -> None:
-        """Take up the state of an earlier trainer of the same configuration."""
+        """Continue from the state of an earlier trainer of the same configuration."""
         count = sum(name.startswith("model") for name in arrays)
         self.model.restore([torch.from_numpy(arrays[f"model{i}"]) for i in range(count)])
-        if self.engine.accumulate:
-            self.gradients.copy_(torch.from_numpy(arrays["residuals"]))
-        if "momentum" in arrays:
-            momentum = torch.from_numpy(arrays["momentum"].copy()).to(self.device)
-            self.optimizer.state[self.model.parameters]["momentum_buffer"] = momentum
-        self.algorithm.tally = Tally.from_dict(scalars["tally"])
+        if self.algorithm.replicas:
+            self.parameters.copy_(torch.from_numpy(arrays["replicas"]))
+        self.exchange.restore(_below("exchange.", arrays))
+        self.algorithm.restore(_below("algorithm.", arrays))
+        self.exchange.ledger = Ledger.from_dict(scalars["ledger"])
 
 
-def _compressors_view(tensor: torch.Tensor) -> Any:
-    """Return a tensor as compressors take it: a NumPy view on a CPU, on a device the tensor itself."""
-    return tensor.numpy() if tensor.device.type == "cpu" else tensor
+def _below(prefix: str, arrays: Arrays) -> Arrays:
+    """Return the arrays whose names begin with a prefix, without it."""
+    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}

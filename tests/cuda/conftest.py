@@ -1,8 +1,8 @@
 """Tests in this folder run in Numba's CUDA simulator, in a process of their own.
 
 The simulator is chosen by an environment variable before Numba is imported, so the suite runs each file here
-in a child process (tests/test_cuda_simulator.py) and does not collect this folder itself. To run one test:
-``pytest tests/cuda/test_quantize_cuda.py -k name``; the variable is then set here.
+in a child process (tests/kernels/test_cuda_simulator.py) and does not collect this folder itself. To run one
+test: ``pytest tests/cuda/test_quantize_cuda.py -k name``; the variable is then set here.
 """
 
 from __future__ import annotations

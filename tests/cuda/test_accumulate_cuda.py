@@ -8,10 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numba import cuda
 
-from qsgd_lab.coding.tally import Tally
 from qsgd_lab.compressors import QSGD
+from qsgd_lab.compressors.protocol import Layout, NodeRows
 from qsgd_lab.kernels.cuda.device import to_host
 from qsgd_lab.kernels.cuda.launch import launch_shape
+from qsgd_lab.ledger import Ledger
 from qsgd_lab.stream import Stream
 
 
@@ -33,21 +34,21 @@ def test_the_mean_of_the_nodes_is_that_of_the_cpu(data):
     with np.errstate(all="ignore"):
         sent = np.stack([np.roll(x, node) * np.float32(0.5**node) for node in range(nodes)])
         kept = np.stack([np.roll(x, 7 + node) * np.float32(0.25) for node in range(nodes)])
-    state = compressor.init_nodes(nodes, x.size, sizes)
+    state = compressor.init_nodes(nodes, Layout.of(x.size, sizes))
     results = []
     for to_device in (np.array, cuda.to_device):
-        tally, mean = Tally(), to_device(np.full(x.size, 3, np.float32))
+        tally, mean = Ledger(), to_device(np.full(x.size, 3, np.float32))
         g, r = to_device(sent), to_device(kept)
         with (
             launch_shape(data.draw(st.integers(1, 2)), data.draw(st.integers(1, 2))),
             np.errstate(all="ignore"),
         ):
             if kind == "plain":
-                compressor.average(g, state, stream, mean, tally)
+                compressor.mean(NodeRows(g), state, stream, mean, tally)
             elif kind == "residuals":
-                compressor.average_with_residuals(g, r, state, stream, mean, tally)
+                compressor.mean(NodeRows(g, r), state, stream, mean, tally)
             else:
-                compressor.average_in_place(r, state, stream, mean, tally)
+                compressor.mean(NodeRows(None, r), state, stream, mean, tally)
         arrays = (mean, r) if to_device is np.array else (to_host(mean), to_host(r))
         results.append((*(array.tobytes() for array in arrays), tally.to_dict()))
 

@@ -11,8 +11,9 @@ from numba import cuda
 from numba.cuda.simulator.kernel import FakeCUDAKernel
 
 from qsgd_lab import dequantize, quantize
-from qsgd_lab.algorithms.synchronous import SynchronousAverage
 from qsgd_lab.compressors import QSGD, ErrorFeedback, FullPrecision
+from qsgd_lab.compressors.protocol import Layout
+from qsgd_lab.exchange import SimulatedExchange
 from qsgd_lab.kernels.cuda.device import device_view, home_of, to_host
 from qsgd_lab.kernels.cuda.rows import rows_of
 from qsgd_lab.partition import partition
@@ -133,24 +134,22 @@ def test_synchronous_training_on_the_device(launches):
     """Residuals and means stay on the device, three launches a step; tallies are the CPU's when read."""
     results = []
     for backend in ("auto", "cuda"):
-        algorithm = SynchronousAverage(ErrorFeedback(QSGD(bits=2, backend=backend)), NODES, 5, SIZES)
+        compressor = ErrorFeedback(QSGD(bits=2, backend=backend))
         mean = torch.zeros(1200) if backend == "cuda" else np.zeros(1200, np.float32)
-        if backend == "cuda":
-            algorithm.adopt_residuals(torch.zeros(NODES, 1200))
+        exchange = SimulatedExchange(compressor, NODES, 5, Layout.of(1200, SIZES), like=mean)
         for step in range(3):
             gradients = np.stack([X.reshape(-1), X[::-1].reshape(-1) * np.float32(0.5)])
             if backend == "cuda":
                 gradients = torch.from_numpy(gradients.copy())
             if step == 2:
-                algorithm.residuals.__iadd__(gradients)
-                algorithm.agree_on_residuals(step, mean)
+                exchange.buffer.__iadd__(gradients)
+                exchange.mean(None, step, mean)
             else:
-                algorithm.agree(gradients, step, mean)
+                exchange.mean(gradients, step, mean)
         step_launches = ["accumulate_rows", "chunk_costs", "close_messages"]
         assert launches == (step_launches * 3 if backend == "cuda" else [])
-        tally = algorithm.tally
-        results.append((bytes(np.asarray(mean)), bytes(np.asarray(algorithm.residuals)), tally.to_dict()))
-        assert tally.norms == 3 * NODES * 3
+        tally = exchange.ledger
+        results.append((bytes(np.asarray(mean)), bytes(np.asarray(exchange.buffer)), tally.to_dict()))
         assert tally.coordinates == 3 * NODES * 1200
 
     assert results[0] == results[1]
@@ -158,14 +157,14 @@ def test_synchronous_training_on_the_device(launches):
 
 def test_counts_on_the_device_are_dropped_with_their_tally():
     """A tally that is replaced takes its counts on the device with it; one that is read keeps them."""
-    algorithm = SynchronousAverage(QSGD(bits=2, backend="cuda"), 1, 5, (1200,))
+    exchange = SimulatedExchange(QSGD(bits=2, backend="cuda"), 1, 5, Layout.of(1200))
     gradient, mean = torch.from_numpy(X.reshape(1, -1)), torch.zeros(1200)
-    algorithm.agree(gradient, 0, mean)
-    kept = algorithm.tally.to_dict()
-    algorithm.agree(gradient, 1, mean)
-    algorithm.tally = type(algorithm.tally).from_dict(kept)
+    exchange.mean(gradient, 0, mean)
+    kept = exchange.ledger.to_dict()
+    exchange.mean(gradient, 1, mean)
+    exchange.ledger = type(exchange.ledger).from_dict(kept)
 
-    assert algorithm.tally.to_dict() == kept
+    assert exchange.ledger.to_dict() == kept
 
 
 def test_full_precision_averages_device_tensors():
@@ -173,9 +172,9 @@ def test_full_precision_averages_device_tensors():
     rows = np.random.default_rng(1).standard_normal((3, 50), dtype=np.float32)
     means = []
     for mean, gradients in ((np.empty(50, np.float32), rows), (torch.empty(50), torch.from_numpy(rows))):
-        algorithm = SynchronousAverage(FullPrecision(), 3, 0, (50,))
-        algorithm.agree(gradients, 0, mean)
+        exchange = SimulatedExchange(FullPrecision(), 3, 0, Layout.of(50))
+        exchange.mean(gradients, 0, mean)
         means.append(bytes(np.asarray(mean)))
-        assert algorithm.tally.raw_coordinates == 150
+        assert exchange.ledger.raw_coordinates == 150
 
     assert means[0] == means[1]

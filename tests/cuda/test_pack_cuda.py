@@ -15,7 +15,7 @@ from qsgd_lab.kernels.cuda.device import home_of
 from qsgd_lab.kernels.cuda.fixed_width import launch_quantize_pack, launch_unpack_dequantize, packed_words
 from qsgd_lab.kernels.cuda.launch import launch_shape
 from qsgd_lab.kernels.cuda.rows import row_tables
-from qsgd_lab.quantization import NORMS
+from qsgd_lab.levels import NORMS
 from qsgd_lab.stream import Stream
 
 TAIL = 8

@@ -58,6 +58,7 @@ def measure_block(
     measurement = measure(
         block, dataclasses.replace(setting, tensor=index, bucket_size=size), trials, quantizer
     )
+    # The levels are in float64 from the vector itself: they share nothing with the kernels.
     at = level_positions(block, setting.num_levels, norm=setting.norm, bucket_size=size)
     keep = _keep_nearest if setting.rounding == "nearest" else _keep_stochastic
     return keep(block, at, measurement)
@@ -87,6 +88,7 @@ def _keep_nearest(block: NDArray[np.float32], at: LevelPositions, measurement: M
 
 def add_blocks(blocks: Iterable[BlockSums]) -> BlockSums:
     """Return the sums over all blocks, at least one."""
+    # One block at a time, so that a vector is never held twice.
     return reduce(_add, blocks)
 
 
@@ -97,5 +99,6 @@ def _add(a: BlockSums, b: BlockSums) -> BlockSums:
         a.nonzeros_exact + b.nonzeros_exact,
         a.squared_errors + b.squared_errors,
         a.nonzeros + b.nonzeros,
+        # Blocks draw words of tensors of their own, so their tests are of independent sums.
         {name: test + b.tests[name] for name, test in a.tests.items()},
     )

@@ -10,6 +10,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from qsgd_lab.theory.arguments import whole
+
 #: So many float64 (64 KiB) stay below the size from which the C library maps fresh pages for each array.
 BLOCK_COORDINATES = 2**13
 
@@ -32,6 +34,6 @@ def blocks_of(
     >>> [block.size for block in blocks_of(np.zeros(30_000, np.float32), 512)]
     [8192, 8192, 8192, 5424]
     """
-    unit = int(np.lcm(bucket_size, multiple_of))
+    unit = int(np.lcm(whole("bucket_size", bucket_size), whole("multiple_of", multiple_of)))
     size = unit * max(1, BLOCK_COORDINATES // unit)
     return [vector[start : start + size] for start in range(0, vector.size, size)]

@@ -9,17 +9,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from qsgd_lab.levels import Norm
+from qsgd_lab.theory.arguments import choice, float32_vector, number, whole
 from qsgd_lab.theory.checks.code_length_bounds import explicit_bound, least_bits, paper_bound
 from qsgd_lab.theory.checks.expected_bits import ExpectedBits, expected_bits
 from qsgd_lab.theory.checks.measurement import QuantizerSetting
-from qsgd_lab.theory.checks.message_bits import FIXED, MessageBits, measure_messages
+from qsgd_lab.theory.checks.message_bits import FIXED, LAYOUTS, MessageBits, measure_messages
 from qsgd_lab.theory.checks.quantization import FALSE_ALARM_RATE, OK
 from qsgd_lab.theory.checks.statistics import mean_interval
 from qsgd_lab.theory.checks.sweep import settings_of, subject_for
 from qsgd_lab.theory.code_length import NORM_BITS
-from qsgd_lab.theory.elias import Code
+from qsgd_lab.theory.elias import CODE_NAMES, Code
 from qsgd_lab.theory.entropy import entropy_bits
-from qsgd_lab.theory.level_positions import Norm, bucket_kinds
+from qsgd_lab.theory.level_positions import bucket_kinds
 
 DEFAULT_MESSAGE_TRIALS = 8
 
@@ -110,10 +112,11 @@ def check_code_length(
     ValueError
         If the vector is empty or not finite, `trials` is below 2, or a name is unknown.
     """
-    vector = np.ascontiguousarray(np.asarray(gradient, dtype=np.float32).reshape(-1))
-    if vector.size == 0:
-        raise ValueError("the vector is empty; it must have at least one coordinate")
-    if setting.rounding != "nearest" and trials < 2:
+    vector = float32_vector("gradient", gradient)
+    choice("code", code, CODE_NAMES)
+    choice("layout", layout, LAYOUTS)
+    number("false_alarm_rate", false_alarm_rate, above=0, most=1)
+    if whole("trials", trials) < 2 and setting.rounding != "nearest":
         raise ValueError(f"trials is {trials}; a confidence interval needs at least 2")
     expected = expected_bits(vector, setting, code, layout)
     measured = measure_messages(vector, setting, code, layout, 1 if setting.rounding == "nearest" else trials)
@@ -129,13 +132,16 @@ def _judge(
     measured: MessageBits,
     false_alarm_rate: float,
 ) -> CodeLengthCheck:
+    # The expectation is of code words, which know nothing of whole words of 32 bits.
     words = measured.sent - measured.padding
     test = expected.test_of(float(words.sum()), words.size)
     explicit = explicit_bound(vector.size, setting, code, layout)
     slack = test.threshold(false_alarm_rate) / words.size
+    # A wrong chunk is caught without statistics; the mean length needs a test.
     failures = {
         "WRONG MESSAGE": measured.wrong_chunks > 0,
         "WRONG LENGTH": test.alarms(false_alarm_rate),
+        # The bound is on the expectation, so the mean may pass it by chance, up to the slack.
         "EXCEEDS BOUND": bool(words.mean() > explicit + slack),
     }
     low, high = mean_interval(words) if words.size > 1 else (float(words[0]), float(words[0]))
@@ -158,6 +164,7 @@ def _judge(
 
 
 def _estimated_z(samples: NDArray[np.float64], expectation: float) -> float:
+    # Equal samples have no spread to divide by.
     if samples.size < 2 or np.ptp(samples) == 0:
         return 0.0
     deviation = samples.std(ddof=1) / np.sqrt(samples.size)
@@ -220,6 +227,7 @@ def sweep_code_length(
         seed=seed,
         backend=backend,
     )
+    # The rate is for the whole sweep (union bound).
     rate = FALSE_ALARM_RATE / len(settings)
     return [
         check_code_length(

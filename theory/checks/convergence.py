@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from qsgd_lab.compressors import QSGD
+from qsgd_lab.theory.arguments import optional_whole, whole
 from qsgd_lab.theory.arrays import Floats
 from qsgd_lab.theory.checks.problems import LinearModel
 from qsgd_lab.theory.checks.sgd_runs import SGDRuns
@@ -22,7 +23,7 @@ from qsgd_lab.theory.code_length import NORM_BITS
 from qsgd_lab.theory.convergence import convex_gap, convex_step, printed_parallel_step, total_variance
 from qsgd_lab.theory.dense_code_length import worst_case_dense_bits
 from qsgd_lab.theory.qsvrg import qsvrg_bits_per_epoch, qsvrg_contraction, qsvrg_schedule
-from qsgd_lab.theory.variance import worst_case_variance_l2
+from qsgd_lab.theory.variance import variance_bound_l2
 
 OK, EXCEEDS = "ok", "EXCEEDS BOUND"
 #: The printed step may miss the bound, which is that of the corrected one: a finding, not a failure.
@@ -114,13 +115,26 @@ def check_sgd(
     seed : int
     backend : str
         Of the quantizer.
+
+    Raises
+    ------
+    ValueError
+        If a number is out of its range.
     """
+    levels, workers, steps = (
+        optional_whole("levels", levels),
+        whole("workers", workers),
+        whole("steps", steps),
+    )
+    trials, seed = whole("trials", trials, least=2), whole("seed", seed, least=0)
     n, radius = problem.num_coordinates, float(np.linalg.norm(problem.optimum))
-    omega = 0.0 if levels is None else float(worst_case_variance_l2(n, levels))
+    omega = 0.0 if levels is None else float(variance_bound_l2(n, levels))
     variance = total_variance(problem.variance_in(radius), problem.second_moment_in(radius), omega)
     constants = (radius, problem.smoothness, variance, steps, workers)
+    # Both steps share the bound, which is a theorem for the corrected one only.
     step = (printed_parallel_step if printed_step else convex_step)(*constants)
     runs = SGDRuns(problem, levels, workers, trials, seed, backend)
+    # The theorem is about the mean of the iterates, not the last one.
     means = runs.mean_iterates(step, radius, steps)
     gaps = np.array([problem.gap(point) for point in means])
     method = QSGD_METHOD if levels is not None else SGD_PRINTED if printed_step else SGD
@@ -185,15 +199,23 @@ def check_qsvrg(
     Raises
     ------
     ValueError
-        If the problem is not strongly convex.
+        If the problem is not strongly convex, or a number is out of its range.
     """
     if problem.strong_convexity <= 0:
         raise ValueError(f"{problem.name} is not strongly convex; QSVRG's rate needs a ridge")
+    levels, workers, epochs = (
+        optional_whole("levels", levels),
+        whole("workers", workers),
+        whole("epochs", epochs),
+    )
+    trials, seed = whole("trials", trials, least=2), whole("seed", seed, least=0)
     n = problem.num_coordinates
     s = levels or int(np.ceil(np.sqrt(n)))
-    growth = 1 + float(worst_case_variance_l2(n, s))
+    # The simple bound, which is the paper's 5/4 at s = sqrt(n), though the supremum may be a little below.
+    growth = 1 + float(variance_bound_l2(n, s))
     smoothness, strong = problem.term_smoothness, problem.strong_convexity
     step, inner = qsvrg_schedule(smoothness, strong, growth=growth)
+    # The rate of this step and number of inner steps, with the constants of this problem.
     rate = qsvrg_contraction(smoothness, strong, step, inner, growth=growth)
     quantizer = QSGD(levels=s, bucket_size="model", backend=backend)
     seeds = range(seed, seed + trials)
@@ -209,6 +231,7 @@ def check_qsvrg(
             workers=workers,
             steps=inner,
             epoch=epoch + 1,
+            # The full gradient at the start of an epoch goes in float32 and is no part of the code's rate.
             bits_per_coordinate=float((bits[:, epoch].mean() - FLOAT_BITS * n) / (inner * n)),
             bits=float(bits[:, epoch].mean()),
             bits_bound=qsvrg_bits_per_epoch(n, inner, bits_per_coordinate=_dense_bound(n, s)),
@@ -279,6 +302,7 @@ def sweep_convergence(
     trials, seed, backend
         As in `check_sgd`.
     """
+    epochs = whole("epochs", epochs, least=0)
     methods: list[tuple[int | None, bool]] = [(None, False), (None, True), *((s, False) for s in levels)]
     rows = [
         check_sgd(
@@ -296,6 +320,7 @@ def sweep_convergence(
         for t in steps
         if not (printed and k == 1)  # then the steps agree
     ]
+    # QSVRG's rate needs strong convexity; without a ridge there is none to show.
     if problem.strong_convexity > 0 and epochs > 0:
         for k in workers:
             rows += check_qsvrg(problem, workers=k, epochs=epochs, trials=trials, seed=seed, backend=backend)

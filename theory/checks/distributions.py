@@ -10,7 +10,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from qsgd_lab.theory.level_positions import Norm
+from qsgd_lab.levels import NORMS, Norm
+from qsgd_lab.theory.arguments import choice, whole
 from qsgd_lab.theory.variance import worst_case_vector
 
 WORST_CASE = "worst-case"
@@ -50,21 +51,23 @@ def draw(
     num_coordinates : int
         n >= 1.
     seed : int
-        Of NumPy's PCG64; a vector does not depend on the quantizer, except for `worst-case`.
+        Of NumPy's PCG64, at least 0; a vector does not depend on the quantizer, except for `worst-case`.
     num_levels, norm, bucket_size
-        Used by `worst-case` alone: every bucket then holds the vector that attains the tight bound.
+        Used by `worst-case` alone: every bucket then holds the vector that attains the supremum.
 
     Raises
     ------
     ValueError
-        If the name is unknown.
+        If the name is unknown, or another argument is out of its range.
     """
+    n, seed = whole("num_coordinates", num_coordinates), whole("seed", seed, least=0)
+    num_levels, bucket_size = whole("num_levels", num_levels), whole("bucket_size", bucket_size)
+    choice("norm", norm, NORMS)
     if name == WORST_CASE:
-        return _worst_case(num_coordinates, num_levels, norm, bucket_size)
-    if name not in DISTRIBUTIONS:
-        raise ValueError(f"distribution is {name!r}; it must be one of {', '.join(DISTRIBUTION_NAMES)}")
+        return _worst_case(n, num_levels, norm, bucket_size)
+    choice("distribution", name, DISTRIBUTION_NAMES)
     generator = np.random.default_rng(seed)
-    return DISTRIBUTIONS[name](num_coordinates, generator).astype(np.float32)
+    return DISTRIBUTIONS[name](n, generator).astype(np.float32)
 
 
 def _worst_case(n: int, num_levels: int, norm: Norm, bucket_size: int) -> NDArray[np.float32]:

@@ -1,4 +1,4 @@
-"""What a message's code words should weigh: expectation, variance and level shares, block by block.
+"""What a message's code words should take: expectation, variance and level shares, block by block.
 
 In the dense layouts every coordinate's bits are independent, with a known variance. In the sparse layout a
 level that turns from zero changes two gaps; given the levels before it, its effect on the whole length is
@@ -13,15 +13,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from qsgd_lab.theory.arguments import choice, whole
 from qsgd_lab.theory.arrays import Floats
 from qsgd_lab.theory.checks.blocks import blocks_of
 from qsgd_lab.theory.checks.measurement import QuantizerSetting
-from qsgd_lab.theory.checks.message_bits import CHUNK, DENSE_SIGNED, FIXED, SPARSE
+from qsgd_lab.theory.checks.message_bits import CHUNK, DENSE_SIGNED, FIXED, LAYOUTS, SPARSE
 from qsgd_lab.theory.checks.quantizer_tests import resolution
 from qsgd_lab.theory.checks.statistics import BernsteinTest
 from qsgd_lab.theory.code_length import sparse_bits_at
 from qsgd_lab.theory.dense_code_length import Sign, dense_bits_at, dense_level_bits, fixed_width_bits
-from qsgd_lab.theory.elias import Code, code_length, floor_log2, length_at_power
+from qsgd_lab.theory.elias import CODE_NAMES, Code, code_length, floor_log2, length_at_power
 from qsgd_lab.theory.entropy import level_probabilities_at
 from qsgd_lab.theory.level_positions import LevelPositions, level_positions
 
@@ -70,6 +71,7 @@ def expected_bits(
     vector: NDArray[np.float32], setting: QuantizerSetting, code: Code, layout: str
 ) -> ExpectedBits:
     """Return the sums for a vector, shape (n,); arguments as in `message_bits.measure_messages`."""
+    # Gaps begin anew at chunks, so blocks must begin there too, or gaps would be cut.
     blocks = blocks_of(vector, setting.bucket_size, multiple_of=CHUNK)
     total = _of_block(blocks[0], setting, code, layout)
     for block in blocks[1:]:
@@ -79,6 +81,7 @@ def expected_bits(
 
 def _of_block(block: NDArray[np.float32], setting: QuantizerSetting, code: Code, layout: str) -> ExpectedBits:
     at = level_positions(block, setting.num_levels, norm=setting.norm, bucket_size=setting.bucket_size)
+    # Nearest rounding is stochastic rounding at positions that are whole.
     law = at.rounded() if setting.rounding == "nearest" else at
     changes = level_changes(setting.num_levels, code, layout)
     test = _test(law, changes)
@@ -103,11 +106,15 @@ def _sign(layout: str) -> Sign:
 
 def level_changes(num_levels: int, code: Code, layout: str) -> Floats:
     """Return how many bits a message changes at most if a level goes from k to k + 1, shape (s,)."""
+    choice("layout", layout, LAYOUTS)
+    choice("code", code, CODE_NAMES)
+    num_levels = whole("num_levels", num_levels)
     if layout == FIXED:
         return np.zeros(num_levels)
     if layout != SPARSE:
         return np.abs(np.diff(dense_level_bits(num_levels, code, _sign(layout))))
     lengths = code_length(np.arange(1, num_levels + 1), code)
+    # A level that leaves zero costs a sign, its own code word, and what it does to gaps.
     first = 1 + lengths[0] + largest_gap_change(code)
     return np.concatenate(([first], np.abs(np.diff(lengths)))).astype(np.float64)
 
@@ -128,6 +135,7 @@ def largest_gap_change(code: Code) -> int:
 
 def _test(at: LevelPositions, changes: Floats) -> BernsteinTest:
     largest, moved = float(changes.max()), resolution(at)
+    # Level s goes no further: its change is 0.
     at_levels = np.append(changes, 0.0)[at.lower_levels.astype(np.int64)]
     return BernsteinTest(
         deviation=0.0,
@@ -139,5 +147,6 @@ def _test(at: LevelPositions, changes: Floats) -> BernsteinTest:
 
 def _tie_tolerance(at: LevelPositions, changes: Floats) -> float:
     """Bound what coordinates on the edge of a tie may change, which may go either way."""
+    # Fixed point may send such a coordinate to either side.
     edges = np.abs(at.up_probabilities - 0.5) <= resolution(at)
     return float(changes.max()) * np.count_nonzero(edges)

@@ -44,6 +44,7 @@ def _setting(s: int, n: int, norm: str = "l2") -> QuantizerSetting:
 
 
 def _quantized(s: int, n: int, norm: str = "l2", vector: np.ndarray | None = None) -> QuantizationCheck:
+    # The worst vector shows whether the bound is attained, which an average one cannot.
     worst = worst_case_vector(n, s, norm=norm) if vector is None else vector  # type: ignore[arg-type]
     return check_quantization(worst, _setting(s, n, norm))
 
@@ -59,7 +60,7 @@ def variance_row() -> HeadlineRow:
     bounds = float(paper_variance_bound(n, s)), float(worst_case_variance_l2(n, s))
     return HeadlineRow(
         "Lemma 3.1: variance at most min(n/s², √n/s) ‖v‖²",
-        "Holds. Least: √n/s − 1 for s ≤ √n/2, then n/(4s²): at s = √n a quarter, not 1",
+        "Holds. Least: √n/s − 1 for s ≤ √n/2; above, n/(4s²) less up to 1/(4s⁴): at s = √n a quarter, not 1",
         f"positions ½ and 3/2; n = {n}, s = {s}",
         f"{check.relative_variance:.4f}; paper {bounds[0]:g}, least {bounds[1]:g}",
     )
@@ -103,6 +104,7 @@ def printed_count_row() -> HeadlineRow:
 
 def elias_row() -> HeadlineRow:
     """Return the row of the length of recursive coding."""
+    # Imported here: only this row needs the coder.
     from qsgd_lab.coding.elias import codeword
 
     lengths = {k: len(codeword(k, "omega")) for k in (16, 65536)}
@@ -118,6 +120,7 @@ def sparse_row() -> HeadlineRow:
     """Return the row of Theorem 3.2."""
     n, s = 2**19, 4
     check = _messages(s, n, "sparse")
+    # Padding is a cost of the container; the theorem is about code words.
     share = (check.bits_measured - check.bits_padding) / paper_sparse_bits(n, s)
     proved = (check.bits_measured - check.bits_padding) / check.bound_explicit
     return HeadlineRow(
@@ -159,6 +162,7 @@ def total_variance_row() -> HeadlineRow:
     problem, s = ridge_regression(), 1000
     n, start = problem.num_coordinates, np.zeros(problem.num_coordinates)
     gradients = problem.term_gradients(start, np.arange(problem.num_terms))
+    # Many levels, so that almost all that is left is the gradient's own noise.
     decoded = lab_quantizer(gradients.astype(np.float32).reshape(-1), _setting(s, n), 0)
     spread = _mean_square(decoded.reshape(gradients.shape) - problem.gradient(start))
     added = float(paper_variance_bound(n, s)) * _mean_square(gradients)

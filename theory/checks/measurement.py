@@ -12,8 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from qsgd_lab.levels import NORMS, Norm
+from qsgd_lab.theory.arguments import choice, optional_whole, whole
 from qsgd_lab.theory.arrays import Floats
-from qsgd_lab.theory.level_positions import Norm
+from qsgd_lab.theory.every_vector_bits import ROUNDINGS
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,11 @@ class QuantizerSetting:
         Which random words: those of this tensor. Blocks of a long vector are tensors of their own.
     levels : int, optional
         s itself.
+
+    Raises
+    ------
+    ValueError
+        If a number is not whole or below 1, or a name is unknown.
     """
 
     bits: int
@@ -40,6 +47,14 @@ class QuantizerSetting:
     backend: str = "auto"
     tensor: int = 0
     levels: int | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what no quantizer can be set to."""
+        whole("bits", self.bits)
+        whole("bucket_size", self.bucket_size)
+        optional_whole("levels", self.levels)
+        choice("norm", self.norm, NORMS)
+        choice("rounding", self.rounding, ROUNDINGS)
 
     @property
     def num_levels(self) -> int:
@@ -96,12 +111,15 @@ def lab_quantizer(vector: NDArray[np.float32], setting: QuantizerSetting, trial:
 def measure(
     vector: NDArray[np.float32], setting: QuantizerSetting, trials: int, quantizer: Quantizer
 ) -> Measurement:
-    """Quantize a vector `trials` times, with independent random words."""
+    """Quantize a vector `trials` times, at least once, with independent random words."""
+    trials = whole("trials", trials)
     errors = np.zeros((2, vector.size))
     squared_errors, nonzeros = np.empty(trials), np.empty(trials)
     for trial in range(trials):
         decoded = quantizer(vector, setting, trial)
+        # In float64: errors of many trials add up to what the tests look at.
         error = np.subtract(decoded, vector, dtype=np.float64)
+        # Two halves, so that the errors of one are an independent direction for the other.
         errors[trial % 2] += error
         squared_errors[trial] = error @ error
         nonzeros[trial] = np.count_nonzero(decoded)

@@ -1,4 +1,4 @@
-"""Real messages of one vector, many times over: what they weigh, and whether every chunk is right.
+"""Real messages of one vector, many times over: their length, and whether every chunk is right.
 
 The bits of a chunk are counted anew from its levels, with the lengths of `qsgd_lab.theory.elias`, which share
 nothing with the coder. A message pads each chunk to whole words.
@@ -12,12 +12,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from qsgd_lab.theory.arguments import choice, whole
 from qsgd_lab.theory.arrays import Floats
 from qsgd_lab.theory.checks.measurement import QuantizerSetting
 from qsgd_lab.theory.dense_code_length import dense_level_bits
 from qsgd_lab.theory.elias import Code, code_length
 
 FIXED, DENSE, DENSE_SIGNED, SPARSE = "fixed", "dense", "dense-signed", "sparse"
+LAYOUTS = (FIXED, DENSE, DENSE_SIGNED, SPARSE)
 
 #: The coordinates that a message codes together; gaps begin anew with each chunk.
 CHUNK = 4096
@@ -31,7 +33,7 @@ class MessageBits:
     Attributes
     ----------
     sent : ndarray of float64, shape (T,)
-        Norms and payload, as they stand in the message.
+        Norms and payload, as they are in the message.
     padding : ndarray of float64, shape (T,)
         How much of that only fills up words.
     wrong_chunks : int
@@ -56,12 +58,14 @@ def measure_messages(
         Of no consequence to the fixed layout.
     layout : {"fixed", "dense", "dense-signed", "sparse"}
     trials : int
-        T.
+        T >= 1.
     """
+    trials = whole("trials", trials)
     sent, padding, wrong = np.empty(trials), np.empty(trials), 0
     for trial in range(trials):
         levels, frame = _encode(vector, setting, code, layout, trial)
         counted = chunk_bits(levels, setting.num_levels, code, layout)
+        # The directory's count is what a decoder trusts, so it is what is checked.
         words = frame.index.directory.num_words
         wrong += int((words != -(-counted // WORD_BITS)).sum())
         sent[trial] = 8 * (frame.sizes.norms + frame.sizes.payload)
@@ -92,6 +96,8 @@ def _encode(
 
 def chunk_bits(levels: NDArray[Any], num_levels: int, code: Code, layout: str) -> NDArray[np.int64]:
     """Return the bits of the code words of each chunk, shape (C,), counted from signed levels, shape (n,)."""
+    choice("layout", layout, LAYOUTS)
+    num_levels = whole("num_levels", num_levels)
     magnitudes = np.abs(levels)
     starts = np.arange(0, levels.size, CHUNK)
     if layout == SPARSE:
@@ -107,8 +113,9 @@ def chunk_bits(levels: NDArray[Any], num_levels: int, code: Code, layout: str) -
 def _sparse_chunk_bits(magnitudes: NDArray[Any], num_levels: int, code: Code) -> NDArray[np.int64]:
     places = np.flatnonzero(magnitudes)
     chunks = places // CHUNK
-    # Position -1 of its chunk stands before the first non-zero of each.
+    # Position -1 of its chunk comes before the first non-zero of each.
     previous = np.concatenate(([-1], places[:-1]))
+    # The first gap of a chunk counts from the position before the chunk.
     gaps = places - np.maximum(previous, chunks * CHUNK - 1)
     bits = code_length(np.arange(1, CHUNK + 1), code)[gaps - 1]
     bits += code_length(np.arange(1, num_levels + 1), code)[magnitudes[places] - 1] + 1

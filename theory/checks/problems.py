@@ -174,7 +174,7 @@ def _digits() -> tuple[Floats, Floats]:
     """Return features of length one, shape (1797, 36), and -1 or 1 for digits below 5 or not.
 
     The pixels' 36 leading principal components, each of variance one: no direction is so flat that its part
-    of the optimum lies out of reach.
+    of the optimum is out of reach.
     """
     from sklearn.datasets import load_digits
 

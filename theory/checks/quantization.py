@@ -10,9 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from numpy.typing import ArrayLike
 
+from qsgd_lab.theory.arguments import float32_vector, number, whole
 from qsgd_lab.theory.checks.block_sums import BlockSums, add_blocks, measure_block
 from qsgd_lab.theory.checks.blocks import blocks_of
 from qsgd_lab.theory.checks.measurement import Quantizer, QuantizerSetting, lab_quantizer
@@ -38,7 +38,7 @@ class QuantizationCheck:
     relative_variance, ci_low, ci_high : float
         Measured E||Q(v) - v||^2 / ||v||^2 and its 95 % interval, from the measurements alone.
     exact, bound_paper, bound_tight : float
-        For this vector; the paper's for every vector (None where it states none); the least for every vector.
+        For this vector; the paper's for every vector (None where it states none); the supremum over vectors.
     bias_z, sign_bias_z, pattern_bias_z, variance_z, nonzeros_z : float or None
         Deviations in exact standard deviations; None for deterministic rounding.
     nonzeros, nonzeros_exact, nonzeros_bound_paper, nonzeros_bound_tight : float
@@ -105,12 +105,13 @@ def check_quantization(
     ValueError
         If the vector is zero, empty or not finite, or `trials` is below 2.
     """
-    vector = np.ascontiguousarray(np.asarray(gradient, dtype=np.float32).reshape(-1))
-    if setting.rounding == "nearest":
-        trials = 1
-    elif trials < 2:
+    vector = float32_vector("gradient", gradient)
+    number("false_alarm_rate", false_alarm_rate, above=0, most=1)
+    if whole("trials", trials) < 2 and setting.rounding != "nearest":
         raise ValueError(f"trials is {trials}; a confidence interval needs at least 2")
-    blocks = blocks_of(vector, min(setting.bucket_size, max(vector.size, 1))) or [vector]
+    # Nearest rounding gives the same every time.
+    trials = 1 if setting.rounding == "nearest" else whole("trials", trials)
+    blocks = blocks_of(vector, min(setting.bucket_size, vector.size))
     sums = add_blocks(measure_block(block, i, setting, trials, quantizer) for i, block in enumerate(blocks))
     if sums.squared_norm == 0:
         raise ValueError("the vector is zero: nothing to measure; give one with a non-zero coordinate")
@@ -122,12 +123,15 @@ def _judge_stochastic(
     n: int, sums: BlockSums, setting: QuantizerSetting, false_alarm_rate: float
 ) -> QuantizationCheck:
     tests, s, d = sums.tests, setting.num_levels, min(setting.bucket_size, n)
+    # Each test gets its share, so that the total is at most the rate (union bound).
     rate = false_alarm_rate / len(tests)
     relative = sums.squared_errors / sums.squared_norm
     bound = float(worst_case_variance(d, s, norm=setting.norm))
+    # How far the mean may pass the bound by chance.
     slack = tests["variance"].threshold(rate) / (relative.size * sums.squared_norm)
     failures = {name for name, test in tests.items() if test.alarms(rate)}
     z_scores: dict[str, Any] = {f"{name}_z": test.z_score for name, test in tests.items()}
+    # From the measurements alone, so that the reader can distrust the formulas.
     low, high = mean_interval(relative)
     stated = setting.norm == "l2"  # the paper states bounds for the l2 norm alone
     return QuantizationCheck(
@@ -148,6 +152,7 @@ def _verdict(failures: set[str], *, exceeds_bound: bool) -> str:
     words = []
     if failures.intersection(BIAS_TESTS):
         words.append("BIASED")
+    # Above the bound implies a wrong variance; the stronger word is enough.
     if exceeds_bound:
         words.append("EXCEEDS BOUND")
     elif "variance" in failures:
@@ -163,6 +168,7 @@ def _judge_nearest(
     """Compare one deterministic quantization with the exact one, up to coordinates on the edge of a tie."""
     s, d = setting.num_levels, min(setting.bucket_size, n)
     error = float(sums.squared_errors[0]) / sums.squared_norm
+    # Nothing is left to chance: any deviation beyond arithmetic is wrong.
     words = [f"WRONG {name}" for name in ("ERROR", "NON-ZEROS") if _alarms(sums, name, false_alarm_rate)]
     return QuantizationCheck(
         **_common(n, sums, setting),

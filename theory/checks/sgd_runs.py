@@ -60,6 +60,7 @@ class SGDRuns:
         trials, workers, n = self.shape
         points, sums = np.zeros((trials, n)), np.zeros((trials, n))
         for number in range(num_steps):
+            # The same examples for every quantizer at one seed, so that methods differ by quantization alone.
             terms = generator.integers(self.problem.num_terms, size=(trials, workers))
             received = self._send(self.problem.term_gradients(points, terms), number)
             points = _project(points - step * received.mean(axis=1), radius)
@@ -72,6 +73,7 @@ class SGDRuns:
         from qsgd_lab.quantization import dequantize, quantize
 
         trials, workers, n = self.shape
+        # All runs in one call: each gradient is a tensor of its own, with words of its own.
         quantized = quantize(
             gradients.astype(np.float32).reshape(-1),
             levels=self.levels,
@@ -90,4 +92,5 @@ class SGDRuns:
 def _project(points: Floats, radius: float) -> Floats:
     """Return the closest points, shape (R, n), of the ball about 0."""
     lengths = np.linalg.norm(points, axis=1, keepdims=True)
+    # The maximum keeps points inside the ball from being divided by less than the radius.
     return np.asarray(points * np.minimum(1.0, radius / np.maximum(lengths, radius)))

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
+from qsgd_lab.theory.arguments import number
 from qsgd_lab.theory.arrays import Floats
 
 
@@ -41,6 +42,7 @@ class BernsteinTest:
     @property
     def z_score(self) -> float:
         """The deviation beyond the tolerance, in standard deviations; 0 where nothing can vary."""
+        # What arithmetic alone may move is no evidence.
         excess = max(abs(self.deviation) - self.tolerance, 0.0)
         excess = -excess if self.deviation < 0 < excess else excess
         if self.variance > 0:
@@ -50,9 +52,12 @@ class BernsteinTest:
     def threshold(self, false_alarm_rate: float) -> float:
         r"""Return the deviation that is exceeded with probability at most `false_alarm_rate`.
 
-        Bernstein: P(\|S\| >= t) <= 2 exp(-t^2 / (2 (V + b t / 3))), solved for t.
+        Bernstein: P(\|S\| >= t) <= 2 exp(-t^2 / (2 (V + b t / 3))), solved for t. The rate is
+        above 0 and at most 1.
         """
+        false_alarm_rate = number("false_alarm_rate", false_alarm_rate, above=0, most=1)
         log_odds = math.log(2 / false_alarm_rate)
+        # The root of a quadratic in t, from the inequality solved with equality.
         linear = self.largest_term * log_odds / 3
         return linear + math.sqrt(linear**2 + 2 * self.variance * log_odds) + self.tolerance
 
@@ -77,10 +82,12 @@ def mean_interval(samples: Floats, confidence: float = 0.95) -> tuple[float, flo
     Raises
     ------
     ValueError
-        If there are fewer than two samples.
+        If there are fewer than two samples, or the confidence is not between 0 and 1.
     """
+    # NaN is let through: a quantizer that gives it has to show in the check, not stop it.
+    confidence = number("confidence", confidence, above=0, most=1)
     if samples.size < 2:
-        raise ValueError(f"{samples.size} trials give no confidence interval; at least 2 are needed")
+        raise ValueError(f"samples has {samples.size} number; a confidence interval needs at least 2")
     mean = float(samples.mean())
     half_width = float(stats.t.ppf((1 + confidence) / 2, samples.size - 1)) * float(
         samples.std(ddof=1) / np.sqrt(samples.size)

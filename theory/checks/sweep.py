@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from qsgd_lab.levels import Norm
+from qsgd_lab.theory.arguments import numbers, optional_whole, whole
 from qsgd_lab.theory.checks.distributions import draw
 from qsgd_lab.theory.checks.measurement import Quantizer, QuantizerSetting, lab_quantizer
 from qsgd_lab.theory.checks.quantization import (
@@ -15,7 +17,9 @@ from qsgd_lab.theory.checks.quantization import (
     QuantizationCheck,
     check_quantization,
 )
-from qsgd_lab.theory.level_positions import Norm
+
+#: The quantizer's levels are int16 at most.
+MOST_MAGNITUDE_BITS = 15
 
 
 def settings_of(
@@ -32,18 +36,28 @@ def settings_of(
     """Return a setting for each number of bits, or, if given, for each number of levels.
 
     Buckets are at most as long as the vector of `size` coordinates; None is one for all.
+
+    Raises
+    ------
+    ValueError
+        If there is neither a number of bits nor of levels, or an argument is out of its range.
     """
-    pairs = [(b, 2**b - 1) for b in bits] if levels is None else [(s.bit_length(), s) for s in levels]
-    bucket = min(bucket_size or size, size)
-    return [
-        QuantizerSetting(b, bucket, norm, rounding, seed, backend=backend, levels=int(s)) for b, s in pairs
-    ]
+    if levels is None:
+        given = numbers("bits", bits, least=1, most=MOST_MAGNITUDE_BITS, is_whole=True).reshape(-1)
+        pairs = [(int(b), 2 ** int(b) - 1) for b in given]
+    else:
+        given = numbers("levels", levels, least=1, most=2**MOST_MAGNITUDE_BITS - 1, is_whole=True).reshape(-1)
+        pairs = [(int(s).bit_length(), int(s)) for s in given]
+    size, seed = whole("size", size), whole("seed", seed, least=0)
+    # A bucket longer than the vector would change the bounds, which are of its length.
+    bucket = min(optional_whole("bucket_size", bucket_size) or size, size)
+    return [QuantizerSetting(b, bucket, norm, rounding, seed, backend=backend, levels=s) for b, s in pairs]
 
 
 def subject_for(
     setting: QuantizerSetting, vector: NDArray[np.float32] | None, distribution: str, dim: int
 ) -> NDArray[np.float32]:
-    """Return `vector`, or if it is None the one that the distribution's name stands for under this setting.
+    """Return `vector`, or if it is None the one that the distribution's name means under this setting.
 
     Raises
     ------
@@ -115,6 +129,7 @@ def sweep_bits(
         seed=seed,
         backend=backend,
     )
+    # The rate is for the whole sweep (union bound).
     rate = FALSE_ALARM_RATE / len(settings)
     return [
         check_quantization(

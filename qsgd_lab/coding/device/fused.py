@@ -16,8 +16,8 @@ from qsgd_lab.coding.header import TAIL_BYTES
 from qsgd_lab.coding.index import WORD_BYTES
 from qsgd_lab.coding.layouts import WORD_BITS, fixed_width
 from qsgd_lab.coding.payload import ChunkScheme, lead_bytes
+from qsgd_lab.levels import NORMS
 from qsgd_lab.partition import Partition
-from qsgd_lab.quantization import NORMS
 from qsgd_lab.stream import Stream
 
 

@@ -3,26 +3,59 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from qsgd_lab.arrays import is_device_array, is_torch, resolve_backend
+from qsgd_lab.coding.class_counts import quantized_size
+from qsgd_lab.coding.decode import decode
+from qsgd_lab.coding.decode_sum import add_decoded
 from qsgd_lab.coding.elias import num_classes
+from qsgd_lab.coding.encode import encode
 from qsgd_lab.coding.layouts import DEFAULT_CHUNK_SIZE
 from qsgd_lab.coding.message_costs import costs_by_chunk, length_steps, message_costs
 from qsgd_lab.coding.shortest import COUNTED
 from qsgd_lab.coding.sizes import chunk_bits
-from qsgd_lab.coding.tally import Tally
-from qsgd_lab.compressors.base import Compressor, Gradient
-from qsgd_lab.levels import num_levels
+from qsgd_lab.compressors.protocol import Array, Compressor, Layout, NodeRows, Wire
+from qsgd_lab.compressors.registry import BucketSize, Method, Option
+from qsgd_lab.errors import MessageError
+from qsgd_lab.ledger import Ledger, Size
+from qsgd_lab.levels import NORMS, num_levels
 from qsgd_lab.partition import Partition, partition
-from qsgd_lab.quantization import NORMS, QuantizedGradient, check_scheme, dequantize, level_dtype, quantize
+from qsgd_lab.quantization import QuantizedGradient, check_scheme, dequantize, level_dtype, quantize
 from qsgd_lab.stream import Stream
 
-_NONE: Gradient = np.empty((0, 0), np.float32)
+_NONE: Array = np.empty((0, 0), np.float32)
+
+
+class QuantizedWire(Wire[QuantizedGradient]):
+    """Wire format 1: levels and norms, in the layout and code that make the message shortest."""
+
+    kind = "levels"
+
+    def size(self, payload: QuantizedGradient) -> Size:
+        """Return the sizes of all codes, of the shortest form, and of the whole message."""
+        num_levels = payload.num_levels
+        levels = _in_host_memory(payload.levels)
+        magnitudes = np.abs(levels.astype(np.int32)) + 1
+        reached = np.array([(magnitudes >= 2**j).sum() for j in range(num_classes(num_levels))], np.int64)
+        bits = chunk_bits(levels.reshape(-1), num_levels, DEFAULT_CHUNK_SIZE)
+        costs = costs_by_chunk(payload.partition, num_levels, bits, len(payload.shape))
+        return quantized_size(num_levels, payload.norms.size, reached, costs)
+
+    def pack(self, payload: QuantizedGradient) -> bytes:
+        """Return `qsgd_lab.encode` of the payload."""
+        return bytes(encode(payload))
+
+    def unpack(self, message: bytes, layout: Layout) -> QuantizedGradient:
+        """Return `qsgd_lab.decode` of the message."""
+        quantized = decode(message)
+        if quantized.partition.tensor_sizes != layout.sizes:
+            raise MessageError("the message is of a gradient with other tensors than the receiver's")
+        return quantized
 
 
 class QSGD(Compressor):
@@ -47,6 +80,8 @@ class QSGD(Compressor):
         If an argument is out of its range.
     """
 
+    takes_device_arrays = True
+
     def __init__(
         self,
         bits: int | None = None,
@@ -66,12 +101,12 @@ class QSGD(Compressor):
         self.levels = int(s)
         self.norm, self.bucket_size, self.rounding, self.backend = norm, bucket_size, rounding, backend
 
-    def init(self, num_coordinates: int, tensor_sizes: tuple[int, ...] | None = None) -> Partition:
+    def init(self, layout: Layout) -> Partition:
         """Return the partition into tensors and buckets."""
-        return partition(num_coordinates, self.bucket_size, tensor_sizes)
+        return partition(layout.num_coordinates, self.bucket_size, layout.sizes)
 
     def compress(
-        self, gradient: Gradient, state: Partition, stream: Stream
+        self, gradient: Array, state: Partition, stream: Stream
     ) -> tuple[QuantizedGradient, Partition]:
         """Return (quantized gradient, the same partition)."""
         quantized = quantize(
@@ -86,19 +121,18 @@ class QSGD(Compressor):
         )
         return quantized, state
 
-    def decompress(self, message: QuantizedGradient) -> Gradient:
+    def decompress(self, payload: QuantizedGradient) -> Array:
         """Return the values of levels."""
-        values: Gradient = dequantize(message, backend=self.backend)
-        return values
+        return dequantize(payload, backend=self.backend)
 
-    def count(self, message: QuantizedGradient, tally: Tally) -> None:
-        """Count levels and norms, and measure the message in its shortest form."""
-        levels = _in_host_memory(message.levels)
-        magnitudes = np.abs(levels.astype(np.int32)) + 1
-        reached = np.array([(magnitudes >= 2**j).sum() for j in range(num_classes(self.levels))], np.int64)
-        bits = chunk_bits(levels.reshape(-1), self.levels, DEFAULT_CHUNK_SIZE)
-        costs = costs_by_chunk(message.partition, self.levels, bits, len(message.shape))
-        tally.add_quantized(self.levels, message.norms.size, reached, costs)
+    @property
+    def wire(self) -> QuantizedWire:
+        """Messages of wire format 1."""
+        return _WIRE
+
+    def add_decoded(self, message: bytes, layout: Layout, total: Array) -> None:
+        """Decode and add in one pass."""
+        add_decoded([message], total)
 
     @property
     def is_unbiased(self) -> bool:
@@ -106,11 +140,14 @@ class QSGD(Compressor):
         return self.rounding == "stochastic"
 
     def variance_factor(self, num_coordinates: int) -> float:
-        """Return the tight worst case of E||Q(v) - v||^2 / ||v||^2 over all v (nearest: an upper bound).
+        """Return an upper bound on E||Q(v) - v||^2 / ||v||^2 over all v.
 
         With d coordinates a bucket: for l2, sqrt(d)/s - 1 where s <= sqrt(d)/2, else d/(4 s^2); for max,
-        (sqrt(1 + (d-1)/s^2) - 1)/2. Nearest rounding errs by at most half a level everywhere and by no more
-        than |v_i|.
+        (sqrt(1 + (d-1)/s^2) - 1)/2; for nearest rounding min(1, d/(4 s^2)), since it errs by at most half a
+        level everywhere and by no more than |v_i|. With a full bucket of d coordinates the first and the
+        third are attained; the second exceeds the supremum by at most 1/(4 s^4) for d >= 3
+        (`qsgd_lab.theory.variance.worst_case_variance_l2`). It keeps this simple form because `Damped`
+        divides by it, and stored runs must repeat.
         """
         d = num_coordinates if isinstance(self.bucket_size, str) else min(self.bucket_size, num_coordinates)
         s = self.levels
@@ -122,69 +159,24 @@ class QSGD(Compressor):
             return (math.sqrt(1 + (d - 1) / s**2) - 1) / 2
         return math.sqrt(d) / s - 1 if s <= math.sqrt(d) / 2 else d / (4 * s * s)
 
-    def accumulate(
-        self, gradient: Gradient, state: Partition, stream: Stream, total: Gradient, tally: Tally
-    ) -> Partition:
-        """Quantize, decode, add and count in one pass."""
-        if self.backend == "reference":
-            super().accumulate(gradient, state, stream, total, tally)
-            return state
-        return self._fused(_row(gradient), _NONE, state, stream, total, tally, average=False)
-
-    def accumulate_with_residual(
-        self,
-        gradient: Gradient,
-        residual: Gradient,
-        state: Partition,
-        stream: Stream,
-        total: Gradient,
-        tally: Tally,
-    ) -> Partition:
-        """Do the same for gradient + residual, and leave in `residual` what was not sent."""
-        if self.backend == "reference":
-            super().accumulate_with_residual(gradient, residual, state, stream, total, tally)
-            return state
-        return self._fused(_row(gradient), _row(residual), state, stream, total, tally, average=False)
-
-    def init_nodes(
-        self, nodes: int, num_coordinates: int, tensor_sizes: tuple[int, ...] | None = None
-    ) -> Partition:
+    def init_nodes(self, nodes: int, layout: Layout, like: Array | None = None) -> Partition:
         """Return the partition, which all nodes share."""
-        return self.init(num_coordinates, tensor_sizes)
+        return self.init(layout)
 
-    def average(
-        self, gradients: Gradient, states: Partition, stream: Stream, mean: Gradient, tally: Tally
+    def mean(
+        self, rows: NodeRows, states: Partition, stream: Stream, out: Array, ledger: Ledger
     ) -> Partition:
-        """Quantize, decode, average and count all nodes' gradients in one pass."""
+        """Quantize, decode, average and count all nodes' gradients, residuals or sums in one pass."""
         if self.backend == "reference":
-            super().average(gradients, [states] * len(gradients), stream, mean, tally)
+            super().mean(rows, [states] * rows.shape[0], stream, out, ledger)
             return states
-        return self._fused(gradients, _NONE, states, stream, mean, tally, average=True)
-
-    def average_with_residuals(
-        self,
-        gradients: Gradient,
-        residuals: Gradient,
-        states: Partition,
-        stream: Stream,
-        mean: Gradient,
-        tally: Tally,
-    ) -> Partition:
-        """Do the same for gradients + residuals, and leave in `residuals` what was not sent."""
-        if self.backend == "reference":
-            shared = [states] * len(gradients)
-            super().average_with_residuals(gradients, residuals, shared, stream, mean, tally)
-            return states
-        return self._fused(gradients, residuals, states, stream, mean, tally, average=True)
-
-    def average_in_place(
-        self, corrected: Gradient, states: Partition, stream: Stream, mean: Gradient, tally: Tally
-    ) -> Partition:
-        """Do the same for gradients that the caller has added to the residuals."""
-        if self.backend == "reference":
-            super().average_in_place(corrected, [states] * len(corrected), stream, mean, tally)
-            return states
-        return self._fused(_NONE, corrected, states, stream, mean, tally, average=True)
+        gradients, residuals = (_NONE if part is None else part for part in rows)
+        _check_shapes(states, out, gradients, residuals)
+        if resolve_backend(out, self.backend) == "cuda":
+            self._mean_on_device(gradients, residuals, states, stream, out, ledger)
+        else:
+            self._mean_on_host(gradients, residuals, states, stream, out, ledger)
+        return states
 
     @cached_property
     def _kernel(self) -> tuple[Callable[..., None], np.uint32, Callable[[int], Any]]:
@@ -194,22 +186,16 @@ class QSGD(Compressor):
 
         return accumulate_nodes, np.uint32(fraction_bits(self.levels)), magnitude_scratch
 
-    def _fused(
+    def _mean_on_host(
         self,
-        gradients: Gradient,
-        residuals: Gradient,
+        gradients: Array,
+        residuals: Array,
         state: Partition,
         stream: Stream,
-        total: Gradient,
-        tally: Tally,
-        *,
-        average: bool,
-    ) -> Partition:
+        total: Array,
+        ledger: Ledger,
+    ) -> None:
         nodes = max(len(gradients), len(residuals))
-        _check_shapes(state, total, gradients, residuals)
-        if resolve_backend(total, self.backend) == "cuda":
-            self._fused_on_device(gradients, residuals, state, stream, total, tally, average=average)
-            return state
         if not gradients.dtype == residuals.dtype == total.dtype == np.float32:
             raise TypeError("gradients, residuals and their sum must be float32")
         kernel, fraction, magnitude_scratch = self._kernel
@@ -227,27 +213,24 @@ class QSGD(Compressor):
             np.uint32(self.levels),
             fraction,
             total,
-            average,
+            True,  # divide by the number of nodes
             (length_steps(), scratch, bits, words, reached),
             np.empty((state.num_buckets, nodes), np.float32),
         )
         costs = message_costs(state, self.levels, bits, words)
-        tally.add_quantized(self.levels, state.num_buckets * nodes, reached, costs)
-        return state
+        ledger.add(quantized_size(self.levels, state.num_buckets * nodes, reached, costs))
 
-    def _fused_on_device(
+    def _mean_on_device(
         self,
-        gradients: Gradient,
-        residuals: Gradient,
+        gradients: Array,
+        residuals: Array,
         state: Partition,
         stream: Stream,
-        total: Gradient,
-        tally: Tally,
-        *,
-        average: bool,
+        total: Array,
+        ledger: Ledger,
     ) -> None:
-        """Do the same on the total's device and its caller's stream; nothing waits, and counts stay there."""
-        from qsgd_lab.coding.device.tally import device_counts
+        """Average on the device and stream of `total`; nothing waits, and counts stay on the device."""
+        from qsgd_lab.coding.device.counts import device_counts
         from qsgd_lab.kernels.cuda.accumulate import launch_accumulate
         from qsgd_lab.kernels.cuda.device import device_view, home_of
         from qsgd_lab.kernels.cuda.rows import row_tables
@@ -264,16 +247,11 @@ class QSGD(Compressor):
             NORMS.index(self.norm),
             self.rounding == "stochastic",
             self.levels,
-            average,
+            True,  # divide by the number of nodes
             device_view(total, np.float32, "the sum"),
             levels,
         )
-        device_counts(tally, self.levels, home).measure(state, levels)
-
-
-def _row(gradient: Gradient) -> Gradient:
-    """Return a view of shape (1, n)."""
-    return gradient.reshape((1, gradient.shape[0]))
+        device_counts(ledger, self.levels, home).measure(state, levels)
 
 
 def _in_host_memory(levels: Any) -> Any:
@@ -285,7 +263,7 @@ def _in_host_memory(levels: Any) -> Any:
     return levels.numpy() if is_torch(levels) else levels
 
 
-def _check_shapes(state: Partition, total: Gradient, gradients: Gradient, residuals: Gradient) -> None:
+def _check_shapes(state: Partition, total: Array, gradients: Array, residuals: Array) -> None:
     """Refuse what the kernel would read or write out of bounds; once a step, so only a few comparisons."""
     n = state.num_coordinates
     rows = gradients if len(gradients) else residuals
@@ -294,3 +272,28 @@ def _check_shapes(state: Partition, total: Gradient, gradients: Gradient, residu
             f"the state is for {n} coordinates, but gradients are {tuple(gradients.shape)}, "
             f"residuals {tuple(residuals.shape)} and their sum {tuple(total.shape)}"
         )
+
+
+_WIRE = QuantizedWire()
+
+
+def _label(options: Mapping[str, Any]) -> str:
+    rounding = "" if options["rounding"] == "stochastic" else f", {options['rounding']}"
+    return f"QSGD {options['bits']} bit, {options['norm']}, {options['bucket_size']}{rounding}"
+
+
+METHOD = Method(
+    "qsgd",
+    QSGD,
+    (
+        Option("bits", int, 4, "magnitude bits b, so that s = 2^b - 1 levels"),
+        Option("norm", str, "l2", "norm of a bucket", choices=NORMS),
+        Option("bucket_size", BucketSize, 512, "coordinates that share a norm: a number, tensor or model"),
+        Option("rounding", str, "stochastic", "how levels are chosen", choices=("stochastic", "nearest")),
+    ),
+    _label,
+    summary="stochastic rounding to s levels of a bucket's norm, Elias-coded",
+    source="Alistarh, Grubic, Li, Tomioka, Vojnovic, NeurIPS 2017",
+    theory="qsgd_lab.theory.variance",
+    columns={"num_levels": lambda options: 2 ** options["bits"] - 1},
+)

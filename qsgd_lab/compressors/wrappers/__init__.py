@@ -1,1 +1,1 @@
-"""Compressors around another compressor."""
+"""Compressors that wrap another one; each file defines METHOD."""

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from qsgd_lab.coding.tally import Tally
-from qsgd_lab.compressors.base import Compressor, Gradient
+from qsgd_lab.compressors.protocol import Array, Compressor, Layout, Wire
+from qsgd_lab.compressors.registry import Method
+from qsgd_lab.ledger import Size
 from qsgd_lab.stream import Stream
 
 
@@ -21,11 +22,42 @@ class DampedState:
 
 
 @dataclass(frozen=True)
-class DampedMessage:
-    """The wrapped compressor's message, and the factor, which its receiver knows too."""
+class DampedPayload:
+    """The wrapped compressor's payload, and the factor, which its receiver knows too."""
 
     inner: Any
     factor: np.float32
+
+
+class DampedWire(Wire[DampedPayload]):
+    """The inner payload's bytes: the factor follows from the configuration and is not sent.
+
+    Parameters
+    ----------
+    inner : Compressor
+        The one that is damped.
+    """
+
+    def __init__(self, inner: Compressor) -> None:
+        self.inner = inner
+        self.kind = inner.wire.kind  # type: ignore[misc]
+
+    def size(self, payload: DampedPayload) -> Size:
+        """Return the inner payload's size."""
+        return self.inner.wire.size(payload.inner)
+
+    def pack(self, payload: DampedPayload) -> bytes:
+        """Return the inner payload's message."""
+        return self.inner.wire.pack(payload.inner)
+
+    def unpack(self, message: bytes, layout: Layout) -> DampedPayload:
+        """Return the inner payload with the factor that the receiver computes, too."""
+        return DampedPayload(self.inner.wire.unpack(message, layout), _factor(self.inner, layout))
+
+
+def _factor(inner: Compressor, layout: Layout) -> np.float32:
+    """Return 1/(1 + w)."""
+    return np.float32(1 / (1 + (inner.variance_factor(layout.num_coordinates) or 0.0)))
 
 
 class Damped(Compressor):
@@ -44,29 +76,32 @@ class Damped(Compressor):
     """
 
     def __init__(self, inner: Compressor) -> None:
+        if inner.interactive:
+            raise ValueError("a compressor of several rounds is not damped")
         if not inner.is_unbiased:
             raise ValueError("only an unbiased quantizer is damped: its variance factor sets the factor")
         self.inner = inner
+        self.takes_device_arrays = inner.takes_device_arrays
 
-    def init(self, num_coordinates: int, tensor_sizes: tuple[int, ...] | None = None) -> DampedState:
+    def init(self, layout: Layout) -> DampedState:
         """Return the inner state and 1/(1 + w) for this many coordinates."""
-        w = self.inner.variance_factor(num_coordinates) or 0.0
-        return DampedState(self.inner.init(num_coordinates, tensor_sizes), np.float32(1 / (1 + w)))
+        return DampedState(self.inner.init(layout), _factor(self.inner, layout))
 
     def compress(
-        self, gradient: Gradient, state: DampedState, stream: Stream
-    ) -> tuple[DampedMessage, DampedState]:
-        """Return (inner message with the factor, state)."""
-        message, inner = self.inner.compress(gradient, state.inner, stream)
-        return DampedMessage(message, state.factor), DampedState(inner, state.factor)
+        self, gradient: Array, state: DampedState, stream: Stream
+    ) -> tuple[DampedPayload, DampedState]:
+        """Return (inner payload with the factor, state)."""
+        payload, inner = self.inner.compress(gradient, state.inner, stream)
+        return DampedPayload(payload, state.factor), DampedState(inner, state.factor)
 
-    def decompress(self, message: DampedMessage) -> Gradient:
+    def decompress(self, payload: DampedPayload) -> Array:
         """Return the inner gradient times the factor."""
-        return self.inner.decompress(message.inner) * message.factor
+        return self.inner.decompress(payload.inner) * payload.factor
 
-    def count(self, message: DampedMessage, tally: Tally) -> None:
-        """Count the inner message: the factor follows from the configuration."""
-        self.inner.count(message.inner, tally)
+    @property
+    def wire(self) -> DampedWire:
+        """The inner compressor's bytes."""
+        return DampedWire(self.inner)
 
     @property
     def is_unbiased(self) -> bool:
@@ -76,3 +111,14 @@ class Damped(Compressor):
     def variance_factor(self, num_coordinates: int) -> float:
         """Return 1 - 1/(1 + w), which is below 1 for every w."""
         return 1 - 1 / (1 + (self.inner.variance_factor(num_coordinates) or 0.0))
+
+
+METHOD = Method(
+    "damped",
+    Damped,
+    (),
+    lambda options: f"{options['inner']}, damped",
+    summary="an unbiased quantizer divided by 1 + w: a contraction, fit for error feedback",
+    source="Beznosikov, Horvath, Richtarik, Safaryan, JMLR 2023",
+    is_wrapper=True,
+)

@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
-from qsgd_lab.coding.tally import Tally
-from qsgd_lab.compressors.base import Compressor, Gradient
+from qsgd_lab.compressors.protocol import Agreed, Array, Compressor, Layout, NodeRows, Rounds, Wire, zeros
+from qsgd_lab.compressors.registry import Method
+from qsgd_lab.ledger import Ledger
 from qsgd_lab.stream import Stream
 
 
@@ -16,15 +15,17 @@ from qsgd_lab.stream import Stream
 class ErrorFeedbackState:
     """The wrapped compressor's state, and the residual: everything not sent so far.
 
-    The residual is float32 of shape (n,), or (N, n) for all nodes together.
+    The residual is float32 of shape (n,), or (N, n) for all nodes together; None before the first vector.
     """
 
     inner: Any
-    residual: Gradient
+    residual: Array
 
 
 class ErrorFeedback(Compressor):
     r"""Wraps any compressor: sends Q(g + e) and keeps e <- g + e - Q(g + e).
+
+    The residual is in units of the gradient. It is not rescaled when the learning rate changes.
 
     Parameters
     ----------
@@ -45,66 +46,80 @@ class ErrorFeedback(Compressor):
 
     def __init__(self, inner: Compressor) -> None:
         self.inner = inner
+        self.aggregates, self.interactive = inner.aggregates, inner.interactive
+        self.takes_device_arrays = inner.takes_device_arrays
 
-    def init(self, num_coordinates: int, tensor_sizes: tuple[int, ...] | None = None) -> ErrorFeedbackState:
+    def init(self, layout: Layout) -> ErrorFeedbackState:
         """Return the inner state and a zero residual."""
-        return ErrorFeedbackState(
-            self.inner.init(num_coordinates, tensor_sizes), np.zeros(num_coordinates, np.float32)
-        )
+        return ErrorFeedbackState(self.inner.init(layout), zeros((layout.num_coordinates,), None))
 
     def compress(
-        self, gradient: Gradient, state: ErrorFeedbackState, stream: Stream
+        self, gradient: Array, state: ErrorFeedbackState, stream: Stream
     ) -> tuple[Any, ErrorFeedbackState]:
-        """Return (message of gradient + residual, state with what it missed); the given state stays."""
+        """Return (payload of gradient + residual, state with what it missed); the given state is kept."""
         corrected = gradient + state.residual
-        message, inner = self.inner.compress(corrected, state.inner, stream)
-        return message, ErrorFeedbackState(inner, corrected - self.inner.decompress(message))
+        payload, inner = self.inner.compress(corrected, state.inner, stream)
+        return payload, self._kept(inner, corrected - self.inner.decompress(payload))
 
-    def decompress(self, message: Any) -> Gradient:
+    def decompress(self, payload: Any) -> Array:
         """Return what the inner compressor reads."""
-        return self.inner.decompress(message)
+        return self.inner.decompress(payload)
 
-    def count(self, message: Any, tally: Tally) -> None:
-        """Count the inner message: error feedback sends nothing of its own."""
-        self.inner.count(message, tally)
+    @property
+    def wire(self) -> Wire[Any]:
+        """The inner compressor's: error feedback sends nothing of its own."""
+        return self.inner.wire
 
     @property
     def is_unbiased(self) -> bool:
-        """False: a message also carries earlier errors."""
+        """False: a payload also carries earlier errors."""
         return False
 
     def variance_factor(self, num_coordinates: int) -> float | None:
         """Return None: the error is that of gradient + residual, not of the gradient."""
         return None
 
-    def accumulate(
-        self, gradient: Gradient, state: ErrorFeedbackState, stream: Stream, total: Gradient, tally: Tally
-    ) -> ErrorFeedbackState:
-        """Fused; the given state's residual is reused, so that the state given is spent."""
-        inner = self.inner.accumulate_with_residual(
-            gradient, state.residual, state.inner, stream, total, tally
-        )
-        return ErrorFeedbackState(inner, state.residual)
+    def buffer(self, states: ErrorFeedbackState) -> Array:
+        """Return the residuals of all nodes, shape (N, n): gradients may be added there."""
+        return states.residual
 
-    def init_nodes(
-        self, nodes: int, num_coordinates: int, tensor_sizes: tuple[int, ...] | None = None
-    ) -> ErrorFeedbackState:
-        """Return the inner states and zero residuals of shape (N, n)."""
-        inner = self.inner.init_nodes(nodes, num_coordinates, tensor_sizes)
-        return ErrorFeedbackState(inner, np.zeros((nodes, num_coordinates), np.float32))
+    def init_nodes(self, nodes: int, layout: Layout, like: Array | None = None) -> Any:
+        """Return the inner states and zero residuals of shape (N, n), where `like` is."""
+        if self.interactive:  # each node plays its own rounds, with a state of its own
+            return [self.init(layout) for _ in range(nodes)]
+        inner = self.inner.init_nodes(nodes, layout, like)
+        return ErrorFeedbackState(inner, zeros((nodes, layout.num_coordinates), like))
 
-    def average(
-        self, gradients: Gradient, states: ErrorFeedbackState, stream: Stream, mean: Gradient, tally: Tally
+    def mean(
+        self, rows: NodeRows, states: ErrorFeedbackState, stream: Stream, out: Array, ledger: Ledger
     ) -> ErrorFeedbackState:
-        """Fused over all nodes; the given residuals are reused, so that the states given are spent."""
-        inner = self.inner.average_with_residuals(
-            gradients, states.residual, states.inner, stream, mean, tally
-        )
-        return ErrorFeedbackState(inner, states.residual)
+        """Average gradients + residuals; the residuals are overwritten, so the given states are spent."""
+        corrected = NodeRows(rows.gradients, states.residual)
+        inner = self.inner.mean(corrected, states.inner, stream, out, ledger)
+        return self._kept(inner, states.residual)
 
-    def average_corrected(
-        self, states: ErrorFeedbackState, stream: Stream, mean: Gradient, tally: Tally
-    ) -> ErrorFeedbackState:
-        """Do the same after the caller has added this step's gradients to ``states.residual`` itself."""
-        inner = self.inner.average_in_place(states.residual, states.inner, stream, mean, tally)
-        return ErrorFeedbackState(inner, states.residual)
+    def add_decoded(self, message: bytes, layout: Layout, total: Array) -> None:
+        """Add what the inner compressor reads."""
+        self.inner.add_decoded(message, layout, total)
+
+    def rounds(self, vector: Array, state: ErrorFeedbackState, stream: Stream) -> Rounds:
+        """Agree on gradient + residual by the inner compressor's rounds, and keep what was not sent."""
+        corrected = vector + state.residual
+        agreed = yield from self.inner.rounds(corrected, state.inner, stream)
+        return Agreed(agreed.mean, agreed.sent, self._kept(agreed.state, corrected - agreed.sent))
+
+    def _kept(self, inner: Any, residual: Array) -> ErrorFeedbackState:
+        """Return the state after a step that left this residual."""
+        return ErrorFeedbackState(inner, residual)
+
+
+METHOD = Method(
+    "ef",
+    ErrorFeedback,
+    (),
+    lambda options: f"{options['inner']} + EF",
+    summary="error feedback: what was not sent is added to the next gradient",
+    source="Seide et al. 2014; Karimireddy et al., ICML 2019",
+    theory="qsgd_lab.theory.error_feedback",
+    is_wrapper=True,
+)

@@ -8,9 +8,10 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from qsgd_lab.coding.tally import Tally
-from qsgd_lab.compressors.base import Compressor, Gradient
-from qsgd_lab.compressors.methods.qsgd import QSGD
+from qsgd_lab.compressors.methods.qsgd import METHOD as QSGD_METHOD
+from qsgd_lab.compressors.methods.qsgd import QSGD, QuantizedWire
+from qsgd_lab.compressors.protocol import Array, Compressor, Layout
+from qsgd_lab.compressors.registry import Method
 from qsgd_lab.compressors.wrappers.error_feedback import ErrorFeedback, ErrorFeedbackState
 from qsgd_lab.partition import Partition
 from qsgd_lab.quantization import QuantizedGradient
@@ -24,35 +25,10 @@ class OverwrittenErrorFeedback(ErrorFeedback):
     that nothing is ever carried over: the network trains as without error feedback.
     """
 
-    def compress(
-        self, gradient: Gradient, state: ErrorFeedbackState, stream: Stream
-    ) -> tuple[Any, ErrorFeedbackState]:
-        """Return (message of the gradient, state with a zero residual)."""
-        message, after = super().compress(gradient, state, stream)
-        return message, _forgotten(after)
-
-    def accumulate(
-        self, gradient: Gradient, state: ErrorFeedbackState, stream: Stream, total: Gradient, tally: Tally
-    ) -> ErrorFeedbackState:
-        """Do what error feedback does, and forget."""
-        return _forgotten(super().accumulate(gradient, state, stream, total, tally))
-
-    def average(
-        self, gradients: Gradient, states: ErrorFeedbackState, stream: Stream, mean: Gradient, tally: Tally
-    ) -> ErrorFeedbackState:
-        """Do what error feedback does, and forget."""
-        return _forgotten(super().average(gradients, states, stream, mean, tally))
-
-    def average_corrected(
-        self, states: ErrorFeedbackState, stream: Stream, mean: Gradient, tally: Tally
-    ) -> ErrorFeedbackState:
-        """Do what error feedback does, and forget."""
-        return _forgotten(super().average_corrected(states, stream, mean, tally))
-
-
-def _forgotten(state: ErrorFeedbackState) -> ErrorFeedbackState:
-    state.residual[...] = 0
-    return state
+    def _kept(self, inner: Any, residual: Array) -> ErrorFeedbackState:
+        """Return the state with the residual forgotten."""
+        residual[...] = 0
+        return ErrorFeedbackState(inner, residual)
 
 
 class BiasedLevels(Compressor):
@@ -75,6 +51,8 @@ class BiasedLevels(Compressor):
         As for `QSGD`.
     """
 
+    takes_device_arrays = True
+
     def __init__(
         self,
         *,
@@ -88,12 +66,12 @@ class BiasedLevels(Compressor):
         self._scaler = QSGD(levels=levels + 1, norm=norm, bucket_size=bucket_size, rounding=rounding)
         self.levels, self.rounding = levels, rounding
 
-    def init(self, num_coordinates: int, tensor_sizes: tuple[int, ...] | None = None) -> Partition:
+    def init(self, layout: Layout) -> Partition:
         """Return the partition into tensors and buckets."""
-        return self._decoder.init(num_coordinates, tensor_sizes)
+        return self._decoder.init(layout)
 
     def compress(
-        self, gradient: Gradient, state: Partition, stream: Stream
+        self, gradient: Array, state: Partition, stream: Stream
     ) -> tuple[QuantizedGradient, Partition]:
         """Return (quantized gradient, the same partition)."""
         scaled, _ = self._scaler.compress(gradient, state, stream)
@@ -110,13 +88,14 @@ class BiasedLevels(Compressor):
         scaled.levels[...] = signs * magnitudes.clip(0, self.levels)
         return dataclasses.replace(scaled, num_levels=self.levels), state
 
-    def decompress(self, message: QuantizedGradient) -> Gradient:
+    def decompress(self, payload: QuantizedGradient) -> Array:
         """Return norm * level / s."""
-        return self._decoder.decompress(message)
+        return self._decoder.decompress(payload)
 
-    def count(self, message: QuantizedGradient, tally: Tally) -> None:
-        """Count levels 0..s and norms."""
-        self._decoder.count(message, tally)
+    @property
+    def wire(self) -> QuantizedWire:
+        """The quantizer's: levels 0..s and norms."""
+        return self._decoder.wire
 
     @property
     def is_unbiased(self) -> bool:
@@ -126,3 +105,30 @@ class BiasedLevels(Compressor):
     def variance_factor(self, num_coordinates: int) -> None:
         """Return None: the error is mostly bias."""
         return
+
+
+def _biased(bits: int, **options: Any) -> BiasedLevels:
+    return BiasedLevels(levels=2**bits - 1, **options)
+
+
+METHODS = (
+    Method(
+        "biased-qsgd",
+        _biased,
+        QSGD_METHOD.options,
+        lambda options: f"{QSGD_METHOD.label(options)}, biased",
+        summary="a published quantizer whose values come out too large; for replays only",
+        source="the published code of 2023",
+        is_listed=False,
+    ),
+    Method(
+        "ef-forgotten",
+        OverwrittenErrorFeedback,
+        (),
+        lambda options: f"{options['inner']} + EF (forgotten)",
+        summary="a published error feedback that keeps nothing; for replays only",
+        source="the published code of 2023",
+        is_wrapper=True,
+        is_listed=False,
+    ),
+)

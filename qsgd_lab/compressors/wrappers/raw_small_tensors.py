@@ -5,35 +5,73 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from qsgd_lab.coding.tally import Tally
-from qsgd_lab.compressors.base import Compressor, Gradient
 from qsgd_lab.compressors.methods.fp32 import FullPrecision
+from qsgd_lab.compressors.protocol import Array, Compressor, Layout, NodeRows, Wire
+from qsgd_lab.compressors.registry import Method, Option
+from qsgd_lab.errors import MessageError
+from qsgd_lab.ledger import Ledger, Size
 from qsgd_lab.stream import Stream
 
 
-@dataclass(frozen=True)
-class RawSmallTensorsState:
-    """The wrapped compressor's state, and where the large and the small tensors lie.
+class Segments(NamedTuple):
+    """The large and the small tensors of a layout: (start, stop) of adjacent coordinates, ascending."""
 
-    Segments are (start, stop) of coordinates that follow each other, ascending.
-    """
-
-    inner: Any
     large: tuple[tuple[int, int], ...]
     small: tuple[tuple[int, int], ...]
 
 
 @dataclass(frozen=True)
-class RawSmallTensorsMessage:
-    """The wrapped compressor's message, the raw float32 coordinates, and the layout of both."""
+class RawSmallTensorsState:
+    """The wrapped compressor's state, and the segments of both kinds of tensors."""
 
     inner: Any
-    raw: Gradient
-    layout: RawSmallTensorsState
+    segments: Segments
+
+
+@dataclass(frozen=True)
+class RawSmallTensorsPayload:
+    """The wrapped compressor's payload, the raw float32 coordinates, and the segments of both."""
+
+    inner: Any
+    raw: Array
+    segments: Segments
+
+
+class RawSmallTensorsWire(Wire[RawSmallTensorsPayload]):
+    """The wrapped compressor's message, then the raw coordinates, whose number the layout tells.
+
+    Parameters
+    ----------
+    compressor : RawSmallTensors
+    """
+
+    kind = "raw small tensors"
+
+    def __init__(self, compressor: RawSmallTensors) -> None:
+        self.compressor = compressor
+
+    def size(self, payload: RawSmallTensorsPayload) -> Size:
+        """Return the wrapped compressor's size, and the number of raw coordinates."""
+        inner = self.compressor.inner.wire.size(payload.inner)
+        raw = payload.raw.shape[0]
+        return Size(inner.coordinates, inner.bits, inner.raw_coordinates + raw)
+
+    def pack(self, payload: RawSmallTensorsPayload) -> bytes:
+        """Return both messages, one after the other."""
+        return self.compressor.inner.wire.pack(payload.inner) + _RAW.wire.pack(payload.raw)
+
+    def unpack(self, message: bytes, layout: Layout) -> RawSmallTensorsPayload:
+        """Cut the message where the raw coordinates begin, and read both."""
+        large, small, segments = self.compressor.split(layout)
+        cut = len(message) - 4 * small.num_coordinates
+        if cut < 0:
+            raise MessageError(f"{len(message)} bytes cannot hold {small.num_coordinates} raw coordinates")
+        inner = self.compressor.inner.wire.unpack(message[:cut], large)
+        return RawSmallTensorsPayload(inner, _RAW.wire.unpack(message[cut:], small), segments)
 
 
 class RawSmallTensors(Compressor):
@@ -51,60 +89,64 @@ class RawSmallTensors(Compressor):
     Raises
     ------
     ValueError
-        If `up_to` is negative.
+        If `up_to` is negative, or the compressor needs several rounds.
     """
 
     def __init__(self, inner: Compressor, up_to: int) -> None:
         if up_to < 0:
             raise ValueError(f"tensors of up to {up_to} coordinates cannot be sent raw; at least 0")
+        if inner.interactive:
+            raise ValueError("a compressor of several rounds chooses itself which tensors it sends raw")
         self.inner, self.up_to = inner, up_to
-        self._raw = FullPrecision()
+        self.takes_device_arrays = inner.takes_device_arrays
 
-    def init(self, num_coordinates: int, tensor_sizes: tuple[int, ...] | None = None) -> RawSmallTensorsState:
-        """Return the wrapped compressor's state for the large tensors, and the layout."""
-        return self._state(num_coordinates, tensor_sizes, self.inner.init)
-
-    def init_nodes(
-        self, nodes: int, num_coordinates: int, tensor_sizes: tuple[int, ...] | None = None
-    ) -> RawSmallTensorsState:
-        """Return the wrapped compressor's states of N nodes, and the layout, which all share."""
-        return self._state(
-            num_coordinates, tensor_sizes, lambda n, sizes: self.inner.init_nodes(nodes, n, sizes)
-        )
-
-    def _state(
-        self, num_coordinates: int, tensor_sizes: tuple[int, ...] | None, init: Any
-    ) -> RawSmallTensorsState:
-        sizes = (num_coordinates,) if tensor_sizes is None else tensor_sizes
+    def split(self, layout: Layout) -> tuple[Layout, Layout, Segments]:
+        """Return the layout of the large tensors, of the small ones, and the segments of both."""
         segments: dict[bool, list[tuple[int, int]]] = {True: [], False: []}
+        shapes: dict[bool, list[tuple[int, ...]]] = {True: [], False: []}
         start = 0
-        for is_small, members in groupby(sizes, key=lambda size: size <= self.up_to):
-            stop = start + sum(members)
+        for is_small, group in groupby(
+            zip(layout.shapes, layout.sizes, strict=True), key=lambda pair: pair[1] <= self.up_to
+        ):
+            members = list(group)
+            stop = start + sum(size for _, size in members)
             segments[is_small].append((start, stop))
+            shapes[is_small] += [shape for shape, _ in members]
             start = stop
-        large = tuple(size for size in sizes if size > self.up_to)
-        return RawSmallTensorsState(init(sum(large), large), tuple(segments[False]), tuple(segments[True]))
+        large, small = (Layout(tuple(shapes[is_small])) for is_small in (False, True))
+        return large, small, Segments(tuple(segments[False]), tuple(segments[True]))
+
+    def init(self, layout: Layout) -> RawSmallTensorsState:
+        """Return the wrapped compressor's state for the large tensors, and the segments."""
+        large, _, segments = self.split(layout)
+        return RawSmallTensorsState(self.inner.init(large), segments)
+
+    def init_nodes(self, nodes: int, layout: Layout, like: Array | None = None) -> RawSmallTensorsState:
+        """Return the wrapped compressor's states of N nodes, and the segments, which all share."""
+        large, _, segments = self.split(layout)
+        return RawSmallTensorsState(self.inner.init_nodes(nodes, large, like), segments)
 
     def compress(
-        self, gradient: Gradient, state: RawSmallTensorsState, stream: Stream
-    ) -> tuple[RawSmallTensorsMessage, RawSmallTensorsState]:
+        self, gradient: Array, state: RawSmallTensorsState, stream: Stream
+    ) -> tuple[RawSmallTensorsPayload, RawSmallTensorsState]:
         """Return (both parts, next state)."""
-        message, inner = self.inner.compress(_gathered(gradient, state.large), state.inner, stream)
-        after = RawSmallTensorsState(inner, state.large, state.small)
-        return RawSmallTensorsMessage(message, _gathered(gradient, state.small), after), after
+        large, small = (_gathered(gradient, part) for part in state.segments)
+        payload, inner = self.inner.compress(large, state.inner, stream)
+        after = RawSmallTensorsState(inner, state.segments)
+        return RawSmallTensorsPayload(payload, small, state.segments), after
 
-    def decompress(self, message: RawSmallTensorsMessage) -> Gradient:
+    def decompress(self, payload: RawSmallTensorsPayload) -> Array:
         """Return both parts in their places."""
-        large = self.inner.decompress(message.inner)
-        gradient = _empty(large, (len(large) + len(message.raw),))
-        _scatter(large, gradient, message.layout.large)
-        _scatter(message.raw, gradient, message.layout.small)
+        large = self.inner.decompress(payload.inner)
+        gradient = _empty(large, (len(large) + len(payload.raw),))
+        _scatter(large, gradient, payload.segments.large)
+        _scatter(payload.raw, gradient, payload.segments.small)
         return gradient
 
-    def count(self, message: RawSmallTensorsMessage, tally: Tally) -> None:
-        """Count the wrapped compressor's message, and 32 bits for every raw coordinate."""
-        self.inner.count(message.inner, tally)
-        self._raw.count(message.raw, tally)
+    @property
+    def wire(self) -> RawSmallTensorsWire:
+        """Both parts, one after the other."""
+        return RawSmallTensorsWire(self)
 
     @property
     def is_unbiased(self) -> bool:
@@ -115,61 +157,31 @@ class RawSmallTensors(Compressor):
         """Return the wrapped compressor's: raw coordinates add to the norm and not to the error."""
         return self.inner.variance_factor(num_coordinates)
 
-    def average(
-        self,
-        gradients: Gradient,
-        states: RawSmallTensorsState,
-        stream: Stream,
-        mean: Gradient,
-        tally: Tally,
+    def mean(
+        self, rows: NodeRows, states: RawSmallTensorsState, stream: Stream, out: Array, ledger: Ledger
     ) -> RawSmallTensorsState:
         """Average the large tensors in the wrapped compressor's one pass, the small ones as they are."""
-        large, small = (_gathered(gradients, part) for part in (states.large, states.small))
-        large_mean, small_mean = (_empty(mean, part.shape[1:]) for part in (large, small))
-        inner = self.inner.average(large, states.inner, stream, large_mean, tally)
-        self._raw.average(small, [None] * len(small), stream, small_mean, tally)
-        return _delivered(inner, states, large_mean, small_mean, mean)
-
-    def average_with_residuals(
-        self,
-        gradients: Gradient,
-        residuals: Gradient,
-        states: RawSmallTensorsState,
-        stream: Stream,
-        mean: Gradient,
-        tally: Tally,
-    ) -> RawSmallTensorsState:
-        """Do the same for gradients + residuals, and leave in `residuals` what was not sent."""
-        residuals += gradients
-        return self.average_in_place(residuals, states, stream, mean, tally)
-
-    def average_in_place(
-        self,
-        corrected: Gradient,
-        states: RawSmallTensorsState,
-        stream: Stream,
-        mean: Gradient,
-        tally: Tally,
-    ) -> RawSmallTensorsState:
-        """Do the same for gradients that the caller has added to the residuals."""
-        large, small = (_gathered(corrected, part) for part in (states.large, states.small))
-        large_mean, small_mean = (_empty(mean, part.shape[1:]) for part in (large, small))
-        inner = self.inner.average_in_place(large, states.inner, stream, large_mean, tally)
-        self._raw.average_in_place(small, [None] * len(small), stream, small_mean, tally)
-        _scatter(large, corrected, states.large)
-        _scatter(small, corrected, states.small)
-        return _delivered(inner, states, large_mean, small_mean, mean)
+        if rows.gradients is not None and rows.residuals is not None:
+            rows.residuals[...] += rows.gradients
+            rows = NodeRows(None, rows.residuals)
+        whole = rows.residuals if rows.gradients is None else rows.gradients
+        large, small = (_gathered(whole, part) for part in states.segments)
+        large_mean, small_mean = (_empty(out, part.shape[1:]) for part in (large, small))
+        own = [NodeRows(None, part) if rows.gradients is None else NodeRows(part) for part in (large, small)]
+        inner = self.inner.mean(own[0], states.inner, stream, large_mean, ledger)
+        _RAW.mean(own[1], [None] * len(small), stream, small_mean, ledger)
+        if rows.gradients is None:
+            _scatter(large, whole, states.segments.large)
+            _scatter(small, whole, states.segments.small)
+        _scatter(large_mean, out, states.segments.large)
+        _scatter(small_mean, out, states.segments.small)
+        return RawSmallTensorsState(inner, states.segments)
 
 
-def _delivered(
-    inner: Any, states: RawSmallTensorsState, large_mean: Gradient, small_mean: Gradient, mean: Gradient
-) -> RawSmallTensorsState:
-    _scatter(large_mean, mean, states.large)
-    _scatter(small_mean, mean, states.small)
-    return RawSmallTensorsState(inner, states.large, states.small)
+_RAW = FullPrecision()
 
 
-def _gathered(whole: Gradient, segments: Sequence[tuple[int, int]]) -> Gradient:
+def _gathered(whole: Array, segments: Sequence[tuple[int, int]]) -> Array:
     """Return a copy of some coordinates of a vector, or of all rows of a matrix, side by side."""
     part = _empty(whole, (*whole.shape[:-1], sum(stop - start for start, stop in segments)))
     position = 0
@@ -179,7 +191,7 @@ def _gathered(whole: Gradient, segments: Sequence[tuple[int, int]]) -> Gradient:
     return part
 
 
-def _scatter(part: Gradient, whole: Gradient, segments: Sequence[tuple[int, int]]) -> None:
+def _scatter(part: Array, whole: Array, segments: Sequence[tuple[int, int]]) -> None:
     """Write coordinates that `_gathered` brought together back to their places."""
     position = 0
     for start, stop in segments:
@@ -187,6 +199,17 @@ def _scatter(part: Gradient, whole: Gradient, segments: Sequence[tuple[int, int]
         position += stop - start
 
 
-def _empty(like: Gradient, shape: tuple[int, ...]) -> Gradient:
+def _empty(like: Array, shape: tuple[int, ...]) -> Array:
     """Return an array of a shape where `like` lives: in host memory, or a torch tensor on its device."""
     return like.new_empty(shape) if hasattr(like, "new_empty") else np.empty(shape, np.float32)
+
+
+METHOD = Method(
+    "raw-small",
+    RawSmallTensors,
+    (Option("up_to", int, 1000, "largest tensor that is sent in float32, in coordinates"),),
+    lambda options: f"{options['inner']}, raw up to {options['up_to']}",
+    summary="small tensors in float32, the others through the wrapped compressor",
+    source="Alistarh et al. 2017, section 5",
+    is_wrapper=True,
+)

@@ -42,7 +42,8 @@ class PartialFile:
             If another process has the right, or nothing can be written there.
         """
         # The lock's file is never deleted: another process may be about to lock it.
-        lock = FileLock(self.target.with_name(f".{self.target.name}.lock"))
+        # Nor may it be a mere file where the file system has no locks: that would outlive a killed process.
+        lock = FileLock(self.target.with_name(f".{self.target.name}.lock"), fallback_to_soft=False)
         with self._explained():
             self.target.parent.mkdir(parents=True, exist_ok=True)
             try:

@@ -12,15 +12,14 @@ import numpy as np
 from numba import njit
 
 from qsgd_lab.kernels.codeword_reader import is_finished
+from qsgd_lab.kernels.constants import DAMAGED, DENSE_SIGNED, FIXED, GOOD, MALFORMED, NOT_CANONICAL, SPARSE
 from qsgd_lab.kernels.cpu.decode_dense import decode_dense_bytes, decode_dense_in_turn, finish_singly
 from qsgd_lab.kernels.cpu.decode_sparse import decode_four_sparse, decode_sparse_chunk
-from qsgd_lab.kernels.cpu.encode import DENSE_SIGNED, FIXED, SPARSE, extremes
+from qsgd_lab.kernels.cpu.encode import extremes
 from qsgd_lab.kernels.cpu.fixed_width import decode_fixed_chunk
 from qsgd_lab.kernels.crc32c import crc32c_of_ranges
 from qsgd_lab.kernels.fixed_point import level_step, level_value
 
-#: What became of a chunk.
-GOOD, DAMAGED, MALFORMED, NOT_CANONICAL = 0, 1, 2, 3
 STATE_SIZE = 40  # of the chunks that are decoded in turn
 #: Chunks that are checked, and decoded in turn, at a time.
 GROUP = 8

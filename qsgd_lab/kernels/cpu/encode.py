@@ -9,12 +9,12 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from qsgd_lab.kernels.constants import FIXED, SPARSE
 from qsgd_lab.kernels.cpu.encode_chunk import encode_dense_chunk, encode_sparse_chunk
 from qsgd_lab.kernels.cpu.fixed_width import encode_fixed_chunk
 from qsgd_lab.kernels.cpu.unowned import borrowed
 from qsgd_lab.kernels.crc32c import crc32c_of_ranges
 
-FIXED, DENSE, DENSE_SIGNED, SPARSE = 0, 1, 2, 3
 OUT_OF_RANGE = -1
 
 

@@ -21,11 +21,9 @@ import numpy as np
 from numba import njit
 
 from qsgd_lab.kernels.bits import load64, nonzero64, store64, trailing_zeros
+from qsgd_lab.kernels.constants import CODE_MASK, LENGTH_SHIFT
 
 MAX_APPEND = np.uint64(56)  # bits that one append takes
-# An entry of a table of codewords: the codeword in the low 58 bits, its length above.
-LENGTH_SHIFT = np.uint64(58)
-CODE_MASK = np.uint64((1 << 58) - 1)
 
 _SEVEN = np.uint64(7)
 _WHOLE_BYTES = np.uint64(56)

@@ -11,12 +11,12 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from qsgd_lab.kernels.constants import MAX
 from qsgd_lab.kernels.cpu.unowned import borrowed
 from qsgd_lab.kernels.fixed_point import INFINITY_BITS, MAGNITUDE_MASK, storable_norm
 
 BLOCK = 512
 LANES = 32
-L2, MAX = 0, 1  # kinds of norm, as the kernels know them
 
 
 @njit(cache=True, fastmath=False, forceinline=True)

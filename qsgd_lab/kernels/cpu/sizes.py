@@ -10,12 +10,8 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from qsgd_lab.kernels.constants import LANE_BITS, LANE_MASK
 from qsgd_lab.kernels.cpu.encode_chunk import nonzero_positions
-
-#: Lengths of gamma, delta and omega codewords stand in one uint64, 21 bits each: room for a chunk of 4096
-#: times 61 bits.
-LANE_BITS = np.uint64(21)
-LANE_MASK = np.uint64((1 << 21) - 1)
 
 
 @njit(cache=True, fastmath=False)

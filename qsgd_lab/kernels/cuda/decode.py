@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numba import cuda
 
-from qsgd_lab.kernels.cpu.decode import GOOD, NOT_CANONICAL
+from qsgd_lab.kernels.constants import GOOD, NOT_CANONICAL
 from qsgd_lab.kernels.cuda.decode_chunk import read_chunk
 from qsgd_lab.kernels.cuda.encode import MOST_LEVELS, chunk_length
 from qsgd_lab.kernels.cuda.launch import block_per_item

@@ -25,8 +25,7 @@ from qsgd_lab.kernels.codeword_reader import (
     only_zeros_left,
     signed_level,
 )
-from qsgd_lab.kernels.cpu.decode import DAMAGED, GOOD, MALFORMED
-from qsgd_lab.kernels.cpu.encode import DENSE_SIGNED, FIXED, SPARSE
+from qsgd_lab.kernels.constants import DAMAGED, DENSE_SIGNED, FIXED, GOOD, MALFORMED, SPARSE
 from qsgd_lab.kernels.cuda.checksum import warp_checksum
 from qsgd_lab.kernels.cuda.encode import MOST_LEVELS
 from qsgd_lab.kernels.cuda.norms import LANES

@@ -10,8 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numba import cuda
 
-from qsgd_lab.kernels.cpu.encode import FIXED, SPARSE
-from qsgd_lab.kernels.cpu.encode_chunk import CODE_MASK, LENGTH_SHIFT
+from qsgd_lab.kernels.constants import CODE_MASK, FIXED, LENGTH_SHIFT, SPARSE
 from qsgd_lab.kernels.cuda.checksum import warp_checksum
 from qsgd_lab.kernels.cuda.launch import block_per_item
 from qsgd_lab.kernels.cuda.norms import LANES

@@ -11,6 +11,7 @@ from __future__ import annotations
 import numpy as np
 from numba import cuda, uint32
 
+from qsgd_lab.kernels.constants import LANE_BITS, LANE_MASK
 from qsgd_lab.kernels.cuda.launch import current_launch_shape
 from qsgd_lab.kernels.cuda.norms import ALL_LANES, LANES
 
@@ -18,8 +19,8 @@ CHUNK = 4096
 CLASSES = 16
 CODES = 3
 #: Each code's bits of a uint64: a chunk takes at most 4096 times 64 bits.
-FIELD = 21
-FIELD_MASK = (1 << FIELD) - 1
+FIELD = int(LANE_BITS)
+FIELD_MASK = int(LANE_MASK)
 _SIGN = np.uint64(1 | 1 << FIELD | 1 << 2 * FIELD)
 _BYTE = np.uint64(0xFF)
 _EIGHT = np.uint64(8)

@@ -12,7 +12,7 @@ import math
 import numpy as np
 from numba import cuda
 
-from qsgd_lab.kernels.cpu.norms import L2
+from qsgd_lab.kernels.constants import L2
 from qsgd_lab.kernels.cuda.launch import current_launch_shape
 from qsgd_lab.kernels.fixed_point import FLOAT32_MAX, storable_norm
 

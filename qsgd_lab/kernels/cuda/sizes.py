@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numba import cuda
 
-from qsgd_lab.kernels.cpu.sizes import LANE_BITS, LANE_MASK
+from qsgd_lab.kernels.constants import LANE_BITS, LANE_MASK
 from qsgd_lab.kernels.cuda.encode import chunk_length, latest_nonzero, span_of
 from qsgd_lab.kernels.cuda.launch import block_per_item
 from qsgd_lab.kernels.cuda.scan import MAX_WARPS, largest_before, sum_before

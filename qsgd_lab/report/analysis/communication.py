@@ -26,6 +26,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from qsgd_lab.levels import FLOAT_BITS
 from qsgd_lab.report.analysis.cells import ELIAS_CODES, FULL_PRECISION_CODE
 from qsgd_lab.theory.network import (
     allgather_bytes,
@@ -101,7 +102,7 @@ class Exchange:
 
     def at_full_precision(self) -> Exchange:
         """Return the fp32 exchange of the same nodes and model."""
-        return Exchange(self.nodes, self.num_parameters, FULL_PRECISION_CODE, 32.0)
+        return Exchange(self.nodes, self.num_parameters, FULL_PRECISION_CODE, float(FLOAT_BITS))
 
 
 @dataclass(frozen=True)

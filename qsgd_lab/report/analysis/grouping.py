@@ -7,18 +7,19 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from qsgd_lab.compressors.registry import COMPRESSORS
 from qsgd_lab.errors import IntegrityError
 from qsgd_lab.levels import num_levels
 from qsgd_lab.report.analysis.cells import Cell, cell_of
 from qsgd_lab.report.analysis.communication import Traffic, traffic_of
 from qsgd_lab.report.analysis.significance import judged
-from qsgd_lab.runs.config import FULL_PRECISION_BITS, RunConfig
+from qsgd_lab.runs.config import FULL_PRECISION_BITS, SYNCHRONOUS, RunConfig
 
 if TYPE_CHECKING:
     from qsgd_lab.runs.record import RunRecord
 
 #: The fields that vary inside a table: a row's, a column's, and a cell's own.
-METHOD_FIELDS = ("bits", "rounding", "error_feedback")
+METHOD_FIELDS = ("bits", "rounding", "error_feedback", "compressor", "algorithm", "plugins")
 INNER_FIELDS = (*METHOD_FIELDS, "nodes", "seed")
 
 #: Order of the rows at equal bits.
@@ -32,13 +33,15 @@ class Method:
     Attributes
     ----------
     label : str
-        `RunConfig.method`, such as ``2 bit, stochastic + EF``.
-    bits : int
-        Magnitude bits b, or 32 for fp32.
+        Such as ``2 bit, stochastic + EF``, or the registry's name of the method.
+    bits : int or None
+        Magnitude bits b, or 32 for fp32; None for methods of another kind.
     rounding : str or None
     error_feedback : bool
     num_levels : int or None
         s, by the convention of the runs; None for fp32.
+    order : tuple
+        What identifies the row among those of any group, and its place.
     cells : tuple of Cell
         One for each number of nodes of the table, in its order.
     traffic : Traffic
@@ -46,9 +49,10 @@ class Method:
     """
 
     label: str
-    bits: int
+    bits: int | None
     rounding: str | None
     error_feedback: bool
+    order: tuple[Any, ...]
     num_levels: int | None
     cells: tuple[Cell, ...]
     traffic: Traffic
@@ -69,7 +73,7 @@ class Group:
     seeds, nodes : tuple of int
         All that occur, ascending.
     methods : tuple of Method
-        In the fixed order: fp32, then bits descending, and within them `VARIANT_ORDER`.
+        In the fixed order: fp32, then bits descending, within them `VARIANT_ORDER`, then other methods.
     """
 
     shared: Mapping[str, Any]
@@ -88,8 +92,8 @@ class Group:
 def group_records(records: Iterable[RunRecord]) -> tuple[Group, ...]:
     """Sort run records into the groups that a table may show together.
 
-    Runs whose configurations differ in anything but method, nodes and seed never share a group. A fp32
-    run has no norm or bucket and stands as the baseline in every group that it otherwise agrees with.
+    Runs whose configurations differ in anything but method, nodes and seed never share a group. Runs of
+    methods without norm and buckets, fp32 among them, join every group that they otherwise agree with.
 
     Parameters
     ----------
@@ -111,7 +115,7 @@ def group_records(records: Iterable[RunRecord]) -> tuple[Group, ...]:
     hosts: dict[_Identity, set[_Identity]] = {}
     for record in records:
         identity = _identity(record, record.config)
-        if record.config.is_full_precision:
+        if not record.config.has_quantizer_fields:
             baselines.setdefault(identity, []).append(record)
         else:
             members.setdefault(identity, []).append(record)
@@ -165,17 +169,41 @@ def _judged(methods: list[Method]) -> tuple[Method, ...]:
     )
 
 
-def method_order(method: Method | RunConfig) -> tuple[Any, ...]:
-    """Return the sort key of a row, which also identifies it among those of any group."""
-    variant = (method.rounding or "", method.error_feedback)
+def method_order(config: RunConfig) -> tuple[Any, ...]:
+    """Return the sort key of a run's row, which also identifies it among those of any group."""
+    variant = (config.rounding or "", config.error_feedback)
     rank = VARIANT_ORDER.index(variant) if variant in VARIANT_ORDER else len(VARIANT_ORDER)
-    return (-method.bits, rank, *variant)
+    others = (config.algorithm != SYNCHRONOUS, config.algorithm, config.compressor or "", config.plugins)
+    return (
+        others[0],
+        others[1],
+        config.compressor is not None,
+        -(config.bits or 0),
+        rank,
+        *variant,
+        *others[2:],
+    )
+
+
+def method_label(config: RunConfig) -> str:
+    """Return the row's name: by the registry where it knows the method, else the text of the configuration.
+
+    A table of stored runs needs no plug-in to be loaded.
+    """
+    if config.compressor is None:
+        return config.method
+    try:
+        label = COMPRESSORS.parse(config.compressor).label
+    except ValueError:
+        return config.method
+    return label if config.algorithm == SYNCHRONOUS else f"{label}, {config.algorithm}"
 
 
 def _method(records: list[RunRecord], nodes: tuple[int, ...], seeds: tuple[int, ...]) -> Method:
     config = records[0].config.canonical()
     return Method(
-        label=config.method,
+        label=method_label(config),
+        order=method_order(config),
         bits=config.bits,
         rounding=config.rounding,
         error_feedback=config.error_feedback,
@@ -186,6 +214,8 @@ def _method(records: list[RunRecord], nodes: tuple[int, ...], seeds: tuple[int, 
 
 
 def _num_levels(config: RunConfig) -> int | None:
+    if config.bits is None:
+        return None
     try:
         return num_levels(config.bits, config.convention or "magnitude")
     except ValueError:  # fp32, and what a record may claim but no quantizer does

@@ -7,9 +7,8 @@ from fractions import Fraction
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from qsgd_lab.report.analysis.cells import Cell
+from qsgd_lab.report.analysis.cells import Cell, Claim
 from qsgd_lab.report.analysis.communication import exchange_of
-from qsgd_lab.report.analysis.significance import Claim
 from qsgd_lab.report.analysis.statistics import EQUIVALENCE_MARGIN
 from qsgd_lab.report.figures.data import FigureRuns, plain, values
 from qsgd_lab.report.figures.panels import (

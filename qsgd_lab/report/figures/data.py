@@ -7,11 +7,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from qsgd_lab.data.registry import dataset_title
 from qsgd_lab.report.analysis.cells import Cell, Statistic, summarize
 from qsgd_lab.report.analysis.communication import NodeWork, compute_seconds, node_work
 from qsgd_lab.report.analysis.grouping import Group, Method
 from qsgd_lab.report.analysis.statistics import MIN_SEEDS
-from qsgd_lab.report.notes.captions import DATASET_TITLES
 
 if TYPE_CHECKING:
     from qsgd_lab.runs.epochs import EpochRecord
@@ -79,7 +79,7 @@ class FigureRuns:
         """Return two lines that say what was trained, and how often or what else matters more."""
         shared, seeds = self.group.shared, self.group.seeds
         model, preset = (plain(shared[name]) for name in ("model", "preset"))
-        dataset = plain(DATASET_TITLES.get(shared["dataset"], shared["dataset"]))
+        dataset = plain(dataset_title(shared["dataset"]))
         if remark is None:
             remark = f"mean ± std of {len(seeds)} seeds" if len(seeds) > 1 else "one seed"
         return f"{model} on {dataset},\npreset {preset}; {remark}"

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import io
 import logging
+import os
 import re
+import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from qsgd_lab import files
+from qsgd_lab.errors import UsageError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -45,6 +52,9 @@ _STYLE: dict[Any, Any] = {
     "svg.hashsalt": "qsgd-lab",
 }
 
+#: Parameters of windows, which no file depends on; to set the backend would load it.
+_KEPT = {"backend", "backend_fallback", "interactive", "toolbar"}
+
 # Without a date the same numbers give the same file.
 _DATELESS: dict[str, dict[str, Any]] = {
     ".pdf": {"CreationDate": None},
@@ -56,11 +66,48 @@ _NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
 _INVISIBLE = 0.01  # points of the drawing
 
 
-def style() -> Any:
-    """Return the context in which figures are made and saved."""
-    from matplotlib import rc_context
+def load_matplotlib() -> None:
+    """Import matplotlib as if the user had not configured it; called before anything else imports it.
 
-    return rc_context(_STYLE)
+    MPLBACKEND may name what is not installed here, as Jupyter's does in its terminals, and the import fails
+    then. Figures are drawn without pyplot, and need none of the user's backends.
+
+    Raises
+    ------
+    UsageError
+        If the current folder holds a matplotlibrc that is no text.
+    """
+    if "matplotlib" in sys.modules:
+        return
+    neutral = {"MPLBACKEND": "agg", "MATPLOTLIBRC": os.devnull}
+    users = {name: os.environ.get(name) for name in neutral}
+    os.environ.update(neutral)
+    try:
+        import matplotlib as mpl  # noqa: F401 (imported for what it then knows)
+    except ValueError as error:  # it reads a matplotlibrc in the current folder all the same
+        raise UsageError(f"matplotlib cannot read ./matplotlibrc ({error}); mend or remove it") from error
+    finally:
+        for name, value in users.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+@contextmanager
+def style() -> Iterator[None]:
+    """Return the context in which figures are made and saved: matplotlib's own defaults, and ours over them.
+
+    What a matplotlibrc or the calling program has set does not reach the figures.
+    """
+    load_matplotlib()
+    from matplotlib import rc_context, rcParamsDefault
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # some defaults are those of deprecated parameters
+        defaults = {name: value for name, value in rcParamsDefault.items() if name not in _KEPT}
+    with rc_context({**defaults, **_STYLE}):
+        yield
 
 
 def figure_bytes(figure: Figure, suffix: str) -> bytes:
@@ -83,7 +130,7 @@ def figure_bytes(figure: Figure, suffix: str) -> bytes:
 
 def save(figure: Figure, path: Path) -> None:
     """Write a figure; the file's ending, one of `SUFFIXES`, says which format."""
-    path.write_bytes(figure_bytes(figure, path.suffix))
+    files.save(path, figure_bytes(figure, path.suffix))
 
 
 def same_drawing(drawn: str, stored: str) -> bool:

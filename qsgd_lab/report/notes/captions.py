@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
+from qsgd_lab.data.registry import dataset_title
 from qsgd_lab.report.analysis.grouping import Group
 from qsgd_lab.report.tables.sheets import field_words
-
-#: Data sets whose bare name could mislead: the embedded digits are not CIFAR-10.
-DATASET_TITLES = {"digits": "scikit-learn's handwritten digits", "cifar10": "CIFAR-10"}
 
 #: Fields that every caption states in words; others join them where they alone tell tables apart.
 CAPTIONED_FIELDS = (
@@ -55,7 +53,7 @@ def distinguishing_fields(group: Group, others: Iterable[Group]) -> list[str]:
 
 
 def _dataset(group: Group) -> str:
-    return DATASET_TITLES.get(group.shared["dataset"], str(group.shared["dataset"]))
+    return dataset_title(str(group.shared["dataset"]))
 
 
 def _settings(group: Group, others: Iterable[Group]) -> Iterator[str]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from qsgd_lab.report.analysis.cells import Verdict
 from qsgd_lab.report.analysis.grouping import Group
-from qsgd_lab.report.analysis.significance import Verdict
 from qsgd_lab.report.analysis.statistics import (
     EQUIVALENCE_MARGIN,
     MIN_SEEDS,

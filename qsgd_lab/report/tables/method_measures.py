@@ -10,6 +10,7 @@ from qsgd_lab.report.analysis.cells import ELIAS_CODES, FULL_PRECISION_CODE
 from qsgd_lab.report.analysis.communication import WHOLE_MESSAGE, mean_bits
 from qsgd_lab.report.analysis.grouping import Group, Method
 from qsgd_lab.report.tables.entries import Entry, bits_entry, count_entry, ratio_entry
+from qsgd_lab.runs.config import FULL_PRECISION_BITS
 
 BITS_TITLE = "Bits/coord."
 FIXED_CODE = "fixed"
@@ -84,7 +85,7 @@ def method_measures(show: str, groups: Sequence[Group]) -> Sequence[MethodMeasur
 
 def measured_messages(groups: Sequence[Group]) -> bool:
     """Whether some quantized method has the length of whole messages."""
-    return any(m.traffic.sent and m.num_levels for group in groups for m in group.methods)
+    return any(m.traffic.sent and m.bits != FULL_PRECISION_BITS for group in groups for m in group.methods)
 
 
 def codes_of(groups: Sequence[Group]) -> list[str]:

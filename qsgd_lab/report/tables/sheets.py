@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from qsgd_lab.report.analysis.cells import Cell
-from qsgd_lab.report.analysis.grouping import Group, Method, method_order
+from qsgd_lab.report.analysis.grouping import Group, Method
 from qsgd_lab.report.tables.options import View
 
 #: Fields of the quantizer; models side by side must agree in them, but each has its own learning rate.
@@ -136,8 +136,8 @@ def _by_method(group: Group) -> Sheet:
 
 
 def _side_by_side(family: tuple[Group, ...], view: View) -> Sheet:
-    orders = sorted({method_order(method) for group in family for method in group.methods})
-    lookup = [{method_order(method): method for method in group.methods} for group in family]
+    orders = sorted({method.order for group in family for method in group.methods})
+    lookup = [{method.order: method for method in group.methods} for group in family]
     methods = tuple(tuple(by_order.get(order) for by_order in lookup) for order in orders)
     names = column_names(family, first=view)
     rows = _method_rows([next(method for method in row if method) for row in methods])

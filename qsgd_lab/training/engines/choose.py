@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 
-from qsgd_lab.models import MODELS
+from qsgd_lab.models import is_for_own_models, make_model, model_origins
 from qsgd_lab.models.dropout import KeyedDropout
+from qsgd_lab.models.initialisation import initialise
 from qsgd_lab.training.devices import FLOAT32, Precision
 from qsgd_lab.training.engines.batched import NodeBatched, supports
 from qsgd_lab.training.engines.convolution import product_is_faster
@@ -19,17 +21,17 @@ from qsgd_lab.training.flat_model import FlatModel
 #: What `RunConfig.engine` may be.
 ENGINES = ("auto", "loop", "batched")
 
-IMAGE_SHAPE = (1, 3, 32, 32)
-
 
 def make_engine(
     model: FlatModel,
     gradients: torch.Tensor,
     batch_size: int,
     *,
+    image_shape: Sequence[int],
     engine: str = "auto",
     accumulate: bool = False,
     precision: Precision = FLOAT32,
+    replicas: torch.Tensor | None = None,
 ) -> Engine:
     """Return the engine of a run.
 
@@ -40,18 +42,27 @@ def make_engine(
         float32, shape (N, n), where the model lies.
     batch_size : int
         Images a step at all nodes together.
+    image_shape : sequence of int
+        (channels, height, width) of the images that the model takes.
     engine : {"auto", "loop", "batched"}
     accumulate : bool
         Add to `gradients` instead of overwriting them.
     precision : Precision
+    replicas : torch.Tensor, optional
+        float32, shape (N, n): parameters of each node, where nodes do not share them.
 
     Raises
     ------
     ValueError
-        If the batched engine is asked for and cannot split the network by node.
+        If the batched engine is asked for and cannot split the network by node, or nodes have parameters of
+        their own.
     """
+    if replicas is not None:
+        if engine == "batched":
+            raise ValueError("the batched engine needs parameters that all nodes share; use --engine loop")
+        return NodeLoop(model, gradients, accumulate=accumulate, precision=precision, replicas=replicas)
     if engine == "auto":
-        engine = faster_engine(model, len(gradients), batch_size, gradients.device)
+        engine = faster_engine(model, len(gradients), batch_size, gradients.device, image_shape)
     if engine == "loop":
         return NodeLoop(model, gradients, accumulate=accumulate, precision=precision)
     batched = NodeBatched(model, gradients, accumulate=accumulate, precision=precision)
@@ -60,22 +71,48 @@ def make_engine(
     return StepGraph(batched) if can_record else batched
 
 
-def check_engine(engine: str, model: str) -> None:
-    """Refuse an engine that cannot compute a network, before anything runs.
+def check_engine(engine: str, model: str, image_shape: Sequence[int], num_classes: int) -> None:
+    """Refuse a network that cannot be trained, before anything runs.
+
+    Parameters
+    ----------
+    engine : {"auto", "loop", "batched"}
+    model : str
+        Key of `qsgd_lab.models.MODELS`.
+    image_shape : sequence of int
+        (channels, height, width) of the data set's images.
+    num_classes : int
 
     Raises
     ------
     ValueError
-        If the batched engine is asked for and cannot split the network by node.
+        If the network does not take the images or has other classes, has layers that nothing initialises, or
+        the batched engine is asked for and cannot split it by node.
     """
-    with torch.device("meta"):  # shapes alone: no memory, no time
-        module = MODELS[model]()
+    if model_origins(model) or not is_for_own_models(image_shape, num_classes):
+        module = make_model(model, image_shape, num_classes)
+        initialise(module, seed=0)
+    else:
+        with torch.device("meta"):  # shapes alone: no memory, no time
+            module = make_model(model, image_shape, num_classes)
     if engine == "batched" and not supports(module):
         raise ValueError(f"the batched engine cannot split {model} by node; use --engine loop or auto")
 
 
-def faster_engine(model: FlatModel, nodes: int, batch_size: int, device: torch.device) -> str:
+def faster_engine(
+    model: FlatModel, nodes: int, batch_size: int, device: torch.device, image_shape: Sequence[int]
+) -> str:
     """Return the engine that computes a network faster: "loop" or "batched".
+
+    Parameters
+    ----------
+    model : FlatModel
+    nodes : int
+    batch_size : int
+        Images a step at all nodes together.
+    device : torch.device
+    image_shape : sequence of int
+        (channels, height, width).
 
     Notes
     -----
@@ -109,7 +146,7 @@ def faster_engine(model: FlatModel, nodes: int, batch_size: int, device: torch.d
         return "loop"
     if device.type == "cuda":
         return "batched"
-    work = _work_of(model, nodes, batch_size)
+    work = _work_of(model, nodes, batch_size, image_shape)
     if work.normalised:
         pays = nodes * model.num_parameters > 2 * batch_size * work.normalised
     else:
@@ -125,7 +162,7 @@ class _Work:
     weights_by_product: int = 0
 
 
-def _work_of(model: FlatModel, nodes: int, batch_size: int) -> _Work:
+def _work_of(model: FlatModel, nodes: int, batch_size: int, image_shape: Sequence[int]) -> _Work:
     """Return a network's work, from the shapes that one image goes through."""
     work = _Work()
 
@@ -140,7 +177,7 @@ def _work_of(model: FlatModel, nodes: int, batch_size: int) -> _Work:
     hooks = [layer.register_forward_hook(look) for layer in module.modules()]
     try:
         with torch.no_grad():
-            module.eval()(torch.zeros(IMAGE_SHAPE, device=model.parameters.device))
+            module.eval()(torch.zeros((1, *image_shape), device=model.parameters.device))
     finally:
         module.train(was_training)
         for hook in hooks:

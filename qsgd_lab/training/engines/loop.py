@@ -22,6 +22,8 @@ class NodeLoop:
         Add to what the rows hold instead of overwriting it: then they may be the residuals of error feedback.
     precision : Precision
         Of the forward and backward pass.
+    replicas : torch.Tensor, optional
+        float32, shape (N, n): node i computes its gradient at row i, rather than at the model's parameters.
     """
 
     def __init__(
@@ -31,8 +33,10 @@ class NodeLoop:
         *,
         accumulate: bool = False,
         precision: Precision = FLOAT32,
+        replicas: torch.Tensor | None = None,
     ) -> None:
         self.model, self.gradients, self.accumulate = model, gradients, accumulate
+        self.replicas = replicas
         self.precision = precision
         self._views = [model.views(row) for row in self.gradients]
 
@@ -42,7 +46,9 @@ class NodeLoop:
             self.gradients.zero_()
         losses = []
         shares = zip(self._views, images.chunk(len(self._views)), labels.chunk(len(self._views)), strict=True)
-        for views, node_images, node_labels in shares:
+        for node, (views, node_images, node_labels) in enumerate(shares):
+            if self.replicas is not None:
+                self.model.bind(self.replicas[node])
             for tensor, view in zip(self.model.tensors, views, strict=True):
                 tensor.grad = view
             with self.precision.forward(images.device):

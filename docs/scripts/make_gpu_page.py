@@ -1,0 +1,144 @@
+"""Write docs/gpu.md from the results of `make gpu-check`, or check that it is current.
+
+python docs/scripts/make_gpu_page.py            write it
+python docs/scripts/make_gpu_page.py --check    exit with 1 if it would change
+
+Every figure on the page comes from a file in benchmarks/results; where there is none, the page says so.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+PAGE = ROOT / "docs" / "gpu.md"
+RESULTS = ROOT / "benchmarks" / "results"
+INTRODUCTION = """# On a GPU
+
+The CUDA kernels give the CPU's levels, norms, values and message bytes for the same key, whatever the launch
+shape. Arrays stay where they are: a torch CUDA tensor, a CuPy or a Numba array is read in place, results are
+made by its library, and kernels run on its current stream. Nothing waits for the device, but where a size is
+needed.
+
+```python
+import torch
+import qsgd_lab as ql
+
+gradient = torch.randn(25_000_000, device="cuda")
+q = ql.quantize(gradient, bits=3)  # q.levels and q.norms are CUDA tensors
+received = ql.dequantize(q)  # and so is this
+```
+
+## Messages
+
+```python
+message = ql.encode(q, code="omega")  # uint8, a CUDA tensor too: what NCCL sends
+received = ql.decode(message)  # levels and norms on the device
+ql.add_decoded([message], total)  # float32 total on the device
+on_host = ql.to_host_message(message)  # bytes for a file or a socket
+```
+
+A message made on a device is the CPU's, byte for byte, in every layout, code and chunk size; either reads
+what the other wrote. `decode(message, start, stop)`, `decode_values`, `message_sizes` and
+`quantize_and_encode` work there as well.
+
+* Encoding: a block of threads codes a chunk into a slot, a running sum over chunks says where each belongs,
+  and the slots are moved together. Checksums are computed in parallel, as sums over words. All tensors of a
+  model are one message and a handful of launches. The host waits once, for the message's length; with "auto",
+  once more, for the lengths to choose from; at fixed width by `quantize_and_encode`, not at all.
+* Decoding needs no further index in the format. The threads of a block begin everywhere in a chunk at once,
+  and read again from where the one before them ended until nothing changes; Elias codes fall into step after
+  a few codewords. Any bytes whatever come to an end, at worst as slowly as one thread would.
+* A message on a device is as untrusted as one on the host. The host reads header and index and checks them by
+  the same code as for the CPU; each chunk is held against its checksum, and every codeword, level and
+  position is checked before anything depends on it. What became of the chunks is one number, read at the end.
+  A bad message is a `MessageError`, and nothing of a bad chunk is written.
+* Sums have the CPU's bits: messages are added one after another, in order.
+* Too little device memory is a `MemoryError` that says how much was wanted. Encoding needs slots for the
+  longest codewords: for s = 7 one byte a coordinate, for s = 127 two.
+
+`backend="cuda"` insists on a device; without one it is an error. `pip install "qsgd-lab[cuda]"` brings
+numba-cuda; Numba's built-in target with the NVVM of a CUDA toolkit does as well. Without a GPU,
+`NUMBA_ENABLE_CUDASIM=1` runs everything in Numba's simulator, slowly; torch tensors of the CPU then count as
+tensors of the device.
+
+## What is checked without a GPU
+
+The test suite runs every kernel in the simulator against the CPU, byte for byte, compiles each to PTX for
+compute capabilities 8.0 and 9.0, and reads there that no multiplication is contracted with an addition but
+the exact squares of the norm.
+
+## What is checked with one
+
+`make gpu-check` compares every kernel with the CPU for s from 1 to 255, sizes off every boundary, and 100
+times under changing launch shapes; runs NVIDIA's compute-sanitizer where it is installed; and measures. It
+needs no network: `pip install --no-deps --no-build-isolation -e .` first. It writes
+`benchmarks/results/<device>.json`, from which this page is made.
+
+## Measured
+
+"""
+NOT_YET = "Not yet measured.\n"
+LEGEND = (
+    "The fraction is the rate at which the bytes that any implementation has to read and write were moved,\n"
+    "over the rate at which the same device copies float32 in the same run.\n"
+)
+
+
+def page(results: list[dict[str, Any]]) -> str:
+    """Return the page for the contents of the results' files."""
+    parts = [section for result in results for section in _device(result)]
+    return INTRODUCTION + ("\n".join([*parts, LEGEND]) if parts else NOT_YET)
+
+
+def _device(result: dict[str, Any]) -> Iterator[str]:
+    device = result["device"]
+    yield f"### {device['name']}\n"
+    versions = ", ".join(f"{name} {version}" for name, version in result["versions"].items())
+    yield (
+        f"{result['date']}; compute capability {device['compute_capability']}, {device['memory_gib']} GiB, "
+        f"{device['multiprocessors']} multiprocessors; {versions}.\n"
+    )
+    yield "| check | comparisons | largest gradient | result |\n| --- | ---: | ---: | --- |"
+    for row in result["equality"]:
+        verdict = f"differs: {row['failure']}" if row["failure"] else "equal, byte for byte"
+        yield f"| {row['name']} | {row['comparisons']} | {row['coordinates']} | {verdict} |"
+    for tool, said in result["sanitizer"].items():
+        yield f"| {tool} | | | {said} |"
+    yield "\n| operation | by | s | coordinates | µs | GB/s | of copy |"
+    yield "| --- | --- | ---: | ---: | ---: | ---: | ---: |"
+    for row in result["figures"]:
+        rate = row["bytes_moved"] / row["seconds"] / 1e9
+        s = "" if row["num_levels"] is None else row["num_levels"]
+        yield (
+            f"| {row['operation']} | {row['name']} | {s} | {row['coordinates']} | {1e6 * row['seconds']:.1f} "
+            f"| {rate:.0f} | {100 * row['copy_fraction']:.0f} % |"
+        )
+    yield ""
+
+
+def stored_results(folder: Path = RESULTS) -> list[dict[str, Any]]:
+    """Return the contents of the results' files, in the order of their names."""
+    return [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))]
+
+
+@click.command()
+@click.option("--check", is_flag=True, help="Only compare.")
+def main(check: bool) -> None:
+    """Write the page, or check it."""
+    fresh = page(stored_results())
+    if not check:
+        PAGE.write_text(fresh, encoding="utf-8")
+    elif not PAGE.exists() or PAGE.read_text(encoding="utf-8") != fresh:
+        raise click.ClickException(
+            "gpu.md is not what benchmarks/results say; run: python docs/scripts/make_gpu_page.py"
+        )
+
+
+if __name__ == "__main__":
+    main()

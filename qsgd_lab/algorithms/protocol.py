@@ -1,0 +1,101 @@
+"""The interface of a training algorithm: it owns the update, and exchanges what it wants to."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from qsgd_lab.exchange.protocol import Exchange
+
+Arrays = dict[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Hyperparameters:
+    """What every algorithm is told of the optimizer.
+
+    Attributes
+    ----------
+    learning_rate : float
+        Peak of the schedule; each step is told its own rate.
+    momentum, weight_decay : float
+    nesterov : bool
+    num_steps : int
+        Steps of the whole run.
+    """
+
+    learning_rate: float
+    momentum: float = 0.0
+    weight_decay: float = 0.0
+    nesterov: bool = False
+    num_steps: int = 0
+
+
+class Algorithm(ABC):
+    """Updates the parameters of one run; made once a run, from the options of its spec.
+
+    Attributes
+    ----------
+    replicas : bool
+        False: one parameter vector, shape (n,), that all nodes share. True: one a node, shape (N, n).
+    """
+
+    replicas: ClassVar[bool] = False
+
+    @abstractmethod
+    def begin(self, parameters: torch.Tensor, exchange: Exchange, settings: Hyperparameters) -> None:
+        """Take the first parameters, float32; they are updated in place from now on."""
+
+    @property
+    def gradient_buffer(self) -> Any:
+        """The array to which a step's gradients are to be added; None where each step gets its own."""
+        return None
+
+    @abstractmethod
+    def step(self, gradients: torch.Tensor, step: int, rate: float) -> None:
+        """Update the parameters.
+
+        Parameters
+        ----------
+        gradients : torch.Tensor
+            float32, shape (N, n): row i is of node i's share of the batch, at node i's parameters. Where
+            `gradient_buffer` is an array, they have been added to it, and this is the same memory.
+        step : int
+            Counts from 0.
+        rate : float
+            The learning rate of this step.
+        """
+
+    @abstractmethod
+    def consensus(self) -> torch.Tensor:
+        """Return the parameters that are evaluated, float32, shape (n,)."""
+
+    def arrays(self) -> Arrays:
+        """Return what a checkpoint keeps besides the parameters and the exchange."""
+        return {}
+
+    def restore(self, arrays: Arrays) -> None:  # noqa: B027 (most algorithms keep nothing)
+        """Continue from `arrays`; parameters have been restored."""
+
+
+def compressors_view(tensor: torch.Tensor) -> Any:
+    """Return a tensor as compressors take it: a NumPy view on a CPU, on a device the tensor itself."""
+    return tensor.numpy() if tensor.device.type == "cpu" else tensor
+
+
+def momentum_arrays(optimizer: torch.optim.Optimizer, parameters: torch.Tensor) -> Arrays:
+    """Return the momentum of a torch optimizer, under the name "momentum"; nothing before its first step."""
+    momentum = optimizer.state[parameters].get("momentum_buffer")
+    return {} if momentum is None else {"momentum": momentum.cpu().numpy()}
+
+
+def restore_momentum(optimizer: torch.optim.Optimizer, parameters: torch.Tensor, arrays: Arrays) -> None:
+    """Give an optimizer the momentum of `momentum_arrays`."""
+    if "momentum" in arrays:
+        momentum = torch.from_numpy(np.array(arrays["momentum"])).to(parameters.device)
+        optimizer.state[parameters]["momentum_buffer"] = momentum

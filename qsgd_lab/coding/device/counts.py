@@ -1,0 +1,75 @@
+"""Counts that stay on the device from step to step, and join a ledger when it is read."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from qsgd_lab.coding.class_counts import quantized_size
+from qsgd_lab.coding.elias import num_classes
+from qsgd_lab.coding.message_costs import (
+    MessageCosts,
+    length_fields,
+    uncounted_costs,
+)
+from qsgd_lab.coding.shortest import COUNTED
+from qsgd_lab.ledger import Ledger
+from qsgd_lab.levels import FLOAT_BITS
+from qsgd_lab.partition import Partition
+
+
+class DeviceCounts:
+    """Class counts, and costs, of the quantized gradients of one s, in device memory.
+
+    Parameters
+    ----------
+    levels : int
+        s.
+    home : Home
+        The device.
+    """
+
+    def __init__(self, levels: int, home: Any) -> None:
+        from qsgd_lab.kernels.cuda.message_cost import FIELD
+
+        self.levels, self.home, self.norms = levels, home, 0
+        self._classes = home.to_device(np.zeros(16, np.int64))
+        self._sums = home.to_device(np.zeros(2, np.int64))
+        self._lengths = home.to_device(length_fields(FIELD))
+        self._by_shape: dict[tuple[Partition, int], tuple[Any, Any]] = {}
+
+    def measure(self, parts: Partition, levels: Any) -> None:
+        """Count the messages of N nodes, whose levels are a Numba array of shape (N, n); nothing waits."""
+        from qsgd_lab.kernels.cuda.message_cost import launch_message_costs
+
+        nodes = levels.shape[0]
+        if (parts, nodes) not in self._by_shape:
+            zeros = np.zeros((nodes, len(COUNTED)), np.int64)
+            fixed_bits, fixed_bytes, around = uncounted_costs(parts, self.levels)
+            constants = fixed_bits, fixed_bytes, self.home.to_device(around)
+            buffers = self.home.to_device(zeros), self.home.to_device(zeros)
+            self._by_shape[parts, nodes] = buffers, constants
+        buffers, constants = self._by_shape[parts, nodes]
+        launch_message_costs(self.home, levels, self._lengths, buffers, self._classes, constants, self._sums)
+        self.norms += nodes * parts.num_buckets
+
+    def add_to(self, ledger: Ledger) -> None:
+        """Add the counts to a ledger in host memory; this waits for the device."""
+        from qsgd_lab.kernels.cuda.device import to_host
+
+        with self.home.active():
+            exactly, sums = to_host(self._classes), to_host(self._sums)
+        reached = np.cumsum(exactly[::-1])[::-1]
+        costs = MessageCosts(int(sums[0]) + self.norms * FLOAT_BITS, 8 * int(sums[1]))
+        ledger.add(quantized_size(self.levels, self.norms, reached[: num_classes(self.levels)], costs))
+
+
+def device_counts(ledger: Ledger, levels: int, home: Any) -> DeviceCounts:
+    """Return the ledger's counts on a device for s = `levels`, made at first use."""
+    key = (levels, home.package, home.device)
+    if key not in ledger.pending:
+        ledger.pending[key] = DeviceCounts(levels, home)
+    counts = ledger.pending[key]
+    assert isinstance(counts, DeviceCounts)
+    return counts

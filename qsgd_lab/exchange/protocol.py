@@ -1,0 +1,55 @@
+"""The interface of an exchange: N nodes send compressed vectors, and all receive the same mean."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qsgd_lab.compressors.protocol import Array
+from qsgd_lab.ledger import Ledger
+
+
+class Exchange(Protocol):
+    """Agreement of N nodes; an algorithm knows this interface and neither compressor nor network.
+
+    Attributes
+    ----------
+    nodes : int
+        N.
+    local : range
+        The nodes whose vectors this process holds: all N in a simulation, one where a process is a node.
+    ledger : Ledger
+        What the local nodes have sent.
+    """
+
+    nodes: int
+    local: range
+    ledger: Ledger
+
+    @property
+    def buffer(self) -> Array | None:
+        """Return the array of shape (len(local), n) to which vectors may be added instead of being passed.
+
+        With error feedback it is the residuals. None where vectors must be passed.
+        """
+
+    def mean(self, vectors: Array | None, step: int, out: Array) -> None:
+        """Write the mean of what all nodes' payloads decode to.
+
+        Parameters
+        ----------
+        vectors : float32, shape (len(local), n), or None
+            A row a node; None where they have been added to `buffer`.
+        step : int
+            Counts from 0; part of the random stream. No step is used twice.
+        out : float32, shape (n,)
+            Overwritten.
+        """
+
+    def arrays(self) -> dict[str, NDArray[np.generic]]:
+        """Return the compressors' states, for a checkpoint."""
+
+    def restore(self, arrays: dict[str, NDArray[Any]]) -> None:
+        """Continue from the states of `arrays`; `buffer` stays the same array."""

@@ -1,0 +1,131 @@
+"""N nodes simulated in one process: fused where the compressor is, round by round where it needs rounds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qsgd_lab.arrays import is_torch
+from qsgd_lab.compressors.protocol import Agreed, Array, Compressor, Gather, Layout, NodeRows, divide, zeros
+from qsgd_lab.exchange.state import flatten, restored
+from qsgd_lab.ledger import Ledger, Size
+from qsgd_lab.levels import FLOAT_BITS
+from qsgd_lab.stream import Stream
+
+
+class SimulatedExchange:
+    """Implements `qsgd_lab.exchange.Exchange` with all nodes local.
+
+    Parameters
+    ----------
+    compressor : Compressor
+        The same at every node.
+    nodes : int
+        N.
+    seed : int
+        Of the random words; node and step complete the stream, so that nodes round independently.
+    layout : Layout
+        The tensors of a vector.
+    like : array, optional
+        Where large states are kept; host memory by default.
+    """
+
+    def __init__(
+        self, compressor: Compressor, nodes: int, seed: int, layout: Layout, like: Array | None = None
+    ) -> None:
+        self.compressor, self.nodes, self.seed, self.layout = compressor, nodes, seed, layout
+        self.local = range(nodes)
+        self.ledger = Ledger()
+        self._on_host = is_torch(like) and not compressor.takes_device_arrays
+        self.states: Any = compressor.init_nodes(nodes, layout, None if self._on_host else like)
+        #: Called after each agreement; training measures its time by it.
+        self.after_mean: Callable[[], None] = lambda: None
+
+    def warm_up(self) -> None:
+        """Compile, or load, what `mean` calls, so that the first step takes no longer than the others."""
+        one, layout = np.zeros((1, 1), np.float32), Layout.of(1)
+        small = SimulatedExchange(self.compressor, 1, 0, layout)
+        small.mean(one, 0, np.zeros(1, np.float32))
+
+    @property
+    def buffer(self) -> Array | None:
+        """The residuals, float32, shape (N, n); None without error feedback, or for methods of rounds."""
+        if self.compressor.interactive or self._on_host:
+            return None
+        return self.compressor.buffer(self.states)
+
+    def mean(self, vectors: Array | None, step: int, out: Array) -> None:
+        """Write the mean of what all nodes' payloads decode to; see `Exchange.mean`."""
+        if self._on_host:
+            assert vectors is not None
+            mean = np.empty(self.layout.num_coordinates, np.float32)
+            self._mean(vectors.cpu().numpy(), step, mean)
+            out.copy_(out.new_tensor(mean))
+        else:
+            self._mean(vectors, step, out)
+        self.after_mean()
+
+    def _mean(self, vectors: Array | None, step: int, out: Array) -> None:
+        stream = Stream(self.seed, 0, step)
+        if self.compressor.interactive:
+            assert vectors is not None
+            self._play_rounds(vectors, stream, out)
+        else:
+            self.states = self.compressor.mean(NodeRows(vectors), self.states, stream, out, self.ledger)
+
+    def _play_rounds(self, vectors: Array, stream: Stream, out: Array) -> None:
+        """Advance all nodes' generators side by side, and answer each round."""
+        players = [
+            self.compressor.rounds(row, state, stream._replace(node=node))
+            for node, (row, state) in enumerate(zip(vectors, self.states, strict=True))
+        ]
+        answer: Any = None
+        bits = 0
+        while True:
+            moves, ends = [], []
+            for player in players:
+                try:
+                    moves.append(player.send(answer))
+                except StopIteration as end:
+                    ends.append(end.value)
+            if ends:
+                break
+            answer, sent = self._answer(moves)
+            bits += sent
+        if moves:
+            raise RuntimeError("the nodes do not agree on the number of rounds")
+        self._finish(ends, bits, out)
+
+    def _answer(self, moves: list[Any]) -> tuple[Any, int]:
+        """Return what every node receives in a round, and the bits that the nodes sent for it."""
+        if len({type(move) for move in moves}) > 1:
+            raise RuntimeError("the nodes do not agree on the kind of a round")
+        if isinstance(moves[0], Gather):
+            payloads = [move.payload for move in moves]
+            sizes = [self.compressor.wire.size(payload) for payload in payloads]
+            return payloads, sum(_message_bits(size) for size in sizes)
+        total = zeros(tuple(moves[0].array.shape), moves[0].array)
+        for move in moves:
+            total += move.array
+        divide(total, len(moves))
+        return total, FLOAT_BITS * int(np.prod(total.shape)) * len(moves)
+
+    def _finish(self, ends: list[Agreed], bits: int, out: Array) -> None:
+        out[...] = ends[0].mean
+        self.states = [end.state for end in ends]
+        self.ledger.add(Size(self.nodes * self.layout.num_coordinates, {"message": bits}))
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Return the compressors' states as arrays, for a checkpoint."""
+        return flatten(self.states)
+
+    def restore(self, arrays: dict[str, NDArray[Any]]) -> None:
+        """Continue from the states of `arrays`."""
+        self.states = restored(self.states, arrays)
+
+
+def _message_bits(size: Size) -> int:
+    return size.bits.get("message", 0) + FLOAT_BITS * size.raw_coordinates

@@ -1,0 +1,124 @@
+"""Methods, models and data sets from outside the package, under their own names.
+
+A plug-in is a Python file or module that registers what it brings, such as
+``COMPRESSORS.register(Method(...))``. It is named on the command line by ``--import``, or found through an
+entry point of an installed distribution. What its code is (a version, a digest of its file) becomes part of
+the key of every run that uses it, so that no run is taken for another.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.metadata
+import importlib.util
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from qsgd_lab.registry import loading
+
+#: Names of plug-ins, joined by `os.pathsep`: worker processes import what the command imported.
+VARIABLE = "QSGD_LAB_IMPORT"
+#: Entry points are loaded for their effect: the module registers what it brings.
+GROUPS = ("qsgd_lab.compressors", "qsgd_lab.algorithms", "qsgd_lab.models", "qsgd_lab.datasets")
+_DIGITS = 12
+_loaded: dict[str, str] = {}
+
+
+def load(names: Sequence[str]) -> None:
+    """Import plug-ins, and leave their names in the environment for the processes that train.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Files ending in ``.py``, or modules.
+
+    Raises
+    ------
+    ValueError
+        In one line, if one cannot be imported, or two bring something of one name.
+    """
+    for name in [*_entry_points(), *map(_resolved, names)]:
+        _import(name)
+    if names:
+        earlier = [name for name in os.environ.get(VARIABLE, "").split(os.pathsep) if name]
+        wanted = dict.fromkeys([*earlier, *map(_resolved, names)])
+        os.environ[VARIABLE] = os.pathsep.join(wanted)
+
+
+def load_from_environment() -> None:
+    """Import what a parent process imported, and the plug-ins of installed distributions."""
+    load([name for name in os.environ.get(VARIABLE, "").split(os.pathsep) if name])
+
+
+def _resolved(name: str) -> str:
+    """Return a file's absolute path: a worker may have another working directory."""
+    return str(Path(name).resolve()) if name.endswith(".py") else name
+
+
+def _entry_points() -> list[str]:
+    """Return the modules that installed distributions bring; each names its distribution as origin."""
+    found = []
+    for group in GROUPS:
+        for point in importlib.metadata.entry_points(group=group):
+            if point.dist is not None:
+                _loaded.setdefault(f"origin of {point.module}", f"{point.dist.name} {point.dist.version}")
+            found.append(point.module)
+    return list(dict.fromkeys(found))
+
+
+def _import(name: str) -> None:
+    if name in _loaded:
+        return
+    try:
+        if name.endswith(".py"):
+            _import_file(Path(name))
+        else:
+            _import_module(name)
+    except ValueError:
+        raise
+    except FileNotFoundError:
+        raise ValueError(f"cannot import {name}: there is no such file") from None
+    except Exception as error:  # whatever the plug-in's own code raises
+        raise ValueError(f"cannot import {name}: {type(error).__name__}: {error}") from error
+    except SystemExit as error:
+        raise ValueError(f"cannot import {name}: it exits with {error.code}") from error
+    _loaded[name] = name
+
+
+def _import_file(path: Path) -> None:
+    code = path.read_bytes()
+    module_name = f"qsgd_lab_plugin_{path.stem}"
+    spec = importlib.util.spec_from_file_location(module_name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[module_name] = module  # dataclasses look their module up
+    with _origin(f"{path.name} sha256:{_digest(code)}"):
+        exec(compile(code, str(path), "exec"), module.__dict__)  # the bytes that were digested
+
+
+def _import_module(name: str) -> None:
+    spec = importlib.util.find_spec(name)
+    if spec is None:
+        raise ValueError(f"cannot import {name}: no module of this name; write a file with its ending .py")
+    digest = _digest(Path(spec.origin).read_bytes()) if spec.origin and Path(spec.origin).is_file() else "-"
+    distribution = _loaded.get(f"origin of {name}", name)
+    with _origin(f"{distribution} sha256:{digest}"):
+        importlib.import_module(name)
+
+
+@contextmanager
+def _origin(text: str) -> Iterator[None]:
+    token = loading.set(text)
+    try:
+        yield
+    finally:
+        loading.reset(token)
+
+
+def _digest(code: bytes) -> str:
+    return hashlib.sha256(code).hexdigest()[:_DIGITS]

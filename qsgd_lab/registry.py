@@ -1,0 +1,333 @@
+"""Registries of methods, and the text that names one, such as ``ef(qsgd(bits=2,norm=max))``.
+
+A module in one of a registry's packages defines ``METHOD`` (or ``METHODS``); a module from outside calls
+`Registry.register`, see `qsgd_lab.plugins`. The command line, the run key, tables, law tests and docs read
+the registries and nothing else.
+
+Grammar: ``name`` or ``name(argument, ...)``; an argument is ``option=value``, or for a wrapper, first, the
+compressor that it wraps. Spaces are ignored.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import pkgutil
+import re
+from collections.abc import Callable, Container, Iterator, Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+_TOKEN = re.compile(r"\s*([A-Za-z0-9_.+-]+|[(),=])")
+_NAME = re.compile(r"[a-z][a-z0-9-]*")
+
+
+class BucketSize:
+    """Type of an option: a number of coordinates, ``tensor`` or ``model``."""
+
+    def __new__(cls, text: str) -> int | str:  # type: ignore[misc]
+        """Return the value that the text means."""
+        return text if text in ("tensor", "model") else int(text)
+
+
+@dataclass(frozen=True)
+class Option:
+    """A setting of a method: its name, type, default, one line of help, and its choices or least value."""
+
+    name: str
+    type: Callable[[str], Any]
+    default: Any
+    help: str
+    choices: tuple[str, ...] = ()
+
+    def parse(self, method: str, text: str) -> Any:
+        """Return the value of a text.
+
+        Raises
+        ------
+        ValueError
+            If the text is not a value of this option.
+        """
+        if self.choices and text not in self.choices:
+            raise ValueError(
+                f"{method}: {self.name} is {text!r}; it must be one of: {', '.join(self.choices)}"
+            )
+        try:
+            return self.type(text)
+        except ValueError:
+            kind = {int: "an integer", float: "a number"}.get(self.type, "a valid value")  # type: ignore[call-overload]
+            raise ValueError(f"{method}: {self.name} is {text!r}; it must be {kind}: {self.help}") from None
+
+
+@dataclass(frozen=True)
+class Method:
+    """One compressor, wrapper of compressors, or algorithm.
+
+    Attributes
+    ----------
+    name : str
+        In lower case, words joined by ``-``.
+    make : callable
+        Called with the options by keyword; a wrapper's first argument is the compressor that it wraps.
+    options : tuple of Option
+    label : callable
+        Options (for a wrapper also ``inner``, the label of what it wraps) -> the row's name in tables.
+    summary, source : str
+        One line, and the publication.
+    theory : str or None
+        Module with the method's formulas.
+    columns : mapping of str to callable
+        Columns of tables that the method fills: options -> value.
+    is_wrapper : bool
+    is_listed : bool
+        False for what only replays a published mistake.
+    """
+
+    name: str
+    make: Callable[..., Any]
+    options: tuple[Option, ...]
+    label: Callable[[Mapping[str, Any]], str]
+    summary: str
+    source: str
+    theory: str | None = None
+    columns: Mapping[str, Callable[[Mapping[str, Any]], float | int | None]] = field(default_factory=dict)
+    is_wrapper: bool = False
+    is_listed: bool = True
+    #: Where the method comes from; set by `register` for those from outside.
+    origin: str = "qsgd_lab"
+
+
+@dataclass(frozen=True)
+class Spec:
+    """A parsed text: a method, its options, and for a wrapper what it wraps."""
+
+    method: Method
+    options: Mapping[str, Any]
+    inner: Spec | None = None
+
+    def __str__(self) -> str:
+        """Return the canonical text: options in the method's order, without those at their default."""
+        given = [
+            f"{option.name}={self.options[option.name]}"
+            for option in self.method.options
+            if self.options[option.name] != option.default
+        ]
+        arguments = ([str(self.inner)] if self.inner else []) + given
+        return f"{self.method.name}({','.join(arguments)})" if arguments else self.method.name
+
+    @property
+    def label(self) -> str:
+        """The row's name in tables."""
+        inner = {"inner": self.inner.label} if self.inner else {}
+        return self.method.label({**self.options, **inner})
+
+    @property
+    def origins(self) -> tuple[str, ...]:
+        """What the methods named here come from, those of the package itself left out; sorted."""
+        own = () if self.method.origin == "qsgd_lab" else (f"{self.method.name}={self.method.origin}",)
+        return tuple(sorted({*own, *(self.inner.origins if self.inner else ())}))
+
+    def make(self) -> Any:
+        """Return the compressor or algorithm.
+
+        Raises
+        ------
+        ValueError
+            If the method refuses the options, or a wrapper what it is to wrap.
+        """
+        wrapped = [self.inner.make()] if self.inner else []
+        try:
+            return self.method.make(*wrapped, **self.options)
+        except ValueError as error:
+            raise ValueError(f"{self}: {error}") from None
+
+    def column(self, name: str) -> float | int | None:
+        """Return the value of a column, the wrapped compressor's where the wrapper has none of its own."""
+        if name in self.method.columns:
+            return self.method.columns[name](self.options)
+        return self.inner.column(name) if self.inner else None
+
+
+#: Origin of the plug-in that is being loaded; `qsgd_lab.plugins` sets it.
+loading: ContextVar[str] = ContextVar("loading", default="unknown")
+
+
+class Origins:
+    """Which named things of one kind come from outside the package, and from where.
+
+    Parameters
+    ----------
+    kind : str
+        What they are, for messages: "model" or "data set".
+    """
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        self._outside: dict[str, str] = {}
+
+    def claim(self, name: str, taken: Container[str], origin: str | None = None) -> None:
+        """Give a name to something from outside; the same code may register again.
+
+        Parameters
+        ----------
+        name : str
+        taken : container of str
+            All names of this kind.
+        origin : str, optional
+            By default that of the plug-in that is being loaded, else "unknown".
+
+        Raises
+        ------
+        ValueError
+            If the name is malformed, or taken by the package or by other code.
+        """
+        origin = origin or loading.get()
+        if not _NAME.fullmatch(name):
+            raise ValueError(f"{name!r} is not a {self.kind}'s name: use lower-case letters, digits and -")
+        earlier = self._outside.get(name, "qsgd_lab")
+        if name in taken and earlier != origin:
+            raise ValueError(f"two {self.kind}s are named {name!r}, from {earlier} and {origin}; rename one")
+        self._outside[name] = origin
+
+    def of(self, name: str) -> tuple[str, ...]:
+        """Return ``name=origin`` of what comes from outside; nothing for the package's own."""
+        return (f"{name}={self._outside[name]}",) if name in self._outside else ()
+
+
+class Registry:
+    """Methods of one kind by name.
+
+    Parameters
+    ----------
+    kind : str
+        What the methods are, for messages: "compressor" or "algorithm".
+    packages : tuple of str
+        Packages whose modules are searched, at first use.
+    """
+
+    def __init__(self, kind: str, packages: tuple[str, ...]) -> None:
+        self.kind, self.packages = kind, packages
+        self._own: dict[str, Method] | None = None
+        self._outside: dict[str, Method] = {}
+
+    def methods(self) -> dict[str, Method]:
+        """Return all methods by name, those from outside last."""
+        if self._own is None:
+            self._own = {method.name: method for method in self._search()}
+        return {**self._own, **self._outside}
+
+    def _search(self) -> Iterator[Method]:
+        for name in self.packages:
+            package = importlib.import_module(name)
+            for module in sorted(info.name for info in pkgutil.iter_modules(package.__path__)):
+                contents = importlib.import_module(f"{name}.{module}")
+                yield from getattr(contents, "METHODS", ())
+                if hasattr(contents, "METHOD"):
+                    yield contents.METHOD
+
+    def register(self, method: Method, origin: str | None = None) -> Method:
+        """Add a method from outside the package, and return it.
+
+        Parameters
+        ----------
+        method : Method
+        origin : str, optional
+            What its code is, such as a distribution with its version, or a file with its digest. While a
+            plug-in is loaded this is known; elsewhere it is "unknown".
+
+        Raises
+        ------
+        ValueError
+            If the name is malformed, or taken by another method.
+        """
+        origin = origin or loading.get()
+        if not _NAME.fullmatch(method.name):
+            raise ValueError(f"{method.name!r} is not a method's name: use lower-case letters, digits and -")
+        taken = self.methods().get(method.name)
+        if taken is not None and taken.origin != origin:
+            raise ValueError(
+                f"two {self.kind}s are named {method.name!r}, from {taken.origin} and {origin}; rename one"
+            )
+        self._outside[method.name] = replace(method, origin=origin)
+        return self._outside[method.name]
+
+    def parse(self, text: str) -> Spec:
+        """Return what a text names, such as ``ef(top-k(fraction=0.01))``.
+
+        Raises
+        ------
+        ValueError
+            In one line: an unknown method or option, a value of the wrong type, or a malformed text.
+        """
+        tokens, position = [], 0
+        while position < len(text.rstrip()):
+            match = _TOKEN.match(text, position)
+            if match is None:
+                raise ValueError(
+                    f"cannot read {text!r} at {text[position:]!r}; write it as name(option=value,...)"
+                )
+            tokens.append(match[1])
+            position = match.end()
+        spec, rest = self._parse(tokens, text)
+        if rest:
+            raise ValueError(f"cannot read {text!r}: {''.join(rest)!r} is left over after {str(spec)!r}")
+        return spec
+
+    def _parse(self, tokens: list[str], text: str) -> tuple[Spec, list[str]]:
+        if not tokens or tokens[0] in "(),=":
+            raise ValueError(f"cannot read {text!r}; write it as name(option=value,...)")
+        method, tokens = self._lookup(tokens[0]), tokens[1:]
+        given: dict[str, Any] = {}
+        inner: Spec | None = None
+        if tokens[:1] == ["("]:
+            tokens = tokens[1:]
+            while tokens[:1] != [")"]:
+                if not tokens:
+                    raise ValueError(f"cannot read {text!r}: a closing ) is missing")
+                if tokens[1:2] == ["="] and len(tokens) > 2:
+                    option = _option(method, tokens[0])
+                    if option.name in given:
+                        raise ValueError(f"{method.name}: {option.name} is given twice in {text!r}")
+                    given[option.name] = option.parse(method.name, tokens[2])
+                    tokens = tokens[3:]
+                elif inner is None and not given and method.is_wrapper:
+                    inner, tokens = self._parse(tokens, text)
+                else:
+                    raise ValueError(
+                        f"cannot read {text!r} at {''.join(tokens)!r}: {method.name} takes {_usage(method)}"
+                    )
+                if tokens[:1] == [","] and tokens[1:2] != [")"]:
+                    tokens = tokens[1:]
+                elif tokens[:1] != [")"]:
+                    where = f"at {''.join(tokens)!r}" if tokens else "at the end"
+                    raise ValueError(f"cannot read {text!r}: a comma or ) is missing {where}")
+            tokens = tokens[1:]
+        if method.is_wrapper and inner is None:
+            raise ValueError(
+                f"{method.name} wraps a compressor: write {method.name}(qsgd(bits=2)), for example"
+            )
+        defaults = {option.name: option.default for option in method.options}
+        return Spec(method, defaults | given, inner), tokens
+
+    def _lookup(self, name: str) -> Method:
+        known = self.methods()
+        if name in known:
+            return known[name]
+        close = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean {close[0]!r}? " if close else ""
+        names = ", ".join(sorted(n for n, method in known.items() if method.is_listed))
+        raise ValueError(f"unknown {self.kind} {name!r}; {hint}known: {names}")
+
+
+def _option(method: Method, name: str) -> Option:
+    for option in method.options:
+        if option.name == name.replace("-", "_"):
+            return option
+    raise ValueError(f"{method.name} has no option {name!r}; it takes {_usage(method)}")
+
+
+def _usage(method: Method) -> str:
+    names = ", ".join(option.name for option in method.options)
+    own = f"the options {names}" if names else "no options"
+    return f"a compressor and {own}" if method.is_wrapper else own

@@ -1,0 +1,65 @@
+"""Facts of registered methods, for listings: what `qsgd-lab methods` and docs/methods.md print."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from qsgd_lab.compressors.protocol import Compressor, Layout
+from qsgd_lab.ledger import Ledger
+from qsgd_lab.registry import Method, Registry
+from qsgd_lab.stream import Stream
+
+#: Coordinates of the example on which factors and bits are stated.
+EXAMPLE_COORDINATES = 4096
+
+
+def facts(registry: Registry) -> list[dict[str, Any]]:
+    """Return a row for each listed method: JSON-ready, `None` where nothing is known or nothing applies.
+
+    Factors and bits are those of a gradient of `EXAMPLE_COORDINATES` normal coordinates in one tensor, at the
+    method's defaults; a wrapper is shown around ``qsgd``.
+    """
+    return [_facts(registry, method) for method in registry.methods().values() if method.is_listed]
+
+
+def _facts(registry: Registry, method: Method) -> dict[str, Any]:
+    spec = registry.parse(f"{method.name}(qsgd)" if method.is_wrapper else method.name)
+    row: dict[str, Any] = {
+        "name": method.name,
+        "kind": "wrapper" if method.is_wrapper else registry.kind,
+        "spec": str(spec),
+        "label": spec.label,
+        "summary": method.summary,
+        "options": [
+            {"name": o.name, "default": o.default, "help": o.help, "choices": list(o.choices)}
+            for o in method.options
+        ],
+        "source": method.source,
+        "origin": method.origin,
+        "theory": method.theory,
+    }
+    properties = ("unbiased", "variance_factor", "contraction", "bits", "aggregates")
+    row |= dict.fromkeys(properties) if registry.kind == "algorithm" else _properties(spec.make())
+    return row
+
+
+def _properties(compressor: Any) -> dict[str, Any]:
+    return {
+        "unbiased": compressor.is_unbiased,
+        "variance_factor": compressor.variance_factor(EXAMPLE_COORDINATES),
+        "contraction": compressor.contraction(EXAMPLE_COORDINATES),
+        "bits": None if compressor.interactive else _bits(compressor),
+        "aggregates": compressor.aggregates,
+    }
+
+
+def _bits(compressor: Compressor) -> float | None:
+    """Return the bits of a coordinate of the example, in whole messages."""
+    gradient = np.random.default_rng(0).standard_normal(EXAMPLE_COORDINATES, np.float32)
+    payload, _ = compressor.compress(gradient, compressor.init(Layout.of(gradient.size)), Stream())
+    ledger = Ledger()
+    ledger.add(compressor.wire.size(payload))
+    bits = ledger.bits_per_coordinate()
+    return bits.get("message", bits.get("fp32"))

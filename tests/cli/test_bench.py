@@ -1,0 +1,106 @@
+"""`qsgd-lab bench`: its figures and names."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+import qsgd_lab as ql
+from qsgd_lab.bench.rivals import OURS, RIVALS
+from qsgd_lab.cli.bench.bench import RIVAL_NAMES, bench
+from qsgd_lab.compressors.protocol import Layout, NodeRows
+
+
+def run(*arguments):
+    """Run the command on a short gradient."""
+    return CliRunner().invoke(bench, ["--dim", "2^13", "--repeats", "1", *arguments], catch_exceptions=False)
+
+
+def test_figures_name_what_they_are():
+    """JSON has conditions and, for each s, every coder of ours both ways with the bits of its message."""
+    found = json.loads(run("--levels", "1,7", "--format", "json").stdout)
+
+    coded = [row for row in found["figures"] if row["operation"] in ("encode", "decode")]
+    assert found["conditions"]["coordinates"] == 8192
+    assert len(coded) == 2 * 2 * len(OURS)
+    assert all(row["ns"] > 0 and row["bits"] > 0 for row in coded)
+    assert {row["num_levels"] for row in coded} == {1, 7}
+
+
+def test_rivals_decode_what_they_encode():
+    """Rivals that need no further package are measured on the same levels; text shows all of them."""
+    text = run("--levels", "7", "--against", "naive,torch").stdout
+
+    for name in ("NumPy copy", "dense omega", "naive", "torch, as GRACE", "torch, bucketed"):
+        assert name in text
+
+
+def test_the_naive_loop_writes_the_same_code():
+    """The naive loop's bits are those of a dense omega chunk, so that its speed is compared on equal work."""
+    levels = ql.quantize(
+        np.random.default_rng(0).standard_normal(4096).astype(np.float32), levels=127, norm="max"
+    ).levels
+    rival = RIVALS["naive"](levels, 127)
+    one_bucket = ql.quantize(np.zeros(4096, np.float32), levels=127, bucket_size="model")
+    quantized = ql.QuantizedGradient(
+        levels, one_bucket.norms, 127, "max", one_bucket.partition, one_bucket.shape
+    )
+    message = ql.encode(quantized, "omega", "dense")
+    payload = message[-8 - message.sizes.payload : -8].tobytes()
+
+    assert bytes(rival.encode()) == payload.rstrip(b"\0").ljust(rival.encode().size, b"\0")
+
+
+def test_names_of_rivals_are_the_suites():
+    """The command's names are torch and the rivals of the suite; others are refused with these."""
+    assert ("torch", *RIVALS) == RIVAL_NAMES
+    refused = CliRunner().invoke(bench, ["--against", "huffman"])
+    assert refused.exit_code == 2
+    assert "zstandard" in refused.stderr
+
+
+def test_threads_and_the_training_step_are_measured_on_request():
+    """Each section is there if asked for, with a row for each operation and each way to agree."""
+    found = json.loads(run("--levels", "7", "--threads", "2", "--end-to-end", "--format", "json").stdout)
+
+    assert [row["operation"] for row in found["threads"]] == ["quantize", "encode", "decode"]
+    assert all(row["processor"] > 0 and row["wall"] > 0 for row in found["threads"])
+    step, *ways = found["end_to_end"]
+    assert (step["num_levels"], step["share"]) == (None, 1.0)
+    assert len(ways) == 3
+    shares = [way["milliseconds"] / step["milliseconds"] for way in ways]
+    assert [way["share"] for way in ways] == pytest.approx(shares)  # of seconds: rounded otherwise
+
+
+def test_text_shows_what_was_asked_for():
+    """Both tables stand under the figures with what they mean, and neither is there unasked."""
+    text = run("--levels", "1", "--threads", "2").stdout
+
+    assert "by the clock" in text
+    assert "AlexNet" not in text
+
+
+def test_the_ways_to_agree_are_the_same_sum():
+    """What is timed by messages and what is timed fused add up the same values of the same eight nodes."""
+    from qsgd_lab.bench.end_to_end import NODES
+    from qsgd_lab.compressors import QSGD
+    from qsgd_lab.ledger import Ledger
+    from qsgd_lab.stream import Stream
+
+    rows = np.random.default_rng(0).standard_normal((NODES, 5000), dtype=np.float32)
+    total, mean = np.zeros((2, 5000), np.float32)
+    messages = [
+        ql.quantize_and_encode(
+            row, code="omega", layout="dense", levels=7, node=node, tensor_sizes=(1000, 4000)
+        )
+        for node, row in enumerate(rows)
+    ]
+    ql.add_decoded(messages, total)
+    compressor = QSGD(levels=7)
+    states = compressor.init_nodes(NODES, Layout.of(5000, (1000, 4000)))
+    compressor.mean(NodeRows(rows), states, Stream(), mean, Ledger())
+
+    assert np.array_equal(mean, total / np.float32(NODES))

@@ -1,0 +1,36 @@
+"""Compressors that every law is tested on: the registry's methods at their defaults, and other schemes."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+
+from qsgd_lab.compressors import COMPRESSORS, QSGD, Damped
+from qsgd_lab.compressors.protocol import NodeRows
+from qsgd_lab.ledger import Ledger
+
+
+def _make(text):
+    return COMPRESSORS.parse(text).make()
+
+
+#: Name -> constructor without arguments.
+CASES = {
+    **{
+        name: partial(_make, name)
+        for name, method in sorted(COMPRESSORS.methods().items())
+        if method.is_listed and not method.is_wrapper
+    },
+    "qsgd-max": partial(QSGD, bits=3, norm="max"),
+    "ternary": partial(QSGD, bits=1, norm="max", bucket_size="tensor"),
+    "nearest": partial(QSGD, bits=3, norm="max", rounding="nearest"),
+    "damped": lambda: Damped(QSGD(bits=1, bucket_size="model")),
+}
+
+
+def average_one(compressor, gradient, layout, stream):
+    """Return (what a receiver reads, the ledger) of one node's gradient through the fused entry."""
+    out, ledger = np.empty(gradient.size, np.float32), Ledger()
+    compressor.mean(NodeRows(gradient[None]), compressor.init_nodes(1, layout), stream, out, ledger)
+    return out, ledger

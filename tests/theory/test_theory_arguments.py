@@ -1,0 +1,320 @@
+"""Every public function of the theory refuses, in one clear line, whatever its formula excludes.
+
+The walk finds the functions by itself: a new one fails until its parameters have a row in `DOMAINS`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import math
+import pkgutil
+
+import numpy as np
+import pytest
+
+import qsgd_lab.theory
+from qsgd_lab.theory import arguments
+from qsgd_lab.theory.checks.measurement import QuantizerSetting
+from qsgd_lab.theory.checks.problems import least_squares, ridge_regression
+from qsgd_lab.theory.level_positions import level_positions
+
+NAN, INF = math.nan, math.inf
+NO_NUMBERS = [NAN, "3", True, 1j, None]
+VECTOR = [3.0, -4.0, 1.0]
+CODEBOOK = [[1.0, 0.0, 0.6], [0.0, 1.0, 0.8]]
+
+
+def whole(good, *more, least=1):
+    """Return (good value, excluded ones) of a whole number."""
+    return good, [least - 1, -3, 2.5, INF, *NO_NUMBERS, *more]
+
+
+def optional(good):
+    """Return the same for a whole number that may be None."""
+    return good, [0, -3, 2.5, INF, NAN, "3", True]
+
+
+def real(good, *more):
+    """Return the same for a real number, `more` being out of its range."""
+    return good, [INF, -INF, *NO_NUMBERS, *more]
+
+
+def name(good):
+    """Return the same for a name."""
+    return good, [good.upper(), "", f" {good}", "fish", None, 2]
+
+
+def vector(good, *more):
+    """Return the same for a vector."""
+    return good, [[], [NAN, 1.0], [INF, 1.0], ["a"], [1j], [True], [[1.0], [1.0, 2.0]], *more]
+
+
+#: Parameters of no domain of their own: checked where they are made, arrays between parts, free values.
+OPAQUE = {"at", "backend", "blocks", "block", "index", "measurement", "printed_step", "problem", "quantizer"}
+OPAQUE |= {"setting", "trial", "values_are_one", "negative", "parameters", "dim"}
+
+#: Parameter -> (a good value, excluded ones), where a function has no entry of its own below.
+DOMAINS = {
+    "batch": whole(2),
+    "beta": real(40.0, 0.0, -1.0),
+    "bits": whole(3),
+    "bits_per_coordinate": real(4.0, -1.0),
+    "bandwidth": real(1e8, 0.0, -1.0),
+    "bucket_size": optional(2),
+    "code": name("omega"),
+    "codebook": (CODEBOOK, [[], [[2.0]], [1.0], [[NAN]], [["a"]]]),
+    "communication_fraction": real(0.5, -0.1, 1.1),
+    "confidence": real(0.95, 0.0, 1.1),
+    "contraction": real(0.5, 0.0, -0.5, 1.1),
+    "contraction_error": real(0.5, 0.0, -0.5, 1.1),
+    "count": whole(3),
+    "counts": vector([1.0, 2.0], [-1.0]),
+    "distribution": name("normal"),
+    "down_bytes": real(9.0, -1.0),
+    "end": name("marker"),
+    "epochs": whole(1, least=1),
+    "exponent": whole([0, 3], -1, least=0),
+    "extra_seconds": real(0.1),
+    "false_alarm_rate": real(1e-3, 0.0, -1.0, 1.5),
+    "gap": real(0.1, 0.0, -1.0),
+    "gradient": vector(VECTOR),
+    "gradient_contraction": real(0.5, -0.1, 1.1),
+    "gradient_ratio": (4.0, [0.5, 0.0, -4.0, *NO_NUMBERS]),
+    "gradient_second_moment": real(4.0, -1.0),
+    "gradient_variance": real(4.0, -1.0),
+    "growth": real(1.25, 0.9, -1.0),
+    "high": real(2.0, 0.5, 1.0, -1.0),
+    "initial_distance_squared": real(1.0, -1.0),
+    "interval": whole(4),
+    "k": whole(2, 4),
+    "latency": real(1e-3, -1.0),
+    "layout": name("dense"),
+    "levels": optional(3),
+    "line": whole(1, 3, least=0),
+    "little_o": real(0.1, -0.1),
+    "log2_k": real(3.0, -0.1),
+    "loss_gap": real(2.0, -1.0),
+    "low": real(1.0, 0.0, -1.0),
+    "max_delay": whole(1, least=0),
+    "max_level": whole(7),
+    "mean_square": real(4.0, 0.0, -1.0),
+    "message_bytes": real(9.0, -1.0),
+    "most": real(3.0, 0.0, -1.0, 99.0),
+    "multiple_of": whole(2),
+    "n": whole(8),
+    "name": name("normal"),
+    "noise_variance": real(1.0, -1.0),
+    "norm": name("l2"),
+    "norm_bits": whole(6, least=0),
+    "num_columns": whole(16),
+    "num_coordinates": whole(8),
+    "num_exponents": whole(3, 1001),
+    "num_inner_steps": whole(40),
+    "num_levels": whole(3),
+    "num_nodes": whole(4),
+    "num_points": whole(5, 1),
+    "num_rounds": whole(4),
+    "num_steps": whole(400),
+    "num_workers": whole(4),
+    "plus": (1, [2, -1, NAN, 0.5, "1", None]),
+    "probabilities": vector([0.5, 0.5], [-1.0, 1.0], [0.0, 0.0]),
+    "q": vector([0.5, 1.0], [1.5], [-0.5]),
+    "radius": real(1.0, 0.0, -1.0),
+    "reset_contraction": real(0.5, 0.0, -0.1, 1.1),
+    "reset_ratio": (4.0, [0.5, 0.0, -4.0, *NO_NUMBERS]),
+    "restart": optional(2),
+    "rounding": name("stochastic"),
+    "samples": (np.array([1.0, 2.0]), [np.array([]), np.array([1.0])]),
+    "scale": real(1.0, 0.0, -1.0),
+    "schedule": ([5, 10], [[10, 5], [5, 5], [0, 5], [-5], [2.5], [NAN], ["a"], 5, None]),
+    "second_moment": real(1.0, 0.0, -1.0),
+    "seed": whole(0, least=0),
+    "segment": vector([3.0, 4.0], [1.0], [1.0, 2.0, 3.0]),
+    "segment_size": whole(16),
+    "shrink": real(4.0, 0.0, -1.0),
+    "sign": name("nonzero"),
+    "size": whole(64),
+    "smoothness": real(4.0, 0.0, -1.0),
+    "squares": real(9.0, -1.0),
+    "step": real(0.05, 0.0, -0.1),
+    "steps": whole(3),
+    "strong_convexity": real(1.0, 0.0, -1.0, 5.0),
+    "total": whole(11, 12, least=0),
+    "trials": whole(2),
+    "up_bytes": real(9.0, -1.0),
+    "values": vector([0.0, 1.0, 2.0], [1.0], [1.0, 0.0]),
+    "variance": real(1.0, -1.0),
+    "variance_factor": real(0.5, -0.5),
+    "vector": (np.float32([1, 2, 3, 4]), []),
+    "workers": whole(2),
+    "x": vector([0.0, 1.0], [1.0, 0.0], [1.0]),
+    "y": vector([0.0, 1.0], [1.0]),
+}
+
+SETTING = QuantizerSetting(2, 4)
+OPAQUE_VALUES = {
+    "at": level_positions(VECTOR, 3),
+    "negative": np.array([False, True, False]),
+    "problem": ridge_regression,
+    "setting": SETTING,
+    "values_are_one": False,
+    "dim": 16,
+}
+#: (module, function) -> its own domains.
+OWN = {
+    ("checks.code_length_bounds", "explicit_bound"): {},
+    ("checks.message_bits", "chunk_bits"): {"levels": (np.array([1, 0, 3]), [])},
+    ("checks.sweep", "settings_of"): {
+        "bits": ([2], [[], [0], [2.5], [NAN], [16], ["a"]]),
+        "levels": (None, [[], [0], [2.5], [NAN], [2**15], ["a"]]),
+    },
+    ("convergence", "nonconvex_gradient_bound"): {"step": real(0.05, 0.0, -0.1, 0.26)},
+    ("convergence", "asynchronous_gradient_bound"): {"num_steps": whole(400, 63)},
+    ("convergence", "convex_step"): {"variance": real(1.0, -1.0, 0.0)},
+    ("convergence", "printed_parallel_step"): {"variance": real(1.0, -1.0, 0.0)},
+    ("cser", "cser_gradient_bound"): {"step": real(0.05, 0.0, -0.1, 0.26)},
+    ("dense_code_length", "dense_level_bits"): {"max_level": whole(7, least=0)},
+    ("elias", "code_length"): {"k": whole([1, 5], 2**62)},
+    ("elias", "floor_log2"): {"k": whole([1, 5], 2**62)},
+    ("elias", "length_envelope"): {"log2_k": real(3.0, -0.1, 4097.0)},
+    ("elias", "paper_length_shape"): {"k": real(4.0, 0.0, 0.5)},
+    ("error_feedback", "scaled_sign_contraction"): {"gradient": vector(VECTOR, [0.0, 0.0])},
+    ("error_feedback", "sparsifier_contraction"): {"k": whole(2, 9)},
+    ("hyper_sphere", "greedy_contraction"): {"segment": vector([3.0, 4.0], [0.0, 0.0], [1.0])},
+    ("local_sgd", "local_sgd_error_bound"): {
+        "beta": real(40.0, 0.0, 31.9),
+        "schedule": ([5, 10], [[10, 5], [5, 5], [0, 5], [2.5], [5, 401]]),
+    },
+    ("local_sgd", "leading_order_error"): {"schedule": ([5, 10], [[10, 5], [5, 5], [0, 5], [2.5], [5, 401]])},
+    ("lower_bound", "unbiased_bits"): {"variance_factor": real(0.5, 0.0, -0.5)},
+    ("odd_squares", "is_sum_of_odd_squares"): {"total": whole(11, 2**53, least=0)},
+    ("qsvrg", "qsvrg_contraction"): {"step": real(0.01, 0.0, -0.1, 0.1)},
+    ("methods.top_k", "squared_error"): {"k": whole(2, 5, least=0)},
+    ("methods.top_k", "worst_case"): {"k": whole(2, 9, least=0)},
+    ("methods.top_k", "contraction"): {"k": whole(2, 9, least=0)},
+    ("methods.top_k", "bits"): {"num_coordinates": whole(8, least=0), "k": whole(2, 9, least=0)},
+    ("tradeoff", "log2_binomial"): {"n": whole(4, least=0), "k": whole(2, 5, least=0)},
+    ("tradeoff_every_vector", "tradeoff_of_every_vector"): {
+        "bits": ([2], [[], [0], [2.5], [NAN], [21], ["a"]]),
+        "bucket_size": whole(4),
+    },
+    ("tradeoff_of_vector", "tradeoff_of"): {
+        "bits": ([2], [[], [0], [2.5], [NAN], [21], ["a"]]),
+        "bucket_size": whole(2),
+        "gradient": vector(VECTOR, [0.0, 0.0]),
+    },
+    ("code_length", "ternary_sparse_bits"): {"num_coordinates": whole(8, 3)},
+    ("code_length", "most_sparse_bits"): {"n": real(8.0, 0.0, -1.0)},
+    ("checks.distributions", "draw"): {"bucket_size": whole(4)},
+    ("checks.blocks", "blocks_of"): {"bucket_size": whole(2)},
+}
+#: Sweeps hand their arguments on to what is walked, and take seconds; helpers work on what others checked.
+LEFT_OUT = {
+    ("arrays", "broadcast"),
+    ("arrays", "split_scale"),
+    ("arrays", "times_power_of_two"),
+    ("arrays", "weighted_counts"),
+    ("checks.code_length", "sweep_code_length"),
+    ("checks.convergence", "sweep_convergence"),
+    ("checks.measurement", "lab_quantizer"),
+    ("checks.measurement", "measure"),
+    ("checks.block_sums", "measure_block"),
+    ("checks.message_bits", "measure_messages"),
+    ("checks.sweep", "subject_for"),
+    ("checks.sweep", "sweep_bits"),
+    ("checks.quantizer_tests", "stochastic_tests"),
+}
+
+
+def public_functions():
+    """Yield (module below qsgd_lab.theory, function) for every public function, `arguments` apart."""
+    for module in pkgutil.walk_packages(qsgd_lab.theory.__path__, "qsgd_lab.theory."):
+        short = module.name.removeprefix("qsgd_lab.theory.")
+        for label, function in inspect.getmembers(importlib.import_module(module.name), inspect.isfunction):
+            own = function.__module__ == module.name and not label.startswith("_")
+            if own and short != "arguments" and (short, label) not in LEFT_OUT:
+                yield short, function
+
+
+def domain(module, function, parameter):
+    """Return (good value, excluded ones) of one parameter."""
+    own = OWN.get((module, function.__name__), {})
+    return own[parameter] if parameter in own else DOMAINS[parameter]
+
+
+def good_arguments(module, function):
+    """Return arguments that the function accepts."""
+    chosen = {}
+    for parameter in inspect.signature(function).parameters.values():
+        if parameter.name in OPAQUE:
+            if parameter.name in OPAQUE_VALUES and parameter.default is parameter.empty:
+                value = OPAQUE_VALUES[parameter.name]
+                chosen[parameter.name] = value() if inspect.isfunction(value) else value
+        else:
+            chosen[parameter.name] = domain(module, function, parameter.name)[0]
+    return chosen
+
+
+FUNCTIONS = [
+    pytest.param(module, function, id=f"{module}.{function.__name__}")
+    for module, function in public_functions()
+    if set(inspect.signature(function).parameters) - OPAQUE
+]
+
+
+@pytest.mark.parametrize(("module", "function"), FUNCTIONS)
+def test_excluded_arguments_are_refused_by_name(module, function):
+    """Each excluded value of each parameter, the others good, is a ValueError of one line that names it."""
+    good = good_arguments(module, function)
+    function(**good)
+
+    for parameter in good.keys() - OPAQUE:
+        for bad in domain(module, function, parameter)[1]:
+            with pytest.raises(ValueError) as error:
+                function(**{**good, parameter: bad})
+            message = str(error.value)
+            words = {parameter, parameter.replace("_", " "), "distribution"}
+            assert any(word in message for word in words), (parameter, bad, message)
+            assert "\n" not in message and len(message) < 200, message
+
+
+def test_the_walk_sees_all_formulas():
+    """The walk covers over a hundred functions, and what it leaves out is there."""
+    assert len(FUNCTIONS) > 110
+    for module, label in LEFT_OUT:
+        assert hasattr(importlib.import_module(f"qsgd_lab.theory.{module}"), label)
+
+
+def test_lists_are_checked_entry_by_entry():
+    """One excluded entry among good ones is refused, and named."""
+    with pytest.raises(ValueError, match=r"num_coordinates is 0; it must be a whole number of at least 1"):
+        qsgd_lab.theory.variance.worst_case_variance_l2([4, 0, 9], 3)
+    with pytest.raises(ValueError, match=r"num_levels is 2\.5"):
+        qsgd_lab.theory.variance.paper_variance_bound(4, [1, 2.5])
+
+
+@pytest.mark.parametrize("good", [3, 3.0, np.int8(3), np.float32(3), np.array(3), np.uint64(3)])
+def test_whole_numbers_of_any_type_are_taken(good):
+    """Integers and floats of Python and NumPy are one number."""
+    assert arguments.whole("n", good) == 3
+    assert arguments.number("x", good) == 3.0
+
+
+@pytest.mark.parametrize(
+    "bad", [2**2000, -(2**2000), [3], np.array([3]), object(), {}, "3", b"3", np.bool_(1)]
+)
+def test_what_is_no_number_is_refused_in_one_short_line(bad):
+    """Huge integers, lists, words and objects are no number; the message stays short."""
+    for check in (arguments.whole, arguments.number):
+        with pytest.raises(ValueError, match=r"^n is .*; it must be a ") as error:
+            check("n", bad)
+        assert len(str(error.value)) < 140
+
+
+def test_an_optimiser_takes_no_least_squares_without_ridge():
+    """QSVRG's rate needs strong convexity."""
+    from qsgd_lab.theory.checks.convergence import check_qsvrg
+
+    with pytest.raises(ValueError, match="needs a ridge"):
+        check_qsvrg(least_squares(), workers=1, epochs=1)

@@ -1,0 +1,159 @@
+"""Methods from outside the package: under their own names, in the key, in workers, in every output."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+from checkout import ROOT
+
+from qsgd_lab import plugins
+from qsgd_lab.cli.main import main
+from qsgd_lab.runs.record import Interrupted
+from qsgd_lab.training.presets import configurations
+from qsgd_lab.training.run import run_training
+
+PAGE = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
+#: The page's snippets by the file name in their first line.
+SNIPPETS = {
+    code.split("\n", 1)[0].removeprefix("# "): code
+    for code in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+}
+
+
+def snippet(name, folder):
+    """Write a snippet of the page to a folder, and return its path."""
+    path = folder / name
+    path.write_text(SNIPPETS[name], encoding="utf-8")
+    return path
+
+
+def test_snippets_are_short():
+    """A compressor and an algorithm take at most 40 lines each, blank ones aside."""
+    assert set(SNIPPETS) == {"my_compressor.py", "my_algorithm.py"}
+    assert all(len([line for line in code.splitlines() if line.strip()]) <= 40 for code in SNIPPETS.values())
+
+
+def lab(*arguments, folder, code=0):
+    """Run the command in an empty folder; return (stdout, stderr)."""
+    environment = {name: value for name, value in os.environ.items() if name != "QSGD_LAB_IMPORT"}
+    done = subprocess.run(
+        [sys.executable, "-m", "qsgd_lab", *map(str, arguments)],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == code, done.stderr
+    return done.stdout, done.stderr
+
+
+def run(folder, *arguments, code=0):
+    """Train a small sweep."""
+    common = ("--nodes", "2", "--seeds", "0", "--epochs", "1", "--jobs", "1")
+    return lab("reproduce", *common, *arguments, folder=folder, code=code)
+
+
+def test_an_outside_compressor_trains_and_is_shown_under_its_name(tmp_path):
+    """Row, CSV and plot have its label; its file's digest is in the run; another file gives another key."""
+    mine = snippet("my_compressor.py", tmp_path).rename(tmp_path / "mine.py")
+    text, _ = run(tmp_path, "--import", "mine.py", "--compressor", "ef(my-sign)", "--format", "text")
+    assert "my sign + EF" in text
+
+    table, _ = lab("table", "--format", "csv", folder=tmp_path)  # without the plug-in: its text is the name
+    assert "ef(my-sign)" in table
+    keys = {path.parent.name for path in tmp_path.glob("runs/*/run.json")}
+    configs = [json.loads(path.read_text())["config"] for path in tmp_path.glob("runs/*/run.json")]
+    (own,) = [config for config in configs if config.get("compressor")]
+    assert own["compressor"] == "ef(my-sign)"
+    assert own["plugins"][0].startswith("my-sign=mine.py sha256:")
+    assert own["bits"] is None
+
+    lab("plot", "--output", "figures", folder=tmp_path)
+    assert list((tmp_path / "figures").iterdir())
+    mine.write_text(mine.read_text() + "\n# another version\n")
+    run(tmp_path, "--import", "mine.py", "--compressor", "ef(my-sign)")
+    later = {path.parent.name for path in tmp_path.glob("runs/*/run.json")}
+    assert len(later - keys) == 1
+
+
+def test_an_outside_algorithm_trains(tmp_path):
+    """Replicas that exchange every second step: one file, in the table, with half of the traffic."""
+    arguments = (
+        "--import",
+        snippet("my_algorithm.py", tmp_path),
+        "--algorithm",
+        "every",
+        "--compressor",
+        "qsgd(bits=4,norm=max)",
+    )
+    text, _ = run(tmp_path, *arguments)
+    assert ", every" in text
+    records = [json.loads(path.read_text()) for path in tmp_path.glob("runs/*/run.json")]
+    assert {record["config"]["algorithm"] for record in records} == {"every"}
+    for record in records:
+        steps, result = record["result"]["steps"], record["result"]
+        assert result["coordinates_sent"] == 2 * (steps // 2) * result["num_parameters"]
+
+
+def test_an_algorithm_with_replicas_resumes_bit_for_bit(tmp_path, monkeypatch):
+    """Stopped between two exchanges and continued, a run ends as one that was never stopped."""
+    monkeypatch.delenv("QSGD_LAB_IMPORT", raising=False)
+    plugins.load([str(snippet("my_algorithm.py", tmp_path))])
+    (cell,) = configurations(
+        "demo", ["alexnet"], [2], ["ef(top-k(fraction=0.1))"], [0], {"epochs": 1}, "every(period=3)"
+    )
+
+    def train(path, stops):
+        countdown = iter(range(stops, -1, -1)) if stops else None
+
+        def should_stop():
+            return countdown is not None and next(countdown) == 0
+
+        return run_training(cell, checkpoint=path, should_stop=should_stop, progress=lambda *_: None)
+
+    with pytest.raises(Interrupted):
+        train(tmp_path / "a.npz", 4)
+    with pytest.raises(Interrupted):
+        train(tmp_path / "a.npz", 7)
+    stopped, whole = train(tmp_path / "a.npz", 0), train(tmp_path / "b.npz", 0)
+    assert stopped.result == whole.result
+    assert stopped.epochs == whole.epochs
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (("--compressor", "topk"), 2, "did you mean 'top-k'"),
+        (("--compressor", "top-k(share=1)"), 2, "has no option 'share'"),
+        (("--compressor", "damped(top-k)"), 2, "only an unbiased quantizer is damped"),
+        (("--algorithm", "local"), 2, "unknown algorithm 'local'"),
+        (("--import", "absent.py"), 2, "there is no such file"),
+        (("--import", "no_such_module"), 2, "no module of this name"),
+        (("--import", "broken.py"), 2, "cannot import"),
+        (("--import", "exits.py"), 2, "it exits with 3"),
+        (("--import", "taken.py"), 2, "two compressors are named 'qsgd'"),
+    ],
+)
+def test_what_cannot_be_used_is_one_line(tmp_path, monkeypatch, capsys, arguments, code, message):
+    """Exit 2, one line on stderr that says what is wrong, and no run made."""
+    (tmp_path / "broken.py").write_text("1 / 0\n")
+    (tmp_path / "exits.py").write_text("raise SystemExit(3)\n")
+    (tmp_path / "taken.py").write_text(
+        "from qsgd_lab.compressors import COMPRESSORS, Method\n"
+        "COMPRESSORS.register(Method('qsgd', object, (), str, summary='', source=''))\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("QSGD_LAB_IMPORT", raising=False)
+    assert main(["reproduce", "--nodes", "2", "--seeds", "0", *arguments]) == code
+    errors = capsys.readouterr().err
+    lines = [line for line in errors.splitlines() if line.startswith("Error")]
+    assert len(lines) == 1
+    assert message in lines[0]
+    assert "Traceback" not in errors
+    assert not (tmp_path / "runs").exists()

@@ -1,0 +1,1 @@
+"""Formulas of compressors, one file a method."""
