@@ -298,7 +298,10 @@ def host_arrays(quantized: QuantizedGradient) -> tuple[NDArray[Any], NDArray[np.
     levels, norms = quantized.levels, quantized.norms
     if is_torch(levels):
         levels, norms = levels.numpy(), norms.numpy()
-    levels = np.ascontiguousarray(levels.reshape(-1), dtype=level_dtype(quantized.num_levels))
+    dtype, s = np.dtype(level_dtype(quantized.num_levels)), quantized.num_levels
+    if levels.dtype != dtype and levels.size and (levels.min() < -s or levels.max() > s):
+        raise ValueError(f"a level lies outside -{s}..{s}")  # which a cast to fewer bits would hide
+    levels = np.ascontiguousarray(levels.reshape(-1), dtype=dtype)
     parts = quantized.partition
     if levels.size != parts.num_coordinates or norms.size != parts.num_buckets:
         raise ValueError(

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import click
 
+from qsgd_lab.cli.errors import argument_errors
 from qsgd_lab.cli.messages.files import (
     load_message,
     message_argument,
@@ -13,8 +17,11 @@ from qsgd_lab.cli.messages.files import (
     output_option,
     threads_option,
 )
-from qsgd_lab.errors import UsageError
+from qsgd_lab.errors import LimitError, UsageError
 from qsgd_lab.files import check_place, save
+
+#: Payload kinds of docs/wire-format-2.md; the registry itself would load numpy for --help.
+KINDS = ("none", "raw", "levels", "sparse", "masked", "select", "private")
 
 
 @click.command()
@@ -24,6 +31,12 @@ from qsgd_lab.files import check_place, save
 @click.option("--stop", type=click.IntRange(0), help="The coordinate to stop before.")
 @click.option("--levels", is_flag=True, help="Write the signed integer levels, not their values.")
 @click.option("--max-coordinates", type=click.IntRange(0), help="Refuse messages of more coordinates.")
+@click.option(
+    "--kind",
+    multiple=True,
+    type=click.Choice(KINDS),
+    help="Refuse messages of other payload kinds; may be given again.",
+)
 @threads_option
 def decode(
     message_file: Path,
@@ -32,6 +45,7 @@ def decode(
     stop: int | None,
     levels: bool,
     max_coordinates: int | None,
+    kind: tuple[str, ...],
     threads: int,
 ) -> None:
     """Write the gradient that a message carries to a .npy file.
@@ -47,16 +61,45 @@ def decode(
     import numpy as np
 
     import qsgd_lab as ql
+    from qsgd_lab.wire.message import dense
 
     if start is not None and stop is not None and stop < start:
         raise UsageError(f"--stop {stop} is before --start {start}")
     check_place(output)
     message = load_message(message_file)
-    with named(message_file):
+    limits: dict[str, Any] = {"max_coordinates": max_coordinates, "kinds": kind or None}
+    with named(message_file), _bounded(max_coordinates):
         if levels or (start, stop) != (None, None):
-            quantized = ql.decode(message, start, stop, max_coordinates=max_coordinates, threads=threads)
-            array = quantized.levels.reshape(quantized.shape) if levels else ql.dequantize(quantized)
+            with argument_errors():  # not every kind can be read in part
+                payload = ql.decode(message, start, stop, **limits, threads=threads)
+            array = levels_of(payload) if levels else dense(payload)
         else:
-            array = ql.decode_values(message, max_coordinates=max_coordinates, threads=threads)
+            array = ql.decode_values(message, **limits, threads=threads)
     save(output, lambda file: np.save(file, array))
     click.echo(f"{output}: {array.size} coordinates, {array.dtype}", err=True)
+
+
+def levels_of(payload: Any) -> Any:
+    """Return the levels of a payload in its shape.
+
+    Raises
+    ------
+    UsageError
+        If it is of another kind.
+    """
+    import qsgd_lab as ql
+
+    if not isinstance(payload, ql.QuantizedGradient):
+        raise UsageError(f"the message carries {type(payload).__name__}, not levels: leave out --levels")
+    return payload.levels.reshape(payload.shape)
+
+
+@contextmanager
+def _bounded(max_coordinates: int | None) -> Iterator[None]:
+    """Ask for the bound that some kinds need, where none was given."""
+    try:
+        yield
+    except LimitError as error:
+        if max_coordinates is None:
+            raise UsageError(f"{error}; give --max-coordinates") from error
+        raise

@@ -30,10 +30,15 @@ from qsgd_lab.levels import MAX_LEVELS, NORMS
 )
 @click.option(
     "--layout",
-    type=click.Choice(["auto", "fixed", "dense", "dense-signed", "sparse"]),
+    type=click.Choice(["auto", "fixed", "dense", "dense-signed", "sparse", "base3"]),
     default="auto",
     show_default=True,
-    help="'auto', here and for the code, takes the shortest message.",
+    help="'auto', here and for the code, takes the shortest message; 'base3' is version 2's, for s = 1.",
+)
+@click.option(
+    "--wire-version",
+    type=click.IntRange(1, 2),
+    help="Of the wire format: 1 has Elias codes, 2 a shorter envelope.  [default: 1; 2 for base3]",
 )
 @click.option(
     "--bucket-size",
@@ -61,6 +66,7 @@ def encode(
     levels: int | None,
     code: str,
     layout: str,
+    wire_version: int | None,
     bucket_size: int | str,
     norm: str,
     rounding: str,
@@ -78,6 +84,7 @@ def encode(
     \b
     Example:
       qsgd-lab encode grad.npy -o grad.qsgd --bits 3
+      qsgd-lab encode grad.npy -o grad.qsgd --bits 1 --wire-version 2
       qsgd-lab encode grad.npy -o grad.qsgd --bits 3 --code omega --layout dense --norm max --seed 7
     """
     import qsgd_lab as ql
@@ -98,11 +105,15 @@ def encode(
             node=node,
             step=step,
         )
-    message = ql.encode(quantized, code, layout, threads=threads)
+        message = ql.encode(quantized, code, layout, version=wire_version, threads=threads)
     save(output, message.data)
-    header = message.header
+    if message.version == 1:
+        header = message.header
+        written = header.layout if header.code == "none" else f"{header.layout}, {header.code}"
+    else:
+        written = f"version 2, {ql.decode(message).layout}"
     click.echo(
         f"{output}: {len(message)} bytes, {message.bits_per_coordinate:.4g} bits a coordinate "
-        f"({header.layout}{'' if header.code == 'none' else ', ' + header.code}, s = {header.num_levels})",
+        f"({written}, s = {quantized.num_levels})",
         err=True,
     )

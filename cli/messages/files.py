@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from qsgd_lab.errors import LabError, UsageError
+from qsgd_lab.errors import LabError, MessageError, UsageError
 from qsgd_lab.files import read_bytes
 
 message_argument = click.argument("message_file", metavar="MESSAGE", type=click.Path(path_type=Path))
@@ -66,5 +66,7 @@ def named(path: Path) -> Iterator[None]:
     """Put the file's name before what is wrong with it."""
     try:
         yield
+    except MessageError as error:
+        raise type(error)(f"{path}: {error}", error.reason) from error
     except LabError as error:
         raise type(error)(f"{path}: {error}") from error

@@ -16,6 +16,10 @@ import numpy as np
 import qsgd_lab as ql
 from qsgd_lab.cli.measure.rows_output import Table, as_text
 from qsgd_lab.cli.messages.files import load_message, message_argument, named
+from qsgd_lab.cli.messages.inspect_wire2 import describe_wire2, render_wire2
+from qsgd_lab.coding.message import open_frame, version_of
+
+WIRE_2 = 2
 
 
 @click.command()
@@ -48,7 +52,9 @@ def describe(message: Any, max_coordinates: int | None = None) -> dict[str, Any]
     MessageError
         If it is not one.
     """
-    frame = ql.open_message(message)
+    if version_of(message) == WIRE_2:
+        return describe_wire2(message, max_coordinates)
+    frame = open_frame(message)
     quantized = ql.decode(message, max_coordinates=max_coordinates)
     counts = np.bincount(quantized.levels.astype(np.int64) + quantized.num_levels)
     coordinates = len(quantized)
@@ -86,6 +92,8 @@ def render(description: dict[str, Any], name: str, output_format: str) -> str:
     """Return the description as ``text`` or ``json``, ending in a newline."""
     if output_format == "json":
         return json.dumps({"file": name, **description}, indent=1, allow_nan=False) + "\n"
+    if description.get("version") == WIRE_2:
+        return render_wire2(description, name)
     return as_text(
         [_summary(description, name), _sizes(description), _levels(description), _alternatives(description)]
     )

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qsgd_lab.arrays import resolve_backend
-from qsgd_lab.coding.message import Frame, check_limit, kernel_scheme, open_message, raise_unless_good
+from qsgd_lab.coding.message import Frame, kernel_scheme, open_frame, raise_unless_good
 from qsgd_lab.coding.threads import run_ranges
+from qsgd_lab.coding.version2 import check_kinds_of_version_1, decode_version_2, is_version_2
 from qsgd_lab.errors import MessageError
 from qsgd_lab.partition import excerpt
 from qsgd_lab.quantization import QuantizedGradient, level_dtype
+from qsgd_lab.wire.checks import check_dead
+from qsgd_lab.wire.message import limits_of
 
 
 def decode(
@@ -21,10 +25,11 @@ def decode(
     stop: int | None = None,
     *,
     max_coordinates: int | None = None,
+    kinds: Iterable[str] | None = None,
     threads: int | None = 1,
     backend: str = "auto",
-) -> QuantizedGradient:
-    """Return the quantized gradient that a message carries, or coordinates start..stop-1 of it.
+) -> Any:
+    """Return what a message carries, a quantized gradient or another payload, or coordinates of it.
 
     Parameters
     ----------
@@ -32,9 +37,11 @@ def decode(
         Untrusted: bytes from anywhere, a memory map, an array of bytes. It is not copied.
     start, stop : int, optional
         A range of coordinates, as in a slice of the flat gradient. Header and index are read, and of the
-        payload only the chunks that hold the range.
+        payload only the chunks that hold the range. In version 2, raw values and levels have ranges.
     max_coordinates : int, optional
         Refuse messages of more coordinates. Without it, the message's own length is the limit, see Notes.
+    kinds : iterable of str, optional
+        Refuse messages of other payload kinds: "levels", "raw", "sparse", ... (docs/wire-format-2.md).
     threads : int or None
         Chunks are decoded in parallel by as many threads; None takes all processors.
     backend : {"auto", "cpu", "reference", "cuda"}
@@ -42,15 +49,16 @@ def decode(
 
     Returns
     -------
-    QuantizedGradient
+    QuantizedGradient, or a payload of another kind
         Of NumPy arrays, or of arrays like the message on its device. The whole gradient has its shape; a
         range is flat, and its buckets are the parts in it of the gradient's, so that its values are those of
-        the range.
+        the range. Payloads of other kinds than levels are always of NumPy arrays.
 
     Raises
     ------
     MessageError
-        If the message is damaged, cut off, made to mislead, or has more than `max_coordinates`.
+        If the message is damaged, cut off, made to mislead, has more than `max_coordinates`, or is of a kind
+        that is not allowed; its `reason` is one word for programs.
     ValueError
         If another argument is out of its range, or the backend is "cuda" and there is no device.
     TypeError
@@ -63,10 +71,11 @@ def decode(
     On a device, the host reads header and index and waits for one number in the end; `threads` has no part in
     it.
 
-    A message of m bytes describes fewer than 512 m coordinates: chunks hold at most 4096, and each has eight
-    bytes in the directory of the sparse layout, while in the others a coordinate takes at least one bit. What
-    is allocated is the levels, one byte a coordinate for s <= 127 and two above, and a few bytes for each
-    byte of the index; claims of more are refused before anything is allocated.
+    A message of version 1 of m bytes describes fewer than 512 m coordinates: chunks hold at most 4096, and
+    each has eight bytes in the directory of the sparse layout, while in the others a coordinate takes at
+    least one bit. What is allocated is the levels, one byte a coordinate for s <= 127 and two above, and a
+    few bytes for each byte of the index; claims of more are refused before anything is allocated. For
+    version 2, see the theorem in docs/wire-format-2.md.
 
     Examples
     --------
@@ -77,37 +86,30 @@ def decode(
     ([2, -3, 0, 0], [-3, 0])
     """
     backend = resolve_backend(message, backend)
+    if is_version_2(message):
+        return decode_version_2(message, start, stop, limits_of(max_coordinates, kinds))
     if backend == "cuda":
+        check_kinds_of_version_1(kinds)
         from qsgd_lab.coding.device.decode import decode_on_device
 
         return decode_on_device(message, start, stop, max_coordinates)
+    check_kinds_of_version_1(kinds)
     frame = open_frame(message, max_coordinates)
     header, index = frame.header, frame.index
     low, high, _ = slice(start, stop).indices(header.num_coordinates)
     if (start, stop) == (None, None):
         levels = _read_levels(frame, 0, header.num_coordinates, threads, backend)
+        check_dead(index.norms, levels, index.partition.bucket_offsets)
         return QuantizedGradient(
             levels, index.norms, header.num_levels, header.norm, index.partition, index.shape
         )
     high = max(low, high)
     levels = _read_levels(frame, low, high, threads, backend)
     parts, buckets = excerpt(index.partition, low, high)
+    check_dead(index.norms[buckets], levels, parts.bucket_offsets)
     return QuantizedGradient(
         levels, index.norms[buckets], header.num_levels, header.norm, parts, (high - low,)
     )
-
-
-def open_frame(message: Any, max_coordinates: int | None) -> Frame:
-    """Take a message apart, unless it has more than `max_coordinates`.
-
-    Raises
-    ------
-    MessageError
-        If it has, or is not one whole message.
-    """
-    frame = open_message(message)
-    check_limit(frame.header, max_coordinates)
-    return frame
 
 
 def _read_levels(frame: Frame, low: int, high: int, threads: int | None, backend: str) -> NDArray[Any]:
@@ -130,7 +132,7 @@ def _read_reference(frame: Frame, first: int, last: int, threads: int | None) ->
     for chunk in range(first, last):
         payload = frame.payload[frame.starts[chunk] : frame.starts[chunk + 1]].tobytes()
         if crc32c(payload) != directory.checksums[chunk]:
-            raise MessageError(f"chunk {chunk} is damaged: its checksum does not match")
+            raise MessageError(f"chunk {chunk} is damaged: its checksum does not match", "damaged")
         size = min(header.chunk_size, header.num_coordinates - chunk * header.chunk_size)
         nonzeros = int(directory.num_nonzeros[chunk]) if header.layout == "sparse" else 0
         parts.append(decode_chunk(payload, size, nonzeros, header.num_levels, header.layout, header.code))

@@ -9,15 +9,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qsgd_lab.arrays import is_device_array, is_torch, resolve_backend
-from qsgd_lab.coding.decode import open_frame
-from qsgd_lab.coding.message import Frame, check_total, kernel_scheme, raise_unless_good
+from qsgd_lab.coding.message import Frame, check_total, kernel_scheme, open_frame, raise_unless_good
 from qsgd_lab.coding.tables import decode_tables
 from qsgd_lab.coding.threads import run_ranges
+from qsgd_lab.coding.version2 import (
+    add_version_2,
+    check_kinds_of_version_1,
+    is_version_2,
+    values_version_2,
+)
 from qsgd_lab.quantization import level_dtype
+from qsgd_lab.wire.message import limits_of
 
 
 def decode_values(
-    message: Any, *, max_coordinates: int | None = None, threads: int | None = 1, backend: str = "auto"
+    message: Any,
+    *,
+    max_coordinates: int | None = None,
+    kinds: Iterable[str] | None = None,
+    threads: int | None = 1,
+    backend: str = "auto",
 ) -> Any:
     """Return the gradient that a message carries: ``dequantize(decode(message))`` in one pass.
 
@@ -25,8 +36,9 @@ def decode_values(
     ----------
     message : bytes-like, or uint8 array on a CUDA device
         Untrusted.
-    max_coordinates, threads
-        As in `decode`.
+    max_coordinates, kinds, threads
+        As in `decode`. Of kinds whose length says nothing of the number of coordinates (sparse, masked, none,
+        select, private), `max_coordinates` must be given.
     backend : {"auto", "cpu", "cuda"}
         Auto works where the message lives.
 
@@ -38,14 +50,19 @@ def decode_values(
     Raises
     ------
     MessageError
-        If the message is damaged, cut off, made to mislead, or has more than `max_coordinates`.
+        If the message is damaged, cut off, made to mislead, or is not allowed; `LimitError` if it has more
+        than `max_coordinates`, or has no bound without it.
 
     Notes
     -----
-    A message of m bytes describes fewer than 512 m coordinates, hence allocates less than 2048 m bytes; see
-    `decode`.
+    A message of version 1 of m bytes describes fewer than 512 m coordinates, hence allocates less than 2048 m
+    bytes; see `decode`.
     """
-    if resolve_backend(message, backend) == "cuda":
+    backend = resolve_backend(message, backend)
+    if is_version_2(message):
+        return values_version_2(message, limits_of(max_coordinates, kinds))
+    check_kinds_of_version_1(kinds)
+    if backend == "cuda":
         from qsgd_lab.coding.device.decode import decode_values_on_device
 
         return decode_values_on_device(message, max_coordinates)
@@ -56,7 +73,12 @@ def decode_values(
 
 
 def add_decoded(
-    messages: Iterable[Any], total: Any, *, threads: int | None = 1, backend: str = "auto"
+    messages: Iterable[Any],
+    total: Any,
+    *,
+    kinds: Iterable[str] | None = None,
+    threads: int | None = 1,
+    backend: str = "auto",
 ) -> None:
     """Add the gradients that messages carry to `total`, in place and in order.
 
@@ -66,6 +88,8 @@ def add_decoded(
         Untrusted; an iterable of messages, not one message.
     total : float32 array or torch tensor, contiguous
         As many coordinates as each message has. It lives where the messages do.
+    kinds : iterable of str, optional
+        As in `decode`.
     threads : int or None
         As in `decode`. The sum does not depend on it.
     backend : {"auto", "cpu", "cuda"}
@@ -84,12 +108,16 @@ def add_decoded(
     if resolve_backend(total, backend) == "cuda":
         from qsgd_lab.coding.device.decode import add_decoded_on_device
 
-        add_decoded_on_device(messages, total)
+        add_decoded_on_device(messages, total, kinds)
         return
     flat = _flat_total(total)
     for message in messages:
-        frame = open_frame(message, None)
-        check_total(frame.header, flat.size)
+        if is_version_2(message):
+            add_version_2(message, flat, kinds)
+            continue
+        check_kinds_of_version_1(kinds)
+        frame = open_frame(message)
+        check_total(frame.header.num_coordinates, flat.size)
         _deliver(frame, flat, add=True, threads=threads)
 
 

@@ -9,34 +9,47 @@ from numpy.typing import NDArray
 
 from qsgd_lab.arrays import resolve_backend
 from qsgd_lab.coding.elias import CODES
-from qsgd_lab.coding.header import TAIL_BYTES, Header, crc32c
+from qsgd_lab.coding.header import TAIL_BYTES, Header, check_lists, crc32c
 from qsgd_lab.coding.index import WORD_BYTES, Directory, Index
 from qsgd_lab.coding.layouts import DEFAULT_CHUNK_SIZE, LAYOUTS, check_chunk_size
 from qsgd_lab.coding.message import Message, seal
 from qsgd_lab.coding.payload import ChunkScheme, lead_bytes, out_of_range, write_levels
 from qsgd_lab.coding.sizes import shortest
+from qsgd_lab.coding.version2 import encode_version_2
 from qsgd_lab.partition import Partition
 from qsgd_lab.quantization import QuantizedGradient, host_arrays
+from qsgd_lab.wire.checks import check_dead, storable_scales, writing
+from qsgd_lab.wire.key import Key
+from qsgd_lab.wire.structure import Structure
 
 
 def encode(
-    quantized: QuantizedGradient,
+    payload: Any,
     code: str = "auto",
     layout: str = "auto",
     *,
+    version: int | None = None,
+    structure: Structure | None = None,
+    key: Key | None = None,
+    used: Any = None,
     chunk_size: int = DEFAULT_CHUNK_SIZE,
     threads: int | None = 1,
     backend: str = "auto",
 ) -> Message | Any:
-    """Return the message that carries a quantized gradient.
+    """Return the message that carries a quantized gradient, or another payload.
 
     Parameters
     ----------
-    quantized : QuantizedGradient
+    payload : QuantizedGradient, or a payload of another kind of docs/wire-format-2.md
     code : {"auto", "gamma", "delta", "omega"}
         The code of integers; omega is the paper's. It has no part in the fixed layout.
     layout : {"auto", "fixed", "dense", "dense-signed", "sparse"}
-        See `qsgd_lab.coding.layouts`.
+        See `qsgd_lab.coding.layouts`. Version 2 has "fixed" and, for s = 1, "base3".
+    version : {1, 2}, optional
+        Of the wire format. Version 1 carries levels under Elias codes, version 2 everything else; by default
+        1 for a quantized gradient, unless something is asked for that only version 2 has.
+    structure, key, used
+        Of version 2, as `qsgd_lab.wire.message.pack` takes them.
     chunk_size : int
         Coordinates that are coded together: a multiple of 32, at most 4096.
     threads : int or None
@@ -54,7 +67,9 @@ def encode(
     Raises
     ------
     ValueError
-        If an argument is out of its range, or the quantized gradient is inconsistent.
+        If an argument is out of its range, the quantized gradient is inconsistent, or version 1 cannot say
+        it: more than 32 dimensions (version 2 has 64), a norm that is negative, -0 or infinite, or levels
+        other than 0 in a bucket of norm 0 or NaN.
     TypeError
         If levels or norms on a device have another dtype than their own.
     MemoryError
@@ -76,19 +91,43 @@ def encode(
     (4, 104)
     """
     check_chunk_size(chunk_size)
+    around = {"structure": structure, "key": key, "used": used}
+    if _version_for(payload, layout, version, around) == 2:
+        return encode_version_2(payload, code, layout, around)
     check_choice(code, layout)
+    quantized = payload
     backend = resolve_backend(quantized.levels, backend)
     if backend == "cuda":
         from qsgd_lab.coding.device.encode import encode_on_device
 
         return encode_on_device(quantized, code, layout, chunk_size)
     levels, norms = host_arrays(quantized)
+    norms = storable_scales(norms)
+    with writing():
+        check_dead(norms, levels, quantized.partition.bucket_offsets)
     code, layout = _choose(levels, quantized.num_levels, code, layout, chunk_size, threads)
     scheme = ChunkScheme(layout, code, quantized.num_levels, chunk_size)
     lead = lead_bytes(quantized.partition, quantized.shape, scheme)
     write = _write_reference if backend == "reference" else write_levels
     stream, directory = write(levels, scheme, threads, lead)
     return assemble(stream, directory, norms, scheme, quantized.norm, quantized.partition, quantized.shape)
+
+
+def _version_for(payload: Any, layout: str, version: int | None, around: dict[str, Any]) -> int:
+    """Return the version of the format for a payload.
+
+    Raises
+    ------
+    ValueError
+        If the version is unknown, or version 1 is asked for what it does not have.
+    """
+    if version not in (None, 1, 2):
+        raise ValueError(f"version is {version!r}; it must be 1 or 2")
+    needs_2 = not isinstance(payload, QuantizedGradient) or layout == "base3" or payload.norm == "shared"
+    needs_2 = needs_2 or any(value is not None for value in around.values())
+    if version == 1 and needs_2:
+        raise ValueError("version 1 carries levels under Elias codes, without key, mask or lists of arrays")
+    return version or (2 if needs_2 else 1)
 
 
 def assemble(
@@ -101,6 +140,8 @@ def assemble(
     shape: tuple[int, ...],
 ) -> Message:
     """Return the message whose payload stands in `stream`, after `lead_bytes` and before eight bytes."""
+    with writing():
+        check_lists(parts.tensor_sizes, shape, parts.num_coordinates)
     index = Index(parts, shape, norms, directory).pack()
     header = Header(
         scheme.layout,

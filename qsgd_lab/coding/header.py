@@ -8,6 +8,7 @@ CRC-32C of bytes, the checksum of messages.
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,8 +16,10 @@ import numpy as np
 
 from qsgd_lab.coding.elias import CODES
 from qsgd_lab.coding.layouts import CHUNK_UNIT, LAYOUTS, MAX_CHUNK_SIZE
-from qsgd_lab.errors import MessageError
+from qsgd_lab.errors import LimitError, MessageError
 from qsgd_lab.levels import MAX_LEVELS, NORMS
+from qsgd_lab.partition import MAX_TENSOR_SIZE
+from qsgd_lab.wire.checks import writing
 
 
 def crc32c(data: Any) -> int:
@@ -97,8 +100,25 @@ class Header:
         return -(-self.num_coordinates // self.chunk_size)
 
     def pack(self) -> bytes:
-        """Return the 64 bytes."""
+        """Return the 64 bytes.
+
+        Raises
+        ------
+        ValueError
+            If they were not a header that `parse_header` takes.
+        """
         bucket = BUCKET_WORDS[self.bucket_size] if isinstance(self.bucket_size, str) else self.bucket_size
+        if bucket in _BUCKET_NAMES and not isinstance(self.bucket_size, str):
+            raise ValueError(f"buckets of {bucket}; {MAX_COORDINATES} is the most, and 1 the least")
+        with writing():
+            _check_numbers(
+                self.num_levels,
+                self.chunk_size,
+                self.message_bytes,
+                self.num_coordinates,
+                bucket,
+                self.num_dimensions,
+            )
         fields = _FIELDS.pack(
             MAGIC,
             VERSION,
@@ -133,11 +153,11 @@ def parse_header(data: Any) -> Header:
     """
     raw = bytes(memoryview(data)[:HEADER_BYTES])
     if len(raw) < HEADER_BYTES:
-        raise MessageError(f"a message has at least {HEADER_BYTES} bytes; this has {len(raw)}")
+        raise MessageError(f"a message has at least {HEADER_BYTES} bytes; this has {len(raw)}", "truncated")
     if raw[:4] != MAGIC:
-        raise MessageError("not a message: it does not begin with QSGD")
+        raise MessageError("not a message: it does not begin with QSGD", "foreign")
     if raw[4] != VERSION:
-        raise MessageError(f"the message is of version {raw[4]}; this library reads version {VERSION}")
+        raise MessageError(f"the message is of version {raw[4]}; this library reads 1 and 2", "version")
     if crc32c(raw[: _FIELDS.size]) != _CHECKSUM.unpack(raw[_FIELDS.size :])[0]:
         raise MessageError("the header is damaged: its checksum does not match")
     _, _, layout, code, norm, *numbers, reserved, index_crc = _FIELDS.unpack(raw[: _FIELDS.size])
@@ -161,30 +181,53 @@ def parse_header(data: Any) -> Header:
 
 def _check_kinds(layout: int, code: int, norm: int, reserved: int) -> None:
     if layout not in _LAYOUT_NAMES:
-        raise MessageError(f"the header names layout {layout}; known are 0 to {len(LAYOUTS) - 1}")
+        raise MessageError(f"the header names layout {layout}; known are 0 to {len(LAYOUTS) - 1}", "unknown")
     codes = (0,) if layout == LAYOUTS["fixed"] else tuple(_CODE_NAMES)
     if code not in codes:
-        raise MessageError(f"the header names code {code}, which layout {layout} does not have")
+        raise MessageError(f"the header names code {code}, which layout {layout} does not have", "unknown")
     if norm >= len(NORMS):
-        raise MessageError(f"the header names norm {norm}; known are 0 and 1")
+        raise MessageError(f"the header names norm {norm}; known are 0 and 1", "unknown")
     if reserved:
-        raise MessageError("the header's reserved bytes are not 0")
+        raise MessageError("the header's reserved bytes are not 0", "zeros")
 
 
 def _check_numbers(
     levels: int, chunk_size: int, size: int, coordinates: int, bucket: int, dimensions: int
 ) -> None:
+    """Check the numbers of a header; reader and writer call it."""
     if not 1 <= levels <= MAX_LEVELS:
-        raise MessageError(f"the header claims {levels} levels; 1 to {MAX_LEVELS} are possible")
+        raise MessageError(f"{levels} levels; 1 to {MAX_LEVELS} are possible", "parameters")
     if chunk_size % CHUNK_UNIT or not CHUNK_UNIT <= chunk_size <= MAX_CHUNK_SIZE:
-        raise MessageError(
-            f"the header claims chunks of {chunk_size}, not a multiple of {CHUNK_UNIT} up to {MAX_CHUNK_SIZE}"
-        )
+        text = f"chunks of {chunk_size}, which is not a multiple of {CHUNK_UNIT} up to {MAX_CHUNK_SIZE}"
+        raise MessageError(text, "parameters")
     if size < HEADER_BYTES + TAIL_BYTES:
-        raise MessageError(f"the header claims a message of {size} bytes")
+        raise MessageError(f"the header claims a message of {size} bytes", "length")
     if coordinates > MAX_COORDINATES:
-        raise MessageError(f"the header claims {coordinates} coordinates")
+        raise LimitError(f"{coordinates} coordinates; {MAX_COORDINATES} are possible")
     if bucket not in _BUCKET_NAMES and bucket > MAX_COORDINATES:
-        raise MessageError(f"the header claims buckets of {bucket}")
+        raise MessageError(f"buckets of {bucket}; {MAX_COORDINATES} is the most", "parameters")
     if dimensions > MAX_DIMENSIONS:
-        raise MessageError(f"the header claims {dimensions} dimensions; {MAX_DIMENSIONS} are possible")
+        text = (
+            f"{dimensions} dimensions; version 1 has at most {MAX_DIMENSIONS}: take version 2, which has 64"
+        )
+        raise LimitError(text)
+
+
+def check_lists(sizes: Sequence[int], shape: Sequence[int], coordinates: int) -> None:
+    """Check tensor sizes and shape against the number of coordinates; reader and writer call it.
+
+    Raises
+    ------
+    MessageError
+        If they do not agree.
+    """
+    if any(size > MAX_TENSOR_SIZE for size in sizes) or sum(sizes) != coordinates:
+        raise MessageError(f"tensor sizes do not sum to the {coordinates} coordinates", "structure")
+    elements = extent = 1
+    for length in shape:
+        if length > MAX_COORDINATES // extent:
+            raise MessageError(f"a shape of more than {MAX_COORDINATES} coordinates", "structure")
+        elements *= length
+        extent *= max(length, 1)
+    if elements != coordinates:
+        raise MessageError(f"the shape does not hold the {coordinates} coordinates", "structure")

@@ -12,9 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qsgd_lab.coding.header import HEADER_BYTES, MAX_COORDINATES, TAIL_BYTES, Header, crc32c
+from qsgd_lab.coding.header import HEADER_BYTES, TAIL_BYTES, Header, check_lists, crc32c
+from qsgd_lab.coding.layouts import WORD_BITS, min_bits_per_coordinate
 from qsgd_lab.errors import MessageError
-from qsgd_lab.partition import MAX_TENSOR_SIZE, Partition, partition
+from qsgd_lab.partition import Partition, partition
+from qsgd_lab.wire.checks import check_scales
 
 ALIGNMENT = 4  # the payload begins at a multiple of this
 WORD_BYTES = 4
@@ -120,13 +122,14 @@ def parse_index(data: Any, header: Header, tail: bytes | None = None) -> tuple[I
     sizes, shape, num_norms, size = _extent(view, header)
     lists = len(sizes) + len(shape)
     if crc32c(view[HEADER_BYTES : HEADER_BYTES + size]) != header.index_crc:
-        raise MessageError("norms or directory are damaged: their checksum does not match")
+        raise MessageError("norms or directory are damaged: their checksum does not match", "damaged")
     first_norm = HEADER_BYTES + 8 * lists
     norms = np.frombuffer(view, "<f4", num_norms, first_norm).astype(np.float32)
     directory = _parse_directory(view, header, first_norm + 4 * num_norms)
-    _check_norms(norms)
+    check_scales(norms)
     zeros = bytes(view[-TAIL_BYTES:]) if tail is None else tail
     _check_extent(view, zeros, directory, header, size, lists, num_norms)
+    check_chunks(header, directory)
     parts = partition(header.num_coordinates, header.bucket_size, sizes)
     return Index(parts, shape, norms, directory), HEADER_BYTES + size
 
@@ -142,7 +145,9 @@ def check_room(header: Header) -> int:
     lists = header.num_tensors + header.num_dimensions
     available = header.message_bytes - HEADER_BYTES - TAIL_BYTES
     if index_bytes(lists, 0, header.num_chunks, header.layout) > available:
-        raise MessageError("the message is too short for the tensors and chunks that its header claims")
+        raise MessageError(
+            "the message is too short for the tensors and chunks that its header claims", "length"
+        )
     return HEADER_BYTES + 8 * lists
 
 
@@ -164,7 +169,7 @@ def _extent(view: memoryview, header: Header) -> tuple[tuple[int, ...], tuple[in
     num_norms = count_buckets(sizes, header.bucket_size)
     size = index_bytes(len(sizes) + len(shape), num_norms, header.num_chunks, header.layout)
     if size > header.message_bytes - HEADER_BYTES - TAIL_BYTES:
-        raise MessageError("the message is too short for the norms that its header implies")
+        raise MessageError("the message is too short for the norms that its header implies", "length")
     return sizes, shape, num_norms, size
 
 
@@ -173,16 +178,7 @@ def _parse_lists(view: memoryview, header: Header) -> tuple[tuple[int, ...], tup
     count = header.num_tensors + header.num_dimensions
     numbers = np.frombuffer(view, "<u8", count, HEADER_BYTES).tolist()
     sizes, shape = tuple(numbers[: header.num_tensors]), tuple(numbers[header.num_tensors :])
-    if any(size > MAX_TENSOR_SIZE for size in sizes) or sum(sizes) != header.num_coordinates:
-        raise MessageError(
-            f"tensor sizes do not sum to the {header.num_coordinates} coordinates of the header"
-        )
-    elements = extent = 1
-    for length in shape:
-        elements *= length
-        extent *= max(length, 1)
-    if elements != header.num_coordinates or extent > MAX_COORDINATES:
-        raise MessageError(f"the shape does not hold the {header.num_coordinates} coordinates of the header")
+    check_lists(sizes, shape, header.num_coordinates)
     return sizes, shape
 
 
@@ -196,9 +192,27 @@ def _parse_directory(view: memoryview, header: Header, offset: int) -> Directory
     )
 
 
-def _check_norms(norms: NDArray[np.float32]) -> None:
-    if norms.size and (np.isinf(norms).any() or (np.signbit(norms) & ~np.isnan(norms)).any()):
-        raise MessageError("the message holds a negative or infinite norm")
+def check_chunks(header: Header, directory: Directory) -> None:
+    """Check that each chunk is long enough for its coordinates, before anything of their size is allocated.
+
+    Raises
+    ------
+    MessageError
+        If one is too short, or counts more levels than it has coordinates.
+    """
+    chunks = header.num_chunks
+    if not chunks:
+        return
+    sizes = np.full(chunks, header.chunk_size, np.int64)
+    sizes[-1] = header.num_coordinates - (chunks - 1) * header.chunk_size
+    if header.layout == "sparse":
+        if (directory.num_nonzeros > sizes).any():
+            raise MessageError("a chunk counts more levels than it has coordinates", "length")
+        sizes = directory.num_nonzeros.astype(np.int64)
+    bits = sizes * min_bits_per_coordinate(header.layout, header.num_levels)
+    short = directory.num_words < -(-bits // WORD_BITS)
+    if short.any():
+        raise MessageError(f"chunk {int(short.argmax())} is too short for its coordinates", "length")
 
 
 def _check_extent(
@@ -207,7 +221,7 @@ def _check_extent(
     """Check that the parts fill the message exactly, and that what separates them is zero."""
     payload = WORD_BYTES * int(directory.num_words.sum(dtype=np.int64))
     if HEADER_BYTES + size + payload + TAIL_BYTES != header.message_bytes:
-        raise MessageError("the directory's chunks do not fill the message")
+        raise MessageError("the directory's chunks do not fill the message", "length")
     used = 8 * lists + 4 * norms + directory_bytes(header.num_chunks, header.layout)
     if any(view[HEADER_BYTES + used : HEADER_BYTES + size]) or any(tail):
-        raise MessageError("the message's padding is not 0")
+        raise MessageError("the message's padding is not 0", "zeros")

@@ -53,6 +53,11 @@ def max_bits_per_coordinate(layout: str, code: str, levels: int) -> int:
     return LENGTHS[code](levels + 1) + 1
 
 
+def min_bits_per_coordinate(layout: str, levels: int) -> int:
+    """Return a lower bound on the bits of a coordinate; in the sparse layout, of a level other than 0."""
+    return {"fixed": fixed_width(levels), "dense": 1, "dense-signed": 2, "sparse": 3}[layout]
+
+
 def check_layout(layout: str) -> None:
     """Check the name of a layout.
 

@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 
 from qsgd_lab.arrays import is_device_array
 from qsgd_lab.coding.elias import CODES
-from qsgd_lab.coding.header import HEADER_BYTES, TAIL_BYTES, Header, parse_header
+from qsgd_lab.coding.header import HEADER_BYTES, MAGIC, TAIL_BYTES, Header, parse_header
 from qsgd_lab.coding.index import Index, directory_bytes, parse_index
 from qsgd_lab.coding.layouts import LAYOUTS, fixed_width
-from qsgd_lab.errors import MessageError
+from qsgd_lab.errors import LimitError, MessageError
+from qsgd_lab.wire.envelope import Sections, open_sections
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Sizes:
     Attributes
     ----------
     header : int
-        Header and the zeros at the end.
+        Header and the zeros at the end; in version 2 also parameters, key and mask.
     lists : int
         Tensor sizes and shape, and padding.
     norms, directory, payload : int
@@ -81,13 +82,24 @@ class Frame:
         )
 
 
-def open_message(data: Any) -> Frame:
+def version_of(message: Any) -> int:
+    """Return the version of a message in host memory; 1 for what is too short to have one."""
+    view = memoryview(message).cast("B")
+    return view[4] if len(view) > 4 and view[:4] == MAGIC else 1
+
+
+def open_message(data: Any) -> Frame | Sections:
     """Take a message apart.
 
     Parameters
     ----------
     data : bytes-like
         A message: bytes, a memory map, or an array of bytes. It is not copied.
+
+    Returns
+    -------
+    Frame or Sections
+        Of version 1 or 2.
 
     Raises
     ------
@@ -96,9 +108,21 @@ def open_message(data: Any) -> Frame:
     """
     if is_device_array(data):
         raise TypeError("the message lives on a CUDA device: copy it to the host with to_host_message first")
+    return open_sections(data) if version_of(data) == 2 else open_frame(data)
+
+
+def open_frame(data: Any, max_coordinates: int | None = None) -> Frame:
+    """Take a message of version 1 apart, unless it has more than `max_coordinates`.
+
+    Raises
+    ------
+    MessageError
+        If it has, or is not one whole message.
+    """
     view = memoryview(data).cast("B")
     header = parse_header(view)
     check_length(header, len(view))
+    check_limit(header, max_coordinates)
     index, payload_start = parse_index(view, header)
     payload = np.frombuffer(view, np.uint8, offset=payload_start)
     payload.flags.writeable = False
@@ -108,7 +132,9 @@ def open_message(data: Any) -> Frame:
 def check_length(header: Header, size: int) -> None:
     """Raise a `MessageError` if a message has not the length that its header claims."""
     if header.message_bytes != size:
-        raise MessageError(f"the message should have {header.message_bytes} bytes; this has {size}")
+        raise MessageError(
+            f"the message should have {header.message_bytes} bytes; this has {size}", "truncated"
+        )
 
 
 class Message(np.ndarray[tuple[int], np.dtype[np.uint8]]):
@@ -121,19 +147,26 @@ class Message(np.ndarray[tuple[int], np.dtype[np.uint8]]):
     """
 
     @property
+    def version(self) -> int:
+        """The version of the format, 1 or 2."""
+        return version_of(self)
+
+    @property
     def header(self) -> Header:
-        """The fields of the header; `MessageError` if the bytes have none."""
+        """The fields of the header of version 1; `MessageError` if the bytes have none."""
         return parse_header(self)
 
     @property
     def sizes(self) -> Sizes:
         """The message's bytes by what they hold; `MessageError` if it is not one whole message."""
-        return open_message(self).sizes
+        if self.version == 2:
+            return Sizes(**open_sections(self).sizes)
+        return open_frame(self).sizes
 
     @property
     def bits_per_coordinate(self) -> float:
         """All bits of the message per coordinate; NaN if it has none."""
-        coordinates = self.header.num_coordinates
+        coordinates = int.from_bytes(self[24:32].tobytes(), "little")  # at the same place in both versions
         return 8 * len(self) / coordinates if coordinates else float("nan")
 
     def __getitem__(self, key: Any) -> Any:
@@ -180,24 +213,26 @@ def kernel_scheme(header: Header) -> tuple[int, int, int, np.uint64]:
 
 def raise_unless_good(outcomes: list[tuple[int, int]]) -> None:
     """Raise a `MessageError` for the first (outcome, chunk) that says that a chunk could not be decoded."""
-    from qsgd_lab.kernels.constants import DAMAGED, GOOD
+    from qsgd_lab.kernels.constants import DAMAGED, GOOD, NOT_CANONICAL
 
     for outcome, chunk in outcomes:
         if outcome == DAMAGED:
-            raise MessageError(f"chunk {chunk} is damaged: its checksum does not match")
+            raise MessageError(f"chunk {chunk} is damaged: its checksum does not match", "damaged")
+        if outcome == NOT_CANONICAL:
+            raise MessageError("a bucket of norm 0 or NaN has levels other than 0", "canonical")
         if outcome != GOOD:
-            raise MessageError(f"chunk {chunk} is not what an encoder writes")
+            raise MessageError(f"chunk {chunk} is not what an encoder writes", "code")
 
 
 def check_limit(header: Header, max_coordinates: int | None) -> None:
     """Raise a `MessageError` if a message has more coordinates than its receiver allows."""
     if max_coordinates is not None and header.num_coordinates > max_coordinates:
-        raise MessageError(
+        raise LimitError(
             f"the message has {header.num_coordinates} coordinates, above the limit of {max_coordinates}"
         )
 
 
-def check_total(header: Header, size: int) -> None:
+def check_total(num_coordinates: int, size: int) -> None:
     """Raise a `MessageError` if a message has not as many coordinates as what it is to be added to."""
-    if header.num_coordinates != size:
-        raise MessageError(f"the message has {header.num_coordinates} coordinates, the total {size}")
+    if num_coordinates != size:
+        raise MessageError(f"the message has {num_coordinates} coordinates, the total {size}", "structure")

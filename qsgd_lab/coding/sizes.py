@@ -21,11 +21,14 @@ from qsgd_lab.coding.layouts import (
 from qsgd_lab.coding.shortest import shortest_of
 from qsgd_lab.coding.threads import run_ranges
 from qsgd_lab.quantization import QuantizedGradient, host_arrays
+from qsgd_lab.wire.kinds.levels import LAYOUTS, Levels
+from qsgd_lab.wire.message import size
 
 
 def message_sizes(
     quantized: QuantizedGradient,
     *,
+    version: int = 1,
     chunk_size: int = DEFAULT_CHUNK_SIZE,
     threads: int | None = 1,
     backend: str = "auto",
@@ -35,6 +38,8 @@ def message_sizes(
     Parameters
     ----------
     quantized : QuantizedGradient
+    version : {1, 2}
+        Of the wire format.
     chunk_size, threads
         As in `encode`.
     backend : {"auto", "cpu", "cuda"}
@@ -43,7 +48,8 @@ def message_sizes(
     Returns
     -------
     dict
-        ``len(encode(quantized, code, layout))`` by (layout, code); the fixed layout's code is "none".
+        ``len(encode(quantized, code, layout))`` by (layout, code); the code of the layouts "fixed" and, of
+        version 2, "base3" is "none".
 
     Examples
     --------
@@ -53,6 +59,9 @@ def message_sizes(
     >>> message_sizes(q)["sparse", "omega"] == len(encode(q, "omega", "sparse"))
     True
     """
+    if version == 2:
+        layouts = [layout for layout in LAYOUTS if layout == "fixed" or quantized.num_levels == 1]
+        return {(layout, "none"): size(Levels.of(quantized, layout)) // 8 for layout in layouts}
     check_chunk_size(chunk_size)
     parts = quantized.partition
     if resolve_backend(quantized.levels, backend) == "cuda":

@@ -126,9 +126,9 @@ def refuses(scope: Scope) -> Comparisons:
 def _damaged(message: Message, random_: random.Random) -> NDArray[np.uint8]:
     """Return a message with a few bits of its payload changed and its checksums mended."""
     from qsgd_lab.coding.header import HEADER_BYTES, crc32c
-    from qsgd_lab.coding.message import open_message
+    from qsgd_lab.coding.message import open_frame
 
-    data, frame = np.array(message), open_message(message)
+    data, frame = np.array(message), open_frame(message)
     payload = data.size - frame.payload.size
     for _ in range(random_.choice([1, 2, 5])):
         data[random_.randrange(payload, data.size - 8)] ^= 1 << random_.randrange(8)

@@ -71,6 +71,29 @@ def check_scales(scales: NDArray[np.float32]) -> NDArray[np.bool_]:
     return dead
 
 
+def check_dead(norms: NDArray[np.float32], levels: NDArray[Any], bucket_offsets: NDArray[np.int64]) -> None:
+    """Check the patterns of norms, and that buckets of norm 0 or NaN have no levels other than 0.
+
+    Parameters
+    ----------
+    norms : float32, shape (B,)
+    levels : int8 or int16, shape (n,)
+    bucket_offsets : int64, shape (B + 1,)
+
+    Raises
+    ------
+    MessageError
+        If a rule does not hold.
+    """
+    if check_scales(norms).any():
+        from qsgd_lab.kernels.cpu.decode import live_level
+
+        bucket = live_level(levels, norms, bucket_offsets)
+        if bucket >= 0:
+            text = f"bucket {bucket} has norm {norms[bucket]} and levels other than 0"
+            raise MessageError(text, "canonical")
+
+
 def storable_scales(scales: Any) -> NDArray[np.float32]:
     """Return scales as they are stored: contiguous float32, and every NaN that one of 0x7FC00000."""
     stored = np.ascontiguousarray(scales, dtype=np.float32).reshape(-1)

@@ -20,6 +20,8 @@ VERSION = 2
 HEAD_BYTES = 40
 FLAG_KEY, FLAG_FIRST, FLAG_USED = 1, 2, 4
 
+NO_LIMITS = Limits()
+
 _HEAD = struct.Struct("<4s4BIBBHQQII")
 _LENGTH = struct.Struct("<HQ")
 _CHECK_AT, _LENGTH_AT, _FRONT_AT, _PAYLOAD_AT = 14, 16, 32, 36
@@ -49,6 +51,19 @@ class Sections(NamedTuple):
     side: Bytes
     body: Bytes
     bytes: dict[str, int]
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Bytes by the parts that version 1 has too; they sum to the length."""
+        part = self.bytes
+        is_levels = self.kind.name == "levels"
+        return {
+            "header": part["head"] + part["parameters"] + part["key and mask"] + part["tail"],
+            "lists": part["structure"],
+            "norms": part["side"] if is_levels else 0,
+            "directory": 0 if is_levels else part["side"],
+            "payload": part["payload"],
+        }
 
 
 def view_of(message: Any) -> Bytes:
@@ -88,7 +103,7 @@ def message_length(data: Any) -> int:
     return length
 
 
-def open_sections(message: Any, limits: Limits, *, inner: bool = False) -> Sections:
+def open_sections(message: Any, limits: Limits = NO_LIMITS, *, inner: bool = False) -> Sections:
     """Take a message apart and check all but its payload, in the order of docs/wire-format-2.md.
 
     Raises

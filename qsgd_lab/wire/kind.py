@@ -185,6 +185,18 @@ class Kind(ABC, Generic[P]):
             If it is not what `write` writes.
         """
 
+    def read_range(self, sections: Any, limits: Limits, low: int, high: int) -> P:
+        """Return the payload of coordinates low..high-1 of a message taken apart.
+
+        Raises
+        ------
+        ValueError
+            If the kind cannot be read in part.
+        MessageError
+            As `read` does.
+        """
+        raise ValueError(f"a message of kind {self.name} cannot be decoded in part: decode all of it")
+
     def deliver(self, sections: Any, limits: Limits, values: NDArray[np.float32], *, add: bool) -> None:
         """Write or add the dense values of a message taken apart; raises as `read` does."""
         _, options, content, side, body, _ = sections

@@ -31,8 +31,10 @@ from qsgd_lab.coding.message import (
     kernel_scheme,
     raise_unless_good,
 )
-from qsgd_lab.partition import excerpt
+from qsgd_lab.coding.version2 import add_version_2_on_device, check_kinds_of_version_1, is_version_2
+from qsgd_lab.partition import Partition, excerpt
 from qsgd_lab.quantization import QuantizedGradient, level_dtype
+from qsgd_lab.wire.checks import check_scales
 
 FIRST_READ = 4096  # bytes: header, and lists of some hundred tensors
 
@@ -165,6 +167,7 @@ def _decode(frame: DeviceFrame, start: int | None, stop: int | None) -> Quantize
     levels = _read_levels(frame, low, high)
     parts, buckets = (index.partition, slice(None)) if whole else excerpt(index.partition, low, high)
     shape = index.shape if whole else (high - low,)
+    check_dead_on_device(frame.home, index.norms[buckets], levels, parts)
     norms = frame.home.from_host(index.norms[buckets])
     return QuantizedGradient(levels, norms, header.num_levels, header.norm, parts, shape)
 
@@ -182,7 +185,7 @@ def decode_values_on_device(message: Any, max_coordinates: int | None) -> Any:
     return values.reshape(frame.index.shape)
 
 
-def add_decoded_on_device(messages: Iterable[Any], total: Any) -> None:
+def add_decoded_on_device(messages: Iterable[Any], total: Any, kinds: Iterable[str] | None = None) -> None:
     """Add the gradients of messages on a device to `total` there, in place and in order.
 
     All messages are opened before any is added, and the host waits for the last of them only.
@@ -200,11 +203,47 @@ def add_decoded_on_device(messages: Iterable[Any], total: Any) -> None:
 
     flat = device_view(total, np.float32, "total").reshape(-1)
     with home_of(total, "total").active():
-        frames = [open_device_message(message) for message in messages]
+        listed = list(messages)
+        if any(is_version_2(message) for message in listed):
+            for message in listed:  # in order: a sum in float32 depends on it
+                _add_one(message, flat, kinds)
+            return
+        check_kinds_of_version_1(kinds)
+        frames = [open_device_message(message) for message in listed]
         for frame in frames:
-            check_total(frame.header, flat.size)
+            check_total(frame.header.num_coordinates, flat.size)
         for status in [_deliver(frame, flat, add=True) for frame in frames]:
             _check(status)
+
+
+def _add_one(message: Any, flat: Any, kinds: Iterable[str] | None) -> None:
+    """Add one message of either version to a flat total on the device."""
+    if is_version_2(message):
+        add_version_2_on_device(message, flat, kinds)
+        return
+    check_kinds_of_version_1(kinds)
+    frame = open_device_message(message)
+    check_total(frame.header.num_coordinates, flat.size)
+    _check(_deliver(frame, flat, add=True))
+
+
+def check_dead_on_device(home: Any, norms: NDArray[np.float32], levels: Any, parts: Partition) -> None:
+    """Check norms, which are on the host, and that buckets of norm 0 or NaN have no levels other than 0.
+
+    Raises
+    ------
+    MessageError
+        If a rule does not hold. Nothing is waited for if no norm is 0 or NaN.
+    """
+    from qsgd_lab.kernels.cuda.decode import launch_find_levels
+    from qsgd_lab.kernels.cuda.device import device_view
+
+    dead = check_scales(norms)
+    if dead.any():
+        offsets, status = parts.bucket_offsets, _new_status(home)
+        bounds = home.to_device(np.stack([offsets[:-1][dead], offsets[1:][dead]]))
+        launch_find_levels(home, device_view(levels, (np.int8, np.int16)).reshape(-1), bounds, status)
+        _check(status)
 
 
 def _new_status(home: Any) -> Any:

@@ -13,15 +13,17 @@ from typing import Any
 
 import numpy as np
 
+from qsgd_lab.coding.device.decode import check_dead_on_device
 from qsgd_lab.coding.device.sizes import device_arrays, device_memory, device_payload_bytes
 from qsgd_lab.coding.device.tables import codeword_entries, piece_checksum_tables, word_checksum_tables
-from qsgd_lab.coding.header import TAIL_BYTES, Header
+from qsgd_lab.coding.header import TAIL_BYTES, Header, check_lists
 from qsgd_lab.coding.index import WORD_BYTES
 from qsgd_lab.coding.layouts import LAYOUTS, fixed_width
 from qsgd_lab.coding.payload import ChunkScheme, lead_bytes, out_of_range
 from qsgd_lab.coding.shortest import shortest_of
 from qsgd_lab.partition import Partition
 from qsgd_lab.quantization import QuantizedGradient
+from qsgd_lab.wire.checks import writing
 
 
 def seal_on_device(
@@ -141,6 +143,9 @@ def _encode(
     num_words, flaws = (int(number) for number in to_host(ends[chunks:]))
     if flaws:
         raise out_of_range(quantized.num_levels)
+    with writing():
+        check_lists(quantized.partition.tensor_sizes, quantized.shape, levels.size)
+        check_dead_on_device(home, to_host(norms), levels, quantized.partition)
     payload = lead_bytes(quantized.partition, quantized.shape, scheme)
     size = payload + WORD_BYTES * num_words + TAIL_BYTES
     with device_memory("a message", size):

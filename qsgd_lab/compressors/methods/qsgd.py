@@ -52,7 +52,9 @@ class QuantizedWire(Wire[QuantizedGradient]):
 
     def unpack(self, message: bytes, layout: Layout) -> QuantizedGradient:
         """Return `qsgd_lab.decode` of the message."""
-        quantized = decode(message)
+        quantized: QuantizedGradient = decode(
+            message, max_coordinates=layout.num_coordinates, kinds=["levels"]
+        )
         if quantized.partition.tensor_sizes != layout.sizes:
             raise MessageError("the message is of a gradient with other tensors than the receiver's")
         return quantized

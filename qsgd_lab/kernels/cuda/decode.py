@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numba import cuda
 
-from qsgd_lab.kernels.constants import GOOD
+from qsgd_lab.kernels.constants import GOOD, NOT_CANONICAL
 from qsgd_lab.kernels.cuda.decode_chunk import read_chunk
 from qsgd_lab.kernels.cuda.encode import MOST_LEVELS, chunk_length
 from qsgd_lab.kernels.cuda.launch import block_per_item
@@ -113,9 +113,27 @@ def deliver_chunks(words, directory, geometry, scheme, tables, norms, offsets, a
                     while low + j >= offsets[bucket + 1]:
                         bucket += 1
                     step = np.float64(level_step(norms[bucket], scheme[2]))
+                if staged[j] != 0 and not step > 0:
+                    cuda.atomic.min(status, 0, np.int64(chunk) * OUTCOMES + NOT_CANONICAL)
                 value = np.float32(level_value(staged[j], step))
                 values[low + j] = np.float32(values[low + j] + value) if add else value
         cuda.syncthreads()
+
+
+@cuda.jit(cache=True, fastmath=False)
+def find_levels(levels, bounds, status):
+    """Lower `status` if a level in one of the ranges ``bounds``, int64[2, k], is not 0."""
+    for i in range(cuda.blockIdx.x, bounds.shape[1], cuda.gridDim.x):
+        for place in range(bounds[0, i] + cuda.threadIdx.x, bounds[1, i], cuda.blockDim.x):
+            if levels[place] != 0:
+                cuda.atomic.min(status, 0, np.int64(NOT_CANONICAL))
+
+
+def launch_find_levels(home, levels, bounds, status):
+    """Look for levels other than 0 in ranges; arguments as of `find_levels`, at least one range."""
+    blocks, threads = block_per_item(bounds.shape[1])
+    with home.active():
+        find_levels[blocks, threads, home.stream](levels, bounds, status)
 
 
 def launch_decode(home, words, directory, geometry, scheme, tables, levels, status):

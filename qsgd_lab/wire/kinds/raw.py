@@ -69,6 +69,11 @@ class RawKind(Kind[Raw]):
         structure = content.structure
         return Raw(array_of(body, DTYPES[options[0]], structure.num_coordinates).reshape(structure.shape))
 
+    def read_range(self, sections: Any, limits: Limits, low: int, high: int) -> Raw:
+        """Return some of the values, flat."""
+        _, options, _, _, body, _ = sections
+        return Raw(array_of(body, DTYPES[options[0]], high - low, low * width_of(options[0])))
+
     def values(self, payload: Raw) -> NDArray[np.float32]:
         """Return the values widened to float32."""
         return widened(payload.values)

@@ -1,0 +1,140 @@
+"""Messages of version 2 behind the functions of version 1: encoding, ranges, values and sums.
+
+On a device a message of version 2 goes through host memory: its bytes are copied, read or written there, and
+the arrays copied back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qsgd_lab.arrays import is_device_array
+from qsgd_lab.coding.message import Message, check_total, version_of
+from qsgd_lab.quantization import QuantizedGradient
+from qsgd_lab.wire.envelope import open_sections
+from qsgd_lab.wire.kind import Limits
+from qsgd_lab.wire.kinds.levels import LAYOUTS, Levels
+from qsgd_lab.wire.message import check_bound, limits_of, pack
+
+
+def encode_version_2(payload: Any, code: str, layout: str, around: dict[str, Any]) -> Message | Any:
+    """Return the message of version 2 that carries a payload.
+
+    Parameters
+    ----------
+    payload : QuantizedGradient or a payload of another kind
+        A quantized gradient may live on a device.
+    code : {"auto"}
+    layout : {"auto", "fixed", "base3"}
+        Of levels.
+    around : dict
+        What `qsgd_lab.wire.message.pack` takes beside the payload.
+
+    Raises
+    ------
+    ValueError
+        If a code is named, the layout is not one of version 2, or the payload breaks a rule.
+    """
+    if code != "auto":
+        raise ValueError(f"version 2 has no code {code!r}; messages under Elias codes are of version 1")
+    if layout not in ("auto", *LAYOUTS):
+        raise ValueError(f"version 2 has no layout {layout!r}; known: auto, {', '.join(LAYOUTS)}")
+    home = None
+    if isinstance(payload, QuantizedGradient):
+        payload, home = _to_host(payload)
+        if layout != "auto":
+            payload = Levels.of(payload, layout)
+    elif layout != "auto":
+        raise ValueError(f"layout {layout!r} is of levels, which a {type(payload).__name__} does not have")
+    message = pack(payload, **around)
+    if home is not None:
+        return home.from_host(np.asarray(message))
+    return message.view(Message)
+
+
+def decode_version_2(message: Any, start: int | None, stop: int | None, limits: Limits) -> Any:
+    """Return the payload of a message, or of coordinates start..stop-1 of it, where the message lives."""
+    host, home = _bytes_of(message)
+    sections = open_sections(host, limits)
+    kind, options, content, side, body, _ = sections
+    if (start, stop) == (None, None):
+        payload = kind.read(options, content, side, body, limits)
+    else:
+        low, high, _ = slice(start, stop).indices(content.structure.num_coordinates)
+        payload = kind.read_range(sections, limits, low, max(low, high))
+    if home is None or not isinstance(payload, QuantizedGradient):
+        return payload
+    with home.active():
+        arrays = home.from_host(payload.levels), home.from_host(payload.norms)
+    return QuantizedGradient(*arrays, payload.num_levels, payload.norm, payload.partition, payload.shape)
+
+
+def values_version_2(message: Any, limits: Limits) -> Any:
+    """Return the dense values of a message, float32, where it lives."""
+    host, home = _bytes_of(message)
+    sections = open_sections(host, limits)
+    check_bound(sections, limits)
+    structure = sections.content.structure
+    values = np.empty(structure.num_coordinates, np.float32)
+    sections.kind.deliver(sections, limits, values, add=False)
+    if home is None:
+        return values.reshape(structure.shape)
+    with home.active():
+        return home.from_host(values).reshape(structure.shape)
+
+
+def add_version_2(message: Any, total: NDArray[np.float32], kinds: Iterable[str] | None) -> None:
+    """Add the dense values of a message to flat `total` on the host."""
+    limits = limits_of(total.size, kinds)
+    host, _ = _bytes_of(message)
+    sections = open_sections(host, limits)
+    check_total(sections.content.structure.num_coordinates, total.size)
+    sections.kind.deliver(sections, limits, total, add=True)
+
+
+def add_version_2_on_device(message: Any, total: Any, kinds: Iterable[str] | None) -> None:
+    """Add the dense values of a message to `total`, a flat Numba array on a device, by way of the host."""
+    from qsgd_lab.kernels.cuda.device import to_host
+
+    summed = np.array(to_host(total))
+    add_version_2(message, summed, kinds)
+    total.copy_to_device(summed)
+
+
+def is_version_2(message: Any) -> bool:
+    """Whether a message, on the host or on a device, is of version 2."""
+    if is_device_array(message):
+        from qsgd_lab.kernels.cuda.device import device_view, to_host
+
+        message = to_host(device_view(message, np.uint8, "message").reshape(-1)[:5])
+    return version_of(message) == 2
+
+
+def check_kinds_of_version_1(kinds: Iterable[str] | None) -> None:
+    """Raise a `MessageError` if a receiver does not allow levels, which is all that version 1 carries."""
+    limits_of(None, kinds).check_kind("levels")
+
+
+def _bytes_of(message: Any) -> tuple[Any, Any]:
+    """Return a message on the host and, if it lives on a device, its home there."""
+    if not is_device_array(message):
+        return message, None
+    from qsgd_lab.kernels.cuda.device import device_view, home_of, to_host
+
+    return to_host(device_view(message, np.uint8, "message").reshape(-1)), home_of(message, "message")
+
+
+def _to_host(quantized: QuantizedGradient) -> tuple[QuantizedGradient, Any]:
+    """Return a quantized gradient on the host and, if it lives on a device, its home there."""
+    if not is_device_array(quantized.levels):
+        return quantized, None
+    from qsgd_lab.coding.device.sizes import device_arrays
+    from qsgd_lab.kernels.cuda.device import to_host
+
+    home, levels, norms = device_arrays(quantized)
+    scheme = (quantized.num_levels, quantized.norm, quantized.partition, quantized.shape)
+    return QuantizedGradient(to_host(levels), to_host(norms), *scheme), home
