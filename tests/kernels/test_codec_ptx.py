@@ -19,6 +19,8 @@ NAMES = [
     "seal_header",
     "copy_bytes",
     "deliver_chunks",
+    "find_levels-int8",
+    "find_levels-int16",
     "encode_chunks-int8",
     "encode_chunks-int16",
     "measure_chunks-int8",
