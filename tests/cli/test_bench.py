@@ -46,7 +46,7 @@ def test_the_naive_loop_writes_the_same_code():
     rival = RIVALS["naive"](levels, 127)
     one_bucket = ql.quantize(np.zeros(4096, np.float32), levels=127, bucket_size="model")
     quantized = ql.QuantizedGradient(
-        levels, one_bucket.norms, 127, "max", one_bucket.partition, one_bucket.shape
+        levels, np.ones_like(one_bucket.norms), 127, "max", one_bucket.partition, one_bucket.shape
     )
     message = ql.encode(quantized, "omega", "dense")
     payload = message[-8 - message.sizes.payload : -8].tobytes()
