@@ -99,14 +99,14 @@ def decode(
     low, high, _ = slice(start, stop).indices(header.num_coordinates)
     if (start, stop) == (None, None):
         levels = _read_levels(frame, 0, header.num_coordinates, threads, backend)
-        check_dead(index.norms, levels, index.partition.bucket_offsets)
+        check_dead(index.norms, levels, index.partition)
         return QuantizedGradient(
             levels, index.norms, header.num_levels, header.norm, index.partition, index.shape
         )
     high = max(low, high)
     levels = _read_levels(frame, low, high, threads, backend)
     parts, buckets = excerpt(index.partition, low, high)
-    check_dead(index.norms[buckets], levels, parts.bucket_offsets)
+    check_dead(index.norms[buckets], levels, parts)
     return QuantizedGradient(
         levels, index.norms[buckets], header.num_levels, header.norm, parts, (high - low,)
     )

@@ -9,7 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qsgd_lab.arrays import is_device_array, is_torch, resolve_backend
-from qsgd_lab.coding.message import Frame, check_total, kernel_scheme, open_frame, raise_unless_good
+from qsgd_lab.coding.message import (
+    Frame,
+    check_on_host,
+    check_total,
+    kernel_scheme,
+    open_frame,
+    raise_unless_good,
+)
 from qsgd_lab.coding.tables import decode_tables
 from qsgd_lab.coding.threads import run_ranges
 from qsgd_lab.coding.version2 import (
@@ -112,6 +119,7 @@ def add_decoded(
         return
     flat = _flat_total(total)
     for message in messages:
+        check_on_host(message)
         if is_version_2(message):
             add_version_2(message, flat, kinds)
             continue

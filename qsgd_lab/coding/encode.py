@@ -104,7 +104,7 @@ def encode(
     levels, norms = host_arrays(quantized)
     norms = storable_scales(norms)
     with writing():
-        check_dead(norms, levels, quantized.partition.bucket_offsets)
+        check_dead(norms, levels, quantized.partition)
     code, layout = _choose(levels, quantized.num_levels, code, layout, chunk_size, threads)
     scheme = ChunkScheme(layout, code, quantized.num_levels, chunk_size)
     lead = lead_bytes(quantized.partition, quantized.shape, scheme)

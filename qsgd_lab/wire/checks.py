@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qsgd_lab.errors import LimitError, MessageError
+from qsgd_lab.partition import Partition
 
 MAX_COORDINATES = 2**48
 MAX_TENSORS = 2**20
@@ -71,14 +72,15 @@ def check_scales(scales: NDArray[np.float32]) -> NDArray[np.bool_]:
     return dead
 
 
-def check_dead(norms: NDArray[np.float32], levels: NDArray[Any], bucket_offsets: NDArray[np.int64]) -> None:
+def check_dead(norms: NDArray[np.float32], levels: NDArray[Any], parts: Partition) -> None:
     """Check the patterns of norms, and that buckets of norm 0 or NaN have no levels other than 0.
 
     Parameters
     ----------
     norms : float32, shape (B,)
     levels : int8 or int16, shape (n,)
-    bucket_offsets : int64, shape (B + 1,)
+    parts : Partition
+        Asked for its boundaries only if there is such a bucket.
 
     Raises
     ------
@@ -88,7 +90,7 @@ def check_dead(norms: NDArray[np.float32], levels: NDArray[Any], bucket_offsets:
     if check_scales(norms).any():
         from qsgd_lab.kernels.cpu.decode import live_level
 
-        bucket = live_level(levels, norms, bucket_offsets)
+        bucket = live_level(levels, norms, parts.bucket_offsets)
         if bucket >= 0:
             text = f"bucket {bucket} has norm {norms[bucket]} and levels other than 0"
             raise MessageError(text, "canonical")

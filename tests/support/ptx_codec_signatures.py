@@ -55,6 +55,7 @@ def codec_kernels():
     }
     for name, levels in (("int8", types.int8[::1]), ("int16", types.int16[::1])):
         kernels |= {
+            f"find_levels-{name}": (decode_cuda.find_levels, void(levels, types.int64[:, ::1], INT64S)),
             f"encode_chunks-{name}": (
                 encode_cuda.encode_chunks,
                 void(

@@ -137,7 +137,7 @@ class LevelsKind(Kind[QuantizedGradient]):
         except ValueError as error:
             raise MessageError(str(error), "parameters") from None
         norms = storable_scales(norms)
-        check_dead(norms, levels, payload.partition.bucket_offsets)
+        check_dead(norms, levels, payload.partition)
         side[:] = norms.astype("<f4", copy=False).view(np.uint8)
         s = options.num_levels
         good = _write_base3(levels, room) if options.layout else _write_fixed(levels, options, room)
@@ -151,7 +151,7 @@ class LevelsKind(Kind[QuantizedGradient]):
         levels = read_levels(options, body, structure.num_coordinates, 0, structure.num_coordinates)
         parts = partition_of(options, structure)
         norms = array_of(side, np.float32, side.size // 4)
-        check_dead(norms, levels, parts.bucket_offsets)
+        check_dead(norms, levels, parts)
         kinds = (NORMS[options.norm], parts, structure.shape, _LAYOUT_NAMES[options.layout])
         return Levels(levels, norms, options.num_levels, *kinds)
 
@@ -162,7 +162,7 @@ class LevelsKind(Kind[QuantizedGradient]):
         check_scales(norms)
         levels = read_levels(options, body, content.structure.num_coordinates, low, high)
         parts, buckets = excerpt(partition_of(options, content.structure), low, high)
-        check_dead(norms[buckets], levels, parts.bucket_offsets)
+        check_dead(norms[buckets], levels, parts)
         kinds = (NORMS[options.norm], parts, (high - low,), _LAYOUT_NAMES[options.layout])
         return Levels(levels, norms[buckets], options.num_levels, *kinds)
 
