@@ -8,10 +8,11 @@ import sys
 import numpy as np
 import pytest
 import torch
+from compressor_cases import average_one
 
 from qsgd_lab import quantize
 from qsgd_lab.arrays import BACKENDS, is_device_array, resolve_backend
-from qsgd_lab.compressors import QSGD
+from qsgd_lab.compressors import QSGD, Layout
 from qsgd_lab.kernels.cuda import device as device_cuda
 from qsgd_lab.kernels.cuda.launch import LaunchShape, current_launch_shape, launch_shape
 from qsgd_lab.stream import Stream
@@ -44,7 +45,7 @@ def test_a_compressor_on_cuda_without_a_device(no_device):
     """The compressor gives the same error at its first gradient."""
     compressor = QSGD(bits=3, backend="cuda")
     with pytest.raises(ValueError, match="needs a CUDA device"):
-        compressor.average(X[None], compressor.init_nodes(1, 10), Stream(), X.copy(), None)
+        average_one(compressor, X, Layout.of(X.size), Stream())
 
 
 def test_where_an_array_lives_decides():

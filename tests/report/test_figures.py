@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import os
 import statistics
 import subprocess
 import sys
 from pathlib import Path
 
+import checkout
 import matplotlib as mpl
 import pytest
 from fake_figures import DEMO, TIMING, accuracies, data_of, epochs_of, figure_of
@@ -244,7 +246,8 @@ def test_the_users_configuration_changes_nothing(
         (tmp_path / name).write_text(rc)
     monkeypatch.setenv("MPLBACKEND", backend)
     monkeypatch.setenv("MATPLOTLIBRC", str(tmp_path / "another"))
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
+    folders = [Path(__file__).parent, *(checkout.ROOT / "tests" / name for name in ("oracles", "support"))]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(map(str, folders)))
     process = subprocess.run(
         [sys.executable, "-c", _DRAW], cwd=tmp_path, capture_output=True, text=True, check=True
     )
