@@ -66,8 +66,9 @@ def decode_values(
     bytes; see `decode`.
     """
     backend = resolve_backend(message, backend)
-    if is_version_2(message):
-        return values_version_2(message, limits_of(max_coordinates, kinds))
+    on_device = backend == "cuda"
+    if is_version_2(message, on_device):
+        return values_version_2(message, limits_of(max_coordinates, kinds), on_device)
     check_kinds_of_version_1(kinds)
     if backend == "cuda":
         from qsgd_lab.coding.device.decode import decode_values_on_device
@@ -120,7 +121,7 @@ def add_decoded(
     flat = _flat_total(total)
     for message in messages:
         check_on_host(message)
-        if is_version_2(message):
+        if is_version_2(message, on_device=False):
             add_version_2(message, flat, kinds)
             continue
         check_kinds_of_version_1(kinds)

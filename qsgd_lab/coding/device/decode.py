@@ -204,7 +204,7 @@ def add_decoded_on_device(messages: Iterable[Any], total: Any, kinds: Iterable[s
     flat = device_view(total, np.float32, "total").reshape(-1)
     with home_of(total, "total").active():
         listed = list(messages)
-        if any(is_version_2(message) for message in listed):
+        if any(is_version_2(message, on_device=True) for message in listed):
             for message in listed:  # in order: a sum in float32 depends on it
                 _add_one(message, flat, kinds)
             return
@@ -218,7 +218,7 @@ def add_decoded_on_device(messages: Iterable[Any], total: Any, kinds: Iterable[s
 
 def _add_one(message: Any, flat: Any, kinds: Iterable[str] | None) -> None:
     """Add one message of either version to a flat total on the device."""
-    if is_version_2(message):
+    if is_version_2(message, on_device=True):
         add_version_2_on_device(message, flat, kinds)
         return
     check_kinds_of_version_1(kinds)
