@@ -18,13 +18,14 @@ from qsgd_lab.coding.encode import encode
 from qsgd_lab.coding.fused import quantize_and_encode
 from qsgd_lab.coding.message import Message, open_message
 from qsgd_lab.coding.sizes import message_sizes
-from qsgd_lab.errors import MessageError
+from qsgd_lab.errors import LimitError, MessageError
 from qsgd_lab.levels import num_levels
 from qsgd_lab.quantization import QuantizedGradient, dequantize, quantize
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "LimitError",
     "Message",
     "MessageError",
     "QuantizedGradient",

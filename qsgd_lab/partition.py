@@ -46,7 +46,9 @@ class Partition:
     @cached_property
     def tensor_offsets(self) -> NDArray[np.int64]:
         """Boundaries of the tensors, int64, shape (T + 1,), from 0 to n."""
-        return np.concatenate([[0], np.cumsum(np.array(self.tensor_sizes, np.int64))]).astype(np.int64)
+        offsets = np.zeros(len(self.tensor_sizes) + 1, np.int64)
+        offsets[1:] = self.tensor_sizes
+        return np.cumsum(offsets, out=offsets)
 
     @cached_property
     def bucket_offsets(self) -> NDArray[np.int64]:
@@ -58,6 +60,9 @@ class Partition:
             return np.unique(tensors)
         assert isinstance(self.bucket_size, int)
         size = min(self.bucket_size, MAX_TENSOR_SIZE)
+        filled = np.ones(tensors.size, bool)
+        np.not_equal(tensors[1:], tensors[:-1], out=filled[1:])
+        tensors = tensors[filled]  # without empty tensors, which have no bucket
         lengths = np.diff(tensors)
         counts = -(-lengths // size)
         offsets = np.arange(counts.sum() + 1)

@@ -112,8 +112,5 @@ def encode(
         written = header.layout if header.code == "none" else f"{header.layout}, {header.code}"
     else:
         written = f"version 2, {ql.decode(message).layout}"
-    click.echo(
-        f"{output}: {len(message)} bytes, {message.bits_per_coordinate:.4g} bits a coordinate "
-        f"({written}, s = {quantized.num_levels})",
-        err=True,
-    )
+    each = f"{message.bits_per_coordinate:.4g} bits a coordinate" if len(quantized) else "no coordinates"
+    click.echo(f"{output}: {len(message)} bytes, {each} ({written}, s = {quantized.num_levels})", err=True)

@@ -86,9 +86,10 @@ def decode(
     ([2, -3, 0, 0], [-3, 0])
     """
     backend = resolve_backend(message, backend)
-    if is_version_2(message):
-        return decode_version_2(message, start, stop, limits_of(max_coordinates, kinds))
-    if backend == "cuda":
+    on_device = backend == "cuda"
+    if is_version_2(message, on_device):
+        return decode_version_2(message, start, stop, limits_of(max_coordinates, kinds), on_device)
+    if on_device:
         check_kinds_of_version_1(kinds)
         from qsgd_lab.coding.device.decode import decode_on_device
 

@@ -9,7 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qsgd_lab.arrays import is_device_array, is_torch, resolve_backend
-from qsgd_lab.coding.message import Frame, check_total, kernel_scheme, open_frame, raise_unless_good
+from qsgd_lab.coding.message import (
+    Frame,
+    check_on_host,
+    check_total,
+    kernel_scheme,
+    open_frame,
+    raise_unless_good,
+)
 from qsgd_lab.coding.tables import decode_tables
 from qsgd_lab.coding.threads import run_ranges
 from qsgd_lab.coding.version2 import (
@@ -59,8 +66,9 @@ def decode_values(
     bytes; see `decode`.
     """
     backend = resolve_backend(message, backend)
-    if is_version_2(message):
-        return values_version_2(message, limits_of(max_coordinates, kinds))
+    on_device = backend == "cuda"
+    if is_version_2(message, on_device):
+        return values_version_2(message, limits_of(max_coordinates, kinds), on_device)
     check_kinds_of_version_1(kinds)
     if backend == "cuda":
         from qsgd_lab.coding.device.decode import decode_values_on_device
@@ -112,7 +120,8 @@ def add_decoded(
         return
     flat = _flat_total(total)
     for message in messages:
-        if is_version_2(message):
+        check_on_host(message)
+        if is_version_2(message, on_device=False):
             add_version_2(message, flat, kinds)
             continue
         check_kinds_of_version_1(kinds)

@@ -93,7 +93,7 @@ def encode(
     check_chunk_size(chunk_size)
     around = {"structure": structure, "key": key, "used": used}
     if _version_for(payload, layout, version, around) == 2:
-        return encode_version_2(payload, code, layout, around)
+        return encode_version_2(payload, code, layout, around, backend)
     check_choice(code, layout)
     quantized = payload
     backend = resolve_backend(quantized.levels, backend)

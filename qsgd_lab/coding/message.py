@@ -106,9 +106,14 @@ def open_message(data: Any) -> Frame | Sections:
     MessageError
         If it is not one whole message.
     """
+    check_on_host(data)
+    return open_sections(data) if version_of(data) == 2 else open_frame(data)
+
+
+def check_on_host(data: Any) -> None:
+    """Raise a TypeError if a message lives on a CUDA device."""
     if is_device_array(data):
         raise TypeError("the message lives on a CUDA device: copy it to the host with to_host_message first")
-    return open_sections(data) if version_of(data) == 2 else open_frame(data)
 
 
 def open_frame(data: Any, max_coordinates: int | None = None) -> Frame:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qsgd_lab.arrays import is_device_array
+from qsgd_lab.arrays import resolve_backend
 from qsgd_lab.coding.message import Message, check_total, version_of
 from qsgd_lab.quantization import QuantizedGradient
 from qsgd_lab.wire.envelope import open_sections
@@ -21,7 +21,9 @@ from qsgd_lab.wire.kinds.levels import LAYOUTS, Levels
 from qsgd_lab.wire.message import check_bound, limits_of, pack
 
 
-def encode_version_2(payload: Any, code: str, layout: str, around: dict[str, Any]) -> Message | Any:
+def encode_version_2(
+    payload: Any, code: str, layout: str, around: dict[str, Any], backend: str
+) -> Message | Any:
     """Return the message of version 2 that carries a payload.
 
     Parameters
@@ -33,6 +35,8 @@ def encode_version_2(payload: Any, code: str, layout: str, around: dict[str, Any
         Of levels.
     around : dict
         What `qsgd_lab.wire.message.pack` takes beside the payload.
+    backend : str
+        As `encode` takes it.
 
     Raises
     ------
@@ -45,7 +49,7 @@ def encode_version_2(payload: Any, code: str, layout: str, around: dict[str, Any
         raise ValueError(f"version 2 has no layout {layout!r}; known: auto, {', '.join(LAYOUTS)}")
     home = None
     if isinstance(payload, QuantizedGradient):
-        payload, home = _to_host(payload)
+        payload, home = _to_host(payload, resolve_backend(payload.levels, backend))
         if layout != "auto":
             payload = Levels.of(payload, layout)
     elif layout != "auto":
@@ -56,9 +60,11 @@ def encode_version_2(payload: Any, code: str, layout: str, around: dict[str, Any
     return message.view(Message)
 
 
-def decode_version_2(message: Any, start: int | None, stop: int | None, limits: Limits) -> Any:
+def decode_version_2(
+    message: Any, start: int | None, stop: int | None, limits: Limits, on_device: bool
+) -> Any:
     """Return the payload of a message, or of coordinates start..stop-1 of it, where the message lives."""
-    host, home = _bytes_of(message)
+    host, home = _bytes_of(message, on_device)
     sections = open_sections(host, limits)
     kind, options, content, side, body, _ = sections
     if (start, stop) == (None, None):
@@ -73,9 +79,9 @@ def decode_version_2(message: Any, start: int | None, stop: int | None, limits: 
     return QuantizedGradient(*arrays, payload.num_levels, payload.norm, payload.partition, payload.shape)
 
 
-def values_version_2(message: Any, limits: Limits) -> Any:
+def values_version_2(message: Any, limits: Limits, on_device: bool) -> Any:
     """Return the dense values of a message, float32, where it lives."""
-    host, home = _bytes_of(message)
+    host, home = _bytes_of(message, on_device)
     sections = open_sections(host, limits)
     check_bound(sections, limits)
     structure = sections.content.structure
@@ -87,10 +93,12 @@ def values_version_2(message: Any, limits: Limits) -> Any:
         return home.from_host(values).reshape(structure.shape)
 
 
-def add_version_2(message: Any, total: NDArray[np.float32], kinds: Iterable[str] | None) -> None:
+def add_version_2(
+    message: Any, total: NDArray[np.float32], kinds: Iterable[str] | None, on_device: bool = False
+) -> None:
     """Add the dense values of a message to flat `total` on the host."""
     limits = limits_of(total.size, kinds)
-    host, _ = _bytes_of(message)
+    host, _ = _bytes_of(message, on_device)
     sections = open_sections(host, limits)
     check_total(sections.content.structure.num_coordinates, total.size)
     sections.kind.deliver(sections, limits, total, add=True)
@@ -101,13 +109,13 @@ def add_version_2_on_device(message: Any, total: Any, kinds: Iterable[str] | Non
     from qsgd_lab.kernels.cuda.device import to_host
 
     summed = np.array(to_host(total))
-    add_version_2(message, summed, kinds)
+    add_version_2(message, summed, kinds, on_device=True)
     total.copy_to_device(summed)
 
 
-def is_version_2(message: Any) -> bool:
+def is_version_2(message: Any, on_device: bool) -> bool:
     """Whether a message, on the host or on a device, is of version 2."""
-    if is_device_array(message):
+    if on_device:
         from qsgd_lab.kernels.cuda.device import device_view, to_host
 
         message = to_host(device_view(message, np.uint8, "message").reshape(-1)[:5])
@@ -119,18 +127,18 @@ def check_kinds_of_version_1(kinds: Iterable[str] | None) -> None:
     limits_of(None, kinds).check_kind("levels")
 
 
-def _bytes_of(message: Any) -> tuple[Any, Any]:
+def _bytes_of(message: Any, on_device: bool) -> tuple[Any, Any]:
     """Return a message on the host and, if it lives on a device, its home there."""
-    if not is_device_array(message):
+    if not on_device:
         return message, None
     from qsgd_lab.kernels.cuda.device import device_view, home_of, to_host
 
     return to_host(device_view(message, np.uint8, "message").reshape(-1)), home_of(message, "message")
 
 
-def _to_host(quantized: QuantizedGradient) -> tuple[QuantizedGradient, Any]:
+def _to_host(quantized: QuantizedGradient, backend: str) -> tuple[QuantizedGradient, Any]:
     """Return a quantized gradient on the host and, if it lives on a device, its home there."""
-    if not is_device_array(quantized.levels):
+    if backend != "cuda":
         return quantized, None
     from qsgd_lab.coding.device.sizes import device_arrays
     from qsgd_lab.kernels.cuda.device import to_host

@@ -54,22 +54,27 @@ def check_zeros(data: Bytes, what: str) -> None:
     require(not data.any(), "zeros", f"{what} is not zero")
 
 
-def check_scales(scales: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Check the patterns of scales; return which of them are +0 or the NaN, shape (B,).
+def dead_scales(scales: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Return which scales are +0 or NaN, shape (B,)."""
+    return ~(scales > 0)
+
+
+def check_scales(scales: NDArray[np.float32]) -> bool:
+    """Check the patterns of scales; return whether one of them is +0 or the NaN.
 
     Raises
     ------
     MessageError
         If one is negative, -0, infinite, or a NaN other than 0x7FC00000.
     """
-    bits = scales.view(np.uint32)
-    dead: NDArray[np.bool_] = (bits == 0) | (bits == NAN_BITS)
-    bad = ~dead & (bits >= np.uint32(0x7F800000))
-    if bad.any():
-        first = int(bad.argmax())
-        text = f"norm {first} is {scales[first]} (bits {bits[first]:08x}); it must be +0, finite and positive"
+    from qsgd_lab.kernels.cpu.norms import survey_scales
+
+    bad, dead = survey_scales(scales.view(np.uint32))
+    if bad >= 0:
+        bits = int(scales.view(np.uint32)[bad])
+        text = f"norm {bad} is {scales[bad]} (bits {bits:08x}); it must be +0, finite and positive"
         raise MessageError(f"{text}, or the NaN 7fc00000", "canonical")
-    return dead
+    return bool(dead)
 
 
 def check_dead(norms: NDArray[np.float32], levels: NDArray[Any], parts: Partition) -> None:
@@ -87,7 +92,7 @@ def check_dead(norms: NDArray[np.float32], levels: NDArray[Any], parts: Partitio
     MessageError
         If a rule does not hold.
     """
-    if check_scales(norms).any():
+    if check_scales(norms):
         from qsgd_lab.kernels.cpu.decode import live_level
 
         bucket = live_level(levels, norms, parts.bucket_offsets)

@@ -138,7 +138,7 @@ class Structure:
             return (self.shape,)
         return tuple(tuple(part.tolist()) for part in np.split(self.dimensions, self.ends[:-1]))
 
-    @cached_property
+    @property
     def ends(self) -> NDArray[np.int64]:
         """Where the dimensions of each array of a list end in `dimensions`, shape (T,)."""
         assert self.ranks is not None

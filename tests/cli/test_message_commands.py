@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import random
 
 import numpy as np
 import pytest
+import wire2_contents
 from click.testing import CliRunner
 
 import qsgd_lab as ql
@@ -13,6 +15,7 @@ from qsgd_lab.cli.messages.decode import decode
 from qsgd_lab.cli.messages.encode import encode
 from qsgd_lab.cli.messages.inspect import inspect
 from qsgd_lab.errors import DataMissingError, UsageError
+from qsgd_lab.wire.message import dense, pack
 
 
 @pytest.fixture
@@ -122,3 +125,54 @@ def test_bad_requests_are_refused(gradient_file, tmp_path):
     (tmp_path / "empty").write_bytes(b"")
     with pytest.raises(ql.MessageError, match="at least 64 bytes"):
         run(inspect, tmp_path / "empty")
+
+
+def test_version_2_goes_through_files(gradient_file, tmp_path):
+    """--wire-version 2 writes what the library writes; decode and inspect read it, and --kind refuses it."""
+    message, received = tmp_path / "grad.qsgd", tmp_path / "received.npy"
+    told = run(encode, gradient_file, "-o", message, "--bits", 1, "--wire-version", 2)
+    run(decode, message, "-o", received, "--kind", "levels", "--kind", "raw")
+
+    quantized = ql.quantize(np.load(gradient_file), bits=1)
+    assert message.read_bytes() == ql.encode(quantized, layout="base3")
+    assert np.load(received).tobytes() == ql.dequantize(quantized).tobytes()
+    assert "(version 2, base3, s = 1)" in told.stderr
+    described = json.loads(run(inspect, message, "--format", "json").stdout)
+    assert (described["version"], described["kind"], described["payload"]["layout"]) == (2, "levels", "base3")
+    assert described["bytes"]["total"] == message.stat().st_size == sum(described["bytes"].values()) / 2
+    assert "one array, 1 tensors: shape (10, 600)" in run(inspect, message).stdout
+    with pytest.raises(ql.MessageError, match=r"grad\.qsgd: kind levels was not allowed; allowed are sparse"):
+        run(decode, message, "-o", received, "--kind", "sparse")
+
+
+@pytest.mark.parametrize("name", wire2_contents.KINDS)
+def test_every_kind_is_inspected_and_decoded(name, tmp_path):
+    """Messages of all kinds are described in text and JSON, and decoded within a bound that is asked for."""
+    content = wire2_contents.some_content(random.Random(5), name)
+    path, received = tmp_path / "m.qsgd", tmp_path / "received.npy"
+    around = {"structure": content.structure, "key": content.key, "used": content.used}
+    path.write_bytes(bytes(pack(content.payload, **around)))
+
+    assert f"version 2, {name}, " in run(inspect, path).stdout
+    assert json.loads(run(inspect, path, "--format", "json").stdout)["kind"] == name
+    if name not in {"raw", "levels"}:
+        with pytest.raises(UsageError, match="give --max-coordinates"):
+            run(decode, path, "-o", received)
+    run(decode, path, "-o", received, "--max-coordinates", 10**6)
+    assert np.load(received).tobytes() == dense(content.payload).tobytes()
+    if name != "levels":
+        with pytest.raises(UsageError, match="not levels: leave out --levels"):
+            run(decode, path, "-o", received, "--levels")
+
+
+def test_what_version_1_cannot_say_leaves_no_file(tmp_path):
+    """A gradient of 40 dimensions is a usage error that names version 2, and nothing is written."""
+    path, message = tmp_path / "grad.npy", tmp_path / "grad.qsgd"
+    np.save(path, np.ones((1,) * 40, np.float32))
+    result = CliRunner().invoke(encode, [str(path), "-o", str(message), "--bits", "2"])
+
+    assert result.exit_code == 2
+    assert "40 dimensions; version 1 has at most 32: take version 2, which has 64" in result.stderr
+    assert not message.exists()
+    run(encode, path, "-o", message, "--bits", 2, "--wire-version", 2)
+    assert ql.decode(message.read_bytes()).shape == (1,) * 40

@@ -208,3 +208,61 @@ def test_too_little_memory_is_one_error(monkeypatch):
         ql.decode(message)
     with pytest.raises(MemoryError, match="decoding takes 360 bytes of device memory"):
         ql.decode_values(message)
+
+
+def dead_bucket_message(norm):
+    """Return a message whose second bucket has a norm of 0 or NaN, and levels."""
+    quantized = ql.quantize(np.linspace(-1, 1, 90, dtype=np.float32), levels=7, bucket_size=30)
+    message = bytearray(ql.encode(quantized, "omega", "dense", chunk_size=32))
+    message[HEADER_BYTES + 16 + 4 : HEADER_BYTES + 16 + 8] = np.float32(norm).tobytes()
+    return np.frombuffer(fuzz_messages.mend(bytes(message)), np.uint8)
+
+
+@pytest.mark.parametrize("norm", [0.0, np.nan])
+def test_levels_in_dead_buckets_are_refused(norm):
+    """Levels other than 0 in a bucket of norm 0 or NaN are neither read nor written on a device."""
+    message = cuda.to_device(dead_bucket_message(norm))
+    total = cuda.to_device(np.zeros(90, np.float32))
+    for call in (ql.decode, ql.decode_values, lambda data: ql.add_decoded([data], total)):
+        with pytest.raises(ql.MessageError, match="levels other than 0") as refused:
+            call(message)
+        assert refused.value.reason == "canonical"
+    assert to_host(ql.decode(message, 60, 90).levels).any()
+    quantized = ql.quantize(np.linspace(-1, 1, 90, dtype=np.float32), levels=7, bucket_size=30)
+    norms = quantized.norms.copy()
+    norms[1] = norm
+    bad = replace(quantized, levels=cuda.to_device(quantized.levels), norms=cuda.to_device(norms))
+    with pytest.raises(ValueError, match="levels other than 0"):
+        ql.encode(bad, "omega", "dense")
+
+
+@pytest.mark.parametrize("norm", [-1.0, -0.0, np.inf])
+def test_norms_that_a_decoder_refuses_are_not_written(norm):
+    """A norm that is negative, -0 or infinite is a ValueError on a device too."""
+    quantized = ql.quantize(np.linspace(-1, 1, 90, dtype=np.float32), levels=7, bucket_size=30)
+    norms = np.array([norm, 1, 1], np.float32)
+    bad = replace(quantized, levels=cuda.to_device(quantized.levels), norms=cuda.to_device(norms))
+    with pytest.raises(ValueError, match="norm 0 is"):
+        ql.encode(bad, "omega", "dense")
+
+
+def test_version_2_goes_through_a_device():
+    """Messages of version 2 on a device are those of the CPU, and come back there, alone and in sums."""
+    host = ql.quantize(np.linspace(-1, 1, 90, dtype=np.float32), levels=7, bucket_size=30)
+    device = replace(host, levels=cuda.to_device(host.levels), norms=cuda.to_device(host.norms))
+    message = ql.encode(device, version=2)
+    old = cuda.to_device(device_message())
+
+    assert to_host(message).tobytes() == bytes(ql.encode(host, version=2))
+    received = ql.decode(message)
+    assert to_host(received.levels).tobytes() == host.levels.tobytes()
+    assert to_host(received.norms).tobytes() == host.norms.tobytes()
+    assert to_host(ql.decode(message, 3, 40).levels).tobytes() == host.levels[3:40].tobytes()
+    values = ql.dequantize(host)
+    assert to_host(ql.decode_values(message)).tobytes() == values.tobytes()
+    total, expected = cuda.to_device(np.ones(90, np.float32)), np.ones(90, np.float32)
+    ql.add_decoded([message, old, message], total)
+    ql.add_decoded([to_host(message), to_host(old), to_host(message)], expected)
+    assert to_host(total).tobytes() == expected.tobytes()
+    with pytest.raises(ql.MessageError, match="kind levels was not allowed"):
+        ql.decode(message, kinds=["raw"])

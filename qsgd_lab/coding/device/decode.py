@@ -34,7 +34,7 @@ from qsgd_lab.coding.message import (
 from qsgd_lab.coding.version2 import add_version_2_on_device, check_kinds_of_version_1, is_version_2
 from qsgd_lab.partition import Partition, excerpt
 from qsgd_lab.quantization import QuantizedGradient, level_dtype
-from qsgd_lab.wire.checks import check_scales
+from qsgd_lab.wire.checks import check_scales, dead_scales
 
 FIRST_READ = 4096  # bytes: header, and lists of some hundred tensors
 
@@ -204,7 +204,7 @@ def add_decoded_on_device(messages: Iterable[Any], total: Any, kinds: Iterable[s
     flat = device_view(total, np.float32, "total").reshape(-1)
     with home_of(total, "total").active():
         listed = list(messages)
-        if any(is_version_2(message) for message in listed):
+        if any(is_version_2(message, on_device=True) for message in listed):
             for message in listed:  # in order: a sum in float32 depends on it
                 _add_one(message, flat, kinds)
             return
@@ -218,7 +218,7 @@ def add_decoded_on_device(messages: Iterable[Any], total: Any, kinds: Iterable[s
 
 def _add_one(message: Any, flat: Any, kinds: Iterable[str] | None) -> None:
     """Add one message of either version to a flat total on the device."""
-    if is_version_2(message):
+    if is_version_2(message, on_device=True):
         add_version_2_on_device(message, flat, kinds)
         return
     check_kinds_of_version_1(kinds)
@@ -238,8 +238,8 @@ def check_dead_on_device(home: Any, norms: NDArray[np.float32], levels: Any, par
     from qsgd_lab.kernels.cuda.decode import launch_find_levels
     from qsgd_lab.kernels.cuda.device import device_view
 
-    dead = check_scales(norms)
-    if dead.any():
+    if check_scales(norms):
+        dead = dead_scales(norms)
         offsets, status = parts.bucket_offsets, _new_status(home)
         bounds = home.to_device(np.stack([offsets[:-1][dead], offsets[1:][dead]]))
         launch_find_levels(home, device_view(levels, (np.int8, np.int16)).reshape(-1), bounds, status)

@@ -147,3 +147,18 @@ def add_and_norm(x, x_bits, addend, kind, lanes, sums):
     if kind == MAX:
         return storable_norm(float_of_bits(largest))
     return storable_norm(np.sqrt(fold_sums(sums, blocks, lanes)))
+
+
+@njit(cache=True, fastmath=False)
+def survey_scales(bits):
+    """Return the first scale (uint32 patterns) that may not be, or -1, and whether one is +0 or the NaN.
+
+    Allowed are +0, positive and finite numbers, and the NaN 0x7FC00000.
+    """
+    dead = False
+    for i in range(bits.size):
+        if bits[i] - np.uint32(1) >= np.uint32(0x7F7FFFFF):  # +0 wraps round
+            if bits[i] != np.uint32(0) and bits[i] != np.uint32(0x7FC00000):
+                return i, dead
+            dead = True
+    return -1, dead
