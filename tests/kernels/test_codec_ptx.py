@@ -27,8 +27,6 @@ NAMES = [
     "measure_chunks-int16",
     "decode_chunks-int8",
     "decode_chunks-int16",
-    "find_levels-int8",
-    "find_levels-int16",
 ]
 FILES = ["scan", "encode", "message_frame", "checksum", "decode", "sizes", "decode_chunk"]
 MOST_REGISTERS = 128  # so that a block of 16 warps finds room
