@@ -24,7 +24,7 @@ def data_dir_option(command: Callable[..., None]) -> Callable[..., None]:
     return click.option(
         "--data-dir",
         type=click.Path(file_okay=False, path_type=Path),
-        help="The folder of the data sets; QSGD_LAB_DATA, where it is set, goes before it.",
+        help="The folder of the data sets; QSGD_LAB_DATA, where it is set, overrides it.",
     )(command)
 
 
@@ -133,7 +133,7 @@ def _folders(data_dir: Path | None) -> list[Path]:
 
     folders = search_folders(data_dir)
     if data_dir and folders[0] != data_dir.expanduser():
-        click.echo(f"Warning: {DATA_VARIABLE}={folders[0]} goes before --data-dir {data_dir}", err=True)
+        click.echo(f"Warning: {DATA_VARIABLE}={folders[0]} overrides --data-dir {data_dir}", err=True)
     return folders
 
 

@@ -47,7 +47,7 @@ COMMANDS = {
     "inspect": Entry("qsgd_lab.cli.messages.inspect", "inspect", "Say what a message is and what it costs."),
     "bench": Entry("qsgd_lab.cli.bench.bench", "bench", "Measure speed and size beside other libraries."),
     "data": Entry("qsgd_lab.cli.data", "data", "Fetch, verify or find CIFAR-10."),
-    "doctor": Entry("qsgd_lab.cli.doctor.doctor", "doctor", "Check this machine and say what would mend it."),
+    "doctor": Entry("qsgd_lab.cli.doctor.doctor", "doctor", "Check this machine and say how to fix it."),
     "completion": Entry("qsgd_lab.cli.completion", "completion", "Print the completion script for a shell."),
 }
 

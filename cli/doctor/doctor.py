@@ -1,4 +1,4 @@
-"""``qsgd-lab doctor``: what is there, what is not, and what would mend it."""
+"""``qsgd-lab doctor``: what is there, what is not, and how to fix it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _STYLES = {"ok": "green", "warn": "yellow", "missing": "red"}
 )
 @click.pass_context
 def doctor(ctx: click.Context, runs: Path, output_format: str) -> None:
-    """Check this machine and say what would mend it.
+    """Check this machine and say how to fix it.
 
     Looks at Python and the packages, torch and its device, numba and its cache, threads, data sets, the
     folder of the runs and LaTeX. The exit code is 1 if something is missing without which the lab cannot

@@ -156,10 +156,10 @@ def flaws_asked_for(names: Sequence[str]) -> tuple[str, ...] | None:
     Raises
     ------
     click.UsageError
-        If ``none`` stands beside a flaw.
+        If ``none`` is given together with a flaw.
     """
     if NO_FLAW in names and len(set(names)) > 1:
-        raise click.UsageError(f"--flaw {NO_FLAW} stands alone; leave it out, or the flaws beside it")
+        raise click.UsageError(f"--flaw {NO_FLAW} cannot be combined with a flaw; leave out one of them")
     return tuple(name for name in names if name != NO_FLAW) if names else None
 
 

@@ -24,7 +24,7 @@ def data_folder(data_dir: Path | None) -> Iterator[list[Path]]:
     folders = search_folders(data_dir)
     if data_dir is None or os.environ.get(DATA_VARIABLE):
         if data_dir is not None and folders[0] != data_dir.expanduser():
-            click.echo(f"Warning: {DATA_VARIABLE}={folders[0]} goes before --data-dir {data_dir}", err=True)
+            click.echo(f"Warning: {DATA_VARIABLE}={folders[0]} overrides --data-dir {data_dir}", err=True)
         yield folders
         return
     os.environ[DATA_VARIABLE] = str(data_dir)

@@ -109,7 +109,7 @@ _PRESETS_HELP = "\b\nPresets:\n" + "\n".join(f"  {name}: {preset.title}" for nam
 @click.option(
     "--data-dir",
     type=click.Path(file_okay=False, path_type=Path),
-    help="The folder of the data sets; QSGD_LAB_DATA, where it is set, goes before it.",
+    help="The folder of the data sets; QSGD_LAB_DATA, where it is set, overrides it.",
 )
 @click.option(
     "--download", is_flag=True, help="Fetch the data first (CIFAR-10: 170 MB), where they are absent."
