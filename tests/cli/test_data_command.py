@@ -141,7 +141,7 @@ def test_the_variable_goes_before_the_option_and_says_so(monkeypatch, capsys, mi
     assert main(["data", "fetch", "--data-dir", "given"]) == 0
     captured = capsys.readouterr()
     assert captured.out == f"{tmp_path / 'named' / BINARY.archive}\n"
-    assert "goes before --data-dir given" in captured.err
+    assert "overrides --data-dir given" in captured.err
 
 
 def test_data_without_a_command_is_usage(capsys):
