@@ -22,6 +22,7 @@ from qsgd_lab.cli.options.training import (
     sweep_device,
 )
 from qsgd_lab.cli.sweep.data_sets import data_folder, describe_data, require_data
+from qsgd_lab.data.registry import DATASETS
 from qsgd_lab.files import check_folder
 from qsgd_lab.levels import NORMS
 from qsgd_lab.report import FORMATS
@@ -51,9 +52,7 @@ _PRESETS_HELP = "\b\nPresets:\n" + "\n".join(f"  {name}: {preset.title}" for nam
     "--model",
     "models",
     multiple=True,
-    default=("alexnet",),
-    show_default=True,
-    help="One of the preset's, or an imported one; may be given again.",
+    help="One of the preset's, or an imported one; may be given again.  [default: the preset's first]",
 )
 @click.option("--nodes", type=NODES_LIST, default="1,2,4,8", show_default=True, help="Node counts N.")
 @click.option("--bits", type=BITS_LIST, help="Magnitude bits, such as 2,4,8 or 1..8.")
@@ -85,14 +84,19 @@ _PRESETS_HELP = "\b\nPresets:\n" + "\n".join(f"  {name}: {preset.title}" for nam
 @click.option(
     "--preset",
     type=click.Choice(list(PRESETS)),
-    default="demo",
-    show_default=True,
-    help="See below.",
+    help="See below.  [default: demo; own with --data]",
 )
 @click.option(
     "--dataset",
     metavar="NAME",
-    help="Train on another data set: digits, cifar10 or an imported one.  [default: the preset's]",
+    help=f"Train on another data set: {', '.join(DATASETS)} or an imported one.  [default: the preset's]",
+)
+@click.option(
+    "--data",
+    "data_file",
+    type=click.Path(path_type=Path),
+    metavar="FILE.npz",
+    help="Train on your own arrays: x and y, or x_train, y_train, x_test, y_test.",
 )
 @click.option("--epochs", type=click.IntRange(min=1), help="Epochs of a run.  [default: the preset's]")
 @click.option(
@@ -146,8 +150,9 @@ def reproduce(
     algorithm: str,
     imports: Sequence[str],
     seeds: Sequence[int] | None,
-    preset: str,
+    preset: str | None,
     dataset: str | None,
+    data_file: Path | None,
     epochs: int | None,
     global_batch: int | None,
     norm: str | None,
@@ -186,6 +191,8 @@ def reproduce(
       qsgd-lab reproduce --compressor "ef(top-k(fraction=0.01))" --nodes 2
       qsgd-lab reproduce --import my_method.py --compressor "ef(my-method)"
       qsgd-lab reproduce --import my_data.py --dataset my-data --model my-network
+      qsgd-lab reproduce --data flowers.npz --nodes 1,4
+      qsgd-lab reproduce --preset brackets --nodes 1,8
       qsgd-lab reproduce --dry-run
     """
     from qsgd_lab.runs.plan import Plan
@@ -193,6 +200,9 @@ def reproduce(
 
     if dry_run and format_name not in ("text", "json"):
         raise click.UsageError(f"a plan is printed as text or json, not as {format_name}")
+    if data_file is not None:
+        imports, dataset = (*imports, str(data_file)), _data_set_of(data_file, dataset)
+    preset = preset or ("own" if data_file is not None else "demo")
     protocol = PRESETS[preset]
     settings = {
         "epochs": epochs,
@@ -210,7 +220,7 @@ def reproduce(
         plugins.load(imports)
         configs = configurations(
             preset,
-            models,
+            models or tuple(protocol.models)[:1],
             nodes,
             methods_of(protocol, bits, roundings, error_feedback, compressors),
             seeds or protocol.seeds,
@@ -241,9 +251,22 @@ def reproduce(
         click.get_current_context().exit(outcome.exit_code)
 
 
+def _data_set_of(file: Path, dataset: str | None) -> str:
+    """Return the name that a file's data set is registered by."""
+    if file.suffix != ".npz":
+        raise click.UsageError(f"--data takes an .npz file (numpy.savez), not {file}")
+    if dataset is not None:
+        raise click.UsageError("--data and --dataset name two data sets; give one")
+    from qsgd_lab.data.array_file import dataset_name
+
+    return dataset_name(file)
+
+
 def _check_engines(configs: Sequence[RunConfig]) -> None:
     """Refuse networks that cannot be trained as asked; torch is loaded only where one might be."""
-    doubtful = [config for config in configs if config.engine == "batched" or config.plugins]
+    doubtful = [
+        config for config in configs if config.engine == "batched" or config.plugins or config.versions
+    ]
     if not doubtful:
         return
     from qsgd_lab.data.registry import dataset_entry
@@ -251,7 +274,7 @@ def _check_engines(configs: Sequence[RunConfig]) -> None:
 
     for engine, model, dataset in dict.fromkeys((c.engine, c.model, c.dataset) for c in doubtful):
         entry = dataset_entry(dataset)
-        check_engine(engine, model, entry.shape, entry.num_classes)
+        check_engine(engine, model, entry.inputs)
 
 
 def _print_plan(plan: Plan, jobs: int, format_name: str) -> None:

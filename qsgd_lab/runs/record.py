@@ -128,7 +128,7 @@ class RunRecord:
 def _config(value: Any, name: str) -> RunConfig:
     hints = typing.get_type_hints(RunConfig)
     checks = {field: validation.of_type(annotation) for field, annotation in hints.items()}
-    for listed in ("flaws", "plugins"):
+    for listed in ("flaws", "plugins", "versions"):
         checks[listed] = validation.list_of(validation.text)
     defaults = {
         key: list(default) if isinstance(default, tuple) else default
