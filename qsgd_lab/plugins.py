@@ -1,9 +1,10 @@
 """Methods, models and data sets from outside the package, under their own names.
 
 A plug-in is a Python file or module that registers what it brings, such as
-``COMPRESSORS.register(Method(...))``, or an .npz file, which is a data set. It is named on the command line by
-``--import`` or ``--data``, or found through an entry point of an installed distribution. What its code is (a version, a digest of its file) becomes part of
-the key of every run that uses it, so that no run is taken for another.
+``COMPRESSORS.register(Method(...))``, or an .npz file, which is a data set. It is named on the command line
+by ``--import`` or ``--data``, or found through an entry point of an installed distribution. What it is (a
+version, a digest of its file) becomes part of the key of every run that uses it, so that no run is taken for
+another.
 """
 
 from __future__ import annotations

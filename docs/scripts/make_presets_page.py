@@ -57,8 +57,8 @@ SOURCES = """## Where the settings come from
   that the report's draft announced. Its rate stays constant and its images are not augmented, as
   published.
 * `fashion`, `brackets`: chosen here on validation accuracy: `fashion` from three networks and the rates
-  0.05, 0.1 and 0.2; crops and flips of 4 pixels cost 2 points there and are left out. `brackets` from the rates
-  0.1 and 0.5.
+  0.05, 0.1 and 0.2; crops and flips of 4 pixels cost 2 points there and are left out. `brackets` from the
+  rates 0.1 and 0.5.
 * `own`: a start for data that nobody has seen; give `--epochs` and `--global-batch`.
 * `demo`, `digits-full`, `digits-report`: measured here. One scale for the whole gradient and a network
   without BatchNorm tell methods apart on data as easy as these.

@@ -62,7 +62,7 @@ def register_array_file(path: Path) -> DatasetEntry:
         channels) or (m, channels, height, width) for 1 or 3 channels. Images of uint8 stay bytes; all else
         becomes float32. Vectors are centred and scaled by feature, images by channel, with the mean and the
         deviation of the training part. Labels are integers of shape (m,) or (m, 1). What the file does not
-        part is split the same way every time: a fifth for testing, a tenth of the training part for validation.
+        part is split the same way every time: a fifth for testing, a tenth of the rest for validation.
 
     Raises
     ------
@@ -178,7 +178,7 @@ def _inputs(x: NDArray[Any]) -> NDArray[Any]:
         raise ValueError(f"has inputs of {x.dtype}; they must be integers or floats")
     if x.ndim not in (2, 3, 4) or 0 in x.shape[1:]:
         raise ValueError(
-            f"has inputs of the shape {x.shape}; vectors (m, d) and images (m, height, width[, channels]) are read"
+            f"has inputs of the shape {x.shape}; vectors are (m, d), images (m, height, width[, channels])"
         )
     if not np.isfinite(x).all():
         raise ValueError("has inputs that are not finite")

@@ -1,7 +1,7 @@
 """A generated language of brackets, for recurrent networks: its best accuracy is known to be 100 %.
 
 A string has 32 places and 8 kinds of brackets (16 symbols: kind k opens as k and closes as 8 + k), at most 8
-open at a time. Of two possible moves each is taken every second time; a bracket that opens has a uniform kind.
+open at a time. Of two possible moves each is taken every second time; the kind of a new bracket is uniform.
 The label of a place is the kind of the bracket that is to be closed next, 8 where none is open: a function of
 what was read so far, which a network can compute only by remembering. A rule that sees the last symbol alone
 is right at about two places in three.

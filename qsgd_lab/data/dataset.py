@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -83,7 +83,7 @@ class Dataset:
     train: Part
     validation: Part
     test: Part
-    num_symbols: int = 0
+    num_symbols: int = field(default=0, kw_only=True)
 
     @property
     def inputs(self) -> Inputs:

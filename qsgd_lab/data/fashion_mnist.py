@@ -140,8 +140,8 @@ def find_fashion_mnist(folders: Sequence[Path], files: tuple[IdxFile, ...] = OFF
             return Copy(folder, files)
     names = ", ".join(f"{file.name}.gz" for file in files)
     raise DataMissingError(
-        f"Fashion-MNIST is not in {', '.join(map(str, folders))} or {DEBIAN_FOLDER}; run 'qsgd-lab data fetch "
-        f"fashion-mnist' (31 MB), on Debian 'apt-get install dataset-fashion-mnist', or put {names} into "
+        f"Fashion-MNIST is not in {', '.join(map(str, folders))} or {DEBIAN_FOLDER}; run "
+        f"'qsgd-lab data fetch fashion-mnist' (31 MB), on Debian 'apt-get install dataset-fashion-mnist', or put {names} into "
         f"{folders[0] / SUBFOLDERS[0]}"
     )
 
@@ -175,8 +175,8 @@ def fetch_fashion_mnist(
     target = folder / SUBFOLDERS[0]
     if offline or is_offline():
         raise DataMissingError(
-            f"offline, and Fashion-MNIST is wanted in {target}; put its four files there, or fetch them without "
-            f"--offline and {OFFLINE_VARIABLE}"
+            f"offline, and Fashion-MNIST is wanted in {target}; put its four files there, or fetch them "
+            f"without --offline and {OFFLINE_VARIABLE}"
         )
     for file in OFFICIAL:
         name = f"{file.name}.gz"
@@ -207,8 +207,8 @@ def read_fashion_mnist(copy: Copy) -> list[NDArray[np.uint8]]:
             arrays.append(_read(path, file))
         except OSError as error:
             raise DataMissingError(
-                f"cannot read {path}: {error.strerror or error}; change its permissions, or name another folder "
-                "by --data-dir or QSGD_LAB_DATA"
+                f"cannot read {path}: {error.strerror or error}; change its permissions, or name another "
+                "folder by --data-dir or QSGD_LAB_DATA"
             ) from error
         except ValueError as error:
             raise IntegrityError(

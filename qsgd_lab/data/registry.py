@@ -256,8 +256,8 @@ def register_dataset(entry: DatasetEntry, origin: str | None = None) -> DatasetE
     if len(entry.shape) not in (1, 3) or len(entry.sizes) != 3 or any(number < 1 for number in numbers):
         raise ValueError(
             f"data set {entry.name!r}: shape is {entry.shape}, sizes are {entry.sizes}, with "
-            f"{entry.num_classes} classes; shape is (channels, height, width) or that of another input, sizes "
-            "are (train, validation, test), and each number is at least 1"
+            f"{entry.num_classes} classes; shape is (channels, height, width), (d,) or (places,), sizes are "
+            "(train, validation, test), and each number is at least 1"
         )
     if "{files}" in entry.notice and entry.source is None:
         raise ValueError(f"data set {entry.name!r}: its notice has {{files}}, so that it needs a source")

@@ -64,8 +64,8 @@ def checked_split(labels: ArrayLike, share: int, size: int, sha256: str) -> tupl
     permutation = generator(SPLIT_SEED, Purpose.SPLIT).permutation(size)
     if hashlib.sha256(permutation.astype("<i8").data).hexdigest() != sha256:
         raise IntegrityError(
-            f"NumPy {np.__version__} permutes otherwise than the split was made with; install the version that "
-            "constraints.txt names"
+            f"NumPy {np.__version__} permutes otherwise than the split was made with; install the version "
+            "that constraints.txt names"
         )
     validation, train = stratified_split(labels, (np.asarray(labels).size // share,))
     return train, validation

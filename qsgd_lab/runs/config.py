@@ -77,8 +77,8 @@ class RunConfig:
     plugins : tuple of str
         ``name=origin`` of everything in the run that is not the package's own code, sorted.
     versions : tuple of str
-        ``name=version`` of the data set and the network, where they have one, sorted: editing either under the
-        same name gives other keys.
+        ``name=version`` of the data set and the network, where they have one, sorted: editing either under
+        the same name gives other keys.
     target_accuracy : float
         Validation accuracy (in [0, 1]) whose first epoch is the run's convergence time.
     """

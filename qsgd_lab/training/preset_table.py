@@ -194,7 +194,7 @@ PRESETS: dict[str, Preset] = {
         model_settings={"alexnet": {"learning_rate": 0.05}},
     ),
     "own": Preset(
-        "your own data set (--data FILE.npz or --dataset NAME): a network with one hidden layer, or convolutions",
+        "your own data set (--data FILE.npz, --dataset NAME): one hidden layer, or convolutions",
         "digits",
         {"mlp": "mlp", "conv28": "conv28", "alexnet": "alexnet"},
         _OWN,

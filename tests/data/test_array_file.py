@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import zipfile
 from collections.abc import Iterator
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -169,11 +170,9 @@ def test_a_damaged_file_is_an_error_of_the_lab(tmp_path_factory, at, value):
     content[at % len(content)] = value
     path = tmp_path_factory.mktemp("npz") / "flowers.npz"
     path.write_bytes(content)
-    try:
-        _read.cache_clear()
+    _read.cache_clear()
+    with suppress(LabError):  # anything else fails the test
         _read(path)
-    except LabError as error:
-        assert "\n" not in str(error)
 
 
 def test_a_bomb_is_refused_before_it_is_unpacked(tmp_path):

@@ -50,7 +50,7 @@ def release(rng=None):
 
 @pytest.fixture
 def nowhere(monkeypatch, tmp_path):
-    """A machine without Debian's package."""
+    """Take Debian's package away."""
     monkeypatch.setattr(fashion_mnist, "DEBIAN_FOLDER", tmp_path / "no-debian")
 
 

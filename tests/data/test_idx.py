@@ -60,9 +60,9 @@ def test_gzip_gives_back_what_was_packed(content):
     packed = gzip.compress(content)
     assert decompress(packed, 100) == content
     for wrong in (packed[:-1], packed + b"x", b"x" + packed, packed[:-8] + b"\0" * 8):
-        if wrong == packed or wrong[:-8] == packed[:-8] and content == b"":
+        if wrong == packed or (wrong[:-8] == packed[:-8] and content == b""):
             continue  # the checksum and the length of nothing are 0
-        with pytest.raises(ValueError, match="gzip|after its end"):
+        with pytest.raises(ValueError, match=r"gzip|after its end"):
             decompress(wrong, 100)
 
 
