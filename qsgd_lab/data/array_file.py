@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from qsgd_lab.data.foreign_arrays import read_arrays
 from qsgd_lab.data.normalisation import channel_statistics
 from qsgd_lab.data.registry import DatasetEntry, register_dataset
 from qsgd_lab.data.split import stratified_split
 from qsgd_lab.errors import UsageError
-from qsgd_lab.foreign_arrays import read_arrays
 
 if TYPE_CHECKING:
     from qsgd_lab.data.dataset import Dataset

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 import torch
 
+from qsgd_lab.data.foreign_arrays import read_array
 from qsgd_lab.errors import DataMissingError, IntegrityError, LabError, UsageError
-from qsgd_lab.foreign_arrays import read_array
 
 VALUES = np.float32([[1, -2.5, 0], [np.inf, 3e-39, -0.0]])
 
