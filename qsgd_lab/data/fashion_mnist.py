@@ -141,7 +141,8 @@ def find_fashion_mnist(folders: Sequence[Path], files: tuple[IdxFile, ...] = OFF
     names = ", ".join(f"{file.name}.gz" for file in files)
     raise DataMissingError(
         f"Fashion-MNIST is not in {', '.join(map(str, folders))} or {DEBIAN_FOLDER}; run "
-        f"'qsgd-lab data fetch fashion-mnist' (31 MB), on Debian 'apt-get install dataset-fashion-mnist', or put {names} into "
+        f"'qsgd-lab data fetch fashion-mnist' (31 MB), on Debian 'apt-get install "
+        f"dataset-fashion-mnist', or put {names} into "
         f"{folders[0] / SUBFOLDERS[0]}"
     )
 

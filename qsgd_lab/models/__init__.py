@@ -50,8 +50,8 @@ def register_model(name: str, constructor: Callable[..., nn.Module], origin: str
         sequences of shape (m, places) to (m, classes, places). If its signature has the parameters
         ``image_shape``, ``num_classes`` or, for sequences, ``num_symbols`` (or ``**kwargs``), it is called
         with them by keyword: the shape of an input, the numbers of classes and of symbols of the data set.
-        Otherwise it is called without arguments, and must suit the data set as it is. Parameters are drawn anew by
-        `qsgd_lab.models.initialisation.initialise`, so that a run follows from its seed.
+        Otherwise it is called without arguments, and must suit the data set as it is. Parameters are drawn
+        anew by `qsgd_lab.models.initialisation.initialise`, so that a run follows from its seed.
     origin : str, optional
         What its code is. While a plug-in is loaded this is known; elsewhere it is "unknown".
 
