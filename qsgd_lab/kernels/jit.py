@@ -1,4 +1,4 @@
-"""``njit`` of Numba, or plain Python functions with ``NUMBA_DISABLE_JIT=1``, for a debugger or a coverage tool.
+"""``njit`` of Numba, or with ``NUMBA_DISABLE_JIT=1`` plain Python functions, for debuggers and coverage tools.
 
 Kernels give the same bits either way. Intrinsics, which only a compiler understands, have a fallback in plain
 Python beside them.
