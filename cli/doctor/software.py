@@ -103,10 +103,8 @@ def check_numba_cache() -> Finding:
         import numba
 
         if numba.config.DISABLE_JIT:
-            detail = "not used: NUMBA_DISABLE_JIT is set, so kernels run as plain Python, thousands of times slower"
-            return Finding(
-                "numba cache", "warn", detail, "unset NUMBA_DISABLE_JIT, unless you debug a kernel"
-            )
+            detail = "not used: with NUMBA_DISABLE_JIT kernels run as plain Python, thousands of times slower"
+            return Finding("numba cache", "warn", detail, "unset it, unless you debug a kernel")
         # Nothing is compiled: the place of the cache is looked for, and tried, when the function is declared.
         folder = numba.njit(cache=True, fastmath=False)(_example_kernel).stats.cache_path
     except ImportError as error:

@@ -1,14 +1,21 @@
-"""``njit`` of Numba, or with ``NUMBA_DISABLE_JIT=1`` plain Python functions, for debuggers and coverage tools.
+"""``njit`` of Numba, or plain Python functions with ``NUMBA_DISABLE_JIT=1``, for debuggers and coverage.
 
 Kernels give the same bits either way. Intrinsics, which only a compiler understands, have a fallback in plain
-Python beside them.
+Python beside them. Every module of kernels imports this one first, and so cached kernels that were compiled
+from other sources are removed before any is loaded.
 """
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 from numba import config
 from numba import njit as compile_function
+
+from qsgd_lab.kernels.cache import drop_stale_kernels
+
+drop_stale_kernels(Path(__file__).parent)
 
 #: Whether kernels are compiled.
 IS_COMPILED = not config.DISABLE_JIT
