@@ -11,6 +11,8 @@ Importing the package touches neither torch nor a GPU driver, and compiles nothi
 first call.
 """
 
+import os
+
 from qsgd_lab.coding.decode import decode
 from qsgd_lab.coding.decode_sum import add_decoded, decode_values
 from qsgd_lab.coding.device.decode import to_host_message
@@ -21,6 +23,11 @@ from qsgd_lab.coding.sizes import message_sizes
 from qsgd_lab.errors import LimitError, MessageError
 from qsgd_lab.levels import num_levels
 from qsgd_lab.quantization import QuantizedGradient, dequantize, quantize
+
+if not os.path.isdir(os.path.join(__path__[0], "cli")):  # noqa: PTH112, PTH118
+    from qsgd_lab.checkout import find_folders_beside
+
+    find_folders_beside()
 
 __version__ = "0.1.0"
 
