@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from qsgd_lab.errors import DataMissingError, IntegrityError
+from qsgd_lab.errors import DataMissingError
 from qsgd_lab.runs.packed import SUFFIX
 
 if TYPE_CHECKING:
+    from qsgd_lab.runs.contents import StoreContents
     from qsgd_lab.runs.epochs import EpochRecord
     from qsgd_lab.runs.plan import Plan
     from qsgd_lab.runs.record import RunRecord
-    from qsgd_lab.runs.store import RunStore, StoreContents
+    from qsgd_lab.runs.store import RunStore
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -36,13 +37,18 @@ def runs_option(*names: str) -> Callable[[Command], Command]:
 
 
 def selection_options(verb: str) -> Callable[[Command], Command]:
-    """Return ``--runs`` and the filters by preset, data set and model, of a command that does `verb`."""
+    """Return ``--runs`` and the filters of a command that does `verb`."""
+    return lambda command: runs_option()(filter_options(verb)(command))
+
+
+def filter_options(verb: str) -> Callable[[Command], Command]:
+    """Return the filters by preset, data set and model of a command that does `verb`."""
 
     def add(command: Command) -> Command:
         for name, what in (("model", "model"), ("dataset", "data set"), ("preset", "preset")):
             words = f"{verb} only this {what}; may be given again."
             command = click.option(f"--{name}", multiple=True, help=words)(command)
-        return runs_option()(command)
+        return command
 
     return add
 
@@ -60,10 +66,7 @@ def read_records(runs: Path, *, stale: bool = False) -> list[RunRecord]:
     from qsgd_lab.runs.store import RunStore
 
     contents = RunStore(runs).read()
-    if contents.damaged and not contents.records:
-        raise IntegrityError(
-            f"none of the {contents.num_damaged} runs in {runs} can be read; the first: {contents.damaged[0]}"
-        )
+    contents.require_sound(runs)
     records = [record for record in contents.records if stale or not record.is_stale]
     left_out = len(contents.records) - len(records)
     warn_of_damage(contents)
@@ -78,10 +81,8 @@ def read_records(runs: Path, *, stale: bool = False) -> list[RunRecord]:
 
 def warn_of_damage(contents: StoreContents) -> None:
     """Say on stderr, in one line, how many runs were skipped as damaged, and name the first."""
-    if contents.damaged:
-        runs = "1 damaged run" if contents.num_damaged == 1 else f"{contents.num_damaged} damaged runs"
-        first = "" if contents.num_damaged == 1 else "; the first"
-        click.echo(f"Warning: skipped {runs}{first}: {contents.damaged[0]}.", err=True)
+    if contents.warning:
+        click.echo(f"Warning: {contents.warning}.", err=True)
 
 
 def check_takes_runs(store: RunStore, plan: Plan) -> None:
@@ -97,22 +98,16 @@ def check_takes_runs(store: RunStore, plan: Plan) -> None:
 
 
 def read_epochs(runs: Path, records: Sequence[RunRecord]) -> dict[str, tuple[EpochRecord, ...]]:
-    """Return the epochs of runs by key; those that are damaged are left out, and that is said on stderr."""
+    """Return the epochs of runs by key; those that are damaged are left out, and that is said on stderr.
+
+    Raises
+    ------
+    IntegrityError
+        If there are some, but all are damaged.
+    """
     from qsgd_lab.runs.store import RunStore
 
-    store = RunStore(runs)
-    found: dict[str, tuple[EpochRecord, ...]] = {}
-    damaged: list[IntegrityError] = []
-    for record in records:
-        try:
-            epochs = store.epochs(record)
-        except IntegrityError as error:
-            damaged.append(error)
-            continue
-        if epochs is not None:
-            found[record.key] = epochs
-    if damaged and not found:
-        raise damaged[0]
+    found, damaged = RunStore(runs).all_epochs(records)
     if damaged:
         click.echo(f"Warning: skipped the epochs of {len(damaged)} runs; the first: {damaged[0]}.", err=True)
     return found

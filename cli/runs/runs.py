@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import click
 
@@ -21,10 +22,18 @@ SUBCOMMANDS = {
 
 
 def store_argument(command: Command) -> Command:
-    """Add the argument RUNS."""
-    return click.argument(
-        "runs", type=click.Path(path_type=Path), default=Path("runs"), metavar="[RUNS]", required=False
-    )(command)
+    """Add the argument RUNS, which may also be given as ``--runs``, and pass it on as `runs`."""
+
+    @functools.wraps(command)
+    def with_store(*, place: Path | None, named: Path | None, **options: Any) -> Any:
+        if place is not None and named is not None:
+            raise click.UsageError("RUNS is given twice, with --runs and without; give it once")
+        return command(runs=place or named or Path("runs"), **options)
+
+    path = click.Path(path_type=Path)
+    with_option = click.option("--runs", "named", type=path, help="The same as the argument RUNS.")
+    added = with_option(click.argument("place", type=path, metavar="[RUNS]", required=False)(with_store))
+    return cast(Command, added)
 
 
 @click.group(cls=LazyGroup, table=SUBCOMMANDS, invoke_without_command=True)

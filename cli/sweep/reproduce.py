@@ -286,8 +286,8 @@ def warn_of_changes(plan: Plan) -> None:
 
     if checkout()["dirty"] and plan.configs("missing", "stale"):
         click.echo(
-            "Warning: the checkout of qsgd-lab has uncommitted changes, so the commit that these runs store is "
-            "not the code that made them; commit first if they are to be published.",
+            "Warning: the checkout of qsgd-lab has uncommitted changes, so that the commit which these runs "
+            "store is not the code that made them; commit first if they are to be published.",
             err=True,
         )
 

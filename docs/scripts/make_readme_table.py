@@ -42,7 +42,8 @@ def main(check: bool) -> None:
             stale = not path.exists() or path.read_text(encoding="utf-8") != text
             if stale:
                 raise click.ClickException(
-                    f"{path.name} is not what paper/runs.jsonl says; run: python docs/scripts/make_readme_table.py"
+                    f"{path.name} is not what paper/runs.jsonl says; "
+                    "run: python docs/scripts/make_readme_table.py"
                 )
         else:
             path.write_text(text, encoding="utf-8")

@@ -6,7 +6,8 @@ that were finite, and no validation accuracy.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -86,6 +87,11 @@ def epochs_of(documents: Iterable[Any]) -> tuple[EpochRecord, ...]:
             raise ValueError(f"line {number} is not after the steps before it")
         epochs.append(epoch)
     return tuple(epochs)
+
+
+def write_lines(lines: Iterable[Mapping[str, Any]]) -> str:
+    """Return the text of epochs.jsonl; the values are JSON-ready and finite."""
+    return "".join(json.dumps(line, sort_keys=True, allow_nan=False) + "\n" for line in lines)
 
 
 def check_epochs(epochs: tuple[EpochRecord, ...], record: RunRecord) -> None:

@@ -1,9 +1,9 @@
 """A packed store: one file of finished runs, a line a run, its epochs inside.
 
-A line is the content of run.json with one field more, ``epochs``: the lines of epochs.jsonl as a list, or null
-where that file is missing. The lines are in the order of their keys, the names in each are sorted, and there
-are no spaces, so that the same runs always give the same bytes. A file that was put together with ``cat``, in
-any order, is read as well.
+A line is the content of run.json with one field more, ``epochs``: the lines of epochs.jsonl as a list, or
+null where that file is missing. The lines are in the order of their keys, the names in each are sorted, and
+there are no spaces, so that the same runs always give the same bytes. A file that was put together with
+``cat``, in any order, is read as well.
 
 The reader trusts nothing: a line that is not a sound run is set aside with the reason and its number, and the
 others are read.
@@ -112,7 +112,7 @@ def pack(runs: Iterable[StoredRun]) -> bytes:
 def read_packed(path: Path) -> PackedFile:
     """Read a packed store, line by line.
 
-    Two lines of one key whose configuration, status and result are equal are the same run; the first is taken.
+    Two lines of one key whose configuration, status and result are equal are the same run: the first is used.
 
     Raises
     ------
@@ -142,6 +142,28 @@ def read_packed(path: Path) -> PackedFile:
                 words = f"line {number} of {path} is not a sound run: {reason}; delete the line"
                 damaged.append(IntegrityError(words))
     return PackedFile(runs, tuple(damaged), num_damaged)
+
+
+class PackedFiles:
+    """Packed files as they were when they were last read: one that has changed since is read again."""
+
+    def __init__(self) -> None:
+        self._files: dict[Path, tuple[tuple[int, ...], PackedFile]] = {}
+
+    def read(self, path: Path) -> PackedFile | None:
+        """Return what a packed file holds; None where it is gone. A file that cannot be read is damaged."""
+        try:
+            now = path.stat()
+            state = (now.st_ino, now.st_size, now.st_mtime_ns)
+            if path not in self._files or self._files[path][0] != state:
+                self._files[path] = state, read_packed(path)
+        except FileNotFoundError:  # replaced or moved a moment ago
+            return None
+        except OSError as error:
+            reason = error.strerror or error
+            unread = IntegrityError(f"{path} cannot be read: {reason}; name or move it another way")
+            return PackedFile({}, (unread,), 1)
+        return self._files[path][1]
 
 
 def contradict(one: RunRecord, other: RunRecord) -> bool:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Literal
 
 from qsgd_lab.runs.config import RunConfig
+from qsgd_lab.runs.contents import StoreContents
 from qsgd_lab.runs.record import RunRecord
-from qsgd_lab.runs.store import RunStore, StoreContents
+from qsgd_lab.runs.store import RunStore
 
 CellState = Literal["done", "running", "stale", "missing"]
 
@@ -55,7 +56,7 @@ class Plan:
     """
 
     cells: tuple[PlannedCell, ...]
-    contents: StoreContents = StoreContents(())
+    contents: StoreContents = field(default_factory=StoreContents)
 
     @classmethod
     def make(cls, configs: Iterable[RunConfig], store: RunStore) -> Plan:

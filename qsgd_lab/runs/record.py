@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import functools
 import json
+import math
 import typing
 from dataclasses import asdict, dataclass, field
-from typing import Any, ClassVar, Literal, TypedDict
+from typing import Any, ClassVar, Literal, TypedDict, TypeVar
 
 from qsgd_lab.runs import validation
 from qsgd_lab.runs.config import LATER_DEFAULTS, RunConfig
 
 Status = Literal["done", "diverged"]
+
+Json = TypeVar("Json")
 
 #: A record is about 2 KB; a "run.json" much larger than that is something else.
 MAX_RECORD_BYTES = 1 << 20
@@ -165,6 +168,18 @@ def _config(value: Any, name: str) -> RunConfig:
     if config.to_dict() != value:
         raise ValueError(f"{name} is not in canonical form")
     return config
+
+
+def finite(value: Json) -> Json:
+    """Return a copy of JSON-ready data in which every number that is not finite is None."""
+    copy: Any = value
+    if isinstance(value, dict):
+        copy = {key: finite(item) for key, item in value.items()}
+    elif isinstance(value, list):
+        copy = [finite(item) for item in value]
+    elif isinstance(value, float) and not math.isfinite(value):
+        copy = None
+    return copy  # type: ignore[no-any-return]
 
 
 def _result(value: Any, name: str) -> dict[str, Any]:

@@ -13,45 +13,20 @@ the folder's is used.
 
 from __future__ import annotations
 
-import json
-import math
 import os
 import stat
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
 
 from qsgd_lab.errors import IntegrityError, LabError, UsageError
 from qsgd_lab.files import remove_temporaries, write_atomically
 from qsgd_lab.runs.claim import Claim
 from qsgd_lab.runs.config import RunConfig
-from qsgd_lab.runs.epochs import EpochRecord, parse_lines
-from qsgd_lab.runs.packed import KEY_PATTERN, SUFFIX, PackedFile, StoredRun, contradict, read_packed
-from qsgd_lab.runs.record import MAX_RECORD_BYTES, RunOutcome, RunRecord
-
-Json = TypeVar("Json")
-
-
-@dataclass(frozen=True)
-class StoreContents:
-    """What a store holds.
-
-    Attributes
-    ----------
-    records : tuple of RunRecord
-        The sound ones, stale ones included, in the order of their keys.
-    damaged : tuple of IntegrityError
-        One a record or line that was skipped, with the reason and what to do; not more than
-        `qsgd_lab.runs.packed.MAX_NAMED` for a file.
-    num_damaged : int
-        How many were skipped.
-    """
-
-    records: tuple[RunRecord, ...]
-    damaged: tuple[IntegrityError, ...] = ()
-    num_damaged: int = 0
+from qsgd_lab.runs.contents import StoreContents
+from qsgd_lab.runs.epochs import EpochRecord, parse_lines, write_lines
+from qsgd_lab.runs.packed import KEY_PATTERN, SUFFIX, PackedFile, PackedFiles, StoredRun, contradict
+from qsgd_lab.runs.record import MAX_RECORD_BYTES, RunOutcome, RunRecord, finite
 
 
 class RunStore:
@@ -70,7 +45,7 @@ class RunStore:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        self._packed_files: dict[Path, tuple[tuple[int, ...], PackedFile]] = {}
+        self._packed_files = PackedFiles()
         if self.path.exists() and not (self.path.is_dir() or self.path.is_file()):
             raise UsageError(f"{self.path} is neither a folder nor a file; name a folder of runs")
 
@@ -133,10 +108,8 @@ class RunStore:
         path = self.record_path(run)
         record = self._read(path)
         if record is None:
-            for path, packed in self._packed():
-                if (stored := packed.runs.get(_key(run))) is not None:
-                    record = stored.record
-                    break
+            path, stored = self._find_packed(_key(run))
+            record = None if stored is None else stored.record
         if record is None or isinstance(run, str):
             return None if record is None or record.is_stale else record
         if record.config != run.canonical():
@@ -187,11 +160,8 @@ class RunStore:
 
     def unfinished(self) -> tuple[str, ...]:
         """Return the keys, sorted, of the folders of runs that have no record, nor a packed one."""
-        return tuple(
-            key
-            for key in self._keys_of_folders()
-            if not self.record_path(key).exists() and not any(key in packed.runs for _, packed in self._packed())
-        )
+        without = [key for key in self._keys_of_folders() if not self.record_path(key).exists()]
+        return tuple(key for key in without if self._find_packed(key)[1] is None)
 
     def stored(self, record: RunRecord) -> StoredRun:
         """Return a finished run with its epochs.
@@ -202,9 +172,9 @@ class RunStore:
             If its epochs are damaged, or are not as many as the record says.
         """
         if not self.record_path(record.key).exists():
-            for _, packed in self._packed():
-                if record.key in packed.runs:
-                    return packed.runs[record.key]
+            _, packed = self._find_packed(record.key)
+            if packed is not None:
+                return packed
         path = self.epochs_path(record.key)
         try:
             return StoredRun.checked(record, parse_lines(_read_regular_file(path)))
@@ -224,6 +194,30 @@ class RunStore:
             See `stored`.
         """
         return self.stored(record).epochs
+
+    def all_epochs(
+        self, records: Sequence[RunRecord]
+    ) -> tuple[dict[str, tuple[EpochRecord, ...]], tuple[IntegrityError, ...]]:
+        """Return the epochs of runs by key, as far as they are there and sound, and an error a damaged one.
+
+        Raises
+        ------
+        IntegrityError
+            If some are there, but all of them are damaged.
+        """
+        found: dict[str, tuple[EpochRecord, ...]] = {}
+        damaged: list[IntegrityError] = []
+        for record in records:
+            try:
+                epochs = self.epochs(record)
+            except IntegrityError as error:
+                damaged.append(error)
+                continue
+            if epochs is not None:
+                found[record.key] = epochs
+        if damaged and not found:
+            raise damaged[0]
+        return found, tuple(damaged)
 
     def claim(self, run: RunConfig | str) -> Claim | None:
         """Take the right to run a cell, as a context manager; None if another process has it.
@@ -275,12 +269,12 @@ class RunStore:
             key=config.key,
             status=outcome.status,
             config=config.canonical(),
-            result=_finite(outcome.result),
+            result=finite(outcome.result),
             timing=outcome.timing,
             environment=dict(environment),
         ).to_json()
         record = RunRecord.from_json(document)  # what could not be read again must not be written
-        write_atomically(self.epochs_path(config), _jsonl(map(_finite, outcome.epochs)))
+        write_atomically(self.epochs_path(config), write_lines(map(finite, outcome.epochs)))
         write_atomically(self.record_path(config), document)
         self.discard_checkpoint(config)
         return record
@@ -306,7 +300,7 @@ class RunStore:
                     raise _damaged(self.record_path(key), "it contradicts the run that is to be added")
                 return False
             if run.epoch_lines is not None:
-                write_atomically(self.epochs_path(key), _jsonl(run.epoch_lines))
+                write_atomically(self.epochs_path(key), write_lines(run.epoch_lines))
             write_atomically(self.record_path(key), run.record.to_json())
         return True
 
@@ -328,29 +322,26 @@ class RunStore:
         return sorted(entry.name for entry in self.path.iterdir() if KEY_PATTERN.fullmatch(entry.name))
 
     def _packed(self) -> Iterator[tuple[Path, PackedFile]]:
-        """Iterate over the packed files and what they hold, by name; each is read again when it has changed."""
+        """Iterate over the packed files and what they hold, by name."""
         paths = [self.path] if self.path.is_file() else []
         if self.path.is_dir():
             names = (name for name in os.listdir(self.path) if name.endswith(SUFFIX))  # noqa: PTH208
             paths = [self.path / name for name in sorted(names) if not name.startswith(".")]
         for path in paths:
-            try:
-                now = path.stat()
-                state = (now.st_ino, now.st_size, now.st_mtime_ns)
-                if self._packed_files.get(path, ((), None))[0] != state:
-                    self._packed_files[path] = state, read_packed(path)
-            except FileNotFoundError:  # replaced or moved a moment ago
-                continue
-            except OSError as error:
-                unread = _damaged(path, f"it cannot be read ({error.strerror or error})")
-                self._packed_files[path] = (), PackedFile({}, (unread,), 1)
-            yield path, self._packed_files[path][1]
+            if (packed := self._packed_files.read(path)) is not None:
+                yield path, packed
+
+    def _find_packed(self, key: str) -> tuple[Path, StoredRun | None]:
+        """Return the first packed file that has a run, and the run; None without one."""
+        for path, packed in self._packed():
+            if key in packed.runs:
+                return path, packed.runs[key]
+        return self.path, None
 
     def _place(self, key: str) -> Path:
         """Return where the run of a key is that is used."""
-        if self.record_path(key).exists():
-            return self.record_path(key)
-        return next(path for path, packed in self._packed() if key in packed.runs)
+        path = self.record_path(key)
+        return path if path.exists() else self._find_packed(key)[0]
 
     def _read(self, path: Path) -> RunRecord | None:
         try:
@@ -390,19 +381,3 @@ def _read_regular_file(path: Path) -> bytes:
     if len(data) > MAX_RECORD_BYTES:
         raise OSError("far too large")
     return data
-
-
-def _jsonl(lines: Iterable[Mapping[str, Any]]) -> str:
-    return "".join(json.dumps(line, sort_keys=True, allow_nan=False) + "\n" for line in lines)
-
-
-def _finite(value: Json) -> Json:
-    """Return a copy of JSON-ready data in which every number that is not finite is None."""
-    copy: Any = value
-    if isinstance(value, dict):
-        copy = {key: _finite(item) for key, item in value.items()}
-    elif isinstance(value, list):
-        copy = [_finite(item) for item in value]
-    elif isinstance(value, float) and not math.isfinite(value):
-        copy = None
-    return copy  # type: ignore[no-any-return]
