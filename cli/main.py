@@ -28,6 +28,7 @@ COMMANDS = {
     "plot": Entry(
         "qsgd_lab.cli.sweep.plot", "plot", "Draw stored runs: accuracy, curves, traffic, speed-up."
     ),
+    "runs": Entry("qsgd_lab.cli.runs.runs", "runs", "List, pack or export stored runs."),
     "methods": Entry("qsgd_lab.cli.methods", "methods", "List compressors and algorithms."),
     "variance": Entry(
         "qsgd_lab.cli.measure.variance", "variance", "Measure the quantizer against its formulas."

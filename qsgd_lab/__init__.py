@@ -1,14 +1,16 @@
 """qsgd-lab: a laboratory for quantized SGD.
 
+Importing the package touches neither torch nor a GPU driver, and compiles nothing; Numba is loaded by the
+first call.
+
+Examples
+--------
 >>> import numpy as np
 >>> import qsgd_lab as ql
 >>> gradient = np.float32([0.3, -0.7, 0.1, 0.0])
 >>> q = ql.quantize(gradient, bits=3, bucket_size=512, norm="l2", seed=7)
 >>> message = ql.encode(q, code="omega")  # bytes to send; len(message) is the cost
 >>> received = ql.dequantize(ql.decode(message))
-
-Importing the package touches neither torch nor a GPU driver, and compiles nothing; Numba is loaded by the
-first call.
 """
 
 import os
@@ -23,6 +25,7 @@ from qsgd_lab.coding.sizes import message_sizes
 from qsgd_lab.errors import LimitError, MessageError
 from qsgd_lab.levels import num_levels
 from qsgd_lab.quantization import QuantizedGradient, dequantize, quantize
+from qsgd_lab.stored_runs import load_runs
 
 if not os.path.isdir(os.path.join(__path__[0], "cli")):  # noqa: PTH112, PTH118
     from qsgd_lab.checkout import find_folders_beside
@@ -41,6 +44,7 @@ __all__ = [
     "decode_values",
     "dequantize",
     "encode",
+    "load_runs",
     "message_sizes",
     "num_levels",
     "open_message",

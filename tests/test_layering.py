@@ -31,6 +31,7 @@ MAY_IMPORT = {
     "runs": [],
     "training": ["algorithms", "models", "data", "runs"],
     "report": ["runs", "theory", "compressors", "data"],  # the names of rows, and of data sets
+    "stored_runs": ["report"],  # `load_runs`: a store, and its columns
     "theory": [],
     "theory.checks": ["theory", "coding", "quantization", "algorithms"],
     "bench": ["compressors", "models", "kernels"],  # models: a training step is what agreeing is set against
@@ -83,7 +84,7 @@ def room(module: str) -> str | None:
     if parts[:2] == ["theory", "checks"]:
         return "theory.checks"
     is_file_at_top = SOURCES[f"qsgd_lab.{parts[0]}"].name != "__init__.py"
-    has_own_arrows = parts[0] in {"quantization", "__main__"}
+    has_own_arrows = parts[0] in {"quantization", "stored_runs", "__main__"}
     return "ground" if is_file_at_top and not has_own_arrows else parts[0]
 
 

@@ -13,7 +13,7 @@ from qsgd_lab import plugins
 from qsgd_lab.cli.errors import argument_errors
 from qsgd_lab.cli.options.lists import BITS_LIST, NODES_LIST, SEEDS_LIST
 from qsgd_lab.cli.options.quantities import BUCKET_SIZE, DURATION, format_duration
-from qsgd_lab.cli.options.stored_runs import runs_option
+from qsgd_lab.cli.options.stored_runs import check_takes_runs, runs_option, warn_of_damage
 from qsgd_lab.cli.options.training import (
     computing_options,
     flaws_asked_for,
@@ -231,6 +231,9 @@ def reproduce(
         _check_engines(configs)
     store = RunStore(folder)
     plan = Plan.make(configs, store)
+    if not dry_run:
+        check_takes_runs(store, plan)
+    warn_of_damage(plan.contents)
     datasets = sorted({config.dataset for config in configs})
     with sweep_device(device, usable_cores()) as chosen, data_folder(data_dir) as folders:
         jobs = jobs or chosen.jobs
@@ -296,7 +299,20 @@ def _announce(plan: Plan, jobs: int) -> None:
 
     for line in theory_warnings(plan.configs("missing", "stale")):
         click.echo(f"Warning: {line}.", err=True)
+    warn_of_changes(plan)
     click.echo(sentence(plan, jobs, plan.eta_s(jobs)), err=True)
+
+
+def warn_of_changes(plan: Plan) -> None:
+    """Say on stderr, once, that the runs to come will not name their code, where the checkout has changes."""
+    from qsgd_lab.runs.environment import checkout
+
+    if checkout()["dirty"] and plan.configs("missing", "stale"):
+        click.echo(
+            "Warning: the checkout of qsgd-lab has uncommitted changes, so that the commit which these runs "
+            "store is not the code that made them; commit first if they are to be published.",
+            err=True,
+        )
 
 
 def _save_gradients(config: RunConfig, folder: Path) -> None:
