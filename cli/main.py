@@ -8,7 +8,7 @@ import click
 
 from qsgd_lab import __version__
 from qsgd_lab.cli.errors import INTERRUPTED, READER_GONE, report_error
-from qsgd_lab.cli.lazy import Entry, LazyGroup
+from qsgd_lab.cli.lazy import Entry, LazyGroup, source_docstring
 from qsgd_lab.cli.standard_output import (
     ReaderGoneError,
     cannot_be_written,
@@ -78,6 +78,10 @@ def cli(ctx: click.Context) -> None:
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help(), err=True)
         ctx.exit(2)
+
+
+if cli.help is None:
+    cli.help = source_docstring(__name__, "cli")
 
 
 def main(args: Sequence[str] | None = None) -> int:
