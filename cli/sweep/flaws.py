@@ -42,7 +42,11 @@ FORMAT_NAMES = ("text", "latex", "markdown", "json")
 @click.option(
     "--jobs", type=click.IntRange(min=1), help="Processes side by side, a thread each.  [default: one a core]"
 )
-@click.option("--max-time", type=DURATION, help="Stop, resumably, after this time: 90s, 40m, 1h30m.")
+@click.option(
+    "--max-time",
+    type=DURATION,
+    help="Stop, resumably, after this time: 90s, 40m, 1h30m; exit code 5 if runs remain.",
+)
 @click.option("--no-run", is_flag=True, help="Train nothing; print what the folder has.")
 @click.option("--list", "list_only", is_flag=True, help="Say what the flaws are, and stop.")
 @click.option(
@@ -129,7 +133,13 @@ def _train(
     click.echo(sentence(plan, jobs, plan.eta_s(jobs)), err=True)
     with display(plan.configs("missing", "stale", "running")) as shown:
         return run_sweep(
-            plan.configs(), store, jobs=jobs, worker=WORKER, on_event=shown.show, max_time_s=max_time
+            plan.configs(),
+            store,
+            jobs=jobs,
+            worker=WORKER,
+            on_event=shown.show,
+            on_stop=shown.stopping,
+            max_time_s=max_time,
         )
 
 

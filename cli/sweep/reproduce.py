@@ -127,7 +127,11 @@ _PRESETS_HELP = "\b\nPresets:\n" + "\n".join(f"  {name}: {preset.title}" for nam
     help="Also save every node's gradient at three steps of the first epoch there, as .npy files.",
 )
 @click.option("--dry-run", is_flag=True, help="Print the plan and stop.")
-@click.option("--max-time", type=DURATION, help="Stop, resumably, after this time: 90s, 40m, 1h30m.")
+@click.option(
+    "--max-time",
+    type=DURATION,
+    help="Stop, resumably, after this time: 90s, 40m, 1h30m; exit code 5 if runs remain.",
+)
 @click.option(
     "--format",
     "format_name",
@@ -292,7 +296,13 @@ def _sweep(plan: Plan, store: RunStore, jobs: int, max_time: float | None) -> tu
     start = time.monotonic()
     with display(plan.configs("missing", "stale", "running")) as shown:
         outcome = run_sweep(
-            plan.configs(), store, jobs=jobs, worker=WORKER, on_event=shown.show, max_time_s=max_time
+            plan.configs(),
+            store,
+            jobs=jobs,
+            worker=WORKER,
+            on_event=shown.show,
+            on_stop=shown.stopping,
+            max_time_s=max_time,
         )
     return outcome, time.monotonic() - start
 
