@@ -74,7 +74,7 @@ def _scaling_table(scalings: Sequence[Scaling]) -> Table:
         [str(row.num_levels), row.operation, str(row.threads), f"{row.processor:.2f}", f"{row.wall:.2f}"]
         for row in scalings
     ]
-    return Table(("s", "operation", "threads", "by processor time", "by the clock"), rows, left=(1,))
+    return Table(("s", "operation", "threads", "by processor time", "by the clock"), rows, left=(1,), keys=3)
 
 
 def _share_table(shares: Sequence[Share]) -> Table:
@@ -116,4 +116,4 @@ def _table(figures: Sequence[Figure]) -> Table:
             ]
         )
     header = ("s", "operation", "by", "ns", "bits", "ratio", "of copy's rate")
-    return Table(header, rows, left=(1, 2))
+    return Table(header, rows, left=(1, 2), keys=3)

@@ -12,6 +12,7 @@ from qsgd_lab.cli.errors import argument_errors
 from qsgd_lab.cli.options.lists import BITS_LIST, SEEDS_LIST
 from qsgd_lab.cli.options.quantities import DURATION
 from qsgd_lab.cli.options.stored_runs import runs_option
+from qsgd_lab.terminal import text_width
 from qsgd_lab.training.flaws import FLAWS
 from qsgd_lab.training.presets import FP32, PRESETS, Method, configurations
 
@@ -158,7 +159,7 @@ def _table(cells: Cells, store: RunStore, nodes: int, seeds: Sequence[int], form
         f"The published protocol's flaws on scikit-learn's digits: N = {nodes}, {len(seeds)} {words}, "
         f"preset {PRESET}."
     )
-    return write_effects(effects(filled), format_name, title)
+    return write_effects(effects(filled), format_name, title, text_width())
 
 
 def _filled(key: tuple[str, str, str], configs: Sequence[RunConfig], cells: Cells, store: RunStore) -> Cell:

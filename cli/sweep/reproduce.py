@@ -313,10 +313,12 @@ def _print_outcome(
     """Print the table on stdout and what happened on stderr."""
     from qsgd_lab.cli.sweep.progress import cell_name
     from qsgd_lab.report import render
+    from qsgd_lab.report.tables.options import TableOptions
+    from qsgd_lab.terminal import text_width
 
     records = [record for config in plan.configs() if (record := store.record(config)) is not None]
     if outcome.stopped_by != "interrupt" and records:
-        click.echo(render(records, format_name).encode(), nl=False)
+        click.echo(render(records, format_name, TableOptions(width=text_width())).encode(), nl=False)
     for failure in outcome.failed:
         where = store.error_log_path(failure.config)
         click.echo(f"Error: {cell_name(failure.config)}: {failure.reason} (see {where})", err=True)
