@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from qsgd_lab.cli.options.completion import of_stored_runs
 from qsgd_lab.errors import DataMissingError
 
 if TYPE_CHECKING:
@@ -37,7 +38,9 @@ def selection_options(verb: str) -> Callable[[Command], Command]:
     def add(command: Command) -> Command:
         for name, what in (("model", "model"), ("dataset", "data set"), ("preset", "preset")):
             words = f"{verb} only this {what}; may be given again."
-            command = click.option(f"--{name}", multiple=True, help=words)(command)
+            command = click.option(
+                f"--{name}", multiple=True, help=words, shell_complete=of_stored_runs(name)
+            )(command)
         return runs_option()(command)
 
     return add

@@ -145,12 +145,12 @@ def describe(event: events.Event) -> str:
 
 @contextmanager
 def display(todo: Sequence[RunConfig]) -> Iterator[LineDisplay | BarDisplay]:
-    """Show the progress of a sweep while inside: bars if stderr is a terminal, else lines."""
+    """Show the progress of a sweep while inside: bars in a terminal that can show them, else lines."""
     from rich.console import Console
 
     progress = SweepProgress(todo)
     console = Console(stderr=True)
-    if not console.is_terminal or not todo:
+    if not console.is_terminal or console.is_dumb_terminal or not todo:
         yield LineDisplay(progress)
         return
     from rich.progress import BarColumn, Progress, TextColumn

@@ -11,6 +11,8 @@ import click
 
 from qsgd_lab import plugins
 from qsgd_lab.cli.errors import argument_errors
+from qsgd_lab.cli.options import completion
+from qsgd_lab.cli.options.completion import one_of
 from qsgd_lab.cli.options.lists import BITS_LIST, NODES_LIST, SEEDS_LIST
 from qsgd_lab.cli.options.quantities import BUCKET_SIZE, DURATION, format_duration
 from qsgd_lab.cli.options.stored_runs import runs_option
@@ -42,8 +44,10 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-#: What `--help` says of the presets.
-_PRESETS_HELP = "\b\nPresets:\n" + "\n".join(f"  {name}: {preset.title}" for name, preset in PRESETS.items())
+#: What `--help` says of the presets, each with its models.
+_PRESETS_HELP = "Presets and their models:\n\n" + "\n\n".join(
+    f"{name}: {preset.title} ({', '.join(preset.models)})" for name, preset in PRESETS.items()
+)
 
 
 @click.command(epilog=_PRESETS_HELP)
@@ -53,7 +57,9 @@ _PRESETS_HELP = "\b\nPresets:\n" + "\n".join(f"  {name}: {preset.title}" for nam
     multiple=True,
     default=("alexnet",),
     show_default=True,
-    help="One of the preset's, or an imported one; may be given again.",
+    shell_complete=one_of(completion.models),
+    metavar="NAME",
+    help="One of the preset's (below), or an imported one; may be given again.",
 )
 @click.option("--nodes", type=NODES_LIST, default="1,2,4,8", show_default=True, help="Node counts N.")
 @click.option("--bits", type=BITS_LIST, help="Magnitude bits, such as 2,4,8 or 1..8.")
@@ -70,6 +76,7 @@ _PRESETS_HELP = "\b\nPresets:\n" + "\n".join(f"  {name}: {preset.title}" for nam
     "compressors",
     multiple=True,
     metavar="METHOD",
+    shell_complete=one_of(completion.compressors),
     help='A method by its text, such as "ef(top-k(fraction=0.01))"; may be given again. '
     "See qsgd-lab methods.",
 )
@@ -78,6 +85,7 @@ _PRESETS_HELP = "\b\nPresets:\n" + "\n".join(f"  {name}: {preset.title}" for nam
     default="synchronous",
     show_default=True,
     metavar="METHOD",
+    shell_complete=one_of(completion.algorithms),
     help="How nodes use what they exchange. See qsgd-lab methods.",
 )
 @import_option
@@ -92,6 +100,7 @@ _PRESETS_HELP = "\b\nPresets:\n" + "\n".join(f"  {name}: {preset.title}" for nam
 @click.option(
     "--dataset",
     metavar="NAME",
+    shell_complete=one_of(completion.datasets),
     help="Train on another data set: digits, cifar10 or an imported one.  [default: the preset's]",
 )
 @click.option("--epochs", type=click.IntRange(min=1), help="Epochs of a run.  [default: the preset's]")
