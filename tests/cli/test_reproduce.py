@@ -152,7 +152,7 @@ def test_gradients_are_saved_for_the_measuring_commands(tmp_path: Path) -> None:
     assert process.returncode == 0, process.stderr
     paths = sorted((tmp_path / "gradients").glob("*.npy"))
     assert len(paths) == 3 * 2
-    assert run("variance", "--bits", "4", "--input", paths[0]).returncode == 0
+    assert main(["variance", "--bits", "4", "--trials", "2", "--input", str(paths[0])]) == 0
 
 
 def test_a_place_for_gradients_is_checked_before_the_work(
