@@ -11,6 +11,8 @@ import click
 
 from qsgd_lab import plugins
 from qsgd_lab.cli.errors import argument_errors
+from qsgd_lab.cli.options import completion
+from qsgd_lab.cli.options.completion import one_of
 from qsgd_lab.cli.options.lists import BITS_LIST, NODES_LIST, SEEDS_LIST
 from qsgd_lab.cli.options.quantities import BUCKET_SIZE, DURATION, format_duration
 from qsgd_lab.cli.options.stored_runs import check_takes_runs, runs_option, warn_of_damage
@@ -43,8 +45,10 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-#: What `--help` says of the presets.
-_PRESETS_HELP = "\b\nPresets:\n" + "\n".join(f"  {name}: {preset.title}" for name, preset in PRESETS.items())
+#: What `--help` says of the presets, each with its models.
+_PRESETS_HELP = "Presets and their models:\n\n" + "\n\n".join(
+    f"{name}: {preset.title} ({', '.join(preset.models)})" for name, preset in PRESETS.items()
+)
 
 
 @click.command(epilog=_PRESETS_HELP)
@@ -52,7 +56,10 @@ _PRESETS_HELP = "\b\nPresets:\n" + "\n".join(f"  {name}: {preset.title}" for nam
     "--model",
     "models",
     multiple=True,
-    help="One of the preset's, or an imported one; may be given again.  [default: the preset's first]",
+    shell_complete=one_of(completion.models),
+    metavar="NAME",
+    help="One of the preset's (below), or an imported one; may be given again.  "
+    "[default: the preset's first]",
 )
 @click.option("--nodes", type=NODES_LIST, default="1,2,4,8", show_default=True, help="Node counts N.")
 @click.option("--bits", type=BITS_LIST, help="Magnitude bits, such as 2,4,8 or 1..8.")
@@ -69,6 +76,7 @@ _PRESETS_HELP = "\b\nPresets:\n" + "\n".join(f"  {name}: {preset.title}" for nam
     "compressors",
     multiple=True,
     metavar="METHOD",
+    shell_complete=one_of(completion.compressors),
     help='A method by its text, such as "ef(top-k(fraction=0.01))"; may be given again. '
     "See qsgd-lab methods.",
 )
@@ -77,6 +85,7 @@ _PRESETS_HELP = "\b\nPresets:\n" + "\n".join(f"  {name}: {preset.title}" for nam
     default="synchronous",
     show_default=True,
     metavar="METHOD",
+    shell_complete=one_of(completion.algorithms),
     help="How nodes use what they exchange. See qsgd-lab methods.",
 )
 @import_option
@@ -89,6 +98,7 @@ _PRESETS_HELP = "\b\nPresets:\n" + "\n".join(f"  {name}: {preset.title}" for nam
 @click.option(
     "--dataset",
     metavar="NAME",
+    shell_complete=one_of(completion.datasets),
     help=f"Train on another data set: {', '.join(DATASETS)} or an imported one.  [default: the preset's]",
 )
 @click.option(
@@ -131,7 +141,11 @@ _PRESETS_HELP = "\b\nPresets:\n" + "\n".join(f"  {name}: {preset.title}" for nam
     help="Also save every node's gradient at three steps of the first epoch there, as .npy files.",
 )
 @click.option("--dry-run", is_flag=True, help="Print the plan and stop.")
-@click.option("--max-time", type=DURATION, help="Stop, resumably, after this time: 90s, 40m, 1h30m.")
+@click.option(
+    "--max-time",
+    type=DURATION,
+    help="Stop, resumably, after this time: 90s, 40m, 1h30m; exit code 5 if runs remain.",
+)
 @click.option(
     "--format",
     "format_name",
@@ -331,7 +345,13 @@ def _sweep(plan: Plan, store: RunStore, jobs: int, max_time: float | None) -> tu
     start = time.monotonic()
     with display(plan.configs("missing", "stale", "running")) as shown:
         outcome = run_sweep(
-            plan.configs(), store, jobs=jobs, worker=WORKER, on_event=shown.show, max_time_s=max_time
+            plan.configs(),
+            store,
+            jobs=jobs,
+            worker=WORKER,
+            on_event=shown.show,
+            on_stop=shown.stopping,
+            max_time_s=max_time,
         )
     return outcome, time.monotonic() - start
 
@@ -342,10 +362,12 @@ def _print_outcome(
     """Print the table on stdout and what happened on stderr."""
     from qsgd_lab.cli.sweep.progress import cell_name
     from qsgd_lab.report import render
+    from qsgd_lab.report.tables.options import TableOptions
+    from qsgd_lab.terminal import text_width
 
     records = [record for config in plan.configs() if (record := store.record(config)) is not None]
     if outcome.stopped_by != "interrupt" and records:
-        click.echo(render(records, format_name).encode(), nl=False)
+        click.echo(render(records, format_name, TableOptions(width=text_width())).encode(), nl=False)
     for failure in outcome.failed:
         where = store.error_log_path(failure.config)
         click.echo(f"Error: {cell_name(failure.config)}: {failure.reason} (see {where})", err=True)

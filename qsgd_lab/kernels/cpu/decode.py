@@ -44,10 +44,11 @@ def decode_chunk(stream, start, end, scheme, tables, count, levels):
     if layout == SPARSE:
         return decode_sparse_chunk(stream, first, last, (gaps, singles), code, num_levels, count, levels)
     signed = layout == DENSE_SIGNED
+    begun = np.int64(0)  # a literal 0 would compile all that takes it twice
     if levels.itemsize == 1:
         bytewise = ((wide, sizes, narrow), singles)
-        return decode_dense_bytes(stream, first, last, bytewise, code, num_levels, signed, levels, 0)
-    return finish_singly(stream, first, last, singles, code, num_levels, signed, levels, 0)
+        return decode_dense_bytes(stream, first, last, bytewise, code, num_levels, signed, levels, begun)
+    return finish_singly(stream, first, last, singles, code, num_levels, signed, levels, begun)
 
 
 @njit(cache=True, fastmath=False)

@@ -152,7 +152,7 @@ def decode_four_sparse(stream, edges, tables, code, num_levels, num_nonzeros, le
         for i in range(4):
             counts[i] -= done
         if done < turns and not read_of_each(
-            stream, state, edges, counts, tables, code, num_levels, levels, chunk_size, 1
+            stream, state, edges, counts, tables, code, num_levels, levels, chunk_size, np.int64(1)
         ):
             return False
         turns = min(counts[0], counts[1], counts[2], counts[3])

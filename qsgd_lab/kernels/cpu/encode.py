@@ -99,7 +99,7 @@ def encode_chunks(
     levels, stream = unowned_view(levels), unowned_view(stream)
     positions = np.empty(chunk_size, np.int32)
     edges = np.zeros(6, np.int64)
-    byte = 0
+    byte = np.int64(0)  # a literal 0 would compile all that takes it twice
     for chunk in range(first_chunk, last_chunk):
         part = levels[chunk * chunk_size : min(levels.size, (chunk + 1) * chunk_size)]
         low, high = extremes(part)
