@@ -71,6 +71,7 @@ class SimulatedExchange:
 
     @ledger.setter
     def ledger(self, ledger: Ledger) -> None:
+        """Begin to count anew, or go on from a checkpoint."""
         self._ledger = ledger
 
     def warm_up(self) -> None:
