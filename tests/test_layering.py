@@ -25,7 +25,7 @@ MAY_IMPORT = {
     "coding": ["wire"],
     "compressors": ["coding", "quantization", "wire"],
     "exchange": ["compressors"],
-    "algorithms": ["exchange"],
+    "algorithms": ["exchange", "theory"],  # the schedules of rounds are formulas
     "models": [],
     "data": [],
     "runs": [],
