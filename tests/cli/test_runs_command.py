@@ -174,6 +174,17 @@ def test_export(capsys: pytest.CaptureFixture[str], folder: Path, tmp_path: Path
     assert (tmp_path / "e.csv").read_text(encoding="utf-8") == out
 
 
+def test_a_link_adds_columns(capsys: pytest.CaptureFixture[str], folder: Path) -> None:
+    """--link adds the modelled step and what it assumes; what belongs to it is refused without it."""
+    out = runs(capsys, "export", folder, "--link", "1Gbit/s", "--latency", "1s", "--compute", "80ms")[1]
+    rows = list(csv.DictReader(io.StringIO(out)))
+    assert {(row["link_megabits_per_s"], row["link_latency_s"]) for row in rows} == {("1000.0", "1.0")}
+    assert "modelled_step_s" not in runs(capsys, "export", folder)[1]
+    for options in (["--latency", "1ms"], ["--compute", "1ms"], ["--link", "1Gbit/s", "--epochs"]):
+        code, out, err = runs(capsys, "export", folder, *options)
+        assert (code, out, err.count("\n")) == (2, "", 1), err
+
+
 def test_filters(capsys: pytest.CaptureFixture[str], folder: Path) -> None:
     """Each filter keeps the runs that match it; one that matches none says what there is."""
     assert len(runs(capsys, "list", folder, "--preset", "other")[1].splitlines()) == 2

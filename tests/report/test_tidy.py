@@ -17,6 +17,7 @@ from stored_runs import epoch_lines, sweeps, write_run, write_runs
 
 import qsgd_lab
 from qsgd_lab.errors import DataMissingError, IntegrityError
+from qsgd_lab.report.analysis.communication import Link
 from qsgd_lab.report.tidy import description, epoch_columns, run_columns
 from qsgd_lab.runs.epochs import epochs_of
 
@@ -131,6 +132,31 @@ def test_what_is_not_known_has_a_column_of_its_own() -> None:
     assert (columns["torch"], columns["dirty"], columns["threads"]) == (["2"], [None], [None])
     assert columns["env_=cmd()"] == ["True"]
     assert list(columns)[: len(description())] == [column["name"] for column in description()]
+
+
+def test_the_modelled_step() -> None:
+    """Over a link there are its columns; the step is a ring's: all-reduce of fp32, all-gather of codes."""
+    times = {"total_s": 9.0, "compute_s": 4.0, "quantize_s": 1.0}
+    coded = times | {"encode_message_s": 0.001, "decode_message_s": 0.002}
+    runs = [
+        record(bits=32, nodes=4, epochs=1, timing=times),
+        record(bits=2, nodes=4, epochs=1, timing=coded, bits_per_coordinate={"message": 2.0}),
+    ]
+    columns = run_columns(runs, Link(bandwidth=1e6, latency=0.001))
+    steps, nodes = 39, 4
+    compute, quantize = 4.0 / steps / nodes, 1.0 / steps / nodes + 0.001 + (nodes - 1) * 0.002
+    # 1000 coordinates: fp32 in 2 (N - 1) messages of 1000 bytes, codes in N - 1 messages of 250 bytes.
+    network = {True: 6 * (0.001 + 1000 / 1e6), False: 3 * (0.001 + 250 / 1e6)}
+
+    for row, is_float in enumerate(columns["is_full_precision"]):
+        extra = 0.0 if is_float else quantize
+        assert (columns["link_megabits_per_s"][row], columns["link_latency_s"][row]) == (8.0, 0.001)
+        assert columns["modelled_compute_s"][row] == pytest.approx(compute)
+        assert columns["modelled_quantize_and_code_s"][row] == pytest.approx(extra)
+        assert columns["modelled_network_s"][row] == pytest.approx(network[is_float])
+        assert columns["modelled_step_s"][row] == pytest.approx(compute + extra + network[is_float])
+    assert "modelled_step_s" not in run_columns(runs)
+    assert run_columns([record()], Link(1e6), 0.5)["modelled_step_s"] == [None]  # nothing was measured
 
 
 def test_names_have_units() -> None:
