@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from qsgd_lab.cli.options.completion import of_stored_runs
 from qsgd_lab.errors import DataMissingError
 from qsgd_lab.runs.packed import SUFFIX
 
@@ -47,7 +48,9 @@ def filter_options(verb: str) -> Callable[[Command], Command]:
     def add(command: Command) -> Command:
         for name, what in (("model", "model"), ("dataset", "data set"), ("preset", "preset")):
             words = f"{verb} only this {what}; may be given again."
-            command = click.option(f"--{name}", multiple=True, help=words)(command)
+            command = click.option(
+                f"--{name}", multiple=True, help=words, shell_complete=of_stored_runs(name)
+            )(command)
         return command
 
     return add

@@ -12,6 +12,7 @@ from qsgd_lab.cli.errors import argument_errors
 from qsgd_lab.cli.options.lists import BITS_LIST, SEEDS_LIST
 from qsgd_lab.cli.options.quantities import DURATION
 from qsgd_lab.cli.options.stored_runs import check_takes_runs, runs_option, warn_of_damage
+from qsgd_lab.terminal import text_width
 from qsgd_lab.training.flaws import FLAWS
 from qsgd_lab.training.presets import FP32, PRESETS, Method, configurations
 
@@ -43,7 +44,11 @@ FORMAT_NAMES = ("text", "latex", "markdown", "json")
 @click.option(
     "--jobs", type=click.IntRange(min=1), help="Processes side by side, a thread each.  [default: one a core]"
 )
-@click.option("--max-time", type=DURATION, help="Stop, resumably, after this time: 90s, 40m, 1h30m.")
+@click.option(
+    "--max-time",
+    type=DURATION,
+    help="Stop, resumably, after this time: 90s, 40m, 1h30m; exit code 5 if runs remain.",
+)
 @click.option("--no-run", is_flag=True, help="Train nothing; print what the folder has.")
 @click.option("--list", "list_only", is_flag=True, help="Say what the flaws are, and stop.")
 @click.option(
@@ -132,7 +137,13 @@ def _train(
     click.echo(sentence(plan, jobs, plan.eta_s(jobs)), err=True)
     with display(plan.configs("missing", "stale", "running")) as shown:
         return run_sweep(
-            plan.configs(), store, jobs=jobs, worker=WORKER, on_event=shown.show, max_time_s=max_time
+            plan.configs(),
+            store,
+            jobs=jobs,
+            worker=WORKER,
+            on_event=shown.show,
+            on_stop=shown.stopping,
+            max_time_s=max_time,
         )
 
 
@@ -154,7 +165,7 @@ def _table(cells: Cells, store: RunStore, nodes: int, seeds: Sequence[int], form
         f"The published protocol's flaws on scikit-learn's digits: N = {nodes}, {len(seeds)} {words}, "
         f"preset {PRESET}."
     )
-    return write_effects(effects(filled), format_name, title)
+    return write_effects(effects(filled), format_name, title, text_width())
 
 
 def _filled(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
+from qsgd_lab.cli.options.completion import of_stored_runs
 from qsgd_lab.cli.options.lists import NODES_LIST
 from qsgd_lab.cli.options.quantities import SHORT_TIME
 from qsgd_lab.cli.options.stored_runs import only, read_epochs, read_records, selection_options
@@ -41,7 +42,10 @@ class Drawn(NamedTuple):
 @selection_options("Draw")
 @click.option("--nodes", type=NODES_LIST, default=(), help="Draw only these numbers of nodes.")
 @click.option(
-    "--method", multiple=True, help='Draw only this method, such as "2 bit, nearest"; may be given again.'
+    "--method",
+    multiple=True,
+    shell_complete=of_stored_runs("method"),
+    help='Draw only this method, such as "2 bit, nearest"; may be given again.',
 )
 @click.option("--stale", is_flag=True, help="Draw runs of other versions too, in figures of their own.")
 @click.option(

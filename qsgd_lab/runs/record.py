@@ -150,7 +150,7 @@ class RunRecord:
 def _config_checks() -> dict[str, validation.Check]:
     hints = typing.get_type_hints(RunConfig)
     checks = {field: validation.of_type(annotation) for field, annotation in hints.items()}
-    return checks | dict.fromkeys(("flaws", "plugins"), validation.list_of(validation.text))
+    return checks | dict.fromkeys(("flaws", "plugins", "versions"), validation.list_of(validation.text))
 
 
 def _config(value: Any, name: str) -> RunConfig:

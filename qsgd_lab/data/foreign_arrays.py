@@ -87,6 +87,28 @@ def read_array(path: Path, made_by: str = "save an array there with numpy.save")
     return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
 
 
+def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
+    """Return the arrays of numbers of an .npz file by name, in the machine's byte order.
+
+    Raises
+    ------
+    DataMissingError
+        If there is no such file.
+    UsageError
+        If it is no .npz file, or one of its arrays is not of numbers.
+    IntegrityError
+        If it is damaged.
+    """
+    data = read_bytes(path, "save arrays there with numpy.savez")
+    if not bytes(data[:4]).startswith(_ZIP):
+        raise UsageError(f"{path} is not a .npz file; save it with numpy.savez")
+    with _parsing(path), _archive(data) as archive:
+        arrays = {
+            member.filename.removesuffix(".npy"): _npy(archive.read(member)) for member in archive.infolist()
+        }
+    return {name: array.astype(array.dtype.newbyteorder("="), copy=False) for name, array in arrays.items()}
+
+
 @contextmanager
 def _parsing(path: Path) -> Iterator[None]:
     try:
@@ -131,11 +153,9 @@ def _view(data: Any, start: int, dtype: Any, shape: Any, order: Any = "C") -> ND
 
 def _zip(data: Any) -> NDArray[Any]:
     """Return the array of an .npz or a .pt file; both are zip archives."""
-    with open_bytes(data) as stream, zipfile.ZipFile(stream) as archive:
+    with _archive(data) as archive:
         members = archive.infolist()
         expanded = sum(member.file_size for member in members)
-        if expanded > _MOST_EXPANSION * len(data):
-            raise ValueError(f"its parts claim {expanded} bytes, more than {len(data)} can hold")
         if any(member.filename.endswith("data.pkl") for member in members):
             if expanded > len(data):  # torch stores without compressing
                 raise ValueError(f"its parts claim {expanded} bytes, and there are {len(data)}")
@@ -143,6 +163,16 @@ def _zip(data: Any) -> NDArray[Any]:
         names = [member.filename for member in members]
         _only_one([name.removesuffix(".npy") for name in names])
         return _npy(archive.read(names[0]))
+
+
+@contextmanager
+def _archive(data: Any) -> Iterator[zipfile.ZipFile]:
+    """Open a zip archive whose members do not claim more than it can hold."""
+    with open_bytes(data) as stream, zipfile.ZipFile(stream) as archive:
+        expanded = sum(member.file_size for member in archive.infolist())
+        if expanded > _MOST_EXPANSION * len(data):
+            raise ValueError(f"its parts claim {expanded} bytes, more than {len(data)} can hold")
+        yield archive
 
 
 def _only_one(names: list[str]) -> None:
