@@ -8,7 +8,7 @@ import click
 
 from qsgd_lab import __version__
 from qsgd_lab.cli.errors import COMPILING, INTERRUPTED, READER_GONE, report_error
-from qsgd_lab.cli.lazy import Entry, LazyGroup
+from qsgd_lab.cli.lazy import Entry, LazyGroup, source_docstring
 from qsgd_lab.cli.standard_output import (
     ReaderGoneError,
     cannot_be_written,
@@ -29,6 +29,7 @@ COMMANDS = {
     "plot": Entry(
         "qsgd_lab.cli.sweep.plot", "plot", "Draw stored runs: accuracy, curves, traffic, speed-up."
     ),
+    "runs": Entry("qsgd_lab.cli.runs.runs", "runs", "List, pack or export stored runs."),
     "methods": Entry("qsgd_lab.cli.methods", "methods", "List compressors and algorithms."),
     "variance": Entry(
         "qsgd_lab.cli.measure.variance", "variance", "Measure the quantizer against its formulas."
@@ -97,6 +98,10 @@ def cli(ctx: click.Context) -> None:
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help(), err=True)
         ctx.exit(2)
+
+
+if cli.help is None:
+    cli.help = source_docstring(__name__, "cli")
 
 
 def main(args: Sequence[str] | None = None) -> int:

@@ -114,8 +114,9 @@ def run_sweep(
     """
     if jobs < 1:
         raise ValueError(f"jobs must be at least 1, not {jobs}")
-    store.ensure_writable()
     sweep = _Sweep(configs, store, jobs, worker, on_event, on_stop)
+    if sweep.has_work:
+        store.ensure_writable()
     deadline = None if max_time_s is None else time.monotonic() + max_time_s
     with _first_interrupt_calls(sweep.stop):
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import inspect
 import os
 import platform
 import subprocess
@@ -20,7 +21,7 @@ import qsgd_lab
 from qsgd_lab import errors
 from qsgd_lab.cli import main as main_module
 from qsgd_lab.cli.errors import argument_errors
-from qsgd_lab.cli.lazy import Entry
+from qsgd_lab.cli.lazy import Entry, source_docstring
 from qsgd_lab.cli.main import COMMANDS, cli, main
 
 HEAVY = {"torch", "numba", "scipy", "matplotlib", "sklearn"}
@@ -294,3 +295,22 @@ def test_the_shell_is_told_the_commands(tmp_path):
     result = run_main([], tmp_path, env=os.environ | question)
 
     assert result.stdout == "plain,doctor\n"
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_does_not_need_docstrings_in_the_code(name):
+    """Under `python -OO` there are none; the help is then read from the source, and is the same."""
+    entry = COMMANDS[name]
+    command = cli.get_command(click.Context(cli), name)
+    assert source_docstring(entry.module, entry.attribute) == inspect.cleandoc(command.help)
+    assert source_docstring(entry.module, "no such function") is None
+
+
+def test_help_is_the_same_without_docstrings():
+    """The whole program under -OO prints the same help."""
+    for arguments in (["--help"], ["data", "fetch", "--help"]):
+        texts = {
+            subprocess.check_output([sys.executable, *option, "-m", "qsgd_lab", *arguments], text=True)
+            for option in ([], ["-OO"])
+        }
+        assert len(texts) == 1

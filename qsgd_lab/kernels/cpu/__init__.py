@@ -1,5 +1,1 @@
-"""Loops over the scalar arithmetic, compiled for the CPU; who wants to be told of compiling is told."""
-
-from qsgd_lab.compilation import listen
-
-listen()
+"""Kernels for the CPU: loops over the scalar arithmetic of the folder above."""

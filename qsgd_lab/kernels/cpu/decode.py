@@ -9,7 +9,6 @@ Payload to values on the CPU, without the levels of more than eight chunks in be
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from qsgd_lab.kernels.codeword_reader import is_finished
 from qsgd_lab.kernels.constants import DAMAGED, DENSE_SIGNED, FIXED, GOOD, MALFORMED, NOT_CANONICAL, SPARSE
@@ -19,6 +18,7 @@ from qsgd_lab.kernels.cpu.encode import extremes
 from qsgd_lab.kernels.cpu.fixed_width import decode_fixed_chunk
 from qsgd_lab.kernels.crc32c import crc32c_of_ranges
 from qsgd_lab.kernels.fixed_point import level_step, level_value
+from qsgd_lab.kernels.jit import njit
 
 STATE_SIZE = 40  # of the chunks that are decoded in turn
 #: Chunks that are checked, and decoded in turn, at a time.
@@ -156,7 +156,7 @@ def any_level(levels):
     return found != 0
 
 
-@njit(cache=True, fastmath=False)
+@njit(cache=True, fastmath=False, nogil=True)
 def live_level(levels, norms, bucket_offsets):
     """Return the first bucket of norm 0 or NaN that has a level other than 0; -1 if there is none."""
     for bucket in range(norms.size):
