@@ -47,6 +47,7 @@ class Synchronous(Algorithm):
 
     def step(self, gradients: torch.Tensor, step: int, rate: float) -> None:
         """Average the gradients and take an SGD step along the mean."""
+        self.exchange.at_rate(rate)
         buffered = self.exchange.buffer is not None
         self.exchange.mean(None if buffered else compressors_view(gradients), step, self._mean_view)
         self.optimizer.param_groups[0]["lr"] = rate
