@@ -64,6 +64,7 @@ class Purpose(IntEnum):
     AUGMENTATION = 3
     DROPOUT = 4
     DROPOUT_IN_EVALUATION = 5  # only a flawed protocol evaluates with active dropout
+    SYNTHETIC_DATA = 6
 
 
 def generator(seed: int, purpose: Purpose, index: int = 0) -> np.random.Generator:
