@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from qsgd_lab.compressors.protocol import Agreed, Array, Compressor, Layout, NodeRows, Rounds, Wire, zeros
-from qsgd_lab.compressors.registry import Method
+from qsgd_lab.compressors.registry import Method, Option
 from qsgd_lab.ledger import Ledger
 from qsgd_lab.stream import Stream
 
@@ -25,11 +26,23 @@ class ErrorFeedbackState:
 class ErrorFeedback(Compressor):
     r"""Wraps any compressor: sends Q(g + e) and keeps e <- g + e - Q(g + e).
 
+    With `beta` below 1 the residual is a moving average, e <- (1 - beta) e + beta (g + e - Q(g + e)); with
+    `decay` below 1 either is multiplied by it: old errors fade.
+
     The residual is in units of the gradient. It is not rescaled when the learning rate changes.
 
     Parameters
     ----------
     inner : Compressor
+    beta : float
+        Above 0, at most 1; LoCo's share of the new error.
+    decay : float
+        Above 0, at most 1.
+
+    Raises
+    ------
+    ValueError
+        If beta or decay is out of its range, or the compressor keeps what was not sent itself.
 
     Notes
     -----
@@ -42,10 +55,16 @@ class ErrorFeedback(Compressor):
     ----------
     Karimireddy, Rebjock, Stich, Jaggi: Error feedback fixes SignSGD and other gradient compression schemes.
     ICML 2019.
+    Xie, Lin, Toh, Zhou: LoCo. TPAMI 2025 (beta).
     """
 
-    def __init__(self, inner: Compressor) -> None:
-        self.inner = inner
+    def __init__(self, inner: Compressor, beta: float = 1.0, decay: float = 1.0) -> None:
+        for name, value in (("beta", beta), ("decay", decay)):
+            if not 0 < value <= 1:
+                raise ValueError(f"{name} is {value}; it must be above 0 and at most 1")
+        if inner.decodes_differences:
+            raise ValueError("EF21 and DIANA keep what was not sent themselves: leave out ef(...)")
+        self.inner, self.beta, self.decay = inner, beta, decay
         self.aggregates, self.interactive = inner.aggregates, inner.interactive
         self.takes_device_arrays = inner.takes_device_arrays
 
@@ -59,7 +78,8 @@ class ErrorFeedback(Compressor):
         """Return (payload of gradient + residual, state with what it missed); the given state is kept."""
         corrected = gradient + state.residual
         payload, inner = self.inner.compress(corrected, state.inner, stream)
-        return payload, self._kept(inner, corrected - self.inner.decompress(payload))
+        missed = corrected - self.inner.decompress(payload)
+        return payload, self._kept(inner, self._faded(missed, state.residual))
 
     def decompress(self, payload: Any) -> Array:
         """Return what the inner compressor reads."""
@@ -79,9 +99,12 @@ class ErrorFeedback(Compressor):
         """Return None: the error is that of gradient + residual, not of the gradient."""
         return None
 
-    def buffer(self, states: ErrorFeedbackState) -> Array:
-        """Return the residuals of all nodes, shape (N, n): gradients may be added there."""
-        return states.residual
+    def buffer(self, states: ErrorFeedbackState) -> Array | None:
+        """Return the residuals of all nodes, shape (N, n): gradients may be added there.
+
+        None where the old residuals are still needed afterwards.
+        """
+        return states.residual if self.beta == 1 else None
 
     def init_nodes(self, nodes: int, layout: Layout, like: Array | None = None) -> Any:
         """Return the inner states and zero residuals of shape (N, n), where `like` is."""
@@ -94,8 +117,11 @@ class ErrorFeedback(Compressor):
         self, rows: NodeRows, states: ErrorFeedbackState, stream: Stream, out: Array, ledger: Ledger
     ) -> ErrorFeedbackState:
         """Average gradients + residuals; the residuals are overwritten, so the given states are spent."""
+        old = states.residual if self.beta == 1 else states.residual + 0
         corrected = NodeRows(rows.gradients, states.residual)
         inner = self.inner.mean(corrected, states.inner, stream, out, ledger)
+        if self.beta != 1 or self.decay != 1:
+            states.residual[...] = self._faded(states.residual, old)
         return self._kept(inner, states.residual)
 
     def add_decoded(self, message: bytes, layout: Layout, total: Array) -> None:
@@ -106,18 +132,33 @@ class ErrorFeedback(Compressor):
         """Agree on gradient + residual by the inner compressor's rounds, and keep what was not sent."""
         corrected = vector + state.residual
         agreed = yield from self.inner.rounds(corrected, state.inner, stream)
-        return Agreed(agreed.mean, agreed.sent, self._kept(agreed.state, corrected - agreed.sent))
+        missed = self._faded(corrected - agreed.sent, state.residual)
+        return Agreed(agreed.mean, agreed.sent, self._kept(agreed.state, missed))
+
+    def _faded(self, missed: Array, old: Array) -> Array:
+        """Return what is kept of what was missed and of the residual before; at the defaults, the former."""
+        if self.beta != 1:
+            missed = old * (1 - self.beta) + missed * self.beta
+        return missed if self.decay == 1 else missed * self.decay
 
     def _kept(self, inner: Any, residual: Array) -> ErrorFeedbackState:
         """Return the state after a step that left this residual."""
         return ErrorFeedbackState(inner, residual)
 
 
+def _label(options: Mapping[str, Any]) -> str:
+    changed = "".join(f", {name} {options[name]:g}" for name in ("beta", "decay") if options[name] != 1)
+    return f"{options['inner']} + EF{changed}"
+
+
 METHOD = Method(
     "ef",
     ErrorFeedback,
-    (),
-    lambda options: f"{options['inner']} + EF",
+    (
+        Option("beta", float, 1.0, "share of the new error in the residual; below 1 a moving average (LoCo)"),
+        Option("decay", float, 1.0, "factor on the residual each step; below 1 old errors fade"),
+    ),
+    _label,
     summary="error feedback: what was not sent is added to the next gradient",
     source="Seide et al. 2014; Karimireddy et al., ICML 2019",
     theory="qsgd_lab.theory.error_feedback",
