@@ -166,11 +166,14 @@ class Compressor(ABC):
         Whether agreement takes the rounds of `rounds`, rather than one exchange of payloads.
     takes_device_arrays : bool
         Whether gradients may be torch tensors on a device; otherwise an exchange copies them to host memory.
+    decodes_differences : bool
+        Whether payloads are differences to what receivers keep: one alone is no gradient.
     """
 
     aggregates: str = "gathers"
     interactive: bool = False
     takes_device_arrays: bool = False
+    decodes_differences: bool = False
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
