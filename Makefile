@@ -2,6 +2,7 @@
 #
 #   make PYTHON=python3.12 test        with another Python
 #   make test PYTEST_ARGS="-k table"   a part of the suite
+#   make test PYTEST_ARGS="-n 0"       in one process; --pdb and "-p no:xdist" do so, too
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -40,8 +41,11 @@ demo: $(STAMP)  ## Set up, train the comparison on the embedded data, print its 
 	@echo "  $(BIN)/qsgd-lab variance --bits 1..8      the quantizer against the paper's formulas"
 	@echo "  $(BIN)/qsgd-lab doctor                    what this machine has and lacks"
 
-test: $(STAMP)  ## Set up, run the whole suite.
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+# A process for each core; one that has run out of tests takes some of the other's.
+SIDE_BY_SIDE := $(if $(findstring no:xdist,$(PYTEST_ARGS)),,-n auto --dist worksteal)
+
+test: $(STAMP)  ## Set up, run the whole suite, on all cores.
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE) $(PYTEST_ARGS)
 
 lint: $(STAMP)  ## Check style and formatting with ruff.
 	$(BIN)/ruff check .

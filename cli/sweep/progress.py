@@ -12,12 +12,20 @@ import click
 
 from qsgd_lab.cli.options.quantities import format_duration
 from qsgd_lab.runs import events
+from qsgd_lab.runs.sweep import StopReason
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
     from qsgd_lab.runs.config import RunConfig
 
+
+#: What is said when a sweep begins to stop: it waits for the next step of each run, which may take a while.
+STOPPING: dict[StopReason, str] = {
+    "interrupt": "Stopping: the runs under way save what they have done; Ctrl-C again stops at once.",
+    "time": "The time is up: the runs under way save what they have done.",
+    "caller": "Stopping: the runs under way save what they have done.",
+}
 
 #: How many of the longest pauses between epochs say nothing of the pace.
 PAUSES = 2
@@ -81,6 +89,10 @@ class LineDisplay:
             left = f"; {self.progress.left()}" if self.progress.finished < self.progress.cells else ""
             click.echo(f"{counter} {line}{left}", err=True)
 
+    def stopping(self, reason: StopReason) -> None:
+        """Say at once that the sweep is stopping, and what it waits for."""
+        click.echo(STOPPING[reason], err=True)
+
 
 class BarDisplay:
     """For terminals: an overall bar with the time left, and the running cells below it."""
@@ -109,6 +121,10 @@ class BarDisplay:
         note = f"{self.progress.finished}/{self.progress.cells}, {self.progress.left()}"
         self.bars.update(self._overall, completed=self.progress.done, note=note)
 
+    def stopping(self, reason: StopReason) -> None:
+        """Say at once that the sweep is stopping, and what it waits for."""
+        self.bars.console.print(STOPPING[reason], markup=False, highlight=False)
+
 
 def describe(event: events.Event) -> str:
     """Return an event in words, empty if it is not worth a line of a log."""
@@ -129,12 +145,12 @@ def describe(event: events.Event) -> str:
 
 @contextmanager
 def display(todo: Sequence[RunConfig]) -> Iterator[LineDisplay | BarDisplay]:
-    """Show the progress of a sweep while inside: bars if stderr is a terminal, else lines."""
+    """Show the progress of a sweep while inside: bars in a terminal that can show them, else lines."""
     from rich.console import Console
 
     progress = SweepProgress(todo)
     console = Console(stderr=True)
-    if not console.is_terminal or not todo:
+    if not console.is_terminal or console.is_dumb_terminal or not todo:
         yield LineDisplay(progress)
         return
     from rich.progress import BarColumn, Progress, TextColumn

@@ -12,12 +12,12 @@ from itertools import product
 from typing import Any
 
 from qsgd_lab.compressors import QSGD
-from qsgd_lab.data.registry import DatasetEntry, dataset_entry, dataset_origins
+from qsgd_lab.data.registry import DatasetEntry, dataset_entry, dataset_origins, dataset_version
 from qsgd_lab.levels import num_levels
 from qsgd_lab.runs.config import FULL_PRECISION_BITS, SYNCHRONOUS, RunConfig
 from qsgd_lab.training.flaws import check_flaws
 from qsgd_lab.training.methods import algorithm_text, compressor_fields
-from qsgd_lab.training.preset_table import FP32, PRESETS, Method, Preset
+from qsgd_lab.training.preset_table import FP32, MODEL_VERSIONS, PRESETS, Method, Preset
 
 __all__ = ["FP32", "PRESETS", "Method", "Preset", "configurations", "methods_of"]
 
@@ -96,6 +96,7 @@ def configurations(
             nodes=count,
             seed=seed,
             algorithm=canonical_algorithm,
+            versions=_versions(entry.name, preset.models.get(model, model)),
             **{**settings[model], **fields[method], "plugins": _merged(origins[model], fields[method])},
         ).canonical()
         for seed, model, method, count in product(seeds, models, methods, nodes)
@@ -105,6 +106,12 @@ def configurations(
     for config in configs:
         _check(config, entry)
     return configs
+
+
+def _versions(dataset: str, model: str) -> tuple[str, ...]:
+    """Return ``name=version`` of a data set and a network that have one."""
+    versions = {dataset: dataset_version(dataset), model: MODEL_VERSIONS.get(model, 0)}
+    return tuple(sorted(f"{name}={version}" for name, version in versions.items() if version))
 
 
 def _fields(method: Method | str) -> dict[str, Any]:

@@ -149,7 +149,13 @@ def main() -> None:
     # A shell that starts the tests in the background leaves SIGINT ignored in all below it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     configs = [make_config(seed, epochs=options.epochs, model=options.model) for seed in range(options.cells)]
-    outcome = run_sweep(configs, RunStore(options.runs), jobs=options.jobs, worker=TRAIN)
+    outcome = run_sweep(
+        configs,
+        RunStore(options.runs),
+        jobs=options.jobs,
+        worker=TRAIN,
+        on_stop=lambda reason: print(f"stopping: {reason}", file=sys.stderr, flush=True),  # noqa: T201
+    )
     sys.exit(outcome.exit_code)
 
 
