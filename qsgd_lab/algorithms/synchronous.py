@@ -26,6 +26,8 @@ class Synchronous(Algorithm):
     Alistarh et al. 2017, algorithm 1.
     """
 
+    is_elementwise = True
+
     def begin(self, parameters: torch.Tensor, exchange: Exchange, settings: Hyperparameters) -> None:
         """Take the first parameters, shape (n,)."""
         self.parameters, self.exchange = parameters, exchange
