@@ -207,6 +207,7 @@ def reproduce(
       qsgd-lab reproduce --import my_data.py --dataset my-data --model my-network
       qsgd-lab reproduce --data flowers.npz --nodes 1,4
       qsgd-lab reproduce --preset brackets --nodes 1,8
+      torchrun --nproc-per-node 4 -m qsgd_lab reproduce --engine distributed --nodes 4
       qsgd-lab reproduce --dry-run
     """
     from qsgd_lab.runs.plan import Plan
@@ -227,7 +228,7 @@ def reproduce(
         "raw_tensors_up_to": raw_tensors_up_to,
         "scaling": scaling,
         "flaws": flaws_asked_for(replayed),
-        "engine": engine,
+        "engine": "loop" if engine == "distributed" else engine,  # its results, hence its key
         "precision": precision,
     }
     with argument_errors():
@@ -243,6 +244,11 @@ def reproduce(
             dataset,
         )
         _check_engines(configs)
+    if engine == "distributed":
+        from qsgd_lab.cli.sweep.ranks import reproduce_on_ranks
+
+        reproduce_on_ranks(configs, folder, data_dir, format_name, dry_run=dry_run)
+        return
     store = RunStore(folder)
     plan = Plan.make(configs, store)
     if not dry_run:

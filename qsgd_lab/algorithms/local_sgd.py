@@ -112,7 +112,8 @@ class LocalSGD(Algorithm):
 
     def consensus(self) -> torch.Tensor:
         """Return the mean of the models; in the middle of a round nobody holds it."""
-        return self.parameters.mean(dim=0)
+        mean: torch.Tensor = self.exchange.all_rows(self.parameters).mean(dim=0)
+        return mean
 
     def arrays(self) -> Arrays:
         """Return the momenta, the model that the round began with, and when the round ends."""

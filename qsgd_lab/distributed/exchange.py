@@ -87,6 +87,10 @@ class DistributedExchange:
         """None: vectors are passed."""
         return None
 
+    def at_rate(self, rate: float) -> None:
+        """Tell the compressor the learning rate of the next mean; see `Exchange.at_rate`."""
+        self.state = self.compressor.at_rate(self.state, rate)
+
     def mean(self, vectors: Array | None, step: int, out: Array) -> None:
         """Write the mean of what all nodes' payloads decode to; see `Exchange.mean`."""
         assert vectors is not None

@@ -67,6 +67,14 @@ class Exchange(Protocol):
             As in `mean`.
         """
 
+    def all_rows(self, rows: Array) -> Array:
+        """Return the rows of all nodes, shape (N, n), as they are: to evaluate; what it sends is not counted.
+
+        Parameters
+        ----------
+        rows : float32, shape (len(local), n)
+        """
+
     def fork(self, compressor: Compressor) -> Exchange:
         """Return a second exchange among the same nodes, with states and random words of its own.
 

@@ -42,7 +42,7 @@ class Trainer:
     gradients : torch.Tensor
         float32, shape (N, n): of the last step, before quantization; with error feedback what is then still
         to be sent.
-    exchange : SimulatedExchange
+    exchange : Exchange
     algorithm : Algorithm
     parameters : torch.Tensor
         What the algorithm updates, float32: shape (n,), or (N, n) where every node has its own.
@@ -55,13 +55,7 @@ class Trainer:
         self.model = FlatModel(module.train().to(self.device))
         self.steps_per_epoch = len(dataset.train) // config.batch_size
         self.num_steps = self.steps_per_epoch * config.epochs
-        self.exchange = SimulatedExchange(
-            compressor_of(config),
-            config.nodes,
-            config.seed,
-            self.model.layout,
-            like=compressors_view(self.model.parameters),
-        )
+        self.exchange = self._make_exchange()
         if self.device.type == "cpu":
             self.exchange.warm_up()
         self.algorithm = algorithm_of(config)
@@ -81,11 +75,22 @@ class Trainer:
         )
         self._epoch = -1
 
+    def _make_exchange(self) -> Any:
+        """Return how the nodes agree."""
+        config = self.config
+        return SimulatedExchange(
+            compressor_of(config),
+            config.nodes,
+            config.seed,
+            self.model.layout,
+            like=compressors_view(self.model.parameters),
+        )
+
     def _make_parameters(self) -> torch.Tensor:
         """Return what the algorithm updates: the model's vector itself, or a replica of it for each node."""
         if not self.algorithm.replicas:
             return self.model.parameters
-        return self.model.parameters.repeat(self.config.nodes, 1)
+        return self.model.parameters.repeat(len(self.exchange.local), 1)
 
     def _hyperparameters(self) -> Hyperparameters:
         config = self.config
@@ -98,7 +103,7 @@ class Trainer:
         buffer = self.algorithm.gradient_buffer
         if buffer is not None:
             return (torch.from_numpy(buffer) if self.device.type == "cpu" else buffer), True
-        rows = torch.zeros(self.config.nodes, self.model.num_parameters, device=self.device)
+        rows = torch.zeros(len(self.exchange.local), self.model.num_parameters, device=self.device)
         return rows, False
 
     def step(self, step: int, watch: Stopwatch) -> torch.Tensor:
