@@ -6,26 +6,10 @@ from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from qsgd_lab.arrays import is_device_array, is_torch, resolve_backend
-from qsgd_lab.coding.message import (
-    Frame,
-    check_on_host,
-    check_total,
-    kernel_scheme,
-    open_frame,
-    raise_unless_good,
-)
-from qsgd_lab.coding.tables import decode_tables
-from qsgd_lab.coding.threads import run_ranges
-from qsgd_lab.coding.version2 import (
-    add_version_2,
-    check_kinds_of_version_1,
-    is_version_2,
-    values_version_2,
-)
-from qsgd_lab.quantization import level_dtype
+from qsgd_lab.arrays import is_device_array
+from qsgd_lab.coding.codec import codec_for
+from qsgd_lab.coding.version2 import check_kinds_of_version_1, is_version_2, values_version_2
 from qsgd_lab.wire.message import limits_of
 
 
@@ -65,19 +49,11 @@ def decode_values(
     A message of version 1 of m bytes describes fewer than 512 m coordinates, hence allocates less than 2048 m
     bytes; see `decode`.
     """
-    backend = resolve_backend(message, backend)
-    on_device = backend == "cuda"
-    if is_version_2(message, on_device):
-        return values_version_2(message, limits_of(max_coordinates, kinds), on_device)
+    codec = codec_for(message, backend)
+    if is_version_2(message, codec.IS_DEVICE):
+        return values_version_2(message, limits_of(max_coordinates, kinds), codec.IS_DEVICE)
     check_kinds_of_version_1(kinds)
-    if backend == "cuda":
-        from qsgd_lab.coding.device.decode import decode_values_on_device
-
-        return decode_values_on_device(message, max_coordinates)
-    frame = open_frame(message, max_coordinates)
-    values = np.empty(frame.header.num_coordinates, np.float32)
-    _deliver(frame, values, add=False, threads=threads)
-    return values.reshape(frame.index.shape)
+    return codec.decode_values(message, max_coordinates, threads)
 
 
 def add_decoded(
@@ -113,56 +89,4 @@ def add_decoded(
     """
     if isinstance(messages, bytes | bytearray | memoryview | np.ndarray) or is_device_array(messages):
         raise TypeError("add_decoded takes an iterable of messages: put a single one in a list")
-    if resolve_backend(total, backend) == "cuda":
-        from qsgd_lab.coding.device.decode import add_decoded_on_device
-
-        add_decoded_on_device(messages, total, kinds)
-        return
-    flat = _flat_total(total)
-    for message in messages:
-        check_on_host(message)
-        if is_version_2(message, on_device=False):
-            add_version_2(message, flat, kinds)
-            continue
-        check_kinds_of_version_1(kinds)
-        frame = open_frame(message)
-        check_total(frame.header.num_coordinates, flat.size)
-        _deliver(frame, flat, add=True, threads=threads)
-
-
-def _flat_total(total: Any) -> NDArray[np.float32]:
-    """Return a flat view of what is added to."""
-    array = total.detach().numpy() if is_torch(total) else total
-    if not isinstance(array, np.ndarray) or array.dtype != np.float32 or not array.flags.c_contiguous:
-        raise TypeError("total must be a contiguous float32 array or CPU torch tensor")
-    if not array.flags.writeable:
-        raise TypeError("total must be writable")
-    return array.reshape(-1)
-
-
-def _deliver(frame: Frame, values: NDArray[np.float32], *, add: bool, threads: int | None) -> None:
-    """Write or add the values of a message."""
-    from qsgd_lab.kernels.cpu.decode import GROUP, deliver_chunks
-
-    header, index = frame.header, frame.index
-    directory = (frame.starts, index.directory.checksums, index.directory.num_nonzeros)
-    scheme = kernel_scheme(header)
-    tables = tuple(decode_tables(header.layout, header.code, header.num_levels))
-
-    def deliver(first: int, last: int) -> tuple[int, int]:
-        outcome: tuple[int, int] = deliver_chunks(
-            frame.payload,
-            directory,
-            (header.num_coordinates, header.chunk_size, last),
-            first,
-            scheme,
-            tables,
-            index.norms,
-            index.partition.bucket_offsets,
-            np.empty(GROUP * header.chunk_size, level_dtype(header.num_levels)),
-            add,
-            values,
-        )
-        return outcome
-
-    raise_unless_good(run_ranges(deliver, header.num_chunks, threads))
+    codec_for(total, backend).add_decoded(messages, total, kinds, threads)

@@ -13,7 +13,10 @@ sparse
 
 from __future__ import annotations
 
-from qsgd_lab.coding.elias import LENGTHS
+import numpy as np
+
+from qsgd_lab.coding.elias import CODES, LENGTHS
+from qsgd_lab.kernels.arguments import ChunkFormat
 from qsgd_lab.kernels.constants import DENSE, DENSE_SIGNED, FIXED, SPARSE
 from qsgd_lab.levels import magnitude_bits
 
@@ -38,6 +41,11 @@ def fixed_width(levels: int) -> int:
     [2, 3, 4, 5, 8]
     """
     return magnitude_bits(levels) + 1
+
+
+def chunk_format(layout: str, code: str, num_levels: int) -> ChunkFormat:
+    """Return a layout, a code (any, where it has no part) and s as the kernels take them."""
+    return ChunkFormat(LAYOUTS[layout], CODES.get(code, 0), num_levels, np.uint64(fixed_width(num_levels)))
 
 
 def max_bits_per_coordinate(layout: str, code: str, levels: int) -> int:

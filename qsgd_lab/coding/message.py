@@ -2,8 +2,6 @@
 
 A message is header, index (tensor sizes, shape, norms, directory of chunks), payload and eight zero bytes.
 docs/wire-format.md describes it completely.
-
-What decoding kernels are told of a message's chunks, and what their answers mean.
 """
 
 from __future__ import annotations
@@ -16,10 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qsgd_lab.arrays import is_device_array
-from qsgd_lab.coding.elias import CODES
 from qsgd_lab.coding.header import HEADER_BYTES, MAGIC, TAIL_BYTES, Header, parse_header
 from qsgd_lab.coding.index import Index, directory_bytes, parse_index
-from qsgd_lab.coding.layouts import LAYOUTS, fixed_width
 from qsgd_lab.errors import LimitError, MessageError
 from qsgd_lab.wire.envelope import Sections, open_sections
 
@@ -204,16 +200,6 @@ def seal(header: Header, index: bytes, stream: NDArray[np.uint8]) -> Message:
     message = stream.view(Message)
     message.flags.writeable = False
     return message
-
-
-def kernel_scheme(header: Header) -> tuple[int, int, int, np.uint64]:
-    """Return (layout, code, s, fixed width) as the kernels take them."""
-    return (
-        LAYOUTS[header.layout],
-        CODES.get(header.code, 0),
-        header.num_levels,
-        np.uint64(fixed_width(header.num_levels)),
-    )
 
 
 def raise_unless_good(outcomes: list[tuple[int, int]]) -> None:

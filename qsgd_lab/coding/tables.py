@@ -1,47 +1,22 @@
-"""Tables of codewords, by which kernels encode many levels at once.
+"""Tables by which kernels encode many levels, and decode many codewords, at once.
 
-An entry is a codeword (bit 0 is read first) in the low 58 bits of a uint64 and its length in the six above.
-
-Tables of levels, by which kernels decode many codewords at once.
-
-A window is the next k bits of a stream, the first of them lowest. A table that covers every window of k bits
-answers by one look-up what stands at its beginning.
+An entry for encoding is a codeword (bit 0 is read first) in the low 58 bits of a uint64 and its length in the
+six above. For decoding, a window is the next k bits of a stream, the first of them lowest; a table of every
+window of k bits answers by one look-up what the stream goes on with.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import lru_cache
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qsgd_lab.coding.elias import codeword
 from qsgd_lab.coding.layouts import MAX_CHUNK_SIZE
+from qsgd_lab.kernels.arguments import DecodeTables, EncodeTables
 from qsgd_lab.kernels.constants import CODE_MASK, LENGTH_SHIFT
-
-
-class EncodeTables(NamedTuple):
-    """What the encoding kernels look up.
-
-    Attributes
-    ----------
-    field_bits : int
-        Width of the fields that index `joined`: 2, 4 or 8; 0 where there is no such table.
-    joined : uint64, shape (65536,) or (1,)
-        By 16 bits of two's complement fields, lowest first: the codewords of all of them.
-    single : uint64, shape (2 s + 1,)
-        By level + s: the codeword of a level, its sign included.
-    gaps : uint64, shape (4097,) or (1,)
-        By distance: its codeword.
-    """
-
-    field_bits: int
-    joined: NDArray[np.uint64]
-    single: NDArray[np.uint64]
-    gaps: NDArray[np.uint64]
-
 
 _NONE = np.zeros(1, np.uint64)
 
@@ -96,31 +71,6 @@ def encode_tables(layout: str, code: str, num_levels: int) -> EncodeTables:
 TERNARY_WINDOW, SMALL_WINDOW, LARGE_WINDOW = 12, 14, 14
 SINGLE_WINDOW = 13
 GAP_WINDOW = 14
-
-
-class DecodeTables(NamedTuple):
-    """What the decoding kernels look up; a layout uses its own, the rest are of shape (1,).
-
-    Attributes
-    ----------
-    wide : uint64, shape (2**k,)
-        The levels, int8, of the codewords that lie whole in a window, up to eight.
-    sizes : uint16, shape (2**k,)
-        The bits of these codewords, and from bit 8 their number; 0 if there is none.
-    narrow : uint32, shape (2**k,)
-        The bits of the codewords that lie whole in a window, from bit 6 their levels, up to three, and from
-        bit 30 their number.
-    singles : int32, shape (2**k,)
-        The first level times 256, plus the bits of its codeword; 0 if it is longer.
-    gaps : uint16, shape (2**k,)
-        The first distance (below 4096) times 16, plus the bits of its codeword; 0 if it is longer.
-    """
-
-    wide: NDArray[np.uint64]
-    sizes: NDArray[np.uint16]
-    narrow: NDArray[np.uint32]
-    singles: NDArray[np.int32]
-    gaps: NDArray[np.uint16]
 
 
 _NO_TABLES = DecodeTables(

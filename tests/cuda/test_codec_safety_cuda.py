@@ -203,7 +203,7 @@ def test_too_little_memory_is_one_error(monkeypatch):
     def full(self, shape, dtype):
         raise OutOfMemoryError
 
-    monkeypatch.setattr(device_cuda.Home, "empty", full)
+    monkeypatch.setattr(device_cuda.DeviceContext, "empty", full)
     with pytest.raises(MemoryError, match="decoding takes 90 bytes of device memory"):
         ql.decode(message)
     with pytest.raises(MemoryError, match="decoding takes 360 bytes of device memory"):

@@ -139,13 +139,13 @@ def accumulate_rows_with_norms(sent, keep, rows, stream, scheme, tables, average
 
 
 def launch_accumulate(
-    home, tables, gradients, residuals, key, kind, stochastic, num_levels, average, total, levels
+    context, tables, gradients, residuals, key, kind, stochastic, num_levels, average, total, levels
 ):
     """Accumulate: one launch where a bucket is a row, else as many more as the norms take.
 
     Parameters
     ----------
-    home : Home
+    context : DeviceContext
     tables : RowTables
     gradients, residuals : Numba float32[N, n] or None
         At least one; gradient + residual is sent where both are given.
@@ -163,8 +163,8 @@ def launch_accumulate(
     add = keep and gradients is not None
     sent = residuals if keep else gradients
     addend = gradients if add else sent
-    with home.active():
-        launch = (*current_launch_shape().grid(tables.num_rows), home.stream)
+    with context.active():
+        launch = (*current_launch_shape().grid(tables.num_rows), context.stream)
         if tables.is_bucket_a_row:
             accumulate_rows[launch](
                 addend,
@@ -181,9 +181,9 @@ def launch_accumulate(
                 levels,
             )
         else:
-            norms = home.scratch((sent.shape[0], tables.num_buckets), np.float32)
-            launch_norms(home, tables, sent, addend, add, kind, norms)
-            of_buckets = launch_bucket_tables(home, norms, scheme)
+            norms = context.scratch((sent.shape[0], tables.num_buckets), np.float32)
+            launch_norms(context, tables, sent, addend, add, kind, norms)
+            of_buckets = launch_bucket_tables(context, norms, scheme)
             accumulate_rows_with_norms[launch](
                 sent, keep, tables.rows, stream, scheme, of_buckets, average, total, levels
             )

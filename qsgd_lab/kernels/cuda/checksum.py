@@ -121,8 +121,8 @@ def enter_equal_chunks(words, first, count, chunk_words, tables, num_words, chec
             checksums[chunk] = checksum
 
 
-def launch_enter_equal_chunks(home, words, first, count, chunk_words, tables, num_words, checksums):
+def launch_enter_equal_chunks(context, words, first, count, chunk_words, tables, num_words, checksums):
     """Enter chunks of one length in a directory; arguments as of `enter_equal_chunks`."""
-    shape = (*current_launch_shape().grid(num_words.size), home.stream)
-    with home.active():
+    shape = (*current_launch_shape().grid(num_words.size), context.stream)
+    with context.active():
         enter_equal_chunks[shape](words, first, count, chunk_words, tables, num_words, checksums)

@@ -84,7 +84,7 @@ def bucket_of(offsets, coordinate):
 
 
 @cuda.jit(cache=True, fastmath=False)
-def deliver_chunks(words, directory, geometry, scheme, tables, norms, offsets, add, values, status):
+def decode_to_values(words, directory, geometry, scheme, tables, norms, offsets, add, values, status):
     """Decode all chunks, and write their values or add them.
 
     Parameters
@@ -129,26 +129,28 @@ def find_levels(levels, bounds, status):
                 cuda.atomic.min(status, 0, np.int64(NOT_CANONICAL))
 
 
-def launch_find_levels(home, levels, bounds, status):
+def launch_find_levels(context, levels, bounds, status):
     """Look for levels other than 0 in ranges; arguments as of `find_levels`, at least one range."""
     blocks, threads = block_per_item(bounds.shape[1])
-    with home.active():
-        find_levels[blocks, threads, home.stream](levels, bounds, status)
+    with context.active():
+        find_levels[blocks, threads, context.stream](levels, bounds, status)
 
 
-def launch_decode(home, words, directory, geometry, scheme, tables, levels, status):
+def launch_decode(context, words, directory, geometry, scheme, tables, levels, status):
     """Decode a range of chunks; arguments as of `decode_chunks`."""
     blocks, threads = block_per_item(directory.shape[1] - 1)
-    with home.active():
-        decode_chunks[blocks, threads, home.stream](
+    with context.active():
+        decode_chunks[blocks, threads, context.stream](
             words, directory, geometry, scheme, tables, levels, status
         )
 
 
-def launch_deliver(home, words, directory, geometry, scheme, tables, norms, offsets, add, values, status):
-    """Write or add the values of all chunks; arguments as of `deliver_chunks`."""
+def launch_decode_to_values(
+    context, words, directory, geometry, scheme, tables, norms, offsets, add, values, status
+):
+    """Write or add the values of all chunks; arguments as of `decode_to_values`."""
     blocks, threads = block_per_item(directory.shape[1] - 1)
-    with home.active():
-        deliver_chunks[blocks, threads, home.stream](
+    with context.active():
+        decode_to_values[blocks, threads, context.stream](
             words, directory, geometry, scheme, tables, norms, offsets, add, values, status
         )

@@ -187,12 +187,12 @@ def gather_chunks(slots, room, starts, words, payload):
             words[payload + start + i] = slots[np.int64(chunk) * room + i]
 
 
-def launch_encode(home, levels, chunk_size, scheme, tables, room, checksum_tables, slots, directory, ends):
+def launch_encode(context, levels, chunk_size, scheme, tables, room, checksum_tables, slots, directory, ends):
     """Write chunks into slots, and where they begin in the payload.
 
     Parameters
     ----------
-    home : Home
+    context : DeviceContext
     levels, chunk_size, scheme, tables, room, checksum_tables, slots, directory
         As `encode_chunks` takes them.
     ends : Numba int64[C + 2]
@@ -200,17 +200,17 @@ def launch_encode(home, levels, chunk_size, scheme, tables, room, checksum_table
     """
     chunks = directory[0].size
     starts, flaws = ends[: chunks + 1], ends[chunks + 1 :]
-    flaws.copy_to_device(np.zeros(1, np.int64), stream=home.stream)
+    flaws.copy_to_device(np.zeros(1, np.int64), stream=context.stream)
     blocks, threads = block_per_item(chunks)
-    with home.active():
-        encode_chunks[blocks, threads, home.stream](
+    with context.active():
+        encode_chunks[blocks, threads, context.stream](
             levels, chunk_size, scheme, tables, room, checksum_tables, slots, directory, flaws
         )
-        scan_lengths[1, threads, home.stream](directory[0], starts)
+        scan_lengths[1, threads, context.stream](directory[0], starts)
 
 
-def launch_gather(home, slots, room, starts, words, payload):
+def launch_gather(context, slots, room, starts, words, payload):
     """Move chunks out of their slots into the message; arguments as of `gather_chunks`."""
     blocks, threads = block_per_item(starts.size - 1)
-    with home.active():
-        gather_chunks[blocks, threads, home.stream](slots, room, starts, words, payload)
+    with context.active():
+        gather_chunks[blocks, threads, context.stream](slots, room, starts, words, payload)

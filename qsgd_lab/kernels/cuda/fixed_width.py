@@ -201,21 +201,21 @@ def packed_words(num_coordinates, width):
     return -(-num_coordinates * width // WORD_BITS)
 
 
-def launch_pack(home, levels, width, words):
+def launch_pack(context, levels, width, words):
     """Pack levels, Numba int8[n] or int16[n], into `words`, Numba uint32."""
     if words.size == 0:
         return
-    with home.active():
-        launch = (*current_launch_shape().grid(-(-words.size // LANES)), home.stream)
+    with context.active():
+        launch = (*current_launch_shape().grid(-(-words.size // LANES)), context.stream)
         pack_levels[launch](levels, np.int64(width), words)
 
 
-def launch_quantize_pack(home, tables, x, key, kind, stochastic, num_levels, width, words, norms):
+def launch_quantize_pack(context, tables, x, key, kind, stochastic, num_levels, width, words, norms):
     """Quantize and pack: one launch where a bucket is a row (two if rows share words), else by way of levels.
 
     Parameters
     ----------
-    home : Home
+    context : DeviceContext
     tables : RowTables
     x : Numba float32[n]
     key : (k0, k1, step, tensor, node), each uint32
@@ -228,28 +228,28 @@ def launch_quantize_pack(home, tables, x, key, kind, stochastic, num_levels, wid
     if x.size == 0:
         return
     if not tables.is_bucket_a_row:
-        levels = home.scratch(x.size, np.int8 if num_levels <= 127 else np.int16)
-        launch_quantize(home, tables, x, key, kind, stochastic, num_levels, levels, norms)
-        launch_pack(home, levels, width, words)
+        levels = context.scratch(x.size, np.int8 if num_levels <= 127 else np.int16)
+        launch_quantize(context, tables, x, key, kind, stochastic, num_levels, levels, norms)
+        launch_pack(context, levels, width, words)
         return
-    with home.active():
+    with context.active():
         if not tables.are_rows_aligned:
-            launch = (*current_launch_shape().grid(-(-tables.num_rows // LANES)), home.stream)
+            launch = (*current_launch_shape().grid(-(-tables.num_rows // LANES)), context.stream)
             clear_shared_words[launch](tables.rows[0], np.int64(width), words)
         blocks, threads = current_launch_shape().grid(tables.num_rows)
-        launch = (blocks, threads, home.stream, threads // LANES * ROW * np.dtype(np.uint16).itemsize)
+        launch = (blocks, threads, context.stream, threads // LANES * ROW * np.dtype(np.uint16).itemsize)
         quantize_pack_rows[launch](
             x, tables.rows, (stochastic, *key), scheme_of(num_levels), kind, np.int64(width), words, norms
         )
 
 
-def launch_unpack_dequantize(home, tables, words, width, norms, num_levels, values):
+def launch_unpack_dequantize(context, tables, words, width, norms, num_levels, values):
     """Unpack and dequantize: one launch where a bucket is a row, else two; `values` is a Numba float32[n]."""
     if values.size == 0:
         return
-    with home.active():
-        steps = launch_steps(home, tables, norms, num_levels)
-        launch = (*current_launch_shape().grid(tables.num_rows), home.stream)
+    with context.active():
+        steps = launch_steps(context, tables, norms, num_levels)
+        launch = (*current_launch_shape().grid(tables.num_rows), context.stream)
         unpack_dequantize_rows[launch](
             words,
             np.int64(width),

@@ -172,12 +172,12 @@ def close_messages(bits, words, fixed_bits, fixed_bytes, around, sums):
         cuda.atomic.add(sums, 1, whole)
 
 
-def launch_message_costs(home, levels, lengths, buffers, classes, constants, sums):
+def launch_message_costs(context, levels, lengths, buffers, classes, constants, sums):
     """Measure the messages of all nodes, in two launches.
 
     Parameters
     ----------
-    home : Home
+    context : DeviceContext
     levels : Numba int8[N, n] or int16[N, n]
     lengths : Numba uint64[16]
     buffers : (bits, words), Numba int64[N, 6] each, zeros; left as zeros
@@ -187,10 +187,10 @@ def launch_message_costs(home, levels, lengths, buffers, classes, constants, sum
     """
     nodes, size = levels.shape
     bits, words = buffers
-    with home.active():
+    with context.active():
         blocks, threads = current_launch_shape().grid(nodes * -(-size // CHUNK))
         shared = CLASSES * threads * np.dtype(np.uint32).itemsize
         if size:
-            chunk_costs[blocks, threads, home.stream, shared](levels, lengths, bits, words, classes)
-        launch = (*current_launch_shape().grid(-(-nodes // LANES)), home.stream)
+            chunk_costs[blocks, threads, context.stream, shared](levels, lengths, bits, words, classes)
+        launch = (*current_launch_shape().grid(-(-nodes // LANES)), context.stream)
         close_messages[launch](bits, words, *constants, sums)

@@ -74,12 +74,12 @@ def seal_header(words, states, word_tables, piece_tables):
         words[HEADER_CHECKSUM] = checksum
 
 
-def launch_seal(home, words, after_lists, payload, norms, directory, counted, word_tables, piece_tables):
+def launch_seal(context, words, after_lists, payload, norms, directory, counted, word_tables, piece_tables):
     """Write all of a message but header, lists and payload, and then its two outer checksums.
 
     Parameters
     ----------
-    home : Home
+    context : DeviceContext
     words, after_lists, payload, norms
         As `write_index` takes them; header and lists stand in `words`.
     directory : (int32[C], uint32[C], int32[C])
@@ -91,14 +91,14 @@ def launch_seal(home, words, after_lists, payload, norms, directory, counted, wo
     """
     num_words, checksums, num_nonzeros = directory
     count = payload - HEADER_WORDS
-    states = home.scratch(-(-count // PIECE), np.uint32)
+    states = context.scratch(-(-count // PIECE), np.uint32)
     shape = current_launch_shape()
-    by_word = (*shape.grid(-(-(payload - after_lists + TAIL_WORDS) // WARP)), home.stream)
-    by_piece = (*shape.grid(states.size), home.stream)
-    with home.active():
+    by_word = (*shape.grid(-(-(payload - after_lists + TAIL_WORDS) // WARP)), context.stream)
+    by_piece = (*shape.grid(states.size), context.stream)
+    with context.active():
         write_index[by_word](words, after_lists, payload, norms, num_words, checksums, num_nonzeros, counted)
         piece_states[by_piece](words, HEADER_WORDS, count, word_tables, states)
-        seal_header[1, WARP, home.stream](words, states, word_tables, piece_tables)
+        seal_header[1, WARP, context.stream](words, states, word_tables, piece_tables)
 
 
 WORD_BYTES = 4
@@ -117,17 +117,17 @@ def _address(view):
     return view.__cuda_array_interface__["data"][0] if memory is None else memory.ctypes.data
 
 
-def word_view(home, view):
+def word_view(context, view):
     """Return bytes as words: a view, or a copy where they do not begin at a multiple of four.
 
     Parameters
     ----------
-    home : Home
+    context : DeviceContext
     view : Numba uint8[4 w]
     """
     if view.size and _address(view) % WORD_BYTES:
-        with home.active():
-            copy = home.scratch(view.size, np.uint8)
-            copy_bytes[(*current_launch_shape().grid(-(-view.size // WARP)), home.stream)](view, copy)
+        with context.active():
+            copy = context.scratch(view.size, np.uint8)
+            copy_bytes[(*current_launch_shape().grid(-(-view.size // WARP)), context.stream)](view, copy)
         view = copy
     return view.view(np.uint32)

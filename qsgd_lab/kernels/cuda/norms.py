@@ -171,12 +171,12 @@ def fold_totals(totals, offsets, kind, finish, folded, norms):
                 folded[node, block] = total
 
 
-def launch_norms(home, tables, x, addend, add, kind, norms):
+def launch_norms(context, tables, x, addend, add, kind, norms):
     """Write the norm of every bucket of every node; with `add`, first add `addend` to `x` in place.
 
     Parameters
     ----------
-    home : Home
+    context : DeviceContext
     tables : RowTables
     x, addend : Numba float32[N, n]
         Without `add` any array stands in for the second.
@@ -189,8 +189,8 @@ def launch_norms(home, tables, x, addend, add, kind, norms):
     for level, offsets in enumerate(tables.block_levels):
         finish = level == len(tables.block_levels) - 1
         blocks = offsets.size - 1
-        folded = home.scratch((1, 1) if finish else (nodes, blocks), np.float64)
-        shape = (*current_launch_shape().grid(nodes * blocks), home.stream)
+        folded = context.scratch((1, 1) if finish else (nodes, blocks), np.float64)
+        shape = (*current_launch_shape().grid(nodes * blocks), context.stream)
         if level == 0:
             block_totals[shape](x, addend, add, offsets, kind, finish, folded, norms)
         else:

@@ -120,12 +120,12 @@ def scheme_of(num_levels):
     return np.float32(num_levels * 2.0**fraction), np.uint32(fraction), np.uint32(num_levels)
 
 
-def launch_bucket_tables(home, norms, scheme):
+def launch_bucket_tables(context, norms, scheme):
     """Return (factors, scales, steps) of norms, a Numba float32[N, B]."""
-    factors = home.scratch(norms.shape, np.float32)
-    scales = home.scratch(norms.shape, np.float32)
-    steps = home.scratch(norms.shape, np.float64)
-    launch = (*current_launch_shape().grid(-(-norms.size // LANES)), home.stream)
+    factors = context.scratch(norms.shape, np.float32)
+    scales = context.scratch(norms.shape, np.float32)
+    steps = context.scratch(norms.shape, np.float64)
+    launch = (*current_launch_shape().grid(-(-norms.size // LANES)), context.stream)
     bucket_tables[launch](norms, scheme[0], scheme[2], factors, scales, steps)
     return factors, scales, steps
 
@@ -202,12 +202,12 @@ def dequantize_rows(levels, norms, rows, num_levels, is_bucket_a_row, steps, val
                 part[i] = level_value(part_levels[i], step)
 
 
-def launch_quantize(home, tables, x, key, kind, stochastic, num_levels, levels, norms):
+def launch_quantize(context, tables, x, key, kind, stochastic, num_levels, levels, norms):
     """Quantize: one launch where a bucket is a row, else as many more as the norms take.
 
     Parameters
     ----------
-    home : Home
+    context : DeviceContext
     tables : RowTables
     x : Numba float32[n]
     key : (k0, k1, step, tensor, node), each uint32
@@ -220,39 +220,39 @@ def launch_quantize(home, tables, x, key, kind, stochastic, num_levels, levels, 
     if x.size == 0:
         return
     scheme, stream = scheme_of(num_levels), (stochastic, *key)
-    with home.active():
-        launch = (*current_launch_shape().grid(tables.num_rows), home.stream)
+    with context.active():
+        launch = (*current_launch_shape().grid(tables.num_rows), context.stream)
         if tables.is_bucket_a_row:
             quantize_rows[launch](x, tables.rows, stream, scheme, kind, levels, norms)
         else:
-            of_buckets = launch_norm_tables(home, tables, x, kind, scheme, norms)
+            of_buckets = launch_norm_tables(context, tables, x, kind, scheme, norms)
             quantize_rows_with_norms[launch](x, tables.rows, stream, scheme, of_buckets, levels)
 
 
-def launch_norm_tables(home, tables, x, kind, scheme, norms):
+def launch_norm_tables(context, tables, x, kind, scheme, norms):
     """Write the norms of a gradient, and return the tables of its buckets."""
     row, norm_row = x.reshape((1, x.size)), norms.reshape((1, norms.size))
-    launch_norms(home, tables, row, row, False, kind, norm_row)
-    return launch_bucket_tables(home, norm_row, scheme)
+    launch_norms(context, tables, row, row, False, kind, norm_row)
+    return launch_bucket_tables(context, norm_row, scheme)
 
 
-def launch_dequantize(home, tables, levels, norms, num_levels, values):
+def launch_dequantize(context, tables, levels, norms, num_levels, values):
     """Dequantize: one launch where a bucket is a row, else two.
 
     Arrays as in `launch_quantize`; `values` is a Numba float32[n].
     """
     if levels.size == 0:
         return
-    with home.active():
-        steps = launch_steps(home, tables, norms, num_levels)
-        launch = (*current_launch_shape().grid(tables.num_rows), home.stream)
+    with context.active():
+        steps = launch_steps(context, tables, norms, num_levels)
+        launch = (*current_launch_shape().grid(tables.num_rows), context.stream)
         dequantize_rows[launch](
             levels, norms, tables.rows, np.uint32(num_levels), tables.is_bucket_a_row, steps, values
         )
 
 
-def launch_steps(home, tables, norms, num_levels):
+def launch_steps(context, tables, norms, num_levels):
     """Return the steps of the buckets, float64[1, B], or a placeholder where a bucket is a row."""
     if tables.is_bucket_a_row:
-        return home.scratch((1, 1), np.float64)
-    return launch_bucket_tables(home, norms.reshape((1, norms.size)), scheme_of(num_levels))[2]
+        return context.scratch((1, 1), np.float64)
+    return launch_bucket_tables(context, norms.reshape((1, norms.size)), scheme_of(num_levels))[2]

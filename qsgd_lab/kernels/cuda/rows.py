@@ -19,7 +19,7 @@ import numpy as np
 from numba import cuda
 from numpy.typing import NDArray
 
-from qsgd_lab.kernels.cuda.device import Home
+from qsgd_lab.kernels.cuda.device import DeviceContext
 from qsgd_lab.partition import Partition
 
 ROW = 512
@@ -125,15 +125,15 @@ class RowTables(NamedTuple):
 _tables: OrderedDict[tuple[Partition, str, int | None], RowTables] = OrderedDict()
 
 
-def row_tables(parts: Partition, home: Home) -> RowTables:
+def row_tables(parts: Partition, context: DeviceContext) -> RowTables:
     """Return the tables of a partition on a device, copying them there at first."""
-    key = (parts, home.package, home.device)
+    key = (parts, context.package, context.device)
     if key not in _tables:
         rows = rows_of(parts)
         arrays = (rows.offsets, rows.tensor, rows.group, rows.bucket, rows.left)
         _tables[key] = RowTables(
-            (*(home.to_device(array) for array in arrays), np.float32(rows.inverse_size)),
-            tuple(home.to_device(level) for level in rows.block_levels),
+            (*(context.to_device(array) for array in arrays), np.float32(rows.inverse_size)),
+            tuple(context.to_device(level) for level in rows.block_levels),
             rows.is_bucket_a_row,
             bool((rows.offsets[:-1] % 32 == 0).all()),
             rows.offsets.size - 1,

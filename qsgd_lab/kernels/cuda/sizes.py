@@ -75,8 +75,8 @@ def measure_chunks(levels, chunk_size, num_levels, lengths, words):
                 add_words(words, SPARSE + code, lane_of(all_sparse, code))
 
 
-def launch_measure(home, levels, chunk_size, num_levels, lengths, words):
+def launch_measure(context, levels, chunk_size, num_levels, lengths, words):
     """Add up the words of all chunks; arguments as of `measure_chunks`."""
     blocks, threads = block_per_item(-(-levels.size // chunk_size))
-    with home.active():
-        measure_chunks[blocks, threads, home.stream](levels, chunk_size, num_levels, lengths, words)
+    with context.active():
+        measure_chunks[blocks, threads, context.stream](levels, chunk_size, num_levels, lengths, words)

@@ -177,7 +177,7 @@ class LevelsKind(Kind[QuantizedGradient]):
         s, width = options.num_levels, np.uint64(options.width)
         norms = array_of(side, np.float32, side.size // 4)
         check_scales(norms)
-        outcome = level_string.deliver_level_string(
+        outcome = level_string.level_string_to_values(
             body,
             last_piece(options, body, values.size),
             width,
