@@ -295,7 +295,7 @@ def host_arrays(quantized: QuantizedGradient) -> tuple[NDArray[Any], NDArray[np.
     levels, norms = _numpy_arrays(quantized)
     dtype, s = np.dtype(level_dtype(quantized.num_levels)), quantized.num_levels
     if levels.dtype != dtype and levels.size and (levels.min() < -s or levels.max() > s):
-        raise ValueError(f"a level lies outside -{s}..{s}")  # which a cast to fewer bits would hide
+        raise ValueError(f"a level is outside -{s}..{s}")  # which a cast to fewer bits would hide
     levels = np.ascontiguousarray(levels.reshape(-1), dtype=dtype)
     parts = quantized.partition
     if levels.size != parts.num_coordinates or norms.size != parts.num_buckets:

@@ -158,7 +158,7 @@ def read_integers(stream: Any, count: int, code: str) -> NDArray[np.uint64]:
     Raises
     ------
     MessageError
-        If the stream ends before, or a codeword stands for more than 2**64 - 1.
+        If the stream ends before, or a codeword is of more than 2**64 - 1.
     ValueError
         If `count` is negative or the code unknown.
     """

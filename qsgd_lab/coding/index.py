@@ -1,4 +1,4 @@
-"""What stands between a message's header and its payload: sizes, shape, norms and the directory of chunks.
+"""The index between a message's header and its payload: sizes, shape, norms and the directory of chunks.
 
 Everything read here is untrusted: what a field claims is compared with the bytes that are there before
 anything of that size is allocated.
@@ -53,7 +53,7 @@ class Directory:
 
 @dataclass(frozen=True)
 class Index:
-    """What stands between header and payload.
+    """What is between header and payload.
 
     Attributes
     ----------
@@ -135,7 +135,7 @@ def parse_index(data: Any, header: Header, tail: bytes | None = None) -> tuple[I
 
 
 def check_room(header: Header) -> int:
-    """Return where the lists end, in bytes, if the message has room for them and the directory.
+    """Return where the lists end, in bytes, if the message is long enough for them and the directory.
 
     Raises
     ------
@@ -157,7 +157,7 @@ def payload_start(data: Any, header: Header) -> int:
     Raises
     ------
     MessageError
-        If these contradict each other, or the message has no room for what they imply.
+        If these contradict each other, or the message is too short for what they imply.
     """
     return HEADER_BYTES + _extent(memoryview(data), header)[3]
 

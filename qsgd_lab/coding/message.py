@@ -190,9 +190,9 @@ class Message(np.ndarray[tuple[int], np.dtype[np.uint8]]):
 
 
 def seal(header: Header, index: bytes, stream: NDArray[np.uint8]) -> Message:
-    """Return the message whose payload stands in `stream`; nothing is copied.
+    """Return the message whose payload is in `stream`; nothing is copied.
 
-    The stream has room for header and index before the payload and eight bytes after it.
+    The stream has space for header and index before the payload and eight bytes after it.
     """
     stream[:HEADER_BYTES] = np.frombuffer(header.pack(), np.uint8)
     stream[HEADER_BYTES : HEADER_BYTES + len(index)] = np.frombuffer(index, np.uint8)
@@ -212,7 +212,7 @@ def raise_unless_good(outcomes: list[tuple[int, int]]) -> None:
         if outcome == NOT_CANONICAL:
             raise MessageError("a bucket of norm 0 or NaN has levels other than 0", "canonical")
         if outcome != GOOD:
-            raise MessageError(f"chunk {chunk} is not what an encoder writes", "code")
+            raise MessageError(f"chunk {chunk} is malformed: no encoder writes such bits", "code")
 
 
 def check_limit(header: Header, max_coordinates: int | None) -> None:

@@ -139,7 +139,7 @@ def write_levels(
     Raises
     ------
     ValueError
-        If a level lies outside -s..s.
+        If a level is outside -s..s.
     """
     from qsgd_lab.coding.tables import encode_tables
     from qsgd_lab.kernels.cpu.encode import OUT_OF_RANGE, encode_chunks
@@ -160,7 +160,7 @@ def write_levels(
 
 def out_of_range(num_levels: int) -> ValueError:
     """Return what is raised for a level beyond s."""
-    return ValueError(f"a level lies outside -{num_levels}..{num_levels}")
+    return ValueError(f"a level is outside -{num_levels}..{num_levels}")
 
 
 def _close_gaps(stream: NDArray[np.uint8], end: int, regions: list[tuple[int, int]]) -> int:

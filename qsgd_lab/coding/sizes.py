@@ -1,4 +1,4 @@
-"""What a message will weigh: exact lengths under every layout and code, without coding."""
+"""Exact lengths of messages under every layout and code, without coding."""
 
 from __future__ import annotations
 

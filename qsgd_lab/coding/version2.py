@@ -104,7 +104,7 @@ def add_version_2(
 
 
 def add_version_2_on_device(message: Any, total: Any, kinds: Iterable[str] | None) -> None:
-    """Add the dense values of a message to `total`, a flat Numba array on a device, by way of the host."""
+    """Add the dense values of a message to `total`, a flat Numba array on a device, through host memory."""
     from qsgd_lab.kernels.cuda.device import to_host
 
     summed = np.array(to_host(total))

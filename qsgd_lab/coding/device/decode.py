@@ -6,7 +6,7 @@ else is waited for.
 Messages on a device: what the host must know of one before its payload can be read there.
 
 Header and index, a few hundredths of a large message, are copied to the host and checked by the code that
-checks them for the CPU, so that every offset and count that a kernel is given is known to lie inside the
+checks them for the CPU, so that every offset and count that a kernel is given is known to be inside the
 message. The payload stays where it is.
 """
 

@@ -36,7 +36,7 @@ def seal_on_device(
     norms: Any,
     directory: tuple[Any, Any, Any],
 ) -> None:
-    """Write all of a message but its payload, which stands in `words`; nothing is waited for.
+    """Write all of a message but its payload, which is in `words`; nothing is waited for.
 
     Parameters
     ----------
@@ -99,7 +99,7 @@ def encode_on_device(quantized: QuantizedGradient, code: str, layout: str, chunk
     Raises
     ------
     ValueError, TypeError
-        If the arrays are not what a quantizer makes, or a level lies outside -s..s.
+        If the arrays are not what a quantizer makes, or a level is outside -s..s.
     MemoryError
         If the device has not enough memory.
     """

@@ -67,7 +67,7 @@ def device_payload_bytes(quantized: QuantizedGradient, chunk_size: int) -> dict[
     Raises
     ------
     ValueError, TypeError
-        If the arrays are not what a quantizer makes, or a level lies outside -s..s.
+        If the arrays are not what a quantizer makes, or a level is outside -s..s.
     """
     from qsgd_lab.kernels.cuda.device import to_host
     from qsgd_lab.kernels.cuda.sizes import BEYOND, DENSE, DENSE_SIGNED, SPARSE, TOTALS, launch_measure

@@ -1,6 +1,6 @@
 """Dense chunks back to levels.
 
-The next bits of the stream are the index of a table whose entry gives the levels of all codewords that lie
+The next bits of the stream are the index of a table whose entry gives the levels of all codewords that are
 whole in them, up to eight, and how many bits and levels these are. One 64-bit load serves four look-ups, and
 eight or four chunks are decoded in turn (`cpu.decode_dense_interleaved`).
 

@@ -1,8 +1,8 @@
 """The processor's flush-to-zero mode, switched off while a kernel computes.
 
-A thread may round denormal numbers to zero, such as after ``torch.set_flush_denormal(True)``, and threads that
-it starts inherit the mode. Norms and values near 1e-38 would then depend on it. A kernel that computes with
-floats begins with ``mode = keep_denormals()`` and ends with ``set_float_mode(mode)``: some ten nanoseconds.
+A thread may round denormal numbers to zero, such as after ``torch.set_flush_denormal(True)``, and threads
+that it starts inherit the mode. Norms and values near 1e-38 would then depend on it. A kernel that computes
+with floats begins with ``mode = keep_denormals()`` and ends with ``set_float_mode(mode)``: some nanoseconds.
 On processors other than x86-64 and 64-bit Arm, and in plain Python, nothing is switched.
 """
 

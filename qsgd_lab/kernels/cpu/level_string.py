@@ -23,7 +23,7 @@ GOOD, OUT_OF_RANGE, NOT_ZERO = 0, 1, 2
 def write_level_string(levels, num_levels, width, stream):
     """Write levels in `width` (uint64) bits each; return whether all are in -s..s.
 
-    `stream` (uint8) has room for the string and eight bytes more, over which stores run.
+    `stream` (uint8) is as long as the string and eight bytes more, over which stores run.
     """
     step = np.int64(width) * PIECE // 8
     for piece in range((levels.size + PIECE - 1) // PIECE):

@@ -3,7 +3,7 @@
 Random words belong to groups of a tensor, norms to buckets, and codewords to chunks, none of which need share
 a boundary: coordinates are rounded in runs that end where any of the three does. A few chunks of levels are
 coded while they are in the second-level cache; one at a time would be near enough too, but tables of
-codewords would then be driven out of the first-level cache by the gradient sixteen times as often.
+codewords would then leave the first-level cache, for the gradient, sixteen times as often.
 """
 
 from __future__ import annotations
@@ -111,11 +111,6 @@ def quantize_and_encode_chunks(
     directory = ChunkDirectory(*directory)
     x, x_bits = unowned_view(x), unowned_view(x_bits)
     scratch, stream = unowned_view(scratch), unowned_view(stream)
-        unowned_view(x),
-        unowned_view(x_bits),
-        unowned_view(scratch),
-        unowned_view(stream),
-    )
     sums = np.empty(longest_bucket(offsets.buckets) // BLOCK + 1, np.float64)
     buffers = np.empty(LANES, np.float64), sums, np.full(PIECE, HALF_WORD, np.uint32)
     positions = np.empty(chunks.size, np.int32)

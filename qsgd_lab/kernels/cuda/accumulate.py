@@ -1,4 +1,4 @@
-"""What a receiver would add, without a message, on the GPU: quantize, decode and add in one pass.
+"""The sum that a receiver would add, without messages, on the GPU: quantize, decode and add in one pass.
 
 A warp takes a row of the sum and goes through the nodes in turn, so that every coordinate's float32 additions
 are the CPU's, in its order. Levels are written out once, for ``cuda.message_cost`` to measure.
@@ -66,8 +66,8 @@ def accumulate_rows(
         low, high, size = bounds_of(offsets, row, row == first + warp)
         tensor, group = tensors[row], groups[row]
         part = total[low:high]
-        load_row(part, np.uint32(0) if average else size, lane, sums)
-        for node in range(nodes):
+        load_row(part, np.uint32(0) if average else size, lane, sums)  # a mean begins at 0
+        for node in range(nodes):  # in this order, on which a float32 sum depends
             residual, part_levels = residuals[node, low:high], levels[node, low:high]
             if add:
                 load_sum(residual, gradients[node, low:high], size, lane, values)
@@ -84,7 +84,7 @@ def accumulate_rows(
                     k = quarter + QUARTERS * w
                     level = level_of(values[k], factors, words[w], scheme)
                     value = np.float32(level_value(level, step))
-                    sums[k] = np.float32(sums[k] + value)
+                    sums[k] = np.float32(sums[k] + value)  # no product is added, so nothing is contracted
                     if is_inside(lane, k, size):
                         if keep:
                             residual[at(lane, k)] = np.float32(values[k] - value)
@@ -96,12 +96,14 @@ def accumulate_rows(
 
 @cuda.jit(cache=True, fastmath=False)
 def accumulate_rows_with_norms(sent, keep, rows, stream, scheme, tables, average, total, levels):
-    """Do the same for buckets of any size, whose tables, of shape (N, B), are known.
+    """Add what a receiver decodes, or write the mean, for buckets of any size, whose tables are known.
 
     Parameters
     ----------
     sent : float32[N, n]
         Gradients or residuals; with `keep`, what was not sent is left there.
+    tables : (float32[N, B], float32[N, B], float64[N, B])
+        Factors, scales and steps of the buckets.
     """
     offsets, tensors, groups = rows[0], rows[1], rows[2]
     lane, warp = cuda.threadIdx.x % LANES, cuda.threadIdx.x // LANES

@@ -30,7 +30,7 @@ def read_entry(words, directory, i, size, scheme, tables, levels, totals, exits,
     checksum, nonzeros = np.uint32(directory[CHECKSUMS, i]), directory[NONZEROS, i]
     outcome = read_chunk(words, edges, checksum, size, nonzeros, scheme, tables, levels, totals, exits)
     if outcome != GOOD and cuda.threadIdx.x == 0:
-        cuda.atomic.min(status, 0, np.int64(chunk) * OUTCOMES + outcome)
+        cuda.atomic.min(status, 0, np.int64(chunk) * OUTCOMES + outcome)  # the first bad chunk wins
     return outcome == GOOD
 
 
@@ -44,7 +44,7 @@ def decode_chunks(words, directory, geometry, scheme, tables, levels, status):
         Payload and two words more.
     directory : int64[3, k + 1]
         Where chunks begin and the last one ends, in words; checksums; numbers of non-zeros. Checked: chunks
-        lie inside `words`, before its last two.
+        are inside `words`, before its last two.
     geometry : (n, chunk size, first chunk, first coordinate)
         The latter of `levels`.
     scheme, tables
@@ -65,9 +65,9 @@ def decode_chunks(words, directory, geometry, scheme, tables, levels, status):
         if good:
             for j in range(cuda.threadIdx.x, size, cuda.blockDim.x):
                 place = low + j - origin
-                if 0 <= place < levels.size:
+                if 0 <= place < levels.size:  # the range may begin and end inside a chunk
                     levels[place] = staged[j]
-        cuda.syncthreads()
+        cuda.syncthreads()  # before the shared levels are overwritten
 
 
 @cuda.jit(device=True, cache=False, fastmath=False)
@@ -109,7 +109,7 @@ def decode_to_values(words, directory, geometry, scheme, tables, norms, offsets,
             bucket = bucket_of(offsets, low + cuda.threadIdx.x)
             step = np.float64(level_step(norms[bucket], scheme[2]))
             for j in range(cuda.threadIdx.x, size, cuda.blockDim.x):
-                if low + j >= offsets[bucket + 1]:
+                if low + j >= offsets[bucket + 1]:  # a division a bucket, not a coordinate
                     while low + j >= offsets[bucket + 1]:
                         bucket += 1
                     step = np.float64(level_step(norms[bucket], scheme[2]))

@@ -3,7 +3,7 @@
 A `DeviceContext` is where an array lives: a library (torch, CuPy, or Numba for any other array with
 ``__cuda_array_interface__``), a device and a stream. Results and scratch memory come from the library's own
 allocator, which is ordered by the stream, so that nothing here waits for the device. In Numba's simulator
-(NUMBA_ENABLE_CUDASIM=1) host memory stands for device memory: torch tensors of the CPU count as tensors of
+(NUMBA_ENABLE_CUDASIM=1) host memory plays device memory: torch tensors of the CPU count as tensors of
 the device.
 """
 
@@ -28,7 +28,7 @@ NO_DEVICE = "backend 'cuda' needs a CUDA device, and there is none{why}; use 'au
 if not SIMULATED:
     show_toolkit_to_numba()
     if "NUMBA_CUDA_LOW_OCCUPANCY_WARNINGS" not in os.environ:
-        config.CUDA_LOW_OCCUPANCY_WARNINGS = 0  # small tensors give small grids; that is no news
+        config.CUDA_LOW_OCCUPANCY_WARNINGS = 0  # small tensors give small grids, as is expected
 else:
     from qsgd_lab.kernels.cuda.simulator import complete_simulator
 

@@ -60,7 +60,7 @@ def word_of(codes, count, width, begin):
     place = np.int32(first * width - begin)
     word = np.uint32(0)
     for i in range(first, count):
-        if place >= WORD_BITS:
+        if place >= WORD_BITS:  # the word is full; at width 2 that is after 16 codes
             break
         code = np.uint32(np.int64(codes[i])) & mask
         word |= np.uint32(code >> np.uint32(-place)) if place < 0 else np.uint32(code << np.uint32(place))
@@ -70,7 +70,7 @@ def word_of(codes, count, width, begin):
 
 @cuda.jit(device=True, cache=False, fastmath=False)
 def squeeze(four, width):
-    """Return 4 w bits of the four codes that stand in the bytes of a uint32, w at most 8."""
+    """Return 4 w bits of the four codes in the bytes of a uint32, w at most 8."""
     pairs = np.uint32(np.uint32(four | np.uint32(four >> np.uint32(8 - width))) & pair_mask(width))
     joined = np.uint64(pairs | np.uint32(pairs >> np.uint32(16 - 2 * width)))
     return np.uint32(joined & np.uint64((np.int64(1) << (4 * width)) - 1))
@@ -84,7 +84,7 @@ def pair_mask(width):
 
 @cuda.jit(device=True, cache=False, fastmath=False)
 def whole_word(bytes_of_four, index, width):
-    """Return word `index` of codes of 2, 4 or 8 bits that stand in bytes, four to a uint32."""
+    """Return word `index` of codes of 2, 4 or 8 bits in bytes, four to a uint32."""
     fours = np.int64(8) // width
     word = np.uint32(0)
     for j in range(fours):
@@ -153,19 +153,20 @@ def quantize_pack_rows(x, rows, stream, scheme, kind, width, words, norms):
                     byte_codes[at(lane, k)] = np.uint8(level & mask)
                 else:
                     codes[at(lane, k)] = np.uint16(level & mask)
-        cuda.syncwarp()
+        cuda.syncwarp()  # all codes of the row are in shared memory
         last = (end + WORD_BITS - 1) >> 5 if size > 0 else begin >> 5
         for index in range((begin >> 5) + lane, last, LANES):
             if in_bytes:
                 word = whole_word(fours, index - (begin >> 5), width)
             else:
                 word = word_of(codes, np.int64(size), width, (index << 5) - begin)
+            # A word that reaches into a neighbouring row was cleared before, and both rows join it.
             is_own = (index << 5) >= begin and ((index + 1) << 5 <= end or row == tensors.size - 1)
             if is_own:
                 words[index] = word
             else:
                 cuda.atomic.or_(words, index, word)
-        cuda.syncwarp()
+        cuda.syncwarp()  # before the next row's codes are written
 
 
 @cuda.jit(cache=True, fastmath=False)
@@ -211,7 +212,7 @@ def launch_pack(context, levels, width, words):
 
 
 def launch_quantize_pack(context, tables, x, key, kind, stochastic, num_levels, width, words, norms):
-    """Quantize and pack: one launch where a bucket is a row (two if rows share words), else by way of levels.
+    """Quantize and pack: one launch where a bucket is a row (two if rows share words), else through levels.
 
     Parameters
     ----------

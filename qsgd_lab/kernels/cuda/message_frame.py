@@ -1,6 +1,6 @@
-"""What stands around a message's payload, written on the GPU: norms, directory, zeros, checksums.
+"""The parts of a message around its payload, written on the GPU: norms, directory, zeros, checksums.
 
-A message in device memory as 32-bit words, whatever address it begins at.
+Also a view of a message in device memory as 32-bit words, whatever address it begins at.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def write_index(words, after_lists, payload, norms, num_words, checksums, num_no
         Whether the directory has them: in the sparse layout.
     """
     directory = after_lists + norms.size
-    halves = directory + checksums.size
+    halves = directory + checksums.size  # from here on two entries of 16 bits a word
     for i in range(cuda.grid(1), payload - after_lists + TAIL_WORDS, cuda.gridsize(1)):
         word = after_lists + i
         if word < directory:
@@ -58,7 +58,7 @@ def write_index(words, after_lists, payload, norms, num_words, checksums, num_no
             high = directory_half(num_words, num_nonzeros, counted, half + 1)
             words[word] = np.uint32(low | np.uint32(high << np.uint32(16)))
         else:
-            words[words.size - 1 - (word - payload)] = np.uint32(0)
+            words[words.size - 1 - (word - payload)] = np.uint32(0)  # the tail, counted from the end
 
 
 @cuda.jit(cache=True, fastmath=False)
@@ -68,7 +68,7 @@ def seal_header(words, states, word_tables, piece_tables):
     state = warp_state(states, 0, states.size, False, piece_tables)
     if lane == 0:
         words[INDEX_CHECKSUM] = np.uint32(state ^ INVERSION)
-    cuda.syncwarp()
+    cuda.syncwarp()  # the header's checksum is also of the index's
     checksum = warp_checksum(words, 0, HEADER_CHECKSUM, word_tables)
     if lane == 0:
         words[HEADER_CHECKSUM] = checksum
@@ -81,7 +81,7 @@ def launch_seal(context, words, after_lists, payload, norms, directory, counted,
     ----------
     context : DeviceContext
     words, after_lists, payload, norms
-        As `write_index` takes them; header and lists stand in `words`.
+        As `write_index` takes them; header and lists are in `words`.
     directory : (int32[C], uint32[C], int32[C])
         Lengths, checksums and numbers of non-zeros.
     counted : bool

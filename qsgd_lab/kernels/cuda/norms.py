@@ -40,7 +40,7 @@ def is_inside(lane, k, size):
 def bounds_of(offsets, row, is_own):
     """Return where a row begins and ends (int64) and its size (uint32); 0 where it is not one's own."""
     low = offsets[row]
-    high = offsets[row + 1] if is_own else low
+    high = offsets[row + 1] if is_own else low  # a warp without a row goes through the shuffles with nothing
     return low, high, np.uint32(high - low)
 
 
@@ -66,7 +66,7 @@ def lane_term(values, kind):
     for k in range(PER_LANE):
         if kind == L2:
             value = np.float64(values[k])
-            total += value * value
+            total += value * value  # coordinates beyond the end are 0, and add nothing
         else:
             magnitude = np.float64(abs(values[k]))
             if not magnitude <= np.float64(FLOAT32_MAX):
@@ -114,6 +114,7 @@ def block_totals(x, addend, add, offsets, kind, finish, totals, norms):
     values = cuda.local.array(PER_LANE, np.float32)
     blocks = offsets.size - 1
     for first in range(cuda.blockIdx.x * warps, x.shape[0] * blocks, cuda.gridDim.x * warps):
+        # Every warp takes part in the shuffles; one that has no block takes another's, of size 0.
         item = first + warp if first + warp < x.shape[0] * blocks else first
         node, block = item // blocks, item % blocks
         low, high, size = bounds_of(offsets, block, item == first + warp)
@@ -126,7 +127,7 @@ def block_totals(x, addend, add, offsets, kind, finish, totals, norms):
         else:
             load_row(part, size, lane, values)
         total = fold_warp(lane_term(values, kind), kind)
-        if lane == 0 and size > 0:
+        if lane == 0 and size > 0:  # one's own, and not empty
             if finish:
                 norms[node, block] = finished_norm(total, kind)
             else:
@@ -179,7 +180,7 @@ def launch_norms(context, tables, x, addend, add, kind, norms):
     context : DeviceContext
     tables : RowTables
     x, addend : Numba float32[N, n]
-        Without `add` any array stands in for the second.
+        Without `add` any array does for the second.
     add : bool
     kind : 0 for l2, 1 for max
     norms : Numba float32[N, B]

@@ -8,8 +8,6 @@ taken before. Nothing here is checked.
 step, first tensor, node); ``scheme`` is (s 2^F as float32, F as uint32, s as uint32); ``tables`` is (factors,
 scales, steps) of `bucket_tables`.
 
-What a warp does with a row: words, factors and levels of the coordinates that its threads hold.
-
 Thread l takes coordinates l + 32 k of its row. Philox block j of the row's group serves coordinates j, j +
 128, j + 256 and j + 384, so four calls give a thread its 16 words, and none is shared or thrown away.
 
@@ -59,7 +57,7 @@ def draw_words(stream, tensor, node, group, place):
     stochastic, k0, k1, step, first_tensor, first_node = stream
     if not stochastic:
         return HALF_WORD, HALF_WORD, HALF_WORD, HALF_WORD
-    block = np.uint32(np.int64(group) * STRIDE + place)
+    block = np.uint32(np.int64(group) * STRIDE + place)  # below 2^32, since a tensor has at most 2^34 words
     own_tensor = np.uint32(np.int64(first_tensor) + np.int64(tensor))
     own_node = np.uint32(np.int64(first_node) + np.int64(node))
     w0, w1, w2, w3 = philox4x32_narrow(block, step, own_tensor, own_node, k0, k1)
@@ -87,7 +85,7 @@ def level_of(x, factors, word, scheme):
 def bucket_at(i, row, rows):
     """Return the bucket of coordinate i of a row: a division of numbers below 512, made exact by the half."""
     _, _, _, buckets, lefts, inverse_size = rows
-    beyond = np.int32(i) - lefts[row]
+    beyond = np.int32(i) - lefts[row]  # a row's buckets are of one size, but for those at its ends
     if beyond < 0:
         return np.int64(buckets[row])
     return np.int64(buckets[row]) + 1 + np.int64((np.float32(beyond) + _HALF) * inverse_size)
@@ -146,14 +144,14 @@ def quantize_rows(x, rows, stream, scheme, kind, levels, norms):
     warps = cuda.blockDim.x // LANES
     values = cuda.local.array(PER_LANE, np.float32)
     for first in range(cuda.blockIdx.x * warps, tensors.size, cuda.gridDim.x * warps):
-        row = first + warp if first + warp < tensors.size else first
+        row = first + warp if first + warp < tensors.size else first  # a spare warp takes another's, empty
         low, high, size = bounds_of(offsets, row, row == first + warp)
         tensor, group = tensors[row], groups[row]
         load_row(x[low:high], size, lane, values)
         norm = finished_norm(fold_warp(lane_term(values, kind), kind), kind)
         if lane == 0 and size > 0:
             norms[row] = norm
-        factors = bucket_factors(norm, scheme[0])
+        factors = bucket_factors(norm, scheme[0])  # in every thread: sharing them would take a barrier
         part = levels[low:high]
         for quarter in range(QUARTERS):
             words = draw_words(stream, tensor, 0, group, at(lane, quarter))

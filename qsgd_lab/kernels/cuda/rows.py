@@ -1,6 +1,6 @@
-"""The tables of rows in device memory, kept from call to call: a gradient's partition rarely changes.
+"""Tables of rows and blocks: how a partition's coordinates are divided among warps.
 
-How a partition's coordinates are shared out to warps: tables of rows and of blocks, made on the host.
+They are made on the host and kept in device memory from call to call: a gradient's partition rarely changes.
 
 A row is up to 512 coordinates of one tensor that draw their words from one group of Philox blocks; rows tile
 the gradient. A block is up to 512 coordinates of one bucket, whose squares one warp sums; blocks tile it too,
@@ -62,7 +62,7 @@ class Rows:
 
 def _cut(offsets: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Cut runs into pieces of at most 512: return the pieces' boundaries, and each run's first piece."""
-    pieces = -(-np.diff(offsets) // ROW)
+    pieces = -(-np.diff(offsets) // ROW)  # an empty run has none
     first = np.concatenate([[0], np.cumsum(pieces)]).astype(np.int64)
     places = np.arange(first[-1]) - np.repeat(first[:-1], pieces)
     return np.append(np.repeat(offsets[:-1], pieces) + ROW * places, offsets[-1]).astype(np.int64), first

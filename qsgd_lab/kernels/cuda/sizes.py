@@ -1,6 +1,6 @@
 """Exact lengths of payloads without coding them, on the GPU: a block a chunk, all layouts and codes at once.
 
-Lengths under the three codes stand side by side in one uint64, as in ``cpu.sizes``.
+Lengths under the three codes are side by side in one uint64, as in ``cpu.sizes``.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def lane_of(lengths, code):
 @cuda.jit(device=True, cache=False, fastmath=False)
 def add_words(words, place, bits):
     """Add the words of a chunk of so many bits to a total."""
-    cuda.atomic.add(words, place, np.int64((bits + 31) >> 5))
+    cuda.atomic.add(words, place, np.int64((bits + 31) >> 5))  # of integers, so that no order matters
 
 
 @cuda.jit(cache=True, fastmath=False)
@@ -57,7 +57,7 @@ def measure_chunks(levels, chunk_size, num_levels, lengths, words):
         for i in range(first, last):
             level = np.int64(levels[low + i])
             magnitude = -level if level < 0 else level
-            if magnitude > num_levels:
+            if magnitude > num_levels:  # it would index the tables out of bounds
                 cuda.atomic.add(words, BEYOND, np.int64(1))
                 magnitude = np.int64(0)
             dense += dense_lengths[magnitude]
@@ -65,6 +65,7 @@ def measure_chunks(levels, chunk_size, num_levels, lengths, words):
                 sparse += gap_lengths[i - previous] + level_lengths[magnitude]
                 previous = i
                 nonzeros += np.int64(1)
+        # Lanes of the three codes add up at once, since a chunk's sums stay inside their 21 bits.
         _, all_nonzeros = sum_before(nonzeros, totals)
         _, all_dense = sum_before(np.int64(dense), totals)
         _, all_sparse = sum_before(np.int64(sparse), totals)
