@@ -108,7 +108,7 @@ def accumulate_rows_with_norms(sent, keep, rows, stream, scheme, tables, average
     offsets, tensors, groups = rows[0], rows[1], rows[2]
     lane, warp = cuda.threadIdx.x % LANES, cuda.threadIdx.x // LANES
     warps = cuda.blockDim.x // LANES
-    sums = cuda.local.array(4, np.float32)
+    sums = cuda.local.array(4, np.float32)  # of the four coordinates that share a Philox block
     nodes = sent.shape[0]
     divisor = np.float32(nodes) if average else np.float32(1.0)
     for row in range(cuda.blockIdx.x * warps + warp, tensors.size, cuda.gridDim.x * warps):
@@ -164,7 +164,7 @@ def launch_accumulate(
     keep = residuals is not None
     add = keep and gradients is not None
     sent = residuals if keep else gradients
-    addend = gradients if add else sent
+    addend = gradients if add else sent  # not read without `add`, but every kernel takes an array
     with context.active():
         launch = (*current_launch_shape().grid(tables.num_rows), context.stream)
         if tables.is_bucket_a_row:
@@ -183,6 +183,7 @@ def launch_accumulate(
                 levels,
             )
         else:
+            # Norms first, in a pass of their own, which also adds the gradients to the residuals.
             norms = context.scratch((sent.shape[0], tables.num_buckets), np.float32)
             launch_norms(context, tables, sent, addend, add, kind, norms)
             of_buckets = launch_bucket_tables(context, norms, scheme)

@@ -53,6 +53,7 @@ def decode_chunks(words, directory, geometry, scheme, tables, levels, status):
     status : int64[1]
         Lowered to (chunk * 4 + outcome) of the first bad chunk.
     """
+    # A chunk is decoded in shared memory, so that nothing of a bad one reaches the caller's arrays.
     staged = cuda.shared.array(MOST_LEVELS, np.int16)
     totals = cuda.shared.array(MAX_WARPS, np.int64)
     exits = cuda.shared.array(MOST_THREADS, np.int32)
@@ -74,7 +75,7 @@ def decode_chunks(words, directory, geometry, scheme, tables, levels, status):
 def bucket_of(offsets, coordinate):
     """Return the bucket of a coordinate by bisection; `offsets` is int64[B + 1]."""
     low, high = np.int64(0), np.int64(offsets.size - 1)
-    while high - low > 1:
+    while high - low > 1:  # once a thread and chunk; from there on it walks
         middle = (low + high) >> 1
         if offsets[middle] <= coordinate:
             low = middle
@@ -113,7 +114,7 @@ def decode_to_values(words, directory, geometry, scheme, tables, norms, offsets,
                     while low + j >= offsets[bucket + 1]:
                         bucket += 1
                     step = np.float64(level_step(norms[bucket], scheme[2]))
-                if staged[j] != 0 and not step > 0:
+                if staged[j] != 0 and not step > 0:  # also of NaN, of which every comparison is false
                     cuda.atomic.min(status, 0, np.int64(chunk) * OUTCOMES + NOT_CANONICAL)
                 value = np.float32(level_value(staged[j], step))
                 values[low + j] = np.float32(values[low + j] + value) if add else value

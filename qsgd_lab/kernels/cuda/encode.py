@@ -16,7 +16,7 @@ from qsgd_lab.kernels.cuda.launch import block_per_item
 from qsgd_lab.kernels.cuda.norms import LANES
 from qsgd_lab.kernels.cuda.scan import MAX_WARPS, largest_before, scan_lengths, sum_before
 
-MOST_WORDS = 4096  # of a chunk
+MOST_WORDS = 4096  # of a chunk: at most 32 bits a level, and all in shared memory
 MOST_LEVELS = 4096
 #: A thread's bits and its number of non-zeros in one int32: at most 2^17 and 2^12 of a chunk.
 COUNT_SHIFT = 18
@@ -46,7 +46,7 @@ def span_of(size):
 def level_entry(level, scheme, single):
     """Return the table entry of a level (int64): its bits, and from bit 58 their number; 0 beyond s."""
     layout, num_levels, width = scheme
-    if level < -num_levels or level > num_levels:
+    if level < -num_levels or level > num_levels:  # it would index the tables out of bounds
         return np.uint64(0)
     if layout == FIXED:
         return (np.uint64(level) & ((_ONE << width) - _ONE)) | (width << LENGTH_SHIFT)
@@ -99,7 +99,7 @@ def put_span(levels, low, first, last, previous, start, scheme, single, gaps, wo
         if layout != SPARSE or level != 0:
             entry = level_entry(level, scheme, single)
             word, filled, pending = put_entry(words, word, filled, pending, entry)
-    if filled > np.uint64(0):
+    if filled > np.uint64(0):  # the rest of the span's last word, shared with the next thread's first
         cuda.atomic.or_(words, word, np.uint32(pending & _LOW))
 
 
@@ -185,6 +185,7 @@ def gather_chunks(slots, slot_words, starts, words, payload):
     """
     for chunk in range(cuda.blockIdx.x, starts.size - 1, cuda.gridDim.x):
         start = starts[chunk]
+        # Neighbouring threads move neighbouring words: whole lines of memory are read and written.
         for i in range(cuda.threadIdx.x, starts[chunk + 1] - start, cuda.blockDim.x):
             words[payload + start + i] = slots[np.int64(chunk) * slot_words + i]
 
@@ -203,7 +204,7 @@ def launch_encode(
         Where chunks begin and the last one ends, in words, and 1 if a level is outside -s..s: written.
     """
     chunks = directory[0].size
-    starts, flaws = ends[: chunks + 1], ends[chunks + 1 :]
+    starts, flaws = ends[: chunks + 1], ends[chunks + 1 :]  # side by side: the host waits for both at once
     flaws.copy_to_device(np.zeros(1, np.int64), stream=context.stream)
     blocks, threads = block_per_item(chunks)
     with context.active():

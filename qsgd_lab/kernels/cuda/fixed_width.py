@@ -97,9 +97,9 @@ def level_at(words, bit, width):
     """Return the level (int32) whose code begins at bit `bit` (int32) of a run of words, in one or two."""
     index, place = bit >> 5, np.int32(bit & 31)
     code = np.uint32(words[np.uint64(index)]) >> np.uint32(place)
-    if place + width > WORD_BITS:
+    if place + width > WORD_BITS:  # it goes on in the next word
         code |= np.uint32(np.uint64(words[np.uint64(index + 1)]) << np.uint64(WORD_BITS - place))
-    shift = np.uint32(WORD_BITS - width)
+    shift = np.uint32(WORD_BITS - width)  # to the top and back, which extends the sign
     return np.int32(np.int32(np.uint32(code) << shift) >> shift)
 
 
@@ -108,7 +108,7 @@ def clear_shared_words(offsets, width, words):
     """Set to zero each word in the midst of which a row begins."""
     for row in range(cuda.grid(1), offsets.size - 1, cuda.gridsize(1)):
         bit = offsets[row] * width
-        if bit & 31:
+        if bit & 31:  # the row before writes the word's first bits
             words[bit >> 5] = np.uint32(0)
 
 
@@ -128,6 +128,7 @@ def quantize_pack_rows(x, rows, stream, scheme, kind, width, words, norms):
     lane, warp = cuda.threadIdx.x % LANES, cuda.threadIdx.x // LANES
     warps = cuda.blockDim.x // LANES
     values = cuda.local.array(PER_LANE, np.float32)
+    # 512 codes of up to 16 bits for each warp: dynamic, since the number of warps is the caller's.
     codes = cuda.shared.array(0, uint16)[warp * ROW : (warp + 1) * ROW]
     # The same memory: a code a byte, and four of those.
     byte_codes = cuda.shared.array(0, uint8)[2 * warp * ROW : 2 * (warp + 1) * ROW]
@@ -143,7 +144,7 @@ def quantize_pack_rows(x, rows, stream, scheme, kind, width, words, norms):
             norms[row] = norm
         factors = bucket_factors(norm, scheme[0])
         begin, end = low * width, high * width
-        in_bytes = width in (2, 4, 8) and begin & 31 == 0
+        in_bytes = width in (2, 4, 8) and begin & 31 == 0  # no word cuts a code, nor reaches before the row
         for quarter in range(QUARTERS):
             drawn = draw_words(stream, tensor, 0, group, at(lane, quarter))
             for w in range(4):

@@ -2,8 +2,8 @@
 
 Every Elias length depends on floor(log2) alone. A warp takes 32 levels of a chunk at a time; from a ballot
 every thread knows where the last level other than 0 was. Lengths under the three codes are side by side in a
-uint64, and so add up at once; the classes of |level| + 1 are counted in bytes of two. Sums of integers are the
-same in any order.
+uint64, and so add up at once; the classes of |level| + 1 are counted in bytes of two. Sums of integers
+are the same in any order.
 """
 
 from __future__ import annotations
@@ -169,7 +169,7 @@ def close_messages(bits, words, fixed_bits, fixed_bytes, around, sums):
             whole = min_of(whole, 4 * words[node, choice] + around[choice])
             bits[node, choice] = 0
             words[node, choice] = 0
-        cuda.atomic.add(sums, 0, shortest)
+        cuda.atomic.add(sums, 0, shortest)  # these wait on the device until the ledger is read
         cuda.atomic.add(sums, 1, whole)
 
 

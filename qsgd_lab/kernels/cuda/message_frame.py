@@ -48,6 +48,7 @@ def write_index(words, after_lists, payload, norms, num_words, checksums, num_no
     halves = directory + checksums.size  # from here on two entries of 16 bits a word
     for i in range(cuda.grid(1), payload - after_lists + TAIL_WORDS, cuda.gridsize(1)):
         word = after_lists + i
+        # One thread a word of the message, whatever it is: no launch a part.
         if word < directory:
             words[word] = norms[i]
         elif word < halves:
@@ -65,6 +66,7 @@ def write_index(words, after_lists, payload, norms, num_words, checksums, num_no
 def seal_header(words, states, word_tables, piece_tables):
     """Write the index's checksum, of which `states` are the pieces, and the header's; one warp does it."""
     lane = cuda.threadIdx.x % LANES
+    # States of pieces are joined as words are, each moved past the 1024 words of a piece.
     state = warp_state(states, 0, states.size, False, piece_tables)
     if lane == 0:
         words[INDEX_CHECKSUM] = np.uint32(state ^ INVERSION)
@@ -98,6 +100,7 @@ def launch_seal(context, words, after_lists, payload, norms, directory, counted,
     with context.active():
         write_index[by_word](words, after_lists, payload, norms, num_words, checksums, num_nonzeros, counted)
         piece_states[by_piece](words, HEADER_WORDS, count, word_tables, states)
+        # Launches of one stream follow each other, so that nothing has to be waited for.
         seal_header[1, WARP, context.stream](words, states, word_tables, piece_tables)
 
 
@@ -125,7 +128,7 @@ def word_view(context, view):
     context : DeviceContext
     view : Numba uint8[4 w]
     """
-    if view.size and _address(view) % WORD_BYTES:
+    if view.size and _address(view) % WORD_BYTES:  # a GPU loads words at their own addresses only
         with context.active():
             copy = context.scratch(view.size, np.uint8)
             copy_bytes[(*current_launch_shape().grid(-(-view.size // WARP)), context.stream)](view, copy)

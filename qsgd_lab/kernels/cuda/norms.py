@@ -78,6 +78,7 @@ def lane_term(values, kind):
 @cuda.jit(device=True, cache=False, fastmath=False)
 def fold_warp(total, kind):
     """Return to all threads of a warp the sum of their 32 values by halving, or the largest."""
+    # By XOR, so that every thread ends with the norm and none has to send it round.
     for half in (16, 8, 4, 2, 1):
         other = np.float64(cuda.shfl_xor_sync(ALL_LANES, total, half))
         if kind == L2:
@@ -120,6 +121,7 @@ def block_totals(x, addend, add, offsets, kind, finish, totals, norms):
         low, high, size = bounds_of(offsets, block, item == first + warp)
         part = x[node, low:high]
         if add:
+            # Added in float32 and written back: what is quantized later is this sum.
             load_sum(part, addend[node, low:high], size, lane, values)
             for k in range(PER_LANE):
                 if is_inside(lane, k, size):
@@ -188,7 +190,7 @@ def launch_norms(context, tables, x, addend, add, kind, norms):
     nodes = x.shape[0]
     totals = x
     for level, offsets in enumerate(tables.block_levels):
-        finish = level == len(tables.block_levels) - 1
+        finish = level == len(tables.block_levels) - 1  # then each bucket is one block
         blocks = offsets.size - 1
         folded = context.scratch((1, 1) if finish else (nodes, blocks), np.float64)
         shape = (*current_launch_shape().grid(nodes * blocks), context.stream)

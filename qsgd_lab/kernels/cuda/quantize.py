@@ -43,7 +43,7 @@ from qsgd_lab.kernels.fixed_point import (
 )
 from qsgd_lab.kernels.philox import STRIDE, philox4x32_narrow
 
-QUARTERS = STRIDE // LANES  # Philox calls a thread makes for a row
+QUARTERS = STRIDE // LANES  # Philox calls a thread makes for a row: four words each, none thrown away
 _HALF = np.float32(0.5)
 
 
@@ -55,7 +55,7 @@ def draw_words(stream, tensor, node, group, place):
     `node` count from those.
     """
     stochastic, k0, k1, step, first_tensor, first_node = stream
-    if not stochastic:
+    if not stochastic:  # the same for the whole grid, so that no warp diverges
         return HALF_WORD, HALF_WORD, HALF_WORD, HALF_WORD
     block = np.uint32(np.int64(group) * STRIDE + place)  # below 2^32, since a tensor has at most 2^34 words
     own_tensor = np.uint32(np.int64(first_tensor) + np.int64(tensor))
@@ -158,7 +158,7 @@ def quantize_rows(x, rows, stream, scheme, kind, levels, norms):
             for w in range(4):
                 k = quarter + QUARTERS * w
                 level = level_of(values[k], factors, words[w], scheme)
-                if is_inside(lane, k, size):
+                if is_inside(lane, k, size):  # only stores are guarded: what is beyond was loaded as 0
                     part[at(lane, k)] = level
 
 
@@ -172,6 +172,7 @@ def quantize_rows_with_norms(x, rows, stream, scheme, tables, levels):
         low, high, size = bounds_of(offsets, row, True)
         tensor, group = tensors[row], groups[row]
         part, part_x = levels[low:high], x[low:high]
+        # No shuffles here, so that a warp may leave lanes idle at the end of a short row.
         for place in range(lane, np.int64(size if size < STRIDE else STRIDE), LANES):
             words = draw_words(stream, tensor, 0, group, place)
             for w in range(4):
@@ -195,7 +196,7 @@ def dequantize_rows(levels, norms, rows, num_levels, is_bucket_a_row, steps, val
         for k in range(PER_LANE):
             i = at(lane, k)
             if is_inside(lane, k, size):
-                if not is_bucket_a_row:
+                if not is_bucket_a_row:  # else one step, worked out above, does for the row
                     step = steps[0, bucket_at(i, row, rows)]
                 part[i] = level_value(part_levels[i], step)
 
@@ -252,5 +253,5 @@ def launch_dequantize(context, tables, levels, norms, num_levels, values):
 def launch_steps(context, tables, norms, num_levels):
     """Return the steps of the buckets, float64[1, B], or a placeholder where a bucket is a row."""
     if tables.is_bucket_a_row:
-        return context.scratch((1, 1), np.float64)
+        return context.scratch((1, 1), np.float64)  # kernels take an array of this rank in any case
     return launch_bucket_tables(context, norms.reshape((1, norms.size)), scheme_of(num_levels))[2]

@@ -51,6 +51,7 @@ def measure_chunks(levels, chunk_size, num_levels, lengths, words):
         low = np.int64(chunk) * chunk_size
         size = chunk_length(levels.size, low, chunk_size)
         first, last = span_of(size)
+        # A thread's first distance begins at the last non-zero of the threads before it.
         previous = largest_before(np.int64(latest_nonzero(levels, low, first, last)), totals)
         dense, sparse = np.uint64(0), np.uint64(0)
         nonzeros = np.int64(0)
