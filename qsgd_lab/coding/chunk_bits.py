@@ -40,7 +40,7 @@ def _word_bytes(bits: NDArray[np.int64]) -> int:
 
 def _fixed_bits(size: int, num_levels: int, chunk_size: int) -> dict[tuple[str, str], NDArray[np.int64]]:
     sizes = np.full(-(-size // chunk_size), chunk_size, np.int64)
-    sizes[size // chunk_size :] = size % chunk_size
+    sizes[size // chunk_size :] = size % chunk_size  # the last chunk, if it is short
     return {("fixed", "none"): sizes * fixed_width(num_levels)}
 
 
@@ -52,13 +52,13 @@ def _dense_bits(
     chunks = -(-levels.size // chunk_size)
     reached = np.zeros((chunks, num_classes(num_levels)), np.int32)
     run_ranges(lambda a, b: measure_dense_chunks(levels, chunk_size, a, b, reached), chunks, threads)
-    exactly = reached.astype(np.int64)
+    exactly = reached.astype(np.int64)  # from "at least 2^j" to "from 2^j to below 2^(j + 1)"
     exactly[:, :-1] -= reached[:, 1:]
     nonzeros = reached[:, 1].astype(np.int64)
     sizes = {}
     for code, length in LENGTHS.items():
         bits = exactly @ np.array([length(2**j) for j in range(exactly.shape[1])], np.int64)
-        sizes["dense", code] = bits + nonzeros
+        sizes["dense", code] = bits + nonzeros  # a sign each; in the signed layout one of every level
         sizes["dense-signed", code] = bits + reached[:, 0]
     return sizes
 

@@ -100,6 +100,7 @@ def _version_for(payload: Any, layout: str, version: int | None, around: dict[st
     """
     if version not in (None, 1, 2):
         raise ValueError(f"version is {version!r}; it must be 1 or 2")
+    # Only what version 1 cannot say is of version 2: version 1 has the Elias codes.
     needs_2 = not isinstance(payload, QuantizedGradient) or layout == "base3" or payload.norm == "shared"
     needs_2 = needs_2 or any(value is not None for value in around.values())
     if version == 1 and needs_2:

@@ -83,6 +83,7 @@ def quantize_and_encode(
     check_chunk_size(chunk_size)
     check_choice(code, layout)
     codec = codec_for(gradient, backend)
+    # Without the levels nothing can be compared; on a device only the fixed layout has a fused kernel.
     if layout != "fixed" and (codec.IS_DEVICE or "auto" in (code, layout)):
         quantized = quantize(
             gradient,

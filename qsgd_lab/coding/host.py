@@ -47,7 +47,7 @@ def encode(
     """Return the message of a quantized gradient, as `qsgd_lab.encode` does."""
     levels, norms = host_arrays(quantized)
     norms = storable_scales(norms)
-    with writing():
+    with writing():  # the reader's rule, so that nothing is written that it would refuse
         check_dead(norms, levels, quantized.partition)
     if layout != "fixed" and "auto" in (code, layout):
         code, layout = shortest(levels, quantized.num_levels, code, layout, chunk_size, threads)
@@ -124,6 +124,7 @@ def quantize_and_encode(
 
     s, shape = scheme.num_levels, tuple(np.shape(gradient))
     x = flat_float32(gradient)
+    # Magnitudes compare like their bits, which a maximum norm does in integers.
     x_bits, norms = x.view(np.int32), np.empty(parts.num_buckets, np.float32)
     offsets, key = (parts.bucket_offsets, parts.tensor_offsets), tuple(stream.kernel_key())
     quantizer = (NORMS.index(norm), stochastic, np.uint32(s), np.uint32(fraction_bits(s)))
@@ -131,6 +132,7 @@ def quantize_and_encode(
 
     def write(first: int, last: int, target: NDArray[np.uint8], directory: Directory) -> int:
         chunks = (x.size, scheme.chunk_size, first, last)
+        # Each thread has levels of its own; norms are shared, since two threads write a common one alike.
         scratch = np.empty(CHUNKS_AT_A_TIME * scheme.chunk_size, level_dtype(s))
         lists = (directory.num_words, directory.checksums, directory.num_nonzeros)
         size: int = quantize_and_encode_chunks(
@@ -168,7 +170,7 @@ def decode(
         return QuantizedGradient(
             levels, index.norms, header.num_levels, header.norm, index.partition, index.shape
         )
-    high = max(low, high)
+    high = max(low, high)  # an empty slice, as of a list
     levels = _read_levels(frame, low, high, threads, backend)
     parts, buckets = excerpt(index.partition, low, high)
     check_dead(index.norms[buckets], levels, parts)
@@ -182,7 +184,7 @@ def _read_levels(frame: Frame, low: int, high: int, threads: int | None, backend
     if low == high:
         return np.empty(0, level_dtype(frame.header.num_levels))
     size = frame.header.chunk_size
-    first, last = low // size, -(-high // size)
+    first, last = low // size, -(-high // size)  # whole chunks, since a codeword has no other beginning
     offset = first * size
     read = _read_reference if backend == "reference" else _read_cpu
     return read(frame, first, last, threads)[low - offset : high - offset]
@@ -243,7 +245,7 @@ def add_decoded(
 ) -> None:
     """Add the values of messages of either version to `total`, as `qsgd_lab.add_decoded` does."""
     flat = _flat_total(total)
-    for message in messages:
+    for message in messages:  # in order, on which a float32 sum depends
         check_on_host(message)
         if is_version_2(message, on_device=False):
             add_version_2(message, flat, kinds)
@@ -256,7 +258,7 @@ def add_decoded(
 
 def _flat_total(total: Any) -> NDArray[np.float32]:
     """Return a flat view of what is added to."""
-    array = total.detach().numpy() if is_torch(total) else total
+    array = total.detach().numpy() if is_torch(total) else total  # shares memory: the tensor is added to
     if not isinstance(array, np.ndarray) or array.dtype != np.float32 or not array.flags.c_contiguous:
         raise TypeError("total must be a contiguous float32 array or CPU torch tensor")
     if not array.flags.writeable:

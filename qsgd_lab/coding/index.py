@@ -73,7 +73,7 @@ class Index:
         """Return the bytes between header and payload."""
         lists = np.array([*self.partition.tensor_sizes, *self.shape], np.uint64).tobytes()
         packed = lists + self.norms.tobytes() + self.directory.pack()
-        return packed + bytes(-len(packed) % ALIGNMENT)
+        return packed + bytes(-len(packed) % ALIGNMENT)  # so that the payload's words are aligned
 
 
 def directory_bytes(num_chunks: int, layout: str) -> int:
@@ -121,10 +121,11 @@ def parse_index(data: Any, header: Header, tail: bytes | None = None) -> tuple[I
     view = memoryview(data)
     sizes, shape, num_norms, size = _extent(view, header)
     lists = len(sizes) + len(shape)
+    # Sizes first: the checksum is of as many bytes as they say.
     if crc32c(view[HEADER_BYTES : HEADER_BYTES + size]) != header.index_crc:
         raise MessageError("norms or directory are damaged: their checksum does not match", "damaged")
     first_norm = HEADER_BYTES + 8 * lists
-    norms = np.frombuffer(view, "<f4", num_norms, first_norm).astype(np.float32)
+    norms = np.frombuffer(view, "<f4", num_norms, first_norm).astype(np.float32)  # aligned, and one's own
     directory = _parse_directory(view, header, first_norm + 4 * num_norms)
     check_scales(norms)
     zeros = bytes(view[-TAIL_BYTES:]) if tail is None else tail
@@ -144,6 +145,7 @@ def check_room(header: Header) -> int:
     """
     lists = header.num_tensors + header.num_dimensions
     available = header.message_bytes - HEADER_BYTES - TAIL_BYTES
+    # Norms are not known yet: their number follows from the lists.
     if index_bytes(lists, 0, header.num_chunks, header.layout) > available:
         raise MessageError(
             "the message is too short for the tensors and chunks that its header claims", "length"
@@ -209,6 +211,7 @@ def check_chunks(header: Header, directory: Directory) -> None:
         if (directory.num_nonzeros > sizes).any():
             raise MessageError("a chunk counts more levels than it has coordinates", "length")
         sizes = directory.num_nonzeros.astype(np.int64)
+    # With this a message of m bytes describes fewer than 512 m coordinates, see `qsgd_lab.decode`.
     bits = sizes * min_bits_per_coordinate(header.layout, header.num_levels)
     short = directory.num_words < -(-bits // WORD_BITS)
     if short.any():
@@ -219,7 +222,7 @@ def _check_extent(
     view: memoryview, tail: bytes, directory: Directory, header: Header, size: int, lists: int, norms: int
 ) -> None:
     """Check that the parts fill the message exactly, and that what separates them is zero."""
-    payload = WORD_BYTES * int(directory.num_words.sum(dtype=np.int64))
+    payload = WORD_BYTES * int(directory.num_words.sum(dtype=np.int64))  # uint16 would wrap
     if HEADER_BYTES + size + payload + TAIL_BYTES != header.message_bytes:
         raise MessageError("the directory's chunks do not fill the message", "length")
     used = 8 * lists + 4 * norms + directory_bytes(header.num_chunks, header.layout)

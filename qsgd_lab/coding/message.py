@@ -123,10 +123,10 @@ def open_frame(data: Any, max_coordinates: int | None = None) -> Frame:
     view = memoryview(data).cast("B")
     header = parse_header(view)
     check_length(header, len(view))
-    check_limit(header, max_coordinates)
+    check_limit(header, max_coordinates)  # before the index, whose size grows with the claim
     index, payload_start = parse_index(view, header)
     payload = np.frombuffer(view, np.uint8, offset=payload_start)
-    payload.flags.writeable = False
+    payload.flags.writeable = False  # also where the caller's memory is not: kernels compile for one kind
     return Frame(header, index, payload)
 
 
@@ -206,7 +206,7 @@ def raise_unless_good(outcomes: list[tuple[int, int]]) -> None:
     """Raise a `MessageError` for the first (outcome, chunk) that says that a chunk could not be decoded."""
     from qsgd_lab.kernels.constants import DAMAGED, GOOD, NOT_CANONICAL
 
-    for outcome, chunk in outcomes:
+    for outcome, chunk in outcomes:  # one a thread, in the order of their chunks: the first bad one is named
         if outcome == DAMAGED:
             raise MessageError(f"chunk {chunk} is damaged: its checksum does not match", "damaged")
         if outcome == NOT_CANONICAL:

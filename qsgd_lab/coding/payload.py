@@ -86,6 +86,7 @@ def write_payload(
     Memory that was reserved and not written is never touched.
     """
     chunks = -(-num_coordinates // scheme.chunk_size)
+    # Not zeroed: threads fill every entry.
     counts = chunks if scheme.layout == "sparse" else 0
     directory = Directory(
         np.empty(chunks, np.uint32), np.empty(chunks, np.uint16), np.empty(counts, np.uint16)
@@ -97,6 +98,7 @@ def write_payload(
         start = lead + most * first
         return start, write_range(first, last, memory.bytes()[start : lead + most * last], directory)
 
+    # Threads do not know how long the chunks before theirs will be, and so begin where these end at most.
     regions = run_ranges(write, chunks, threads)
     memory.shrink(_close_gaps(memory.bytes(), lead, regions) + TAIL_BYTES)
     return memory.bytes(), directory
@@ -167,7 +169,7 @@ def _close_gaps(stream: NDArray[np.uint8], end: int, regions: list[tuple[int, in
     """Move regions (start, size) together behind `end`, in place; return where the last one ends."""
     with stream.data as bytes_:  # assigning slices of it moves memory without a copy aside
         for start, size in regions:
-            if start != end:
+            if start != end:  # the first region is in place
                 bytes_[end : end + size] = bytes_[start : start + size]
             end += size
     return end

@@ -43,8 +43,8 @@ def join_fields(single: NDArray[np.uint64], num_levels: int, field_bits: int) ->
     code, size = np.zeros(65536, np.uint64), np.zeros(65536, np.uint64)
     for shift in range(0, 16, field_bits):
         level = (index >> shift) & (2**field_bits - 1)
-        level -= (level >> (field_bits - 1)) << field_bits
-        known = np.abs(level) <= num_levels
+        level -= (level >> (field_bits - 1)) << field_bits  # two's complement
+        known = np.abs(level) <= num_levels  # the rest cannot occur: kernels check levels before
         part = np.where(known, single[np.clip(level + num_levels, 0, 2 * num_levels)], np.uint64(0))
         code |= (part & CODE_MASK) << size
         size += part >> LENGTH_SHIFT
@@ -56,7 +56,7 @@ def encode_tables(layout: str, code: str, num_levels: int) -> EncodeTables:
     """Return the tables of a layout and code (any code for the fixed layout, which needs none)."""
     if layout == "fixed":
         return EncodeTables(0, _NONE, _NONE, _NONE)
-    levels = range(-num_levels, num_levels + 1)
+    levels = range(-num_levels, num_levels + 1)  # indexed by level + s, so that no sign is asked for
     single = np.array([entry(spell_level(level, layout, code)) for level in levels], np.uint64)
     if layout == "sparse":
         gaps = [0, *(entry(codeword(gap, code)) for gap in range(1, MAX_CHUNK_SIZE + 1))]
@@ -95,6 +95,7 @@ def first_symbols(symbols: Iterable[tuple[int, str]], window_bits: int) -> NDArr
     table = np.zeros(2**window_bits, np.int32)
     for value, bits in symbols:
         if len(bits) <= window_bits:
+            # All windows whose lowest bits are the codeword: one stride.
             table[int(bits[::-1], 2) :: 2 ** len(bits)] = value * 256 + len(bits)
     return table
 
@@ -108,8 +109,9 @@ def join_symbols(
     levels = np.zeros(singles.size, np.uint64)
     used, count = np.zeros(singles.size, np.int64), np.zeros(singles.size, np.int64)
     whole = np.ones(singles.size, bool)
-    for place in range(most):
+    for place in range(most):  # for all windows at once, one codeword further in each round
         found = singles[windows >> used]
+        # The windows' upper bits are shifted in as zeros, so that a codeword may seem to end beyond them.
         whole &= (found != 0) & (used + (found & 255) <= window_bits)
         byte = ((found >> 8) & 255).astype(np.uint64) << np.uint64(8 * place)
         levels |= np.where(whole, byte, np.uint64(0))
@@ -144,8 +146,9 @@ def decode_tables(layout: str, code: str, num_levels: int) -> DecodeTables:
         return _NO_TABLES._replace(
             singles=first_symbols(symbols, SINGLE_WINDOW), gaps=entries.astype(np.uint16)
         )
-    if num_levels > 127:
+    if num_levels > 127:  # int16 levels: joined entries hold bytes
         return _NO_TABLES._replace(singles=first_symbols(symbols, SINGLE_WINDOW))
+    # As wide as the longest codeword, so that a legal one is always found.
     singles = first_symbols(symbols, max(len(bits) for _, bits in symbols))
     if num_levels > 7:
         narrow = narrow_entries(first_symbols(symbols, LARGE_WINDOW))

@@ -21,7 +21,7 @@ def num_threads(threads: int | None) -> int:
     """
     if threads is None:
         return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if isinstance(threads, bool) or threads < 1:
+    if isinstance(threads, bool) or threads < 1:  # True would count as one thread
         raise ValueError(f"threads is {threads!r}; it must be at least 1, or None for all processors")
     return threads
 
@@ -44,7 +44,7 @@ def run_ranges(function: Callable[[int, int], Result], count: int, threads: int 
     if workers == 1:
         return [function(0, count)]
     bounds = [count * i // workers for i in range(workers + 1)]
-    helpers = _helpers(workers - 1, os.getpid())
+    helpers = _helpers(workers - 1, os.getpid())  # kept from call to call
     others = [helpers.submit(function, bounds[i], bounds[i + 1]) for i in range(1, workers)]
     results = [function(bounds[0], bounds[1])]
     return results + [other.result() for other in others]

@@ -96,7 +96,7 @@ def add_version_2(
     message: Any, total: NDArray[np.float32], kinds: Iterable[str] | None, on_device: bool = False
 ) -> None:
     """Add the dense values of a message to flat `total` on the host."""
-    limits = limits_of(total.size, kinds)
+    limits = limits_of(total.size, kinds)  # a message of more could not be added
     host, _ = _bytes_of(message, on_device)
     sections = open_sections(host, limits)
     check_total(sections.content.structure.num_coordinates, total.size)
@@ -107,7 +107,7 @@ def add_version_2_on_device(message: Any, total: Any, kinds: Iterable[str] | Non
     """Add the dense values of a message to `total`, a flat Numba array on a device, through host memory."""
     from qsgd_lab.kernels.cuda.device import to_host
 
-    summed = np.array(to_host(total))
+    summed = np.array(to_host(total))  # a copy that may be written
     add_version_2(message, summed, kinds, on_device=True)
     total.copy_to_device(summed)
 
@@ -117,7 +117,7 @@ def is_version_2(message: Any, on_device: bool) -> bool:
     if on_device:
         from qsgd_lab.kernels.cuda.device import device_view, to_host
 
-        message = to_host(device_view(message, np.uint8, "message").reshape(-1)[:5])
+        message = to_host(device_view(message, np.uint8, "message").reshape(-1)[:5])  # magic and version
     return version_of(message) == 2
 
 

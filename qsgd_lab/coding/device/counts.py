@@ -24,16 +24,16 @@ class DeviceCounts:
 
     Parameters
     ----------
-    levels : int
+    num_levels : int
         s.
     context : DeviceContext
         The device.
     """
 
-    def __init__(self, levels: int, context: Any) -> None:
+    def __init__(self, num_levels: int, context: Any) -> None:
         from qsgd_lab.kernels.cuda.message_cost import FIELD
 
-        self.levels, self.context, self.norms = levels, context, 0
+        self.num_levels, self.context, self.norms = num_levels, context, 0
         self._classes = context.to_device(np.zeros(16, np.int64))
         self._sums = context.to_device(np.zeros(2, np.int64))
         self._lengths = context.to_device(length_fields(FIELD))
@@ -44,9 +44,9 @@ class DeviceCounts:
         from qsgd_lab.kernels.cuda.message_cost import launch_message_costs
 
         nodes = levels.shape[0]
-        if (parts, nodes) not in self._by_shape:
+        if (parts, nodes) not in self._by_shape:  # buffers are left as zeros, and used again
             zeros = np.zeros((nodes, len(COUNTED)), np.int64)
-            fixed_bits, fixed_bytes, around = uncounted_costs(parts, self.levels)
+            fixed_bits, fixed_bytes, around = uncounted_costs(parts, self.num_levels)
             constants = fixed_bits, fixed_bytes, self.context.to_device(around)
             buffers = self.context.to_device(zeros), self.context.to_device(zeros)
             self._by_shape[parts, nodes] = buffers, constants
@@ -62,16 +62,18 @@ class DeviceCounts:
 
         with self.context.active():
             exactly, sums = to_host(self._classes), to_host(self._sums)
-        reached = np.cumsum(exactly[::-1])[::-1]
+        reached = np.cumsum(exactly[::-1])[::-1]  # from "exactly class j" to "class j or higher"
         costs = MessageCosts(int(sums[0]) + self.norms * FLOAT_BITS, 8 * int(sums[1]))
-        ledger.add(quantized_size(self.levels, self.norms, reached[: num_classes(self.levels)], costs))
+        ledger.add(
+            quantized_size(self.num_levels, self.norms, reached[: num_classes(self.num_levels)], costs)
+        )
 
 
-def device_counts(ledger: Ledger, levels: int, context: Any) -> DeviceCounts:
-    """Return the ledger's counts on a device for s = `levels`, made at first use."""
-    key = (levels, context.package, context.device)
+def device_counts(ledger: Ledger, num_levels: int, context: Any) -> DeviceCounts:
+    """Return the ledger's counts on a device for s levels, made at first use."""
+    key = (num_levels, context.package, context.device)
     if key not in ledger.pending:
-        ledger.pending[key] = DeviceCounts(levels, context)
+        ledger.pending[key] = DeviceCounts(num_levels, context)
     counts = ledger.pending[key]
     assert isinstance(counts, DeviceCounts)
     return counts

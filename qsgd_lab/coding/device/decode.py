@@ -95,6 +95,7 @@ def open_device_message(message: Any, max_coordinates: int | None = None) -> Dev
 
     context = context_of(message, "message")
     view = device_view(message, np.uint8, "message").reshape(-1)
+    # One copy is enough for most messages; each waits for the device.
     head = to_host(view[:FIRST_READ]) if view.size else np.empty(0, np.uint8)
     header = parse_header(head)
     check_length(header, view.size)
@@ -203,12 +204,13 @@ def add_decoded_on_device(messages: Iterable[Any], total: Any, kinds: Iterable[s
 
     flat = device_view(total, np.float32, "total").reshape(-1)
     with context_of(total, "total").active():
-        listed = list(messages)
+        listed = list(messages)  # read twice, and an iterable may be read once
         if any(is_version_2(message, on_device=True) for message in listed):
             for message in listed:  # in order: a sum in float32 depends on it
                 _add_one(message, flat, kinds)
             return
         check_kinds_of_version_1(kinds)
+        # All are opened before any is added, so that a bad header leaves the total as it was.
         frames = [open_device_message(message) for message in listed]
         for frame in frames:
             check_total(frame.header.num_coordinates, flat.size)
@@ -238,7 +240,7 @@ def check_dead_on_device(context: Any, norms: NDArray[np.float32], levels: Any, 
     from qsgd_lab.kernels.cuda.decode import launch_find_levels
     from qsgd_lab.kernels.cuda.device import device_view
 
-    if check_scales(norms):
+    if check_scales(norms):  # only then is anything asked of the device
         dead = dead_scales(norms)
         offsets, status = parts.bucket_offsets, _new_status(context)
         bounds = context.to_device(np.stack([offsets[:-1][dead], offsets[1:][dead]]))
@@ -259,7 +261,7 @@ def _check(status: Any) -> None:
 
     found = int(to_host(status)[0])
     if found != ALL_GOOD:
-        chunk, outcome = divmod(found, OUTCOMES)
+        chunk, outcome = divmod(found, OUTCOMES)  # one number, whose least is the first bad chunk
         raise_unless_good([(outcome, chunk)])
 
 

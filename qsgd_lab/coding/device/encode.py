@@ -125,6 +125,7 @@ def _encode(
         sizes = device_payload_bytes(quantized, chunk_size)
         code, layout = shortest_of(sizes, chunks, code, layout)
     scheme = ChunkScheme(layout, code, quantized.num_levels, chunk_size)
+    # Lengths are not known yet: every chunk is written into a slot of the longest possible.
     slot = (scheme.max_chunk_bytes() - TAIL_BYTES) // WORD_BYTES
     with device_memory("encoding", WORD_BYTES * slot * chunks):
         slots = context.scratch(slot * chunks, np.uint32)
@@ -146,6 +147,7 @@ def _encode(
         directory,
         ends,
     )
+    # The one wait: how long the message is.
     num_words, flaws = (int(number) for number in to_host(ends[chunks:]))
     if flaws:
         raise out_of_range(quantized.num_levels)

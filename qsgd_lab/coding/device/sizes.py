@@ -55,6 +55,7 @@ def device_memory(purpose: str, size: int) -> Iterator[None]:
     try:
         yield
     except Exception as error:
+        # torch, CuPy and Numba have each their own class and words for it.
         said = f"{type(error).__name__} {error}".lower().replace("_", "").replace(" ", "")
         if "outofmemory" not in said:
             raise

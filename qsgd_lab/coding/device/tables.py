@@ -27,7 +27,7 @@ def _kept(context: Any, key: tuple[Any, ...], make: Callable[[], tuple[NDArray[A
         _tables[place] = tuple(context.to_device(array) for array in make())
         if context.stream:
             context.stream.synchronize()  # once: other streams may use them next
-        while len(_tables) > KEPT:
+        while len(_tables) > KEPT:  # the least recently used go first
             _tables.popitem(last=False)
     _tables.move_to_end(place)
     return _tables[place]
