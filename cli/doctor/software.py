@@ -38,6 +38,17 @@ def check_packages() -> Finding:
     return Finding("packages", "ok", versions, necessary=True)
 
 
+def versions() -> dict[str, str]:
+    """Return the version of Python and of every package that is needed; "not-installed" where absent."""
+    return {
+        "Python": platform.python_version(),
+        **{
+            name: metadata.version(name) if _is_installed(name) else "not-installed"
+            for name in required_packages()
+        },
+    }
+
+
 def required_packages() -> list[str]:
     """Return the names of the packages that qsgd-lab needs, extras left out."""
     requirements = metadata.requires("qsgd-lab") or []

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
+from qsgd_lab.arrays import is_torch, like_input, not_compiled
 from qsgd_lab.coding.codec import codec_for
+from qsgd_lab.coding.message import host_bytes
+from qsgd_lab.coding.threads import num_threads
 from qsgd_lab.coding.version2 import check_kinds_of_version_1, decode_version_2, is_version_2
+from qsgd_lab.quantization import QuantizedGradient
 from qsgd_lab.wire.message import limits_of
 
 
+@not_compiled
 def decode(
     message: Any,
     start: int | None = None,
@@ -24,7 +30,7 @@ def decode(
 
     Parameters
     ----------
-    message : bytes-like, or uint8 array on a CUDA device
+    message : bytes-like, uint8 tensor, or uint8 array on a CUDA device
         Untrusted: bytes from anywhere, a memory map, an array of bytes. It is not copied.
     start, stop : int, optional
         A range of coordinates, as in a slice of the flat gradient. Header and index are read, and of the
@@ -41,9 +47,10 @@ def decode(
     Returns
     -------
     QuantizedGradient, or a payload of another kind
-        Of NumPy arrays, or of arrays like the message on its device. The whole gradient has its shape; a
-        range is flat, and its buckets are the parts in it of the gradient's, so that its values are those of
-        the range. Payloads of other kinds than levels are always of NumPy arrays.
+        Of NumPy arrays; if the message is a tensor, or an array on a device, of its like there. The whole
+        gradient has its shape; a range is flat, and its buckets are the parts in it of the gradient's, so
+        that its values are those of the range. Payloads of other kinds than levels are always of NumPy
+        arrays.
 
     Raises
     ------
@@ -53,7 +60,7 @@ def decode(
     ValueError
         If another argument is out of its range, or the backend is "cuda" and there is no device.
     TypeError
-        If the message lives on a device and is not an array of bytes.
+        If the message has no bytes, or is an array or tensor of something else.
     MemoryError
         If it lives on a device that has not enough memory for the levels.
 
@@ -76,8 +83,21 @@ def decode(
     >>> decode(encode(q)).levels.tolist(), decode(encode(q), 1, 3).levels.tolist()
     ([2, -3, 0, 0], [-3, 0])
     """
+    threads = num_threads(threads)
     codec = codec_for(message, backend)
-    if is_version_2(message, codec.IS_DEVICE):
-        return decode_version_2(message, start, stop, limits_of(max_coordinates, kinds), codec.IS_DEVICE)
-    check_kinds_of_version_1(kinds)
-    return codec.decode(message, start, stop, max_coordinates, threads, backend)
+    bytes_ = message if codec.IS_DEVICE else host_bytes(message)
+    if is_version_2(bytes_, codec.IS_DEVICE):
+        payload = decode_version_2(bytes_, start, stop, limits_of(max_coordinates, kinds), codec.IS_DEVICE)
+    else:
+        check_kinds_of_version_1(kinds)
+        payload = codec.decode(bytes_, start, stop, max_coordinates, threads, backend)
+    return payload if codec.IS_DEVICE else _like(payload, message)
+
+
+def _like(payload: Any, message: Any) -> Any:
+    """Return a quantized gradient of tensors if the message is one; other payloads as they are."""
+    if not is_torch(message) or not isinstance(payload, QuantizedGradient):
+        return payload
+    # A view of the message is read-only, of which torch would warn.
+    norms = payload.norms if payload.norms.flags.writeable else payload.norms.copy()
+    return replace(payload, levels=like_input(payload.levels, message), norms=like_input(norms, message))

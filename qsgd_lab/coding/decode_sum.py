@@ -7,12 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from qsgd_lab.arrays import is_device_array
+from qsgd_lab.arrays import is_device_array, is_torch, like_input, not_compiled
 from qsgd_lab.coding.codec import codec_for
+from qsgd_lab.coding.message import host_bytes
+from qsgd_lab.coding.threads import num_threads
 from qsgd_lab.coding.version2 import check_kinds_of_version_1, is_version_2, values_version_2
 from qsgd_lab.wire.message import limits_of
 
 
+@not_compiled
 def decode_values(
     message: Any,
     *,
@@ -25,7 +28,7 @@ def decode_values(
 
     Parameters
     ----------
-    message : bytes-like, or uint8 array on a CUDA device
+    message : bytes-like, uint8 tensor, or uint8 array on a CUDA device
         Untrusted.
     max_coordinates, kinds, threads
         As in `decode`. Of kinds whose length says nothing of the number of coordinates (sparse, masked, none,
@@ -36,26 +39,33 @@ def decode_values(
     Returns
     -------
     float32, of the gradient's shape
-        A NumPy array, or one like the message on its device.
+        A NumPy array, or a tensor or array like the message on its device.
 
     Raises
     ------
     MessageError
         If the message is damaged, cut off, made to mislead, or is not allowed; `LimitError` if it has more
         than `max_coordinates`, or has no bound without it.
+    TypeError
+        If the message has no bytes, or is an array or tensor of something else.
 
     Notes
     -----
     A message of version 1 of m bytes describes fewer than 512 m coordinates, hence allocates less than 2048 m
     bytes; see `decode`.
     """
+    threads = num_threads(threads)
     codec = codec_for(message, backend)
-    if is_version_2(message, codec.IS_DEVICE):
-        return values_version_2(message, limits_of(max_coordinates, kinds), codec.IS_DEVICE)
-    check_kinds_of_version_1(kinds)
-    return codec.decode_values(message, max_coordinates, threads)
+    bytes_ = message if codec.IS_DEVICE else host_bytes(message)
+    if is_version_2(bytes_, codec.IS_DEVICE):
+        values = values_version_2(bytes_, limits_of(max_coordinates, kinds), codec.IS_DEVICE)
+    else:
+        check_kinds_of_version_1(kinds)
+        values = codec.decode_values(bytes_, max_coordinates, threads)
+    return values if codec.IS_DEVICE else like_input(values, message)
 
 
+@not_compiled
 def add_decoded(
     messages: Iterable[Any],
     total: Any,
@@ -68,7 +78,7 @@ def add_decoded(
 
     Parameters
     ----------
-    messages : iterable of bytes-like, or of uint8 arrays on a CUDA device
+    messages : iterable of bytes-like, of uint8 tensors, or of uint8 arrays on a CUDA device
         Untrusted; an iterable of messages, not one message.
     total : float32 array or torch tensor, contiguous
         As many coordinates as each message has. It lives where the messages do.
@@ -85,8 +95,10 @@ def add_decoded(
         If a message is not one, or has another number of coordinates. Messages before it have then been
         added, and it may have been in part.
     TypeError
-        If `total` is not a contiguous float32 array, or `messages` is a single message.
+        If `total` is not a contiguous float32 array, `messages` is a single message, or one has no bytes.
     """
-    if isinstance(messages, bytes | bytearray | memoryview | np.ndarray) or is_device_array(messages):
+    threads = num_threads(threads)
+    single = isinstance(messages, bytes | bytearray | memoryview | np.ndarray) or is_torch(messages)
+    if single or is_device_array(messages):
         raise TypeError("add_decoded takes an iterable of messages: put a single one in a list")
     codec_for(total, backend).add_decoded(messages, total, kinds, threads)

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
+from qsgd_lab.arrays import is_device_array, is_torch, not_compiled
 from qsgd_lab.coding.codec import codec_for
 from qsgd_lab.coding.elias import CODES
 from qsgd_lab.coding.layouts import DEFAULT_CHUNK_SIZE, LAYOUTS, check_chunk_size
 from qsgd_lab.coding.message import Message
+from qsgd_lab.coding.threads import num_threads
 from qsgd_lab.coding.version2 import encode_version_2
 from qsgd_lab.quantization import QuantizedGradient
 from qsgd_lab.wire.key import Key
 from qsgd_lab.wire.structure import Structure
 
 
+@not_compiled
 def encode(
     payload: Any,
     code: str = "auto",
@@ -62,7 +67,8 @@ def encode(
         it: more than 32 dimensions (version 2 has 64), a norm that is negative, -0 or infinite, or levels
         other than 0 in a bucket of norm 0 or NaN.
     TypeError
-        If levels or norms on a device have another dtype than their own.
+        If no message carries such a payload, as a gradient that is not quantized, or levels or norms on a
+        device have another dtype than their own.
     MemoryError
         If the device has not enough memory.
 
@@ -81,13 +87,26 @@ def encode(
     >>> message.sizes.payload, len(message)
     (4, 104)
     """
+    _refuse_arrays(payload)
     check_chunk_size(chunk_size)
+    threads = num_threads(threads)
     around = {"structure": structure, "key": key, "used": used}
     codec = codec_for(getattr(payload, "levels", None), backend)
     if _version_for(payload, layout, version, around) == 2:
         return encode_version_2(payload, code, layout, around, codec.IS_DEVICE)
     check_choice(code, layout)
     return codec.encode(payload, code, layout, chunk_size, threads, backend)
+
+
+def _refuse_arrays(payload: Any) -> None:
+    """Raise a `TypeError` for what is no payload, saying what makes one of it."""
+    given = f"encode takes a quantized gradient, not a {type(payload).__name__}"
+    if isinstance(payload, Message | bytes | bytearray | memoryview):
+        raise TypeError(f"{given}: this is a message already")
+    if isinstance(payload, np.ndarray | list | tuple) or is_torch(payload) or is_device_array(payload):
+        raise TypeError(
+            f"{given}: write encode(quantize(gradient, bits=...)) or quantize_and_encode(gradient, bits=...)"
+        )
 
 
 def _version_for(payload: Any, layout: str, version: int | None, around: dict[str, Any]) -> int:

@@ -7,17 +7,20 @@ from typing import Any
 
 import numpy as np
 
+from qsgd_lab.arrays import dense_input, not_compiled
 from qsgd_lab.coding.codec import codec_for
 from qsgd_lab.coding.encode import check_choice, encode
 from qsgd_lab.coding.layouts import DEFAULT_CHUNK_SIZE, check_chunk_size
 from qsgd_lab.coding.message import Message
 from qsgd_lab.coding.payload import ChunkScheme
+from qsgd_lab.coding.threads import num_threads
 from qsgd_lab.levels import num_levels
 from qsgd_lab.partition import partition
 from qsgd_lab.quantization import check_scheme, quantize
 from qsgd_lab.stream import Stream
 
 
+@not_compiled
 def quantize_and_encode(
     gradient: Any,
     bits: int | None = None,
@@ -82,6 +85,8 @@ def quantize_and_encode(
     """
     check_chunk_size(chunk_size)
     check_choice(code, layout)
+    threads = num_threads(threads)
+    gradient = dense_input(gradient)
     codec = codec_for(gradient, backend)
     # Without the levels nothing can be compared; on a device only the fixed layout has a fused kernel.
     if layout != "fixed" and (codec.IS_DEVICE or "auto" in (code, layout)):

@@ -21,8 +21,8 @@ from qsgd_lab.coding.layouts import chunk_format
 from qsgd_lab.coding.message import (
     Frame,
     Message,
-    check_on_host,
     check_total,
+    host_bytes,
     open_frame,
     raise_unless_good,
     seal,
@@ -246,7 +246,7 @@ def add_decoded(
     """Add the values of messages of either version to `total`, as `qsgd_lab.add_decoded` does."""
     flat = _flat_total(total)
     for message in messages:  # in order, on which a float32 sum depends
-        check_on_host(message)
+        message = host_bytes(message)
         if is_version_2(message, on_device=False):
             add_version_2(message, flat, kinds)
             continue
@@ -258,12 +258,17 @@ def add_decoded(
 
 def _flat_total(total: Any) -> NDArray[np.float32]:
     """Return a flat view of what is added to."""
-    array = total.detach().numpy() if is_torch(total) else total  # shares memory: the tensor is added to
-    if not isinstance(array, np.ndarray) or array.dtype != np.float32 or not array.flags.c_contiguous:
+    try:
+        array = total.detach().numpy() if is_torch(total) else total  # shares memory, so that it is added to
+    except (RuntimeError, TypeError):  # sparse, nested, negated by a bit, or without data
+        array = None
+    is_plain = isinstance(array, np.ndarray) and not isinstance(array, np.ma.MaskedArray)
+    if not is_plain or array.dtype != np.float32 or not array.flags.c_contiguous:
         raise TypeError("total must be a contiguous float32 array or CPU torch tensor")
     if not array.flags.writeable:
         raise TypeError("total must be writable")
-    return array.reshape(-1)
+    flat: NDArray[np.float32] = array.reshape(-1)
+    return flat
 
 
 def _put_values(frame: Frame, values: NDArray[np.float32], *, add: bool, threads: int | None) -> None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from qsgd_lab.arrays import not_compiled
 from qsgd_lab.coding.codec import codec_for
 from qsgd_lab.coding.header import HEADER_BYTES, TAIL_BYTES
 from qsgd_lab.coding.index import index_bytes
 from qsgd_lab.coding.layouts import DEFAULT_CHUNK_SIZE, check_chunk_size
-from qsgd_lab.quantization import QuantizedGradient
+from qsgd_lab.coding.threads import num_threads
+from qsgd_lab.quantization import QuantizedGradient, check_quantized
 from qsgd_lab.wire.kinds.levels import LAYOUTS, Levels
 from qsgd_lab.wire.message import size
 
 
+@not_compiled
 def message_sizes(
     quantized: QuantizedGradient,
     *,
@@ -37,6 +40,11 @@ def message_sizes(
         ``len(encode(quantized, code, layout))`` by (layout, code); the code of the layouts "fixed" and, of
         version 2, "base3" is "none".
 
+    Raises
+    ------
+    TypeError
+        If it is no quantized gradient.
+
     Examples
     --------
     >>> import numpy as np
@@ -45,6 +53,8 @@ def message_sizes(
     >>> message_sizes(q)["sparse", "omega"] == len(encode(q, "omega", "sparse"))
     True
     """
+    check_quantized(quantized, "message_sizes")
+    threads = num_threads(threads)
     if version == 2:
         layouts = [layout for layout in LAYOUTS if layout == "fixed" or quantized.num_levels == 1]
         return {(layout, "none"): size(Levels.of(quantized, layout)) // 8 for layout in layouts}

@@ -41,9 +41,10 @@ def decode_chunk(stream, start, end, form, tables, count, levels):
         return low >= -form.num_levels and high <= form.num_levels and is_finished(stream, position, last)
     if form.layout == SPARSE:
         return decode_sparse_chunk(stream, first, last, form, tables, count, levels)
+    begun = np.int64(0)  # a literal 0 would compile all that takes it twice
     if levels.itemsize == 1:  # the joined tables hold levels as bytes
-        return decode_dense_bytes(stream, first, last, form, tables, levels, 0)
-    return finish_singly(stream, first, last, form, tables.singles, levels, 0)
+        return decode_dense_bytes(stream, first, last, form, tables, levels, begun)
+    return finish_singly(stream, first, last, form, tables.singles, levels, begun)
 
 
 @njit(cache=True, fastmath=False)

@@ -131,7 +131,7 @@ def decode_four_sparse(stream, edges, form, tables, num_nonzeros, levels, chunk_
             counts[i] -= done
         # A run ends early where a table has no entry or a chunk nears its end: one level each, checked.
         if done < turns and not read_of_each(
-            stream, state, edges, counts, form, tables, levels, chunk_size, 1
+            stream, state, edges, counts, form, tables, levels, chunk_size, np.int64(1)
         ):
             return False
         turns = min(counts[0], counts[1], counts[2], counts[3])

@@ -95,7 +95,7 @@ def encode_chunks(levels, chunks, form, tables, stream, directory):
     levels, stream = unowned_view(levels), unowned_view(stream)
     positions = np.empty(chunks.size, np.int32)
     edges = np.zeros(6, np.int64)
-    byte = 0
+    byte = np.int64(0)  # a literal 0 would compile all that takes it twice
     for chunk in range(chunks.first, chunks.stop):
         part = levels[chunk * chunks.size : min(levels.size, (chunk + 1) * chunks.size)]
         low, high = extremes(part)  # a level beyond s would index the tables out of bounds

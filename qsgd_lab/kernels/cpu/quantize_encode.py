@@ -117,7 +117,7 @@ def quantize_and_encode_chunks(
     edges = np.zeros(6, np.int64)
     nowhere = np.int64(0)  # before any coordinate, so that the first enters its bucket and draws its words
     state = (nowhere, (np.float32(0.0), np.float32(0.0)), nowhere, nowhere)
-    byte = 0
+    byte = np.int64(0)  # a literal 0 would compile all that takes it twice
     for chunk in range(chunks.first, chunks.stop, CHUNKS_AT_A_TIME):
         first, stop = chunk * chunks.size, min(chunks.stop, chunk + CHUNKS_AT_A_TIME)
         last = min(x.size, stop * chunks.size)
