@@ -43,6 +43,7 @@ COMMANDS = {
     "convergence": Entry(
         "qsgd_lab.cli.measure.convergence", "convergence", "Measure SGD, QSGD, QSVRG against bounds."
     ),
+    "compare": Entry("qsgd_lab.cli.sweep.compare", "compare", "Set methods side by side at the same bits."),
     "flaws": Entry("qsgd_lab.cli.sweep.flaws", "flaws", "Measure the flaws of the published protocol."),
     "encode": Entry("qsgd_lab.cli.messages.encode", "encode", "Quantize and encode a gradient file."),
     "decode": Entry("qsgd_lab.cli.messages.decode", "decode", "Turn a message back into a gradient file."),

@@ -51,6 +51,7 @@ class LocalSGD(Algorithm):
     """
 
     replicas = True
+    is_elementwise = True
 
     def __init__(self, momentum: str = "kept", **rounds: Any) -> None:
         if momentum not in MOMENTA:

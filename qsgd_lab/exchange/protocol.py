@@ -35,6 +35,12 @@ class Exchange(Protocol):
         With error feedback it is the residuals. None where vectors must be passed.
         """
 
+    def at_rate(self, rate: float) -> None:
+        """Tell the compressor the learning rate by which the next mean will be multiplied.
+
+        Algorithms that exchange gradients call it; those that exchange updates or parameters do not.
+        """
+
     def mean(self, vectors: Array | None, step: int, out: Array) -> None:
         """Write the mean of what all nodes' payloads decode to.
 

@@ -87,6 +87,13 @@ class SimulatedExchange:
             return None
         return self.compressor.buffer(self.states)
 
+    def at_rate(self, rate: float) -> None:
+        """Tell the compressor the learning rate of the next mean; see `Exchange.at_rate`."""
+        if self.compressor.interactive:
+            self.states = [self.compressor.at_rate(state, rate) for state in self.states]
+        else:
+            self.states = self.compressor.at_rate(self.states, rate)
+
     def mean(self, vectors: Array | None, step: int, out: Array) -> None:
         """Write the mean of what all nodes' payloads decode to; see `Exchange.mean`."""
         if self._on_host:

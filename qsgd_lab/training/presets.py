@@ -11,7 +11,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import product
 from typing import Any
 
-from qsgd_lab.compressors import QSGD
+from qsgd_lab.compressors import COMPRESSORS, QSGD
+from qsgd_lab.compressors.stacking import stacking_warnings
 from qsgd_lab.data.registry import DatasetEntry, dataset_entry, dataset_origins, dataset_version
 from qsgd_lab.levels import num_levels
 from qsgd_lab.runs.config import FULL_PRECISION_BITS, SYNCHRONOUS, RunConfig
@@ -188,6 +189,10 @@ def theory_warnings(configs: Iterable[RunConfig]) -> Iterator[str]:
     close to its worst case: residuals then grow without bound. Under the max norm the worst case is far from
     typical, and such runs are not warned of.
     """
+    configs = list(configs)
+    for text in dict.fromkeys(config.compressor for config in configs if config.compressor):
+        warned = stacking_warnings(COMPRESSORS.parse(text).make(), _ASSUMED_LONG_BUCKET)
+        yield from (f"{text}: {line}" for line in warned)
     for config in dict.fromkeys(_l2_feedback(config) for config in configs):
         if config is None:
             continue
