@@ -16,8 +16,8 @@ from qsgd_lab.terminal import fill
 BOLD_SIGN = "*"
 
 #: Ways to lay a table out, the preferred first: the first that fits is taken.
-_SHAPES: tuple[Shape, ...] = (
-    *({"max_columns": columns, "traffic_apart": apart} for columns in (8, 6, 4) for apart in (False, True)),
+_SHAPES = tuple(
+    Shape(max_columns=columns, traffic_apart=apart) for columns in (8, 6, 4) for apart in (False, True)
 )
 
 _GAP = "  "
