@@ -25,7 +25,7 @@ from qsgd_lab.cli.sweep.data_sets import data_folder, describe_data, require_dat
 from qsgd_lab.files import check_folder
 from qsgd_lab.levels import NORMS
 from qsgd_lab.report import FORMATS
-from qsgd_lab.training.presets import PRESETS, configurations, methods_of
+from qsgd_lab.training.presets import PRESETS, configurations, margins, methods_of
 
 if TYPE_CHECKING:
     from qsgd_lab.runs.config import RunConfig
@@ -303,10 +303,12 @@ def _print_outcome(
     """Print the table on stdout and what happened on stderr."""
     from qsgd_lab.cli.sweep.progress import cell_name
     from qsgd_lab.report import render
+    from qsgd_lab.report.tables.options import TableOptions
 
     records = [record for config in plan.configs() if (record := store.record(config)) is not None]
     if outcome.stopped_by != "interrupt" and records:
-        click.echo(render(records, format_name).encode(), nl=False)
+        options = TableOptions(margins=margins())
+        click.echo(render(records, format_name, options).encode(), nl=False)
     for failure in outcome.failed:
         where = store.error_log_path(failure.config)
         click.echo(f"Error: {cell_name(failure.config)}: {failure.reason} (see {where})", err=True)

@@ -13,7 +13,6 @@ sequentially rejective multiple test procedure"; Schuirmann 1987 (two one-sided 
 from __future__ import annotations
 
 import math
-import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -119,10 +118,11 @@ def compare_differences(differences: Sequence[float], margin: float, least_devia
     """Return what the differences seed by seed say; their deviation is at least ``least_deviation``."""
     count = len(differences)
     signs = (sum(d < -_SAME for d in differences), sum(d > _SAME for d in differences))
-    mean = statistics.fmean(differences) if differences else None
+    mean = math.fsum(differences) / count if differences else None
     if mean is None or count < MIN_SEEDS:
         return Comparison("too few seeds", count, *signs, mean)
-    error = max(statistics.stdev(differences), least_deviation) / math.sqrt(count)
+    variance = math.fsum((d - mean) ** 2 for d in differences) / (count - 1)
+    error = max(math.sqrt(variance), least_deviation) / math.sqrt(count)
     if error <= _SAME:  # a t of infinity would be no evidence: accuracy moves in steps
         return Comparison("no variance", count, *signs, mean)
 

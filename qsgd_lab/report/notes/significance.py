@@ -172,7 +172,7 @@ def _diverged_notes(judged: Sequence[_Judged]) -> Iterator[str]:
         return
     signs = [f"{DIVERGED}: all runs diverged"] if any(one.cell.all_diverged for one in cells) else []
     if any(not one.cell.all_diverged for one in cells):
-        signs.append(f"{SOME_DIVERGED}: some did")
+        signs.append(f"{SOME_DIVERGED}: some did, and the mean is over all")
     listed = _listed([(one.label, f"{one.where} ({_count_words(one)})") for one in cells])
     words = f"{', '.join(signs)}; in no test of accuracy: {listed}."
     if any(one.verdict.p_divergence is not None for one in cells):
