@@ -19,7 +19,7 @@ FEWEST = 5
 
 
 def t_tests(differences: list[float], margin: float, floor: float) -> dict[str, float] | None:
-    """Return mean, standard error and the four p-values of paired differences; None where nothing is tested."""
+    """Return mean, standard error and p-values of paired differences; None where nothing is tested."""
     if len(differences) < FEWEST:
         return None
     error = max(float(np.std(differences, ddof=1)), floor) / math.sqrt(len(differences))

@@ -52,7 +52,7 @@ def at_most(errors: int, tables: int) -> bool:
 
 @pytest.mark.parametrize(("deviation", "step"), [(0.27, 0.01), (1.0, 100 / 360)])
 def test_false_arrows_and_false_means(deviation: float, step: float) -> None:
-    """Of tables in which all methods are equal, five in a hundred have an arrow, and as many a marked mean."""
+    """Of tables of equal methods five in a hundred have an arrow, and as many a marked mean over N."""
     generator, tables = np.random.default_rng(1), 400
     equal, deviations = np.zeros((7, 4)), np.full((7, 4), deviation)
     cells = means = 0
@@ -70,7 +70,7 @@ def test_false_arrows_and_false_means(deviation: float, step: float) -> None:
 
 @pytest.mark.parametrize("best_noise", [1.0, 4.0])
 def test_false_bold_at_the_margin(best_noise: float) -> None:
-    """With six methods just more than the margin below the best, five columns in a hundred have a false bold."""
+    """With six methods just beyond the margin below the best, five columns in a hundred have a false bold."""
     generator, columns = np.random.default_rng(2), 800
     means = np.array([[0.0], *[[-MARGIN - 0.001]] * 6])
     deviations = np.array([[0.27 * best_noise], *[[0.27]] * 6])
@@ -83,9 +83,10 @@ def test_false_bold_at_the_margin(best_noise: float) -> None:
 
 
 def test_plainly_worse_methods_are_not_bold() -> None:
-    """Methods one and five points below a noisy best are bold in less than 1 %; for want of evidence 20 % were.
+    """Methods one and five points below a noisy best are bold in less than 1 % of cases.
 
-    What was bold for want of evidence: the highest mean, and all not below it by an unadjusted test.
+    Bold for lack of evidence, which is all that an unadjusted test does not find below the highest mean,
+    would be more than 20 %.
     """
     generator, columns = np.random.default_rng(3), 500
     means = np.array([[0.0], [0.0], [-1.0], [-1.0], [-5.0]])
@@ -120,7 +121,7 @@ def test_the_best_are_bold_where_seeds_suffice() -> None:
 
 @pytest.mark.parametrize("rate", [0.1, 0.5])
 def test_false_failures(rate: float) -> None:
-    """Where runs of all methods diverge at one rate, fewer than five tables in a hundred say that one fails."""
+    """Where runs of all methods diverge at one rate, five tables in a hundred at most say that one fails."""
     generator, tables = np.random.default_rng(5), 300
     wrong = 0
     for _ in range(tables):

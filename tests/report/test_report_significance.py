@@ -12,6 +12,7 @@ import pytest
 from fake_runs import record
 from hypothesis import given
 from hypothesis import strategies as st
+from marked_runs import EXAMPLE, LABELS, ROWS, example, runs
 
 from qsgd_lab.report.analysis.cells import Cell
 from qsgd_lab.report.analysis.grouping import Group, Method, group_records
@@ -19,39 +20,7 @@ from qsgd_lab.report.analysis.statistics import SIGNIFICANCE_LEVEL
 from qsgd_lab.runs.record import RunRecord
 from qsgd_lab.runs.store import RunStore
 
-#: Fields of rows, by the names of the worked examples.
-ROWS: dict[str, dict[str, Any]] = {
-    "fp32": {"bits": 32},
-    "A": {"bits": 8},
-    "B": {"bits": 4},
-    "C": {"bits": 2},
-    "D": {"bits": 2, "rounding": "nearest"},
-}
-LABELS = {"fp32": "fp32", "A": "8 bit, stochastic + EF", "B": "4 bit, stochastic + EF"} | {
-    "C": "2 bit, stochastic + EF",
-    "D": "2 bit, nearest + EF",
-}
-#: Accuracies of seeds 0 to 4; the test set of CIFAR-10 makes steps of 0.01 points.
-EXAMPLE = {
-    "fp32": (91.2, 90.8, 90.5, 91.0, 90.4),
-    "A": (91.1, 90.9, 90.4, 91.0, 90.5),
-    "B": (90.9, 90.4, 90.2, 90.6, 90.1),
-    "C": (92.6, 90.1, 91.9, 89.9, 91.5),
-}
 DIGIT = 100 / 360
-
-
-def runs(name: str, accuracies: Sequence[float | None], **fields: Any) -> list[RunRecord]:
-    """Return a run a seed; None is a diverged one."""
-    return [
-        record(
-            **{"dataset": "cifar10", **ROWS[name], **fields},
-            seed=seed,
-            accuracy=0.1 if accuracy is None else accuracy / 100,
-            status="diverged" if accuracy is None else "done",
-        )
-        for seed, accuracy in enumerate(accuracies)
-    ]
 
 
 def group_of(*records: Sequence[RunRecord], **options: Any) -> Group:
@@ -70,11 +39,6 @@ def methods_of(group: Group) -> dict[str, Method]:
     """Return the rows by the letters of the examples, or else labels."""
     names = {label: name for name, label in LABELS.items()}
     return {names.get(method.label, method.label): method for method in group.methods}
-
-
-def example(*names: str, **fields: Any) -> list[RunRecord]:
-    """Return the runs of some rows of the example."""
-    return [run for name in names for run in runs(name, EXAMPLE[name], **fields)]
 
 
 def bold_of(group: Group) -> set[tuple[str, int]]:
@@ -127,7 +91,7 @@ def test_a_noisy_best_leaves_nobody_bold() -> None:
 
 
 def test_near_enough_but_beaten() -> None:
-    """Example 7: without C fp32 and A are bold; B is within the margin of the best, but below it in each seed."""
+    """Example 7: without C fp32 and A are bold; B is near the best, but below it in each seed."""
     group = group_of(example("fp32", "A", "B"))
     found = {name: cell.verdict for (name, _), cell in cells_of(group).items()}
 
@@ -210,8 +174,13 @@ def test_the_stored_demo() -> None:
     means = {name: methods[name].mean_over_nodes for name in ("A", "B", "C", by_hand, "D")}
     assert {
         name: rounded(
-            [m.difference, m.comparison.error, m.comparison.p_different, m.comparison.p_not_equivalent]
-            + [m.half_width]
+            [
+                m.difference,
+                m.comparison.error,
+                m.comparison.p_different,
+                m.comparison.p_not_equivalent,
+                m.half_width,
+            ]
         )
         for name, m in means.items()
         if m and m.comparison
@@ -366,7 +335,7 @@ def test_fp32_diverged_in_part() -> None:
 
 
 def test_fp32_that_fails_is_no_claim_of_a_cell() -> None:
-    """Where fp32 diverges always and a method never, the method is shown to diverge less, and claims nothing."""
+    """Where fp32 diverges always and a method never, it diverges less often, which is no claim."""
     verdict = cells_of(group_of(runs("fp32", [None] * 5), example("A")))["A", 1].verdict
 
     assert (verdict.claim, verdict.diverges_otherwise, verdict.fails_more) == (None, True, -1)
@@ -451,7 +420,7 @@ def test_a_p_value_at_the_level_claims() -> None:
 
 
 def test_a_mean_over_n_takes_every_n() -> None:
-    """A method that lacks an N, has a diverged run there, or too few seeds common to all has no mean over N."""
+    """A method that lacks an N, has a diverged run, or too few seeds common to all N has no mean over N."""
     base = [*example("fp32"), *example("fp32", nodes=2)]
     lacking = methods_of(group_of(base, example("A")))["A"]
     diverged = methods_of(group_of(base, example("A"), runs("A", [None, *[91.0] * 4], nodes=2)))["A"]

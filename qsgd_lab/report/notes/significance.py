@@ -78,22 +78,19 @@ def _of_groups(
 def _group_notes(group: Group, bold_sign: str) -> Iterator[str]:
     judged = [_Judged(method.label, cell) for method in group.methods for cell in method.cells if cell.seeds]
     tested = [one for one in judged if one.verdict.is_tested]
-    is_ranked = any(one.verdict.ranking == "ranked" for one in judged)
-    if not tested and not is_ranked and any("too few seeds" in _reasons(one) for one in judged):
+    rankings = {one.verdict.ranking for one in judged}
+    tests = {one.verdict.test for one in judged}
+    if not tested and "ranked" not in rankings and "too few seeds" in tests | rankings:
         yield FEW_SEEDS
     else:
         if tested:
             yield _tests_note(group, judged, tested)
         yield from _untested_notes(judged)
-        if is_ranked:
+        if rankings & {"ranked", "too few seeds", "no variance"}:
             yield _bold_note(group, judged, bold_sign)
     yield from _diverged_notes(judged)
     if tested:
         yield _power_note(group, [one.verdict.comparison for one in tested if one.verdict.comparison])
-
-
-def _reasons(one: _Judged) -> tuple[str, str]:
-    return one.verdict.test, one.verdict.ranking
 
 
 def _tests_note(group: Group, judged: Sequence[_Judged], tested: Sequence[_Judged]) -> str:
@@ -136,8 +133,8 @@ def _bold_note(group: Group, judged: Sequence[_Judged], bold_sign: str) -> str:
         "and not shown to be below any; cells with a diverged run do not compete."
     )
     if not bold:
-        words = f"No {bold_sign if bold_sign == '*' else 'bold'}: at no N is a method shown to be less than "
-        words += f"{margin} below every other."
+        words = f"No {bold_sign.lower()}"
+        words += f": at no N is a method shown to be less than {margin} below every other." if ranked else "."
     without = [n for n in group.nodes if n not in bold and any(one.cell.nodes == n for one in ranked)]
     if bold and without:
         listed = ", ".join(f"N={n} (most uncertain: {_blocker(group, n)})" for n in without)
