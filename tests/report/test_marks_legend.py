@@ -158,7 +158,7 @@ def test_differences_have_intervals_and_no_fp32() -> None:
         "| 4 bit, stochastic + EF | -0.34 ± 0.11 | -0.34 ± 0.11 | -0.34 ± 0.09↓ |",
     ]
     assert "hold together over 4 cells; mean over N: of each seed's mean, over 2 methods" in markdown
-    assert "with marks of its own (↓ ≈)" in markdown
+    assert "with marks of its own (↓ differs, ≈ within 0.5 points)" in markdown
 
 
 def test_differences_turned_round() -> None:

@@ -218,8 +218,13 @@ def _difference_notes(group: Group) -> Iterator[str]:
         words = f"Difference ± half-width of 95 % intervals that hold together over {_counted(cells, 'cell')}"
         if means:
             words += f"; mean over N: of each seed's mean, over {_counted(len(means), 'method')}"
-            signs = {CLAIM_MARKS[mean.claim] for mean in means if mean.claim}
-            listed = " ".join(sign for sign in CLAIM_MARKS.values() if sign and sign in signs)
+            claims = {mean.claim for mean in means}
+            meanings = {
+                "worse": "differs",
+                "better": "differs",
+                "equivalent": f"within {group.margin:g} points",
+            }
+            listed = ", ".join(f"{CLAIM_MARKS[c]} {words}" for c, words in meanings.items() if c in claims)
             words += f", with marks of its own ({listed})" if listed else ", none of them marked"
         yield f"{words}. Marks step down (Holm), and need less than an interval."
 
