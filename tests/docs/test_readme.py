@@ -33,7 +33,7 @@ def test_every_command_shown_exists() -> None:
 
 def test_what_the_demo_is_said_to_show() -> None:
     """The README's sentences on the demo are what the tests allow: bounds, counts, p-values."""
-    (group,) = group_records(RunStore(checkout.ROOT / "paper" / "runs").records())
+    (group,) = group_records(RunStore(checkout.ROOT / "paper" / "runs.jsonl").records())
     methods = {method.label: method for method in group.methods}
     with_feedback = [method for method in group.methods if method.error_feedback]
     intervals = [m.mean_over_nodes.interval for m in with_feedback if m.mean_over_nodes]

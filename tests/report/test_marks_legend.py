@@ -27,7 +27,7 @@ def text_of(records: list[RunRecord], **options: object) -> str:
 
 def test_the_demo_takes_four_lines() -> None:
     """Nothing is marked in the stored demo; four lines say so, count what diverged, and say what it takes."""
-    group = group_records(RunStore(checkout.ROOT / "paper" / "runs").records())
+    group = group_records(RunStore(checkout.ROOT / "paper" / "runs.jsonl").records())
 
     assert list(significance_notes(group, [""], "Bold")) == [
         "No mark: of 22 cells none is shown to differ from fp32 of its N (paired t tests, Holm's level 0.05) "

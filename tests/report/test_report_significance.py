@@ -138,7 +138,7 @@ def test_mean_over_two_nodes() -> None:
 
 def test_the_stored_demo() -> None:
     """Example 9: 22 cells are tested, 2 counted; the mean over N finds what no cell does; nothing is bold."""
-    group = group_of(list(RunStore(checkout.ROOT / "paper" / "runs").records()))
+    group = group_of(list(RunStore(checkout.ROOT / "paper" / "runs.jsonl").records()))
     cells, methods = cells_of(group), methods_of(group)
     verdicts = [cell.verdict for cell in cells.values()]
     by_hand = "2 bit, nearest"
