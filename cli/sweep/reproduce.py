@@ -28,7 +28,7 @@ from qsgd_lab.data.registry import DATASETS
 from qsgd_lab.files import check_folder
 from qsgd_lab.levels import NORMS
 from qsgd_lab.report import FORMATS
-from qsgd_lab.training.presets import PRESETS, configurations, methods_of
+from qsgd_lab.training.presets import PRESETS, configurations, margins, methods_of
 
 if TYPE_CHECKING:
     from qsgd_lab.runs.config import RunConfig
@@ -373,7 +373,8 @@ def _print_outcome(
 
     records = [record for config in plan.configs() if (record := store.record(config)) is not None]
     if outcome.stopped_by != "interrupt" and records:
-        click.echo(render(records, format_name, TableOptions(width=text_width())).encode(), nl=False)
+        options = TableOptions(width=text_width(), margins=margins())
+        click.echo(render(records, format_name, options).encode(), nl=False)
     for failure in outcome.failed:
         where = store.error_log_path(failure.config)
         click.echo(f"Error: {cell_name(failure.config)}: {failure.reason} (see {where})", err=True)

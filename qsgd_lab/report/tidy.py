@@ -166,6 +166,7 @@ RUN_COLUMNS: tuple[Column, ...] = (
     Column("final_train_loss_nats", "float", "result.final_train_loss", "null: not finite"),
     Column("num_parameters", "int", "result.num_parameters", "coordinates of a gradient"),
     Column("coordinates_sent", "int", "result.coordinates_sent", "by all nodes in all steps"),
+    Column("num_test", "int", "result.num_test", "test images; null in older runs"),
     *(_bits_of(code, f"bits under {code}, norms included") for code in _CODES),
     Column("bits_per_coordinate_sent", "float", _bits_sent, "message, else the shortest code, else fp32"),
     Column("compression_ratio", "float", _ratio, "32 / bits_per_coordinate_sent"),

@@ -20,7 +20,12 @@ from qsgd_lab.training.flaws import check_flaws
 from qsgd_lab.training.methods import algorithm_text, compressor_fields
 from qsgd_lab.training.preset_table import FP32, MODEL_VERSIONS, PRESETS, Method, Preset
 
-__all__ = ["FP32", "PRESETS", "Method", "Preset", "configurations", "methods_of"]
+__all__ = ["FP32", "PRESETS", "Method", "Preset", "configurations", "margins", "methods_of"]
+
+
+def margins() -> dict[str, float]:
+    """Return the margin of every preset; see `Preset.margin`."""
+    return {name: preset.margin for name, preset in PRESETS.items()}
 
 
 def methods_of(

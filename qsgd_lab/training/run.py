@@ -309,4 +309,5 @@ class Run:
             num_parameters=self.trainer.model.num_parameters,
             coordinates_sent=ledger.coordinates + ledger.raw_coordinates,
             bits_per_coordinate=ledger.bits_per_coordinate(),
+            num_test=len(self.dataset.test),
         )
