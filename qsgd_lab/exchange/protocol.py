@@ -35,6 +35,10 @@ class Exchange(Protocol):
         With error feedback it is the residuals. None where vectors must be passed.
         """
 
+    @property
+    def variance_factor(self) -> float | None:
+        """Return the compressor's w for vectors of n coordinates; None if none is known."""
+
     def mean(self, vectors: Array | None, step: int, out: Array) -> None:
         """Write the mean of what all nodes' payloads decode to.
 
@@ -65,6 +69,13 @@ class Exchange(Protocol):
         """Return a second exchange among the same nodes, with states and random words of its own.
 
         It counts in the same ledger. Its states are in no checkpoint but that of who forked.
+        """
+
+    def server(self, compressor: Compressor) -> Exchange:
+        """Exchange through a server from now on, and return what it sends by.
+
+        That is an exchange of one sender, whose messages all nodes receive: its `mean` takes one row. This
+        exchange's `mean` is then what the server computes.
         """
 
     def arrays(self) -> dict[str, NDArray[np.generic]]:

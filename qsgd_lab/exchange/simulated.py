@@ -64,6 +64,14 @@ class SimulatedExchange:
         other.after_mean = lambda: self.after_mean()
         return other
 
+    def server(self, compressor: Compressor) -> SimulatedExchange:
+        """Return what a server sends by; see `Exchange.server`. It counts in a ledger of its own."""
+        self._forks += 1
+        seed = self.seed ^ (self._forks << 56)
+        other = SimulatedExchange(compressor, 1, seed, self.layout, self._like)
+        other.after_mean = lambda: self.after_mean()
+        return other
+
     @property
     def ledger(self) -> Ledger:
         """What all nodes have sent, by this exchange and its forks."""
@@ -86,6 +94,11 @@ class SimulatedExchange:
         if self.compressor.interactive or self._on_host:
             return None
         return self.compressor.buffer(self.states)
+
+    @property
+    def variance_factor(self) -> float | None:
+        """The compressor's w for vectors of n coordinates; None if none is known."""
+        return self.compressor.variance_factor(self.layout.num_coordinates)
 
     def mean(self, vectors: Array | None, step: int, out: Array) -> None:
         """Write the mean of what all nodes' payloads decode to; see `Exchange.mean`."""

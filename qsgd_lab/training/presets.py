@@ -16,7 +16,7 @@ from qsgd_lab.data.registry import DatasetEntry, dataset_entry, dataset_origins,
 from qsgd_lab.levels import num_levels
 from qsgd_lab.runs.config import FULL_PRECISION_BITS, SYNCHRONOUS, RunConfig
 from qsgd_lab.training.flaws import check_flaws
-from qsgd_lab.training.methods import algorithm_text, compressor_fields
+from qsgd_lab.training.methods import algorithm_text, check_algorithm, compressor_fields
 from qsgd_lab.training.preset_table import FP32, MODEL_VERSIONS, PRESETS, Method, Preset
 
 __all__ = ["FP32", "PRESETS", "Method", "Preset", "configurations", "methods_of"]
@@ -156,6 +156,7 @@ def _settings(
 
 
 def _check(config: RunConfig, entry: DatasetEntry) -> None:
+    check_algorithm(config)
     if config.has_quantizer_fields:
         assert config.bits is not None
         num_levels(config.bits, config.convention or "magnitude")

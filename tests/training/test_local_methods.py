@@ -68,6 +68,14 @@ RESUMED = [
     ("local-sgd(schedule=growing,rounds=4,momentum=averaged)", "qsgd(bits=2)"),
     ("local-sgd(schedule=square-root,interval=2,coefficient=0.15,momentum=reset)", "ef(top-k(fraction=0.1))"),
     ("local-sgd(schedule=one-shot,local_from=0.25)", "fp32"),
+    ("qsparse-local-sgd(interval=5)", "top-k(fraction=0.1)"),
+    ("cser(resets=top-k(fraction=0.3),interval=5)", "top-k(fraction=0.1)"),
+    ("cser-blocks(ratio=4)", "fp32"),
+    ("diloco(interval=5,feedback=0.9)", "top-k(fraction=0.1)"),
+    ("asynchronous(tau=3,schedule=random,down=ef(top-k(fraction=0.2)))", "qsgd(bits=2)"),
+    ("parameter-server(down=top-k(fraction=0.2))", "ef(top-k(fraction=0.1))"),
+    ("ef21(first=dense)", "top-k(fraction=0.1)"),
+    ("diana", "qsgd(bits=4)"),
 ]
 
 
