@@ -25,6 +25,7 @@ MAY_IMPORT = {
     "coding": ["wire"],
     "compressors": ["coding", "quantization", "wire"],
     "exchange": ["compressors"],
+    "distributed": ["exchange"],
     "algorithms": ["exchange", "theory"],  # the schedules of rounds are formulas
     "models": [],
     "data": [],
@@ -37,14 +38,23 @@ MAY_IMPORT = {
     "theory.checks": ["theory", "coding", "quantization", "algorithms"],
     "bench": ["compressors", "models", "kernels"],  # models: a training step is what agreeing is set against
     "gpu_check": ["bench"],
-    "cli": ["training", "report", "theory.checks", "gpu_check", "problems"],
+    "cli": ["training", "distributed", "report", "theory.checks", "gpu_check", "problems"],
     "__main__": ["cli"],
 }
 #: The rooms beside the store know a run's configuration and its record, and nothing else of it.
 RUNS_CONTRACT = {"qsgd_lab.runs.config", "qsgd_lab.runs.record", "qsgd_lab.runs.problem_record"}
 BESIDE_THE_STORE = {"training", "report"}
 
-TORCH_ROOMS = {"models", "data", "training", "algorithms", "problems", "bench", "gpu_check"}
+TORCH_ROOMS = {
+    "distributed",
+    "models",
+    "data",
+    "training",
+    "algorithms",
+    "problems",
+    "bench",
+    "gpu_check",
+}
 FORMULAS_MAY_USE = {"numpy", "scipy"}
 
 

@@ -101,6 +101,7 @@ class Asynchronous(Algorithm):
 
     def step(self, gradients: torch.Tensor, step: int, rate: float) -> None:
         """Update the model at the server, send it, and put the nodes where they take their next gradients."""
+        self.exchange.at_rate(rate)
         self.exchange.mean(compressors_view(gradients), step, compressors_view(self.mean))
         assert self.server.grad is not None
         torch.mul(self.mean, self.factor, out=self.server.grad)

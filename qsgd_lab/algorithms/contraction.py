@@ -16,24 +16,13 @@ def require_contraction(compressor: Compressor) -> None:
     ValueError
         With what would be right.
     """
-    if isinstance(compressor, ErrorFeedback):
-        raise ValueError("the algorithm keeps what was not sent itself; leave out ef(...)")
+    inner: Compressor | None = compressor
+    while inner is not None:
+        if isinstance(inner, ErrorFeedback) or inner.decodes_differences:
+            raise ValueError("the algorithm keeps what was not sent itself; leave out ef(...), ef21, diana")
+        inner = getattr(inner, "inner", None)
     factor = compressor.variance_factor(_LONG)
     if compressor.is_unbiased and factor is not None and factor >= 1:
         raise ValueError(
             f"what is not sent may grow: the variance factor is {factor:.3g}; damp it, damped(...)"
-        )
-
-
-def require_unbiased(compressor: Compressor) -> None:
-    """Refuse a compressor that is biased.
-
-    Raises
-    ------
-    ValueError
-        With what would be right.
-    """
-    if not compressor.is_unbiased:
-        raise ValueError(
-            "the algorithm needs an unbiased compressor, such as qsgd or rand-k(values=unbiased)"
         )

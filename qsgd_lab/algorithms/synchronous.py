@@ -49,6 +49,7 @@ class Synchronous(Algorithm):
 
     def step(self, gradients: torch.Tensor, step: int, rate: float) -> None:
         """Average the gradients and take an SGD step along the mean."""
+        self.exchange.at_rate(rate)
         self.agree(None if self.exchange.buffer is not None else gradients, step)
         self.optimizer.param_groups[0]["lr"] = rate
         self.optimizer.step()

@@ -35,9 +35,11 @@ class Exchange(Protocol):
         With error feedback it is the residuals. None where vectors must be passed.
         """
 
-    @property
-    def variance_factor(self) -> float | None:
-        """Return the compressor's w for vectors of n coordinates; None if none is known."""
+    def at_rate(self, rate: float) -> None:
+        """Tell the compressor the learning rate by which the next mean will be multiplied.
+
+        Algorithms that exchange gradients call it; those that exchange updates or parameters do not.
+        """
 
     def mean(self, vectors: Array | None, step: int, out: Array) -> None:
         """Write the mean of what all nodes' payloads decode to.

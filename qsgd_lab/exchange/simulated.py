@@ -95,10 +95,12 @@ class SimulatedExchange:
             return None
         return self.compressor.buffer(self.states)
 
-    @property
-    def variance_factor(self) -> float | None:
-        """The compressor's w for vectors of n coordinates; None if none is known."""
-        return self.compressor.variance_factor(self.layout.num_coordinates)
+    def at_rate(self, rate: float) -> None:
+        """Tell the compressor the learning rate of the next mean; see `Exchange.at_rate`."""
+        if self.compressor.interactive:
+            self.states = [self.compressor.at_rate(state, rate) for state in self.states]
+        else:
+            self.states = self.compressor.at_rate(self.states, rate)
 
     def mean(self, vectors: Array | None, step: int, out: Array) -> None:
         """Write the mean of what all nodes' payloads decode to; see `Exchange.mean`."""

@@ -100,10 +100,10 @@ class StackedExchange:
             compressor, 1, self.dimension, self.repeats, seed, self.traffic, receivers=self.nodes
         )
 
-    @property
-    def variance_factor(self) -> float | None:
-        """The compressor's w for vectors of n coordinates, those of one repetition."""
-        return self.compressor.variance_factor(self.dimension)
+    def at_rate(self, rate: float) -> None:
+        """Tell the compressor the learning rate of the next mean; see `Exchange.at_rate`."""
+        for exchange in self._exchanges:
+            exchange.at_rate(rate)
 
     def fork(self, compressor: Compressor) -> StackedExchange:
         """Return a second exchange among the same nodes; see `Exchange.fork`."""

@@ -11,7 +11,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import product
 from typing import Any
 
-from qsgd_lab.compressors import QSGD
+from qsgd_lab.compressors import COMPRESSORS, QSGD
+from qsgd_lab.compressors.stacking import stacking_warnings
+from qsgd_lab.data.node_split import check_split
 from qsgd_lab.data.registry import DatasetEntry, dataset_entry, dataset_origins, dataset_version
 from qsgd_lab.levels import num_levels
 from qsgd_lab.runs.config import FULL_PRECISION_BITS, SYNCHRONOUS, RunConfig
@@ -150,6 +152,8 @@ def _settings(
     if settings.get("augmentation") not in entry.augmentations:
         settings["augmentation"] = None
     check_flaws(settings.get("flaws", ()))
+    if "split" in settings:
+        settings["split"] = check_split(settings["split"])
     if settings.get("convention") == "magnitude":  # the default has one key, however it is asked for
         settings["convention"] = None
     return settings
@@ -189,6 +193,10 @@ def theory_warnings(configs: Iterable[RunConfig]) -> Iterator[str]:
     close to its worst case: residuals then grow without bound. Under the max norm the worst case is far from
     typical, and such runs are not warned of.
     """
+    configs = list(configs)
+    for text in dict.fromkeys(config.compressor for config in configs if config.compressor):
+        warned = stacking_warnings(COMPRESSORS.parse(text).make(), _ASSUMED_LONG_BUCKET)
+        yield from (f"{text}: {line}" for line in warned)
     for config in dict.fromkeys(_l2_feedback(config) for config in configs):
         if config is None:
             continue

@@ -259,8 +259,6 @@ def test_what_does_not_go_together_is_refused(text, message):
         ("cser", "qsgd(bits=1)", "damp it"),
         ("ef-sgd", "ef(top-k)", "leave out ef"),
         ("diloco(feedback=0.9)", "rand-k", "damp it"),
-        ("ef21", "qsgd(bits=1)", "damp it"),
-        ("diana", "top-k", "needs an unbiased compressor"),
     ],
 )
 def test_compressors_that_do_not_fit_are_refused(text, compressor, message):

@@ -20,6 +20,9 @@ VARIANTS = (
     "rand-k(fraction=0.1,mask=shared)",
     "rand-k(fraction=0.1,values=plain)",
     "grbs(ratio=3,values=unbiased)",
+    "nuqsgd(bits=3,convention=published,bucket_size=100)",
+    "nuqsgd(bits=8,norm=max,bucket_size=model)",
+    "terngrad(clip=0)",
 )
 #: Name -> constructor without arguments.
 CASES = {

@@ -23,6 +23,16 @@ SPECS = (
     "rand-k(fraction=0.3,mask=shared,values=plain)",
     "grbs(ratio=7)",
     "grbs(ratio=7,values=unbiased)",
+    "nuqsgd",
+    "nuqsgd(bits=2,norm=max,bucket_size=100)",
+    "nuqsgd(convention=published,bucket_size=64)",
+    "natural",
+    "terngrad",
+    "terngrad(clip=0)",
+    "qsgd-shared(bits=2,bucket_size=100)",
+    "qsgd-shared(bits=1,norm=l2)",
+    "one-bit(bucket_size=100)",
+    "sign",
 )
 
 
