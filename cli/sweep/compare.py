@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -192,7 +192,7 @@ def compare(
         save_comparison(outcomes, plot, title=words.title, y_label=measure, is_error=is_error)
 
 
-def _refuse(problem: str, what: str, given: dict[str, object]) -> None:
+def _refuse(problem: str, what: str, given: Mapping[str, object]) -> None:
     """Refuse options that belong to the other kind of comparison."""
     for name, value in given.items():
         if value is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -41,8 +41,8 @@ def network_outcome(
     code = sent_code(bits)
     shares = [_a_step(run) for run in runs]
     vectors = float(np.mean(shares)) / (nodes * n) if n else 0.0
-    sent = steps * vectors * n * (bits[code] if code else 0.0)
-    down: dict[str, Floats] = {
+    sent: Floats = np.asarray(steps * vectors * n * (bits[code] if code else 0.0), np.float64)
+    down: dict[str, Any] = {
         "sums": sent if nodes > 1 else 0 * sent,
         "gathers": sent * (nodes - 1),
         "server": steps * float(n * FLOAT_BITS),
@@ -54,7 +54,7 @@ def network_outcome(
         steps=steps,
         rounds=np.minimum(steps, np.round(steps * vectors)),
         sent_bits=sent,
-        received_bits=down[aggregates],
+        received_bits=np.asarray(down[aggregates], np.float64),
         values=np.array([_accuracies(own, steps.size) for own in epochs]).T,
         aggregates="sums" if aggregates == "server" else aggregates,
         dimension=n,
