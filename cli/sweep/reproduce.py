@@ -118,6 +118,12 @@ _PRESETS_HELP = "Presets and their models:\n\n" + "\n\n".join(
     type=BUCKET_SIZE,
     help="Coordinates that share a norm: a number, tensor or model.  [default: the preset's]",
 )
+@click.option(
+    "--split",
+    metavar="SPLIT",
+    help="Which images each node has: iid (any), shards:K (K pieces of the images sorted by class) or "
+    "dirichlet:ALPHA (shares of the classes by chance; small: few classes).  [default: iid]",
+)
 @protocol_options
 @computing_options
 @click.option(
@@ -173,6 +179,7 @@ def reproduce(
     bucket_size: int | str | None,
     convention: str | None,
     raw_tensors_up_to: int | None,
+    split: str | None,
     scaling: str | None,
     replayed: Sequence[str],
     engine: str | None,
@@ -227,6 +234,7 @@ def reproduce(
         "convention": convention,
         "raw_tensors_up_to": raw_tensors_up_to,
         "scaling": scaling,
+        "split": split,
         "flaws": flaws_asked_for(replayed),
         "engine": "loop" if engine == "distributed" else engine,  # its results, hence its key
         "precision": precision,

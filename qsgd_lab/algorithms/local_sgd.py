@@ -90,10 +90,14 @@ class LocalSGD(Algorithm):
     def agree(self, step: int) -> None:
         """End the round: average the differences, and let all nodes go on from the same model."""
         torch.sub(self.anchor, self.parameters, out=self.difference)
-        self.exchange.mean(compressors_view(self.difference), step, compressors_view(self.mean))
+        self.send(step)
         self.move_anchor()
         self.parameters.copy_(self.anchor.expand_as(self.parameters))
         self._end_momentum(step)
+
+    def send(self, step: int) -> None:
+        """Write the mean of the differences, as they are sent."""
+        self.exchange.mean(compressors_view(self.difference), step, compressors_view(self.mean))
 
     def move_anchor(self) -> None:
         """Take the mean of the differences off the model that the round began with."""
@@ -130,8 +134,12 @@ class LocalSGD(Algorithm):
 def label_of(options: Mapping[str, Any]) -> str:
     """Return the row's name in tables."""
     momentum = "" if options["momentum"] == "kept" else f", momentum {options['momentum']}"
-    schedule = Rounds(**{option.name: options[option.name] for option in OPTIONS})
-    return f"local SGD ({schedule}{momentum})"
+    return f"local SGD ({schedule_label(options)}{momentum})"
+
+
+def schedule_label(options: Mapping[str, Any]) -> str:
+    """Return the schedule of a spec's options in words."""
+    return str(Rounds(**{option.name: options[option.name] for option in OPTIONS}))
 
 
 METHOD = Method(

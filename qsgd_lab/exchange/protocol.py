@@ -81,6 +81,13 @@ class Exchange(Protocol):
         It counts in the same ledger. Its states are in no checkpoint but that of who forked.
         """
 
+    def server(self, compressor: Compressor) -> Exchange:
+        """Exchange through a server from now on, and return what it sends by.
+
+        That is an exchange of one sender, whose messages all nodes receive: its `mean` takes one row. This
+        exchange's `mean` is then what the server computes.
+        """
+
     def arrays(self) -> dict[str, NDArray[np.generic]]:
         """Return the compressors' states, for a checkpoint."""
 

@@ -64,6 +64,14 @@ class SimulatedExchange:
         other.after_mean = lambda: self.after_mean()
         return other
 
+    def server(self, compressor: Compressor) -> SimulatedExchange:
+        """Return what a server sends by; see `Exchange.server`. It counts in a ledger of its own."""
+        self._forks += 1
+        seed = self.seed ^ (self._forks << 56)
+        other = SimulatedExchange(compressor, 1, seed, self.layout, self._like)
+        other.after_mean = lambda: self.after_mean()
+        return other
+
     @property
     def ledger(self) -> Ledger:
         """What all nodes have sent, by this exchange and its forks."""

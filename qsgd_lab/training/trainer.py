@@ -5,11 +5,14 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from qsgd_lab.algorithms.protocol import Hyperparameters, compressors_view
 from qsgd_lab.data import Dataset
 from qsgd_lab.data.augmentation import draw_placements
+from qsgd_lab.data.node_split import IID, node_split
 from qsgd_lab.exchange import SimulatedExchange
 from qsgd_lab.ledger import Ledger
 from qsgd_lab.models import make_model
@@ -74,6 +77,9 @@ class Trainer:
             replicas=self.parameters if self.algorithm.replicas else None,
         )
         self._epoch = -1
+        labels = dataset.train.labels.cpu().numpy()
+        own = config.split != IID
+        self._examples = node_split(labels, config.nodes, config.split, config.seed) if own else None
 
     def _make_exchange(self) -> Any:
         """Return how the nodes agree."""
@@ -144,10 +150,19 @@ class Trainer:
         """Draw the order of the images, and where each is cropped and flipped."""
         seed, count = self.config.seed, len(self.dataset.train)
         self._epoch = epoch
-        order = torch.from_numpy(generator(seed, Purpose.DATA_ORDER, epoch).permutation(count))
-        self._order = order.to(self.device)
+        self._order = torch.from_numpy(self._draw_order(epoch)).to(self.device)
         placed = self.config.augmentation is not None
         self._placements = draw_placements(count, seed, epoch).to(self.device) if placed else None
+
+    def _draw_order(self, epoch: int) -> NDArray[np.int64]:
+        """Return the images of an epoch in their order: of every global batch share i is node i's."""
+        random = generator(self.config.seed, Purpose.DATA_ORDER, epoch)
+        if self._examples is None:
+            return random.permutation(len(self.dataset.train))
+        share = self.config.batch_size // self.config.nodes
+        own = random.permuted(self._examples, axis=1)[:, : self.steps_per_epoch * share]
+        by_step = own.reshape(len(own), self.steps_per_epoch, share).swapaxes(0, 1)
+        return np.ascontiguousarray(by_step).reshape(-1)
 
     def show_consensus(self) -> FlatModel:
         """Return the model with the parameters that are evaluated."""

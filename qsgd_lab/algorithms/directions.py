@@ -1,0 +1,48 @@
+"""What N nodes want to subtract from their models: rate times gradient, decay and momentum of their own."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from qsgd_lab.algorithms.protocol import Arrays, Hyperparameters
+
+
+class Directions:
+    """The nodes' updates, as torch's SGD makes them, before anything is exchanged.
+
+    d = g + decay x; m <- beta m + d; the update is rate m, or with Nesterov momentum rate (d + beta m).
+
+    Parameters
+    ----------
+    like : torch.Tensor
+        Shape (N, n): of the nodes' models.
+    settings : Hyperparameters
+    """
+
+    def __init__(self, like: torch.Tensor, settings: Hyperparameters) -> None:
+        self.settings = settings
+        self.momenta = torch.zeros_like(like) if settings.momentum else None
+
+    def write(
+        self, models: torch.Tensor, gradients: torch.Tensor, rate: float, out: torch.Tensor
+    ) -> torch.Tensor:
+        """Write the updates of a step to `out`, shape (N, n), and return it."""
+        settings = self.settings
+        torch.add(gradients, models, alpha=settings.weight_decay, out=out)
+        if self.momenta is not None:
+            self.momenta.mul_(settings.momentum).add_(out)
+            if settings.nesterov:
+                out.add_(self.momenta, alpha=settings.momentum)
+            else:
+                out.copy_(self.momenta)
+        return out.mul_(rate)
+
+    def arrays(self) -> Arrays:
+        """Return the momenta, for a checkpoint."""
+        return {} if self.momenta is None else {"momenta": self.momenta.cpu().numpy()}
+
+    def restore(self, arrays: Arrays) -> None:
+        """Continue with the momenta."""
+        if self.momenta is not None:
+            self.momenta.copy_(torch.from_numpy(np.array(arrays["momenta"])))
