@@ -104,7 +104,8 @@ class _Resets(Algorithm):
 
     def consensus(self) -> torch.Tensor:
         """Return the mean of the models, which is sent for nothing."""
-        return self.parameters.mean(dim=0)
+        mean: torch.Tensor = self.reset_exchange.all_rows(self.parameters).mean(dim=0)
+        return mean
 
     def _forks(self) -> dict[str, Exchange]:
         forks = {"resets": self.reset_exchange}

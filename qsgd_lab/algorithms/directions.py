@@ -29,13 +29,18 @@ class Directions:
     ) -> torch.Tensor:
         """Write the updates of a step to `out`, shape (N, n), and return it."""
         settings = self.settings
-        torch.add(gradients, models, alpha=settings.weight_decay, out=out)
-        if self.momenta is not None:
-            self.momenta.mul_(settings.momentum).add_(out)
+        # Node by node: torch rounds the last coordinates of a tensor otherwise than the others, so that a node
+        # on a rank of its own would differ.
+        for node, direction in enumerate(out):
+            torch.add(gradients[node], models[node], alpha=settings.weight_decay, out=direction)
+            if self.momenta is None:
+                continue
+            momentum = self.momenta[node]
+            momentum.mul_(settings.momentum).add_(direction)
             if settings.nesterov:
-                out.add_(self.momenta, alpha=settings.momentum)
+                direction.add_(momentum, alpha=settings.momentum)
             else:
-                out.copy_(self.momenta)
+                direction.copy_(momentum)
         return out.mul_(rate)
 
     def arrays(self) -> Arrays:

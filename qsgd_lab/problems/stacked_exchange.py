@@ -111,11 +111,6 @@ class StackedExchange:
         seed = self.seed ^ (self._forks << 32)
         return StackedExchange(compressor, self.nodes, self.dimension, self.repeats, seed, self.traffic)
 
-    def at_rate(self, rate: float) -> None:
-        """Tell the compressors the learning rate of the next mean; see `Exchange.at_rate`."""
-        for exchange in self._exchanges:
-            exchange.at_rate(rate)
-
     def all_rows(self, rows: Any) -> Any:
         """Return the rows: all nodes are here."""
         return rows
