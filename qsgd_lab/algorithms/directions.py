@@ -29,7 +29,7 @@ class Directions:
     ) -> torch.Tensor:
         """Write the updates of a step to `out`, shape (N, n), and return it."""
         settings = self.settings
-        # Node by node: torch rounds the last coordinates of a tensor otherwise than the others, so that a node
+        # Node by node: torch rounds the last coordinates of a tensor otherwise than others, so that a node
         # on a rank of its own would differ.
         for node, direction in enumerate(out):
             torch.add(gradients[node], models[node], alpha=settings.weight_decay, out=direction)
