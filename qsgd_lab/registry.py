@@ -33,13 +33,21 @@ class BucketSize:
 
 @dataclass(frozen=True)
 class Option:
-    """A setting of a method: its name, type, default, one line of help, and its choices or least value."""
+    """A setting of a method: its name, type, default, one line of help, and its choices.
+
+    Attributes
+    ----------
+    names : callable, optional
+        Returns the registry of which the value names a method, such as ``resets=top-k(fraction=0.1)``; empty
+        text names none.
+    """
 
     name: str
     type: Callable[[str], Any]
     default: Any
     help: str
     choices: tuple[str, ...] = ()
+    names: Callable[[], Registry] | None = None
 
     def parse(self, method: str, text: str) -> Any:
         """Return the value of a text.
@@ -53,6 +61,8 @@ class Option:
             raise ValueError(
                 f"{method}: {self.name} is {text!r}; it must be one of: {', '.join(self.choices)}"
             )
+        if self.names is not None:
+            return str(self.names().parse(text))
         try:
             return self.type(text)
         except ValueError:
@@ -126,7 +136,13 @@ class Spec:
     def origins(self) -> tuple[str, ...]:
         """What the methods named here come from, those of the package itself left out; sorted."""
         own = () if self.method.origin == "qsgd_lab" else (f"{self.method.name}={self.method.origin}",)
-        return tuple(sorted({*own, *(self.inner.origins if self.inner else ())}))
+        named = [
+            option.names().parse(self.options[option.name])
+            for option in self.method.options
+            if option.names is not None and self.options[option.name]
+        ]
+        inner = [self.inner] if self.inner else []
+        return tuple(sorted({*own, *(origin for spec in [*inner, *named] for origin in spec.origins)}))
 
     def make(self) -> Any:
         """Return the compressor or algorithm.

@@ -118,6 +118,12 @@ _PRESETS_HELP = "Presets and their models:\n\n" + "\n\n".join(
     type=BUCKET_SIZE,
     help="Coordinates that share a norm: a number, tensor or model.  [default: the preset's]",
 )
+@click.option(
+    "--split",
+    metavar="SPLIT",
+    help="Which images each node has: iid (any), shards:K (K pieces of the images sorted by class) or "
+    "dirichlet:ALPHA (shares of the classes by chance; small: few classes).  [default: iid]",
+)
 @protocol_options
 @computing_options
 @click.option(
@@ -173,6 +179,7 @@ def reproduce(
     bucket_size: int | str | None,
     convention: str | None,
     raw_tensors_up_to: int | None,
+    split: str | None,
     scaling: str | None,
     replayed: Sequence[str],
     engine: str | None,
@@ -207,6 +214,7 @@ def reproduce(
       qsgd-lab reproduce --import my_data.py --dataset my-data --model my-network
       qsgd-lab reproduce --data flowers.npz --nodes 1,4
       qsgd-lab reproduce --preset brackets --nodes 1,8
+      torchrun --nproc-per-node 4 -m qsgd_lab reproduce --engine distributed --nodes 4
       qsgd-lab reproduce --dry-run
     """
     from qsgd_lab.runs.plan import Plan
@@ -226,8 +234,9 @@ def reproduce(
         "convention": convention,
         "raw_tensors_up_to": raw_tensors_up_to,
         "scaling": scaling,
+        "split": split,
         "flaws": flaws_asked_for(replayed),
-        "engine": engine,
+        "engine": "loop" if engine == "distributed" else engine,  # its results, hence its key
         "precision": precision,
     }
     with argument_errors():
@@ -243,6 +252,11 @@ def reproduce(
             dataset,
         )
         _check_engines(configs)
+    if engine == "distributed":
+        from qsgd_lab.cli.sweep.ranks import reproduce_on_ranks
+
+        reproduce_on_ranks(configs, folder, data_dir, format_name, dry_run=dry_run)
+        return
     store = RunStore(folder)
     plan = Plan.make(configs, store)
     if not dry_run:

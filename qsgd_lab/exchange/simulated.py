@@ -64,6 +64,14 @@ class SimulatedExchange:
         other.after_mean = lambda: self.after_mean()
         return other
 
+    def server(self, compressor: Compressor) -> SimulatedExchange:
+        """Return what a server sends by; see `Exchange.server`. It counts in a ledger of its own."""
+        self._forks += 1
+        seed = self.seed ^ (self._forks << 56)
+        other = SimulatedExchange(compressor, 1, seed, self.layout, self._like)
+        other.after_mean = lambda: self.after_mean()
+        return other
+
     @property
     def ledger(self) -> Ledger:
         """What all nodes have sent, by this exchange and its forks."""
@@ -123,6 +131,10 @@ class SimulatedExchange:
         else:
             self._partial_mean(rows, step, out)
         self.after_mean()
+
+    def all_rows(self, rows: Array) -> Array:
+        """Return the rows: all nodes are here."""
+        return rows
 
     def _partial_mean(self, rows: Array, step: int, out: Array) -> None:
         stream = Stream(self.seed, 0, step)

@@ -151,6 +151,7 @@ RUN_COLUMNS: tuple[Column, ...] = (
     Column("nesterov", "bool", "config.nesterov"),
     Column("weight_decay", "float", "config.weight_decay"),
     Column("scaling", "text", "config.scaling", "strong or weak"),
+    Column("split", "text", "config.split", "which images each node has: iid, shards:K or dirichlet:ALPHA"),
     Column("augmentation", "text", "config.augmentation"),
     Column("engine", "text", "config.engine", "how the nodes' gradients are computed"),
     Column("precision", "text", "config.precision", "of the forward and backward pass"),
