@@ -11,6 +11,7 @@ from pathlib import Path
 
 import qsgd_lab
 from qsgd_lab.cli.doctor.finding import Finding
+from qsgd_lab.errors import LabError
 
 REINSTALL = "python -m pip install --force-reinstall {}"
 _CPU_FLAGS_BF16 = frozenset({"avx512_bf16", "amx_bf16", "bf16"})  # x86, x86, Arm
@@ -37,6 +38,17 @@ def check_packages() -> Finding:
         return Finding("packages", "missing", f"not installed: {', '.join(absent)}", remedy, necessary=True)
     versions = ", ".join(f"{name} {metadata.version(name)}" for name in names)
     return Finding("packages", "ok", versions, necessary=True)
+
+
+def versions() -> dict[str, str]:
+    """Return the version of Python and of every package that is needed; "not-installed" where absent."""
+    return {
+        "Python": platform.python_version(),
+        **{
+            name: metadata.version(name) if _is_installed(name) else "not-installed"
+            for name in required_packages()
+        },
+    }
 
 
 def required_packages() -> list[str]:
@@ -103,6 +115,11 @@ def check_numba_cache() -> Finding:
     try:
         import numba
 
+        from qsgd_lab.kernels.jit import IS_COMPILED
+
+        if not IS_COMPILED:
+            detail = "not used: with NUMBA_DISABLE_JIT kernels run as plain Python, thousands of times slower"
+            return Finding("numba cache", "warn", detail, "unset it, unless you debug a kernel")
         # Nothing is compiled: the place of the cache is looked for, and tried, when the function is declared.
         folder = numba.njit(cache=True, fastmath=False)(_example_kernel).stats.cache_path
     except ImportError as error:
@@ -128,6 +145,6 @@ def check_plugins(imports: Sequence[str]) -> Finding:
 
     try:
         names = plugins.load(imports)
-    except ValueError as error:
+    except (ValueError, LabError) as error:
         return Finding("plug-ins", "warn", str(error), "repair it, or uninstall the package that brings it")
     return Finding("plug-ins", "ok", ", ".join(names) or "none")

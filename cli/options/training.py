@@ -16,6 +16,7 @@ from typing import Any
 import click
 
 from qsgd_lab.cli.errors import argument_errors
+from qsgd_lab.cli.options.completion import devices, one_of
 from qsgd_lab.levels import CONVENTIONS
 from qsgd_lab.training.flaws import FLAWS
 
@@ -29,8 +30,9 @@ def computing_options(command: Callable[..., Any]) -> Callable[..., Any]:
     options = (
         click.option(
             "--engine",
-            type=click.Choice(["auto", "loop", "batched"]),
-            help="Gradients node by node, or of all nodes in one pass.  [default: auto, the faster]",
+            type=click.Choice(["auto", "loop", "batched", "distributed"]),
+            help="Gradients node by node, of all nodes in one pass, or under torchrun a process a node.  "
+            "[default: auto, the faster of loop and batched]",
         ),
         click.option(
             "--precision",
@@ -42,6 +44,7 @@ def computing_options(command: Callable[..., Any]) -> Callable[..., Any]:
             default="auto",
             show_default=True,
             envvar="QSGD_LAB_DEVICE",
+            shell_complete=one_of(devices),
             help="auto (CUDA if there is a device), cpu, cuda or cuda:1.",
         ),
     )

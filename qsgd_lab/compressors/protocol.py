@@ -166,11 +166,14 @@ class Compressor(ABC):
         Whether agreement takes the rounds of `rounds`, rather than one exchange of payloads.
     takes_device_arrays : bool
         Whether gradients may be torch tensors on a device; otherwise an exchange copies them to host memory.
+    decodes_differences : bool
+        Whether payloads are differences to what receivers keep: one alone is no gradient.
     """
 
     aggregates: str = "gathers"
     interactive: bool = False
     takes_device_arrays: bool = False
+    decodes_differences: bool = False
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -233,6 +236,13 @@ class Compressor(ABC):
         Only what is kept in units of the update depends on it.
         """
         return states
+
+    def settled(self, before: Any, after: Any, mean: Array) -> Any:
+        """Return the state that one node goes on with, now that it knows the mean of all nodes.
+
+        It is `after`, which `compress` returned, but for methods that take a step back: then `before`.
+        """
+        return after
 
     def init_nodes(self, nodes: int, layout: Layout, like: Array | None = None) -> Any:
         """Return the first states of N nodes, for `mean`.

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from qsgd_lab.compressors.protocol import Array
+from qsgd_lab.compressors.protocol import Array, Compressor
 from qsgd_lab.ledger import Ledger
 
 
@@ -52,6 +52,40 @@ class Exchange(Protocol):
             Counts from 0; part of the random stream. No step is used twice.
         out : float32, shape (n,)
             Overwritten.
+        """
+
+    def partial_mean(self, rows: Array, step: int, out: Array) -> None:
+        """Write the mean of what all nodes' payloads decode to, and leave in each row what was not sent.
+
+        For algorithms that keep the rest themselves.
+
+        Parameters
+        ----------
+        rows : float32, shape (len(local), n)
+            A row a node; overwritten.
+        step, out
+            As in `mean`.
+        """
+
+    def all_rows(self, rows: Array) -> Array:
+        """Return the rows of all nodes, shape (N, n), as they are: to evaluate; what it sends is not counted.
+
+        Parameters
+        ----------
+        rows : float32, shape (len(local), n)
+        """
+
+    def fork(self, compressor: Compressor) -> Exchange:
+        """Return a second exchange among the same nodes, with states and random words of its own.
+
+        It counts in the same ledger. Its states are in no checkpoint but that of who forked.
+        """
+
+    def server(self, compressor: Compressor) -> Exchange:
+        """Exchange through a server from now on, and return what it sends by.
+
+        That is an exchange of one sender, whose messages all nodes receive: its `mean` takes one row. This
+        exchange's `mean` is then what the server computes.
         """
 
     def arrays(self) -> dict[str, NDArray[np.generic]]:

@@ -76,6 +76,12 @@ class RunConfig:
         Canonical text of a method of `qsgd_lab.algorithms.registry.ALGORITHMS`.
     plugins : tuple of str
         ``name=origin`` of everything in the run that is not the package's own code, sorted.
+    versions : tuple of str
+        ``name=version`` of the data set and the network, where they have one, sorted: editing either under
+        the same name gives other keys.
+    split : str
+        Which training images each node has: ``iid`` (any, in every epoch anew), or canonical text of
+        `qsgd_lab.data.node_split`: a share of its own, dealt by the seed.
     target_accuracy : float
         Validation accuracy (in [0, 1]) whose first epoch is the run's convergence time.
     """
@@ -111,6 +117,8 @@ class RunConfig:
     compressor: str | None = None
     algorithm: str = SYNCHRONOUS
     plugins: tuple[str, ...] = ()
+    versions: tuple[str, ...] = ()
+    split: str = "iid"
 
     @property
     def batch_size(self) -> int:
@@ -191,9 +199,8 @@ class RunConfig:
         missing, unknown = sorted(known - set(fields) - set(LATER_DEFAULTS)), sorted(set(fields) - known)
         if missing or unknown:
             raise ValueError(f"configuration fields missing: {missing}, unknown: {unknown}")
-        return cls(
-            **{**fields, "flaws": tuple(fields.get("flaws", ())), "plugins": tuple(fields.get("plugins", ()))}
-        )
+        lists = {name: tuple(fields.get(name, ())) for name in ("flaws", "plugins", "versions")}
+        return cls(**{**fields, **lists})
 
     @property
     def key(self) -> str:

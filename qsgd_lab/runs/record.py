@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import functools
 import json
+import math
 import typing
 from dataclasses import asdict, dataclass, field
-from typing import Any, ClassVar, Literal, TypedDict
+from typing import Any, ClassVar, Literal, NotRequired, TypedDict, TypeVar
 
 from qsgd_lab.runs import validation
 from qsgd_lab.runs.config import LATER_DEFAULTS, RunConfig
 
 Status = Literal["done", "diverged"]
+
+Json = TypeVar("Json")
+
+#: A record is about 2 KB; a "run.json" much larger than that is something else.
+MAX_RECORD_BYTES = 1 << 20
 
 
 class Interrupted(Exception):  # noqa: N818 (not an error: the run was asked to stop, and did)
@@ -23,7 +30,7 @@ class RunResult(TypedDict):
     Accuracies are shares in [0, 1]; `best_epoch` and `epochs_to_target` count epochs from 1, and `best_epoch`
     is 0 when no epoch was finished; the two ``..._to_target`` are None when the target was never reached;
     `final_train_loss` is None when it is not finite; `bits_per_coordinate` has an entry a code, norms
-    included.
+    included. `num_test` (test images, by which an accuracy moves in steps) is not in older records.
     """
 
     test_accuracy: float
@@ -37,6 +44,7 @@ class RunResult(TypedDict):
     num_parameters: int
     coordinates_sent: int
     bits_per_coordinate: dict[str, float]
+    num_test: NotRequired[int]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +58,8 @@ class RunOutcome:
     timing : dict of str to float
         Seconds by name; ``total_s`` must be among them and includes time spent before an interruption.
     epochs : list of dict
-        One flat dict an epoch, for epochs.jsonl. Numbers that are not finite are stored as null.
+        One flat dict an epoch, for epochs.jsonl; of a run that diverged also the epoch it stopped in (see
+        `qsgd_lab.runs.epochs`). Numbers that are not finite are stored as null.
     device : str
         What the run was computed on, such as "cpu" or "cuda:0".
     device_facts : dict of str to str
@@ -104,8 +113,11 @@ class RunRecord:
         ValueError
             If a value is not finite.
         """
-        document = {"schema": self.SCHEMA} | asdict(self) | {"config": self.config.to_dict()}
-        return json.dumps(document, sort_keys=True, indent=1, allow_nan=False) + "\n"
+        return json.dumps(self.to_document(), sort_keys=True, indent=1, allow_nan=False) + "\n"
+
+    def to_document(self) -> dict[str, Any]:
+        """Return the content of run.json as JSON-ready values."""
+        return {"schema": self.SCHEMA} | asdict(self) | {"config": self.config.to_dict()}
 
     @classmethod
     def from_json(cls, text: str | bytes) -> RunRecord:
@@ -117,7 +129,17 @@ class RunRecord:
             With the reason, if the text is not JSON, or a field is missing, unknown, of the wrong type or out
             of range.
         """
-        document = validation.parse_json(text)
+        return cls.from_document(validation.parse_json(text))
+
+    @classmethod
+    def from_document(cls, document: Any) -> RunRecord:
+        """Build a record from parsed JSON, trusting nothing in it.
+
+        Raises
+        ------
+        ValueError
+            See `from_json`.
+        """
         if isinstance(document, dict) and document.get("schema", cls.SCHEMA) != cls.SCHEMA:
             raise ValueError(f"its schema is not {cls.SCHEMA}, the one this version reads")
         fields = validation.fields(document, "the record", _RECORD_CHECKS)
@@ -125,17 +147,20 @@ class RunRecord:
         return cls(**fields)
 
 
-def _config(value: Any, name: str) -> RunConfig:
+@functools.cache  # resolving the annotations takes longer than all the checks of a record
+def _config_checks() -> dict[str, validation.Check]:
     hints = typing.get_type_hints(RunConfig)
     checks = {field: validation.of_type(annotation) for field, annotation in hints.items()}
-    for listed in ("flaws", "plugins"):
-        checks[listed] = validation.list_of(validation.text)
+    return checks | dict.fromkeys(("flaws", "plugins", "versions"), validation.list_of(validation.text))
+
+
+def _config(value: Any, name: str) -> RunConfig:
     defaults = {
         key: list(default) if isinstance(default, tuple) else default
         for key, default in LATER_DEFAULTS.items()
     }
     given = {**defaults, **value} if isinstance(value, dict) else value
-    config = RunConfig.from_dict(validation.fields(given, name, checks))
+    config = RunConfig.from_dict(validation.fields(given, name, _config_checks()))
     bits = 1 if config.bits is None else config.bits
     if (config.bits is None) != (config.compressor is not None):
         raise ValueError(f"{name} must have either bits or a compressor")
@@ -146,8 +171,23 @@ def _config(value: Any, name: str) -> RunConfig:
     return config
 
 
+def finite(value: Json) -> Json:
+    """Return a copy of JSON-ready data in which every number that is not finite is None."""
+    copy: Any = value
+    if isinstance(value, dict):
+        copy = {key: finite(item) for key, item in value.items()}
+    elif isinstance(value, list):
+        copy = [finite(item) for item in value]
+    elif isinstance(value, float) and not math.isfinite(value):
+        copy = None
+    return copy  # type: ignore[no-any-return]
+
+
 def _result(value: Any, name: str) -> dict[str, Any]:
-    return validation.fields(value, name, _RESULT_CHECKS)
+    later = {
+        key: check for key, check in _LATER_RESULT_CHECKS.items() if isinstance(value, dict) and key in value
+    }
+    return validation.fields(value, name, _RESULT_CHECKS | later)
 
 
 def _status(value: Any, name: str) -> str:
@@ -176,6 +216,9 @@ _RESULT_CHECKS: dict[str, validation.Check] = {
     "coordinates_sent": validation.count,
     "bits_per_coordinate": validation.mapping_of(validation.number),
 }
+
+#: Fields that older records lack.
+_LATER_RESULT_CHECKS: dict[str, validation.Check] = {"num_test": validation.count}
 
 _RECORD_CHECKS: dict[str, validation.Check] = {
     "schema": validation.count,

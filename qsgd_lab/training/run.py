@@ -13,10 +13,11 @@ from typing import Any
 import torch
 
 from qsgd_lab.data import Part, load_dataset
+from qsgd_lab.ledger import Ledger
 from qsgd_lab.plugins import load_from_environment
 from qsgd_lab.runs.config import RunConfig
 from qsgd_lab.runs.record import Interrupted, RunOutcome, RunResult
-from qsgd_lab.training.checkpoint import Selection, load_checkpoint, save_checkpoint
+from qsgd_lab.training.checkpoint import Arrays, Selection, load_checkpoint, save_checkpoint
 from qsgd_lab.training.devices import describe, prepare, resolve_device
 from qsgd_lab.training.evaluation import accuracy, accuracy_in_training_mode
 from qsgd_lab.training.flaws import (
@@ -46,7 +47,9 @@ class Progress:
     step : int
         Steps taken.
     loss_sum : float
-        Of the epoch's steps so far.
+        Of the epoch's steps so far, up to the first that was not finite.
+    losses_summed : int
+        How many losses that are.
     recent_losses : list of float
         Of the last steps, at most a quarter of an epoch.
     finite : bool
@@ -61,6 +64,7 @@ class Progress:
 
     step: int = 0
     loss_sum: float = 0.0
+    losses_summed: int = 0
     recent_losses: list[float] = field(default_factory=list)
     finite: bool = True
     diverged: bool = False
@@ -105,7 +109,7 @@ def run_training(
     check_plugins(config)
     place = resolve_device(device)
     prepare(place)
-    run = _Run(config, checkpoint, place)
+    run = Run(config, checkpoint, place)
     while run.has_more():
         if should_stop():
             run.save()
@@ -117,28 +121,47 @@ def run_training(
     return run.outcome()
 
 
-class _Run:
+class Run:
+    """A run under way: its trainer, its progress, and the best parameters so far.
+
+    Parameters
+    ----------
+    config : RunConfig
+    checkpoint : Path
+        Where the state is kept, and found.
+    device : torch.device
+    """
+
     def __init__(self, config: RunConfig, checkpoint: Path, device: torch.device) -> None:
         self.config, self.path, self.device = config, checkpoint, device
         on_host = load_dataset(config.dataset)
         self.data_sha256 = on_host.sha256
         self.dataset = on_host if device.type == "cpu" else on_host.to(device)
-        self.trainer = Trainer(config, self.dataset, device)
+        self.trainer = self._make_trainer()
         self.progress = Progress()
         candidates = CANDIDATES if TEST_SET_SELECTION in config.flaws else 1
         self.best = Selection(self.trainer.model.snapshot(), candidates)
-        stored = load_checkpoint(checkpoint, config.key)
+        stored = self._stored()
         self.watch = Stopwatch(self._load(*stored) if stored else None, clock_of(device))
         self._losses: list[torch.Tensor] = []
         self.saved_at = time.monotonic()
 
+    def _make_trainer(self) -> Trainer:
+        return Trainer(self.config, self.dataset, self.device)
+
+    def _stored(self) -> tuple[Arrays, dict[str, Any]] | None:
+        return load_checkpoint(self.path, self.config.key)
+
     def has_more(self) -> bool:
+        """Whether steps remain."""
         return self.progress.step < self.trainer.num_steps and not self.progress.diverged
 
     def at_end_of_epoch(self) -> bool:
+        """Whether the last step ended an epoch."""
         return self.progress.step % self.trainer.steps_per_epoch == 0 and not self.progress.diverged
 
     def step(self) -> None:
+        """Take a step, and evaluate at the end of an epoch."""
         progress = self.progress
         self._losses.append(self.trainer.step(progress.step, self.watch))
         progress.step += 1
@@ -154,8 +177,10 @@ class _Run:
         losses = torch.stack(self._losses).tolist() if self._losses else []
         self._losses.clear()
         for loss in losses:
-            self.progress.loss_sum += loss
             self.progress.finite &= math.isfinite(loss)
+            if self.progress.finite:
+                self.progress.loss_sum += loss
+                self.progress.losses_summed += 1
         recent = self.progress.recent_losses
         recent += losses
         del recent[: -max(1, self.trainer.steps_per_epoch // 4)]
@@ -165,7 +190,7 @@ class _Run:
         progress = self.progress
         validation = self._validation_accuracy()
         mean_loss = progress.loss_sum / self.trainer.steps_per_epoch
-        progress.loss_sum = 0.0
+        progress.loss_sum, progress.losses_summed = 0.0, 0
         progress.epochs.append(
             {
                 "epoch": len(progress.epochs) + 1,
@@ -190,17 +215,26 @@ class _Run:
             return accuracy(module, part)
         return accuracy_in_training_mode(module, part, config.global_batch, config.seed, self.progress.step)
 
+    def is_time_to_save(self) -> bool:
+        """Whether the last checkpoint is old."""
+        return time.monotonic() - self.saved_at > CHECKPOINT_EVERY_S
+
     def save_now_and_then(self) -> None:
-        if time.monotonic() - self.saved_at > CHECKPOINT_EVERY_S:
+        """Save if the last checkpoint is old."""
+        if self.is_time_to_save():
             self.save()
 
     def save(self) -> None:
+        """Write a checkpoint."""
         self._look_at_losses()
         arrays, scalars = self.trainer.state()
         scalars |= {"progress": asdict(self.progress), "timing": self.watch.read()}
         scalars["best_ranks"] = self.best.ranks
-        save_checkpoint(self.path, self.config.key, {**arrays, **self.best.arrays()}, scalars)
+        self._write({**arrays, **self.best.arrays()}, scalars)
         self.saved_at = time.monotonic()
+
+    def _write(self, arrays: Arrays, scalars: dict[str, Any]) -> None:
+        save_checkpoint(self.path, self.config.key, arrays, scalars)
 
     def _load(self, arrays: dict[str, Any], scalars: dict[str, Any]) -> dict[str, float]:
         self.best.load(arrays, scalars["best_ranks"])
@@ -228,19 +262,39 @@ class _Run:
             status="diverged" if self.progress.diverged or astray else "done",
             result=self._result(test, validation, final_loss),
             timing=timing,
-            epochs=self.progress.epochs,
+            epochs=self.progress.epochs + self._epoch_of_divergence(),
             device=str(self.device),
             device_facts=describe(self.device),
             data_sha256=self.data_sha256,
         )
+
+    def _epoch_of_divergence(self) -> list[dict[str, Any]]:
+        """Return a line for the epoch in which the run diverged: what was seen of it; none without one."""
+        progress = self.progress
+        if not progress.diverged:
+            return []
+        seen = progress.losses_summed
+        return [
+            {
+                "epoch": len(progress.epochs) + 1,
+                "step": progress.step,
+                "train_loss": progress.loss_sum / seen if seen else None,
+                "validation_accuracy": None,
+            }
+        ]
 
     def _test_accuracy(self, rank: int) -> float:
         self.trainer.model.restore(self.best.snapshots[rank])
         flawed = TRAIN_MODE_EVALUATION in self.config.flaws
         return self._accuracy(self.dataset.test, in_training_mode=flawed)
 
+    def _ledger(self) -> Ledger:
+        """Return what all nodes have sent."""
+        ledger: Ledger = self.trainer.exchange.ledger
+        return ledger
+
     def _result(self, test: float, validation: float, final_loss: float) -> RunResult:
-        ledger = self.trainer.exchange.ledger
+        ledger = self._ledger()
         reached = [e for e in self.progress.epochs if e["validation_accuracy"] >= self.config.target_accuracy]
         finite = math.isfinite(final_loss) and not self.progress.diverged
         return RunResult(
@@ -255,4 +309,5 @@ class _Run:
             num_parameters=self.trainer.model.num_parameters,
             coordinates_sent=ledger.coordinates + ledger.raw_coordinates,
             bits_per_coordinate=ledger.bits_per_coordinate(),
+            num_test=len(self.dataset.test),
         )

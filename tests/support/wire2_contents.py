@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from itertools import pairwise
 
 import numpy as np
 
@@ -11,16 +12,30 @@ from qsgd_lab.partition import Partition
 from qsgd_lab.quantization import level_dtype
 from qsgd_lab.wire.key import SHARED_NODE, Key
 from qsgd_lab.wire.kind import Content
+from qsgd_lab.wire.kinds.exponential import ExponentialLevels
 from qsgd_lab.wire.kinds.levels import Levels
 from qsgd_lab.wire.kinds.masked import Masked
+from qsgd_lab.wire.kinds.natural import Powers
 from qsgd_lab.wire.kinds.none import Nothing
+from qsgd_lab.wire.kinds.one_bit import OneBit
 from qsgd_lab.wire.kinds.private import Private, register
 from qsgd_lab.wire.kinds.raw import Raw
 from qsgd_lab.wire.kinds.select import select
 from qsgd_lab.wire.kinds.sparse import BITMAP, FIXED, RICE, IndexCode, SparseValues
 from qsgd_lab.wire.structure import Structure
 
-KINDS = ("none", "raw", "levels", "sparse", "masked", "select", "private")
+KINDS = (
+    "none",
+    "raw",
+    "levels",
+    "sparse",
+    "masked",
+    "natural",
+    "one-bit",
+    "select",
+    "exponential",
+    "private",
+)
 NAN = np.uint32(0x7FC00000).view(np.float32)
 
 
@@ -96,6 +111,52 @@ def some_levels(rng: random.Random, structure: Structure) -> Levels:
     return Levels(levels, norms, s, rng.choice(["l2", "max", "shared"]), parts, structure.shape, layout)
 
 
+def some_exponential(rng: random.Random, structure: Structure) -> ExponentialLevels:
+    """Return codes on a grid with or without 0, with zero and NaN buckets among them."""
+    has_zero = rng.random() < 0.5
+    s = rng.choice([1, 2, 3, 7, 8, 127, 128, 255] if has_zero else [1, 2, 4, 64, 128])
+    parts = Partition(structure.tensor_sizes, rng.choice([1, 4, 5, 512, 2**31, "tensor", "model"]))
+    norms, dead, generator = _some_norms(rng, parts)
+    codes = generator.integers(-s, s + has_zero, parts.num_coordinates).astype(level_dtype(s))
+    codes[dead] = 0
+    return ExponentialLevels(codes, norms, s, has_zero, rng.choice(["l2", "max"]), parts)
+
+
+def some_one_bit(rng: random.Random, structure: Structure) -> OneBit:
+    """Return bits with one or two scales a bucket, with all kinds of degenerate buckets among them."""
+    parts = Partition(structure.tensor_sizes, rng.choice([1, 2, 4, 512, 2**31, "tensor", "model"]))
+    norms, dead, generator = _some_norms(rng, parts)
+    bits = generator.random(parts.num_coordinates) < rng.choice([0, 0.5, 0.5, 1])
+    if rng.random() < 0.5:
+        bits[dead] = False
+        return OneBit(bits, norms[:, None], parts)
+    means = np.zeros((norms.size, 2), np.float32)
+    for bucket, (low, high) in enumerate(pairwise(parts.bucket_offsets)):
+        part = bits[low:high]
+        if np.isnan(norms[bucket]):
+            part[:] = False
+            means[bucket] = NAN
+            continue
+        means[bucket] = (0 if part.all() else -1 - norms[bucket], norms[bucket] if part.any() else 0)
+    return OneBit(bits, means, parts)
+
+
+def _some_norms(rng: random.Random, parts: Partition):
+    """Return norms, which coordinates are in buckets of norm 0 or NaN, and a generator."""
+    generator = np.random.default_rng(rng.getrandbits(32))
+    norms = np.abs(generator.standard_normal(parts.num_buckets)).astype(np.float32)
+    dead = generator.random(norms.size) < 0.2
+    norms[dead] = generator.choice(np.array([0.0, NAN], np.float32), norms.size)[dead]
+    return norms, np.repeat(dead, np.diff(parts.bucket_offsets)), generator
+
+
+def some_powers(rng: random.Random, count: int) -> Powers:
+    """Return signed powers of two, zeros and NaN."""
+    generator = np.random.default_rng(rng.getrandbits(32))
+    codes = generator.choice(np.array([0, 1, 120, 127, 128, 254, 255], np.uint8), count)
+    return Powers(codes, (generator.random(count) < 0.5) & (codes % 255 != 0))
+
+
 def some_sparse(rng: random.Random, n: int) -> SparseValues:
     """Return sparse values under any index code."""
     n = rng.choice([n, n, max(n, 1) * 1000])
@@ -119,6 +180,12 @@ def some_payload(rng: random.Random, name: str, structure: Structure):
         return some_levels(rng, structure)
     if name == "sparse":
         return some_sparse(rng, n)
+    if name == "natural":
+        return some_powers(rng, n)
+    if name == "one-bit":
+        return some_one_bit(rng, structure)
+    if name == "exponential":
+        return some_exponential(rng, structure)
     if name == "masked":
         return Masked(some_values(rng, rng.randrange(n + 1)), n, some_key(rng, structure))
     if name == "private":
@@ -129,7 +196,15 @@ def some_payload(rng: random.Random, name: str, structure: Structure):
     flags = [True, *(rng.random() < 0.5 for _ in range(structure.num_tensors - 2)), False]
     flags = np.array(flags)
     names = rng.choice(
-        [("raw", "none"), ("none", "levels"), ("levels", "raw"), ("private", "masked"), ("sparse", "raw")]
+        [
+            ("raw", "none"),
+            ("none", "levels"),
+            ("levels", "raw"),
+            ("private", "masked"),
+            ("sparse", "raw"),
+            ("natural", "one-bit"),
+            ("exponential", "natural"),
+        ]
     )
     parts = [structure.part(flags), structure.part(~flags)]
     made = [_exact(rng, name, part) for name, part in zip(names, parts, strict=True)]
@@ -166,7 +241,7 @@ def some_content(rng: random.Random, name: str) -> Content:
     if name == "masked":
         key = payload.key
     elif rng.random() < 0.5 and name != "private":
-        can_begin_inside = name in {"none", "raw", "sparse"}
+        can_begin_inside = name in {"none", "raw", "sparse", "natural"}
         key = some_key(rng, structure, first=can_begin_inside and rng.random() < 0.5)
     used = (
         np.array([rng.random() < 0.5 for _ in range(structure.num_tensors)], bool)

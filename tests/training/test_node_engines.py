@@ -18,6 +18,7 @@ from qsgd_lab.training.engines.convolution import NodeConvolution, product_is_fa
 from qsgd_lab.training.engines.loop import NodeLoop
 from qsgd_lab.training.engines.slots import NodeSlots
 from qsgd_lab.training.flat_model import FlatModel
+from qsgd_lab.training.ranks import update_running_statistics
 
 
 @pytest.fixture(autouse=True)
@@ -233,6 +234,24 @@ def test_batch_norm_by_node_is_batch_norm_of_each_share(nodes: int) -> None:
     assert torch.equal(rows, torch.cat([torch.stack(weights), torch.stack(biases)], dim=1))
     for name, buffer in layer.named_buffers():
         assert torch.equal(getattr(twin, name), buffer)
+
+
+@given(st.integers(1, 3), st.integers(0, 2**16), st.sampled_from([0.1, 0.3, 0.01, 1.0]))
+def test_ranks_update_running_statistics_as_the_layers_do(nodes: int, seed: int, momentum: float) -> None:
+    """From each batch's statistics ranks come to the running ones of a layer that has seen the batches."""
+    random = torch.Generator().manual_seed(seed)
+    layer, one = nn.BatchNorm2d(5, momentum=momentum), nn.BatchNorm2d(5, momentum=1.0)
+    running = [layer.running_mean.clone(), layer.running_var.clone()]
+    batches = [torch.randn(4, 5, 3, 3, generator=random) * 3 + 1 for _ in range(nodes)]
+    statistics = []
+    for images in batches:
+        layer(images)
+        one(images)
+        statistics.append((one.running_mean.clone(), one.running_var.clone()))
+    shared = [torch.stack(part) for part in zip(*statistics, strict=True)]
+    update_running_statistics(running, shared, momentum)
+    assert torch.equal(running[0], layer.running_mean)
+    assert torch.equal(running[1], layer.running_var)
 
 
 @given(st.integers(1, 4), st.integers(1, 3), st.integers(1, 5))

@@ -53,10 +53,10 @@ def test_naming_any_option_asks_for_its_grid(request_: tuple, expected: list[Met
 
 
 def test_cells_are_seeds_times_models_times_methods_times_nodes() -> None:
-    """The default sweep has 84 cells with 84 keys, all of the first seed first."""
+    """The default sweep has 140 cells with 140 keys, all of the first seed first."""
     cells = configurations("demo", ["alexnet"], [1, 2, 4, 8], DEMO.methods, DEMO.seeds, {})
-    assert len({cell.key for cell in cells}) == len(cells) == 84
-    assert [cell.seed for cell in cells] == [0] * 28 + [1] * 28 + [2] * 28
+    assert len({cell.key for cell in cells}) == len(cells) == 140
+    assert [cell.seed for cell in cells] == [seed for seed in range(5) for _ in range(28)]
 
 
 def test_fp32_has_one_key_whatever_the_quantizers_options() -> None:
@@ -71,13 +71,19 @@ def test_fp32_has_one_key_whatever_the_quantizers_options() -> None:
 @pytest.mark.parametrize("name", list(PRESETS))
 def test_presets_agree_with_their_data(name: str) -> None:
     """The number of training images that is known beforehand is that of its data set; its models exist."""
-    from qsgd_lab.data.cifar10.split import train_validation_split
+    from qsgd_lab.data import fashion_mnist
+    from qsgd_lab.data.cifar10 import split as cifar10
     from qsgd_lab.models import MODELS
 
     preset = PRESETS[name]
     num_train = DATASETS[preset.dataset].sizes[0]
-    if preset.dataset == "cifar10":  # known from its split alone, without its images
-        train, _ = train_validation_split(np.arange(50_000, dtype=np.uint8) % 10)
+    splits = {
+        "cifar10": (cifar10.train_validation_split, 50_000),
+        "fashion-mnist": (fashion_mnist.train_validation_split, 60_000),
+    }
+    if preset.dataset in splits:  # known from its split alone, without its images
+        split, count = splits[preset.dataset]
+        train, _ = split(np.arange(count).astype(np.uint8) % 10)
         assert num_train == len(train)
     else:
         assert num_train == len(load_dataset(preset.dataset).train)

@@ -43,6 +43,9 @@ class RatedState(ErrorFeedbackState):
 class ErrorFeedback(Compressor):
     r"""Wraps any compressor: sends Q(g + e) and keeps e <- g + e - Q(g + e).
 
+    With `beta` below 1 the residual is a moving average, e <- (1 - beta) e + beta (g + e - Q(g + e)); with
+    `decay` below 1 either is multiplied by it: old errors fade.
+
     Parameters
     ----------
     inner : Compressor
@@ -57,11 +60,16 @@ class ErrorFeedback(Compressor):
         finite sends NaN throughout, so that everybody sees it. This takes one more array and pass over
         memory, and on a device waits for it. Otherwise such coordinates of a residual become 0, and what was
         unsent there is lost.
+    beta : float
+        Above 0, at most 1; LoCo's share of the new error.
+    decay : float
+        Above 0, at most 1.
 
     Raises
     ------
     ValueError
-        If the unit is unknown, or error feedback is wrapped already.
+        If the unit is unknown, beta or decay is out of its range, error feedback is wrapped already, or the
+        compressor keeps what was not sent itself.
 
     Notes
     -----
@@ -71,17 +79,31 @@ class ErrorFeedback(Compressor):
     contraction.
 
     `compress` knows one node alone: with `skip_nonfinite` it keeps the state where that node's vector is not
-    finite. To skip a step that another node spoiled, go on with the state from before it.
+    finite. Whoever knows the mean of all nodes asks `settled` which state to go on with.
 
     References
     ----------
     Karimireddy, Rebjock, Stich, Jaggi: Error feedback fixes SignSGD and other gradient compression schemes.
     ICML 2019.
+    Xie, Lin, Toh, Zhou: LoCo. TPAMI 2025 (beta).
     """
 
-    def __init__(self, inner: Compressor, *, unit: str = "gradient", skip_nonfinite: bool = False) -> None:
+    def __init__(
+        self,
+        inner: Compressor,
+        *,
+        unit: str = "gradient",
+        skip_nonfinite: bool = False,
+        beta: float = 1.0,
+        decay: float = 1.0,
+    ) -> None:
         if unit not in UNITS:
             raise ValueError(f"unknown unit {unit!r} of the residual; known: {', '.join(UNITS)}")
+        for name, value in (("beta", beta), ("decay", decay)):
+            if not 0 < value <= 1:
+                raise ValueError(f"{name} is {value}; it must be above 0 and at most 1")
+        if inner.decodes_differences:
+            raise ValueError("EF21 and DIANA keep what was not sent themselves: leave out ef(...)")
         wrapped: Any = inner
         while wrapped is not None:
             if isinstance(wrapped, ErrorFeedback):
@@ -90,6 +112,7 @@ class ErrorFeedback(Compressor):
                 )
             wrapped = getattr(wrapped, "inner", None)
         self.inner, self.unit, self.skip_nonfinite = inner, unit, skip_nonfinite
+        self.beta, self.decay = beta, decay
         self.aggregates, self.interactive = inner.aggregates, inner.interactive
         self.takes_device_arrays = inner.takes_device_arrays
 
@@ -119,6 +142,10 @@ class ErrorFeedback(Compressor):
                 residual = residual * np.float32(states.rate / rate)
         return replace(states, inner=inner, residual=residual, rate=float(rate))
 
+    def settled(self, before: Any, after: Any, mean: Array) -> Any:
+        """Return the state from before the step if it is to be skipped: the mean is not finite."""
+        return before if self.skip_nonfinite and not _is_finite(mean) else after
+
     def compress(
         self, gradient: Array, state: ErrorFeedbackState, stream: Stream
     ) -> tuple[Any, ErrorFeedbackState]:
@@ -128,7 +155,9 @@ class ErrorFeedback(Compressor):
             if self.skip_nonfinite and not _are_finite(corrected[None]):
                 return self.inner.compress(corrected, state.inner, stream)[0], state
             payload, inner = self.inner.compress(corrected, state.inner, stream)
-            return payload, self._kept(state, inner, corrected - self.inner.decompress(payload))
+            return payload, self._kept(
+                state, inner, self._faded(corrected - self.inner.decompress(payload), state.residual)
+            )
 
     def decompress(self, payload: Any) -> Array:
         """Return what the inner compressor reads."""
@@ -151,9 +180,11 @@ class ErrorFeedback(Compressor):
     def buffer(self, states: ErrorFeedbackState) -> Array | None:
         """Return the residuals of all nodes, shape (N, n), to which gradients may be added.
 
-        None where residuals must be known apart: to be rescaled, or kept if the gradients are not finite.
+        None where residuals must be known apart: to be rescaled, averaged, or kept if the gradients are not
+        finite.
         """
-        return None if self.skip_nonfinite or self.unit == "update" else states.residual
+        is_apart = self.skip_nonfinite or self.unit == "update" or self.beta != 1
+        return None if is_apart else states.residual
 
     def init_nodes(self, nodes: int, layout: Layout, like: Array | None = None) -> Any:
         """Return the inner states and zero residuals of shape (N, n), where `like` is."""
@@ -169,21 +200,24 @@ class ErrorFeedback(Compressor):
         with np.errstate(invalid="ignore", over="ignore"):
             if self.skip_nonfinite and rows.gradients is not None:
                 return self._mean_or_skip(rows.gradients, states, stream, out, ledger)
+            old = states.residual if self.beta == 1 else states.residual + 0
             corrected = NodeRows(rows.gradients, states.residual)
             inner = self.inner.mean(corrected, states.inner, stream, out, ledger)
+            if self.beta != 1 or self.decay != 1:
+                states.residual[...] = self._faded(states.residual, old)
             return self._kept(states, inner, states.residual)
 
     def _mean_or_skip(
         self, gradients: Array, states: ErrorFeedbackState, stream: Stream, out: Array, ledger: Ledger
     ) -> ErrorFeedbackState:
         """Average into an array beside the residuals, and take it in their place if all is finite."""
-        before = copy.deepcopy(states.inner)  # a pass over all nodes may overwrite it
+        own = copy.deepcopy(states.inner)  # a pass over all nodes may overwrite it
         residual = gradients + states.residual
         _are_finite(residual)
-        inner = self.inner.mean(NodeRows(None, residual), states.inner, stream, out, ledger)
+        inner = self.inner.mean(NodeRows(None, residual), own, stream, out, ledger)
         if not (_is_finite(out) and _is_finite(residual)):
-            return replace(states, inner=before)
-        return self._kept(states, inner, residual)
+            return states
+        return self._kept(states, inner, self._faded(residual, states.residual))
 
     def add_decoded(self, message: bytes, layout: Layout, total: Array) -> None:
         """Add what the inner compressor reads."""
@@ -196,10 +230,16 @@ class ErrorFeedback(Compressor):
             _are_finite(corrected[None])
         agreed = yield from self.inner.rounds(corrected, state.inner, stream)
         with np.errstate(invalid="ignore", over="ignore"):
-            residual = corrected - agreed.sent
+            residual = self._faded(corrected - agreed.sent, state.residual)
         if self.skip_nonfinite and not (_is_finite(agreed.mean) and _is_finite(residual)):
             return Agreed(agreed.mean, agreed.sent, state)
         return Agreed(agreed.mean, agreed.sent, self._kept(state, agreed.state, residual))
+
+    def _faded(self, missed: Array, old: Array) -> Array:
+        """Return what is kept of what was missed and of the residual before; at the defaults, the former."""
+        if self.beta != 1:
+            missed = old * (1 - self.beta) + missed * self.beta
+        return missed if self.decay == 1 else missed * self.decay
 
     def _kept(self, state: ErrorFeedbackState, inner: Any, residual: Array) -> ErrorFeedbackState:
         """Return the state after a step that left this residual."""
@@ -234,13 +274,15 @@ def _clear_nonfinite(residual: Array) -> None:
         residual[~np.isfinite(residual)] = 0
 
 
-def _make(inner: Compressor, unit: str, skip_nonfinite: str) -> ErrorFeedback:
-    return ErrorFeedback(inner, unit=unit, skip_nonfinite=skip_nonfinite == "true")
+def _make(inner: Compressor, unit: str, skip_nonfinite: str, beta: float, decay: float) -> ErrorFeedback:
+    return ErrorFeedback(inner, unit=unit, skip_nonfinite=skip_nonfinite == "true", beta=beta, decay=decay)
 
 
 def _label(options: Mapping[str, Any]) -> str:
     unit = "" if options["unit"] == "gradient" else f" ({options['unit']})"
-    return f"{options['inner']} + EF{unit}" + (", skips" if options["skip_nonfinite"] == "true" else "")
+    changed = "".join(f", {name} {options[name]:g}" for name in ("beta", "decay") if options[name] != 1)
+    skips = ", skips" if options["skip_nonfinite"] == "true" else ""
+    return f"{options['inner']} + EF{unit}{changed}{skips}"
 
 
 METHOD = Method(
@@ -255,6 +297,8 @@ METHOD = Method(
             "whether a step that is not finite leaves residuals as they were",
             choices=("false", "true"),
         ),
+        Option("beta", float, 1.0, "share of the new error in the residual; below 1 a moving average (LoCo)"),
+        Option("decay", float, 1.0, "factor on the residual each step; below 1 old errors fade"),
     ),
     _label,
     summary="error feedback: what was not sent is added to the next gradient",

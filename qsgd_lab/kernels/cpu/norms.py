@@ -9,11 +9,11 @@ and so on up.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from qsgd_lab.kernels.constants import MAX
-from qsgd_lab.kernels.cpu.unowned import borrowed
+from qsgd_lab.kernels.cpu.unowned import unowned_view
 from qsgd_lab.kernels.fixed_point import INFINITY_BITS, MAGNITUDE_MASK, storable_norm
+from qsgd_lab.kernels.jit import njit
 
 BLOCK = 512
 LANES = 32
@@ -22,7 +22,7 @@ LANES = 32
 @njit(cache=True, fastmath=False, forceinline=True)
 def fold_lanes(lanes):
     """Return the sum of 32 float64 lanes by halving."""
-    for half in (16, 8, 4, 2, 1):
+    for half in (16, 8, 4, 2, 1):  # as a warp's shuffles do, and in the same order
         for lane in range(half):
             lanes[lane] += lanes[lane + half]
     return lanes[0]
@@ -32,7 +32,7 @@ def fold_lanes(lanes):
 def square(x, i):
     """Return the exact square of a float32 coordinate as float64."""
     value = np.float64(x[i])
-    return value * value
+    return value * value  # 48 bits at most, so that contraction to FMA rounds nothing that this did not
 
 
 @njit(cache=True, fastmath=False)
@@ -62,15 +62,15 @@ def full_block_sum(x, lanes):
 @njit(cache=True, fastmath=False)
 def block_sum(x, lanes):
     """Return the sum of squares of at most 512 coordinates; lanes that run out add nothing."""
-    x, lanes = borrowed(x), borrowed(lanes)
-    if x.size == BLOCK:
+    x, lanes = unowned_view(x), unowned_view(lanes)
+    if x.size == BLOCK:  # the slice tells the compiler the length
         return full_block_sum(x[:BLOCK], lanes)
     lanes[:] = 0.0
     rows = x.size // LANES
     for row in range(rows):
         part = x[row * LANES : (row + 1) * LANES]
         for lane in range(LANES):
-            lanes[lane] += square(part, lane)
+            lanes[lane] += square(part, lane)  # a row at a time, so that the loop over lanes is vector code
     tail = x[rows * LANES :]
     for lane in range(tail.size):
         lanes[lane] += square(tail, lane)
@@ -84,6 +84,7 @@ def fold_sums(sums, count, lanes):
         blocks = (count + BLOCK - 1) // BLOCK
         for block in range(blocks):
             lanes[:] = 0.0
+            # In place: block k is written after it and all before it have been read.
             for i in range(block * BLOCK, min(count, (block + 1) * BLOCK)):
                 lanes[i % LANES] += sums[i]
             sums[block] = fold_lanes(lanes)
@@ -108,7 +109,7 @@ def float_of_bits(bits):
     """Return the float32 of a bit pattern as float64; NaN if it is not finite."""
     if bits >= INFINITY_BITS:
         return np.nan
-    holder = np.empty(1, np.int32)
+    holder = np.empty(1, np.int32)  # Numba has no cast of bits between scalars
     holder[0] = bits
     return np.float64(holder.view(np.float32)[0])
 
@@ -119,7 +120,7 @@ def bucket_norm(x, x_bits, kind, lanes, sums):
 
     `x_bits` is `x` viewed as int32; `lanes` holds 32 float64, `sums` one for each block of 512.
     """
-    x, x_bits, lanes, sums = borrowed(x), borrowed(x_bits), borrowed(lanes), borrowed(sums)
+    x, x_bits, lanes, sums = unowned_view(x), unowned_view(x_bits), unowned_view(lanes), unowned_view(sums)
     if kind == MAX:
         return storable_norm(float_of_bits(largest_bits(x_bits, np.int32(0))))
     blocks = (x.size + BLOCK - 1) // BLOCK
@@ -131,15 +132,15 @@ def bucket_norm(x, x_bits, kind, lanes, sums):
 @njit(cache=True, fastmath=False)
 def add_and_norm(x, x_bits, addend, kind, lanes, sums):
     """Add to `x` in float32, in place, and return the norm of the sum: one pass over memory for both."""
-    x, x_bits, addend = borrowed(x), borrowed(x_bits), borrowed(addend)
-    lanes, sums = borrowed(lanes), borrowed(sums)
+    x, x_bits, addend = unowned_view(x), unowned_view(x_bits), unowned_view(addend)
+    lanes, sums = unowned_view(lanes), unowned_view(sums)
     largest = np.int32(0)
     blocks = (x.size + BLOCK - 1) // BLOCK
     for block in range(blocks):
         low, high = block * BLOCK, min(x.size, (block + 1) * BLOCK)
         part, part_addend = x[low:high], addend[low:high]
         for i in range(part.size):
-            part[i] += part_addend[i]
+            part[i] += part_addend[i]  # stays in cache for the squares
         if kind == MAX:
             largest = largest_bits(x_bits[low:high], largest)
         else:
@@ -149,7 +150,7 @@ def add_and_norm(x, x_bits, addend, kind, lanes, sums):
     return storable_norm(np.sqrt(fold_sums(sums, blocks, lanes)))
 
 
-@njit(cache=True, fastmath=False)
+@njit(cache=True, fastmath=False, nogil=True)
 def survey_scales(bits):
     """Return the first scale (uint32 patterns) that may not be, or -1, and whether one is +0 or the NaN.
 

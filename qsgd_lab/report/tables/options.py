@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
 
 from qsgd_lab.report.analysis.communication import Link
+from qsgd_lab.terminal import DEFAULT_WIDTH
 
 View = Literal["nodes", "method", "model", "setting"]
 #: What the columns are -> in words, for help.
@@ -19,6 +21,7 @@ VIEWS: dict[View, str] = {
 #: What a table can show -> in words, for help and errors.
 SHOWS: dict[str, str] = {
     "accuracy": "test accuracy",
+    "difference": "its difference from fp32, with intervals, and the mean over N",
     "epochs": "epochs to the target",
     "bits": "levels, measured bits per coordinate, compression ratio",
     "codes": "measured bits per coordinate under every code",
@@ -26,13 +29,30 @@ SHOWS: dict[str, str] = {
     "time": "measured seconds per step, and their parts",
     "network": "modelled step time over a link, speed-up, break-even bandwidth",
 }
-DEFAULT_SHOW = ("accuracy", "epochs", "bits")
+#: Stands in panels of its own: fp32 has no part in it.
+DIFFERENCE = "difference"
+DEFAULT_SHOW = ("accuracy", "epochs", "difference", "bits")
 #: These depend on how long the runs took, and so differ between two sweeps of the same runs.
 TIMED_SHOWS = frozenset({"time", "network"})
 
 Style = Literal["siunitx", "plain"]
 #: How LaTeX sets numbers: in siunitx's S columns, or as mathematics without that package.
 STYLES: tuple[Style, ...] = ("siunitx", "plain")
+
+
+class Page(NamedTuple):
+    """What LaTeX's tables have to fit: a width in points, and a height in lines of numbers."""
+
+    width: float
+    lines: int
+
+
+#: Both columns of IEEEtran, one of its columns, and the text of a one-column article in 10 points.
+PAGES: dict[str, Page] = {
+    "ieeetran": Page(516.0, 48),
+    "ieeetran-column": Page(252.0, 30),
+    "article": Page(345.0, 26),
+}
 
 #: A gigabit a second and 50 microseconds: a plain local network.
 DEFAULT_LINK = Link(bandwidth=1.25e8, latency=50e-6)
@@ -50,25 +70,34 @@ class TableOptions:
         What the columns are. CSV and JSON have a line or object a cell and do not depend on it.
     style : {"siunitx", "plain"}
         Of LaTeX.
+    page : str
+        Which page LaTeX's tables fit, a key of `PAGES`.
+    width : int
+        Columns of the terminal that text fits, at least 40.
     link : Link
         That of the modelled step.
     compute : float or None
         Seconds of a node's forward and backward pass in the modelled step; None: as measured.
     published : bool
         Whether published figures stand beside the measured ones.
+    margins : mapping of str to float
+        Preset -> how near accuracies count as alike, in points; see `grouping.group_records`.
 
     Raises
     ------
     ValueError
-        If `show` is empty or has an unknown name.
+        If `show` is empty or has an unknown name, or `page` has one.
     """
 
     show: tuple[str, ...] = DEFAULT_SHOW
     by: View = "nodes"
     style: Style = "siunitx"
+    page: str = "ieeetran"
+    width: int = DEFAULT_WIDTH
     link: Link = DEFAULT_LINK
     compute: float | None = None
     published: bool = False
+    margins: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Refuse what cannot be shown."""
@@ -76,6 +105,8 @@ class TableOptions:
         if unknown or not self.show:
             problem = f"a table cannot show {unknown[0]!r}" if unknown else "nothing to show"
             raise ValueError(f"{problem}; it can show {', '.join(SHOWS)}")
+        if self.page not in PAGES:
+            raise ValueError(f"no page {self.page!r}; LaTeX's tables fit {', '.join(PAGES)}")
 
 
 DEFAULT_OPTIONS = TableOptions()

@@ -64,7 +64,7 @@ class Running:
         The module itself has counted one batch.
         """
         for share in images.chunk(nodes):
-            # Torch rounds once, from statistics in float64; from those of the folded batch it would be twice.
+            # Torch's own function: how it rounds, and what its compiler contracts, is not ours to repeat.
             torch.batch_norm_update_stats(share, self.mean, self.variance, momentum)
         self.batches.add_(nodes - 1)
 

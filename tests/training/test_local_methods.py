@@ -1,0 +1,158 @@
+"""Algorithms with replicas in whole training runs: resumed in the middle of a round; their traffic."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from qsgd_lab import models
+from qsgd_lab.cli.main import main
+from qsgd_lab.data import DATASETS, Dataset, DatasetEntry, Part, load_dataset, register_dataset, registry
+from qsgd_lab.models import MODELS, register_model
+from qsgd_lab.runs.config import RunConfig
+from qsgd_lab.runs.record import Interrupted, RunOutcome
+from qsgd_lab.training.presets import configurations
+from qsgd_lab.training.run import run_training
+from qsgd_lab.training.trainer import Trainer
+
+SIZES = (96, 32, 32)
+STEPS = 2 * 96 // 8
+
+
+def load() -> Dataset:
+    """Return two classes of noise with different means, 1x4x4."""
+    generator = torch.Generator().manual_seed(7)
+    parts = []
+    for size in SIZES:
+        labels = torch.arange(size) % 2
+        noise = torch.randn(size, 1, 4, 4, generator=generator)
+        parts.append(Part(noise + 0.5 * labels.view(-1, 1, 1, 1), labels))
+    return Dataset("noise", 2, *parts)
+
+
+@pytest.fixture(autouse=True)
+def small_world(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Register a small data set and model, and take them away again."""
+    monkeypatch.setattr(registry._origins, "_outside", {})
+    monkeypatch.setattr(models._origins, "_outside", {})
+    register_dataset(DatasetEntry("noise", "noise", (1, 4, 4), 2, SIZES, load), origin="tests")
+    register_model("line", lambda *_: nn.Sequential(nn.Flatten(), nn.Linear(16, 2)), origin="tests")
+    yield
+    del DATASETS["noise"], MODELS["line"]
+    load_dataset.cache_clear()
+
+
+def cell(algorithm: str, compressor: str = "fp32", nodes: int = 4, seed: int = 0, **more: str) -> RunConfig:
+    settings = {"epochs": 2, "global_batch": 8, **more}
+    (config,) = configurations("demo", ["line"], [nodes], [compressor], [seed], settings, algorithm, "noise")
+    return config
+
+
+def train(config: RunConfig, path: Path, stops: int | None = None) -> RunOutcome:
+    """Train, or stop after so many steps."""
+    asked = iter(range(10**9))
+    return run_training(
+        config,
+        checkpoint=path,
+        should_stop=lambda: stops is not None and next(asked) >= stops,
+        progress=lambda *_: None,
+    )
+
+
+RESUMED = [
+    ("local-sgd(interval=5)", "fp32"),
+    ("local-sgd(schedule=growing,rounds=4,momentum=averaged)", "qsgd(bits=2)"),
+    ("local-sgd(schedule=square-root,interval=2,coefficient=0.15,momentum=reset)", "ef(top-k(fraction=0.1))"),
+    ("local-sgd(schedule=one-shot,local_from=0.25)", "fp32"),
+    ("qsparse-local-sgd(interval=5)", "top-k(fraction=0.1)"),
+    ("cser(resets=top-k(fraction=0.3),interval=5)", "top-k(fraction=0.1)"),
+    ("cser-blocks(ratio=4)", "fp32"),
+    ("diloco(interval=5,feedback=0.9)", "top-k(fraction=0.1)"),
+    ("asynchronous(tau=3,schedule=random,down=ef(top-k(fraction=0.2)))", "qsgd(bits=2)"),
+    ("parameter-server(down=top-k(fraction=0.2))", "ef(top-k(fraction=0.1))"),
+]
+
+
+@pytest.mark.parametrize(("algorithm", "compressor"), RESUMED)
+def test_a_run_that_was_killed_is_the_same_run(algorithm: str, compressor: str, tmp_path: Path) -> None:
+    """Stopped twenty times, mostly in the middle of a round, the run ends with the same bits."""
+    config = cell(algorithm, compressor)
+    whole = train(config, tmp_path / "whole.npz")
+    # 23 of the 24 steps in 20 pieces; in 4, ending in the middle of rounds as well, for what differs less.
+    steps = [1] * 17 + [2] * 3 if algorithm.startswith("local-sgd") else [6, 7, 3, 7]
+    for count in steps:
+        with pytest.raises(Interrupted):
+            train(config, tmp_path / "killed.npz", stops=count)
+    killed = train(config, tmp_path / "killed.npz")
+
+    assert killed.result == whole.result
+    assert killed.epochs == whole.epochs
+
+
+def test_traffic_is_that_of_the_rounds(tmp_path: Path) -> None:
+    """Eight rounds of four nodes send 32 n coordinates; growing to one-shot sends fewer, exactly."""
+    for algorithm, rounds in (
+        ("synchronous", STEPS),
+        ("local-sgd(rounds=8)", 8),
+        ("local-sgd(schedule=growing,rounds=5)", 5),
+        ("local-sgd(schedule=one-shot)", 1),
+    ):
+        result = train(cell(algorithm), tmp_path / "none.npz").result
+        assert result["coordinates_sent"] == 4 * rounds * result["num_parameters"]
+        assert result["bits_per_coordinate"] == {"fp32": 32.0}
+
+
+def test_nodes_see_only_images_of_their_own() -> None:
+    """Under shards:1 each of two nodes meets one class, every image at most once an epoch, in a new order."""
+    config = cell("synchronous", nodes=2, split="shards:1")
+    trainer = Trainer(config, load_dataset("noise"))
+    orders = []
+    for epoch in range(2):
+        batches = [trainer.batch(epoch * trainer.steps_per_epoch + step) for step in range(12)]
+        labels = torch.stack([labels for _, labels in batches]).view(12, 2, 4)
+        assert [set(labels[:, node].reshape(-1).tolist()) for node in range(2)] in ([{0}, {1}], [{1}, {0}])
+        orders.append(trainer._order.tolist())
+        assert len(set(orders[-1])) == 96
+    assert orders[0] != orders[1]
+    assert trainer._order.tolist() == Trainer(config, load_dataset("noise"))._draw_order(1).tolist()
+
+
+def test_a_split_is_part_of_the_key(tmp_path: Path) -> None:
+    """Keys of iid are as before; another split has another key, in one text, and its runs resume."""
+    assert "split" not in cell("synchronous").to_dict()
+    assert cell("synchronous", split="iid").key == cell("synchronous").key
+    config = cell("local-sgd(interval=5)", split="dirichlet:0.30")
+    assert config.split == "dirichlet:0.3"
+    assert config.key != cell("local-sgd(interval=5)").key
+    assert config.baseline().split == "dirichlet:0.3"
+    with pytest.raises(Interrupted):
+        train(config, tmp_path / "killed.npz", stops=15)
+    whole, killed = train(config, tmp_path / "whole.npz"), train(config, tmp_path / "killed.npz")
+    assert whole.result == killed.result
+
+
+def test_what_cannot_be_dealt_is_refused() -> None:
+    """One line with the right form."""
+    with pytest.raises(ValueError, match="write iid, shards:K"):
+        cell("synchronous", split="random")
+
+
+def test_compressors_that_do_not_fit_end_before_any_run() -> None:
+    """The line names algorithm and compressor."""
+    with pytest.raises(ValueError, match=r"cser\(ratio=32\) with top-k.*leave out the compressor"):
+        cell("cser(ratio=32)", "top-k")
+
+
+def test_impossible_schedules_end_before_any_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Exit 2 and one line."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("QSGD_LAB_IMPORT", "")
+    assert main(["reproduce", "--nodes", "2", "--algorithm", "local-sgd(schedule=growing)"]) == 2
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("Error")]
+    assert "growing needs rounds" in line
