@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import click
 
 from qsgd_lab import __version__
-from qsgd_lab.cli.errors import INTERRUPTED, READER_GONE, report_error
+from qsgd_lab.cli.errors import COMPILING, INTERRUPTED, READER_GONE, report_error
 from qsgd_lab.cli.lazy import Entry, LazyGroup, source_docstring
 from qsgd_lab.cli.standard_output import (
     ReaderGoneError,
@@ -16,6 +16,7 @@ from qsgd_lab.cli.standard_output import (
     flush_stdout,
     prepare_stdout,
 )
+from qsgd_lab.compilation import before_first_compilation
 
 #: One row a command. A command's module imports neither torch nor numba at its top.
 COMMANDS = {
@@ -42,12 +43,14 @@ COMMANDS = {
     "convergence": Entry(
         "qsgd_lab.cli.measure.convergence", "convergence", "Measure SGD, QSGD, QSVRG against bounds."
     ),
+    "compare": Entry("qsgd_lab.cli.sweep.compare", "compare", "Set methods side by side at the same bits."),
     "flaws": Entry("qsgd_lab.cli.sweep.flaws", "flaws", "Measure the flaws of the published protocol."),
     "encode": Entry("qsgd_lab.cli.messages.encode", "encode", "Quantize and encode a gradient file."),
     "decode": Entry("qsgd_lab.cli.messages.decode", "decode", "Turn a message back into a gradient file."),
     "inspect": Entry("qsgd_lab.cli.messages.inspect", "inspect", "Say what a message is and what it costs."),
     "bench": Entry("qsgd_lab.cli.bench.bench", "bench", "Measure speed and size beside other libraries."),
     "data": Entry("qsgd_lab.cli.data", "data", "Fetch, verify or find CIFAR-10."),
+    "warm-up": Entry("qsgd_lab.cli.warm_up", "warm_up", "Compile all kernels now, not at their first use."),
     "doctor": Entry("qsgd_lab.cli.doctor.doctor", "doctor", "Check this machine and say how to fix it."),
     "completion": Entry("qsgd_lab.cli.completion", "completion", "Print the completion script for a shell."),
 }
@@ -119,6 +122,7 @@ def main(args: Sequence[str] | None = None) -> int:
         raised.
     """
     prepare_stdout()
+    before_first_compilation(lambda: click.echo(COMPILING, err=True))
     try:
         code = cli.main(args, prog_name="qsgd-lab", standalone_mode=False)
         flush_stdout()

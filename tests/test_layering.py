@@ -25,25 +25,36 @@ MAY_IMPORT = {
     "coding": ["wire"],
     "compressors": ["coding", "quantization", "wire"],
     "exchange": ["compressors"],
+    "distributed": ["exchange"],
     "algorithms": ["exchange", "theory"],  # the schedules of rounds are formulas
     "models": [],
     "data": [],
     "runs": [],
-    "training": ["algorithms", "models", "data", "runs"],
+    "training": ["algorithms", "distributed", "models", "data", "runs"],
+    "problems": ["algorithms", "theory.checks", "data", "runs"],
     "report": ["runs", "theory", "compressors", "data"],  # the names of rows, and of data sets
     "stored_runs": ["report"],  # `load_runs`: a store, and its columns
     "theory": [],
     "theory.checks": ["theory", "coding", "quantization", "algorithms"],
     "bench": ["compressors", "models", "kernels"],  # models: a training step is what agreeing is set against
     "gpu_check": ["bench"],
-    "cli": ["training", "report", "theory.checks", "gpu_check"],
+    "cli": ["training", "distributed", "report", "theory.checks", "gpu_check", "problems"],
     "__main__": ["cli"],
 }
 #: The rooms beside the store know a run's configuration and its record, and nothing else of it.
-RUNS_CONTRACT = {"qsgd_lab.runs.config", "qsgd_lab.runs.record"}
+RUNS_CONTRACT = {"qsgd_lab.runs.config", "qsgd_lab.runs.record", "qsgd_lab.runs.problem_record"}
 BESIDE_THE_STORE = {"training", "report"}
 
-TORCH_ROOMS = {"models", "data", "training", "algorithms", "bench", "gpu_check"}
+TORCH_ROOMS = {
+    "distributed",
+    "models",
+    "data",
+    "training",
+    "algorithms",
+    "problems",
+    "bench",
+    "gpu_check",
+}
 FORMULAS_MAY_USE = {"numpy", "scipy"}
 
 

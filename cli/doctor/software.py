@@ -113,7 +113,9 @@ def check_numba_cache() -> Finding:
     try:
         import numba
 
-        if numba.config.DISABLE_JIT:
+        from qsgd_lab.kernels.jit import IS_COMPILED
+
+        if not IS_COMPILED:
             detail = "not used: with NUMBA_DISABLE_JIT kernels run as plain Python, thousands of times slower"
             return Finding("numba cache", "warn", detail, "unset it, unless you debug a kernel")
         # Nothing is compiled: the place of the cache is looked for, and tried, when the function is declared.

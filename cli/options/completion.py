@@ -78,7 +78,7 @@ def of_stored_runs(field: str) -> Complete:
         from qsgd_lab.runs.store import RunStore
 
         try:
-            records = list(RunStore(Path(ctx.params.get("runs") or "runs")).all_records())
+            records = RunStore(Path(ctx.params.get("runs") or "runs")).read().records
         except (LabError, OSError):  # the command itself will say what is wrong
             return []
         found: dict[Any, None] = dict.fromkeys(getattr(record.config, field) for record in records)

@@ -30,8 +30,9 @@ def computing_options(command: Callable[..., Any]) -> Callable[..., Any]:
     options = (
         click.option(
             "--engine",
-            type=click.Choice(["auto", "loop", "batched"]),
-            help="Gradients node by node, or of all nodes in one pass.  [default: auto, the faster]",
+            type=click.Choice(["auto", "loop", "batched", "distributed"]),
+            help="Gradients node by node, of all nodes in one pass, or under torchrun a process a node.  "
+            "[default: auto, the faster of loop and batched]",
         ),
         click.option(
             "--precision",

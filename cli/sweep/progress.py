@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from qsgd_lab.cli.errors import COMPILING
 from qsgd_lab.cli.options.quantities import format_duration
 from qsgd_lab.runs import events
 from qsgd_lab.runs.sweep import StopReason
@@ -43,6 +44,7 @@ class SweepProgress:
         self.total = sum(config.epochs for config in todo)
         self.cells = len(todo)
         self.finished = 0
+        self._compilation_is_told = False
         self._epochs: dict[str, int] = {}
         self._history = [(0, time.monotonic())]
 
@@ -60,6 +62,12 @@ class SweepProgress:
             self.finished += 1
         if self.done > self._history[-1][0]:
             self._history.append((self.done, time.monotonic()))
+
+    def is_first_compilation(self, event: events.Event) -> bool:
+        """Whether this is the first that is heard of compiling; each worker tells of its own."""
+        is_first = isinstance(event, events.CellCompiling) and not self._compilation_is_told
+        self._compilation_is_told |= is_first
+        return is_first
 
     def left(self) -> str:
         """Return the time that remains, in words, at the average pace so far.
@@ -83,6 +91,8 @@ class LineDisplay:
     def show(self, event: events.Event) -> None:
         """Print what is worth a line."""
         self.progress.take(event)
+        if self.progress.is_first_compilation(event):
+            click.echo(COMPILING, err=True)
         line = describe(event)
         if line:
             counter = f"[{self.progress.finished}/{self.progress.cells}]"
@@ -114,8 +124,10 @@ class BarDisplay:
             accuracy = event.metrics.get("validation_accuracy")
             note = "" if accuracy is None else f"val. {100 * accuracy:.1f} %"
             self.bars.update(self._running[key], completed=event.epoch, note=note)
-        elif not isinstance(event, events.CellWaiting) and key in self._running:
+        elif not isinstance(event, events.CellWaiting | events.CellCompiling) and key in self._running:
             self.bars.remove_task(self._running.pop(key))
+        if self.progress.is_first_compilation(event):
+            self.bars.console.print(COMPILING, markup=False, highlight=False)
         if isinstance(event, events.CellFailed | events.CellRetried):
             self.bars.console.print(describe(event), markup=False, highlight=False)
         note = f"{self.progress.finished}/{self.progress.cells}, {self.progress.left()}"

@@ -230,6 +230,13 @@ class Compressor(ABC):
         """
         return None
 
+    def at_rate(self, states: Any, rate: float) -> Any:
+        """Return the states for a step of this learning rate, of one node or of all.
+
+        Only what is kept in units of the update depends on it.
+        """
+        return states
+
     def init_nodes(self, nodes: int, layout: Layout, like: Array | None = None) -> Any:
         """Return the first states of N nodes, for `mean`.
 

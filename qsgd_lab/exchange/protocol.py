@@ -35,6 +35,12 @@ class Exchange(Protocol):
         With error feedback it is the residuals. None where vectors must be passed.
         """
 
+    def at_rate(self, rate: float) -> None:
+        """Tell the compressor the learning rate by which the next mean will be multiplied.
+
+        Algorithms that exchange gradients call it; those that exchange updates or parameters do not.
+        """
+
     def mean(self, vectors: Array | None, step: int, out: Array) -> None:
         """Write the mean of what all nodes' payloads decode to.
 
@@ -61,10 +67,25 @@ class Exchange(Protocol):
             As in `mean`.
         """
 
+    def all_rows(self, rows: Array) -> Array:
+        """Return the rows of all nodes, shape (N, n), as they are: to evaluate; what it sends is not counted.
+
+        Parameters
+        ----------
+        rows : float32, shape (len(local), n)
+        """
+
     def fork(self, compressor: Compressor) -> Exchange:
         """Return a second exchange among the same nodes, with states and random words of its own.
 
         It counts in the same ledger. Its states are in no checkpoint but that of who forked.
+        """
+
+    def server(self, compressor: Compressor) -> Exchange:
+        """Exchange through a server from now on, and return what it sends by.
+
+        That is an exchange of one sender, whose messages all nodes receive: its `mean` takes one row. This
+        exchange's `mean` is then what the server computes.
         """
 
     def arrays(self) -> dict[str, NDArray[np.generic]]:

@@ -72,6 +72,14 @@ class SimulatedExchange:
         other.after_mean = lambda: self.after_mean()
         return other
 
+    def server(self, compressor: Compressor) -> SimulatedExchange:
+        """Return what a server sends by; see `Exchange.server`. It counts in a ledger of its own."""
+        self._forks += 1
+        seed = self.seed ^ (self._forks << 56)
+        other = SimulatedExchange(compressor, 1, seed, self.layout, self._like)
+        other.after_mean = lambda: self.after_mean()
+        return other
+
     @property
     def ledger(self) -> Ledger:
         """What all nodes have sent, by this exchange and its forks."""
@@ -94,6 +102,13 @@ class SimulatedExchange:
         if self.compressor.interactive or self._on_host:
             return None
         return self.compressor.buffer(self.states)
+
+    def at_rate(self, rate: float) -> None:
+        """Tell the compressor the learning rate of the next mean; see `Exchange.at_rate`."""
+        if self.compressor.interactive:
+            self.states = [self.compressor.at_rate(state, rate) for state in self.states]
+        else:
+            self.states = self.compressor.at_rate(self.states, rate)
 
     def mean(self, vectors: Array | None, step: int, out: Array) -> None:
         """Write the mean of what all nodes' payloads decode to; see `Exchange.mean`."""
@@ -124,6 +139,10 @@ class SimulatedExchange:
         else:
             self._partial_mean(rows, step, out)
         self.after_mean()
+
+    def all_rows(self, rows: Array) -> Array:
+        """Return the rows: all nodes are here."""
+        return rows
 
     def _partial_mean(self, rows: Array, step: int, out: Array) -> None:
         stream = Stream(self.seed, 0, step)

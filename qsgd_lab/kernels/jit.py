@@ -13,9 +13,11 @@ import numpy as np
 from numba import config
 from numba import njit as compile_function
 
+from qsgd_lab.compilation import listen
 from qsgd_lab.kernels.cache import drop_stale_kernels
 
 drop_stale_kernels(Path(__file__).parent)
+listen()  # whoever wants to be told of compiling
 
 #: Whether kernels are compiled.
 IS_COMPILED = not config.DISABLE_JIT

@@ -1,4 +1,4 @@
-"""Rounding to a set of levels: what one coordinate undergoes, for every set that is not QSGD's own.
+"""Scalar arithmetic of rounding to a set of levels, for every set that is not QSGD's own.
 
 A coordinate becomes its position among the levels with 32 fraction bits, and rounding at random adds a 32-bit
 word and drops the fraction: the level above is taken with the probability of the fraction. Levels that are
@@ -10,8 +10,10 @@ NumPy agree bit for bit.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, types
+from numba import types
 from numba.extending import intrinsic
+
+from qsgd_lab.kernels.jit import IS_COMPILED, njit
 
 #: The sets of levels, signed. UNIFORM: 0, 1/s, ..., 1 of the scale. EXPONENTIAL: 0, 2^(1-s), ..., 1/2, 1 of
 #: it. WITHOUT_ZERO: the same without 0; code q >= 0 is +2^(q+1-s), code q < 0 is -2^(-q-s). POWERS: 0 and
@@ -31,13 +33,20 @@ _ZERO = np.float32(0.0)
 
 
 @intrinsic
-def bits_of_double(typing_context, value):
+def _bits_of_double(typing_context, value):
     """Return the bits of a float64 as int64."""
 
     def codegen(context, builder, signature, args):
         return builder.bitcast(args[0], context.get_value_type(types.int64))
 
     return types.int64(types.float64), codegen
+
+
+def _bits_of_double_python(value):
+    return np.float64(value).view(np.int64)
+
+
+bits_of_double = _bits_of_double if IS_COMPILED else _bits_of_double_python
 
 
 @njit(cache=True, fastmath=False, forceinline=True)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from qsgd_lab.levels import num_levels
-from qsgd_lab.report.analysis.communication import mean_bits, sent_code
+from qsgd_lab.report.analysis.communication import Link, exchange_of, mean_bits, node_work, sent_code
 
 if TYPE_CHECKING:
     from qsgd_lab.runs.epochs import EpochRecord
@@ -151,6 +151,7 @@ RUN_COLUMNS: tuple[Column, ...] = (
     Column("nesterov", "bool", "config.nesterov"),
     Column("weight_decay", "float", "config.weight_decay"),
     Column("scaling", "text", "config.scaling", "strong or weak"),
+    Column("split", "text", "config.split", "which images each node has: iid, shards:K or dirichlet:ALPHA"),
     Column("augmentation", "text", "config.augmentation"),
     Column("engine", "text", "config.engine", "how the nodes' gradients are computed"),
     Column("precision", "text", "config.precision", "of the forward and backward pass"),
@@ -166,6 +167,7 @@ RUN_COLUMNS: tuple[Column, ...] = (
     Column("final_train_loss_nats", "float", "result.final_train_loss", "null: not finite"),
     Column("num_parameters", "int", "result.num_parameters", "coordinates of a gradient"),
     Column("coordinates_sent", "int", "result.coordinates_sent", "by all nodes in all steps"),
+    Column("num_test", "int", "result.num_test", "test images; null in older runs"),
     *(_bits_of(code, f"bits under {code}, norms included") for code in _CODES),
     Column("bits_per_coordinate_sent", "float", _bits_sent, "message, else the shortest code, else fp32"),
     Column("compression_ratio", "float", _ratio, "32 / bits_per_coordinate_sent"),
@@ -183,21 +185,23 @@ _EPOCH_COLUMNS: tuple[tuple[str, Kind, str], ...] = (
     ("step", "int", "at its end, or where the run diverged"),
     ("train_loss_nats", "float", "mean over the epoch's steps; null: not finite"),
     ("validation_accuracy_share", "float", "in [0, 1]; null: the run diverged within the epoch"),
-    (
-        "cumulative_megabytes_sent_per_node",
-        "float",
-        "10^6 bytes: the steps' share of the run's",
-    ),
+    ("cumulative_megabytes_sent_per_node", "float", "10^6 bytes: the steps' share of the run's"),
 )
 
 
-def run_columns(records: Iterable[RunRecord]) -> Columns:
+def run_columns(
+    records: Iterable[RunRecord], link: Link | None = None, compute: float | None = None
+) -> Columns:
     """Return the columns of a row a run.
 
     Parameters
     ----------
     records : iterable of RunRecord
         In any order.
+    link : Link, optional
+        Adds the columns of the modelled step over this link, by `qsgd_lab.report.analysis.communication`.
+    compute : float, optional
+        Seconds of a node's forward and backward pass in the modelled step; as measured by default.
 
     Returns
     -------
@@ -206,9 +210,8 @@ def run_columns(records: Iterable[RunRecord]) -> Columns:
         A number of type float is a float even where a record has an integer.
     """
     rows = sorted(records, key=lambda run: run.key)
-    return {
-        column.name: [column.value(run) for run in rows] for column in (*RUN_COLUMNS, *_further_columns(rows))
-    }
+    columns = (*RUN_COLUMNS, *_modelled_columns(link, compute), *_further_columns(rows))
+    return {column.name: [column.value(run) for run in rows] for column in columns}
 
 
 def epoch_columns(records: Iterable[RunRecord], epochs: Mapping[str, Sequence[EpochRecord]]) -> Columns:
@@ -245,6 +248,30 @@ def description(*, epochs: bool = False) -> list[dict[str, str]]:
     rows = [(column.name, column.kind, column.meaning) for column in shared]
     rows += _EPOCH_COLUMNS if epochs else []
     return [{"name": name, "type": kind, "meaning": meaning} for name, kind, meaning in rows]
+
+
+def _modelled_columns(link: Link | None, compute: float | None) -> Iterator[Column]:
+    """Iterate over the columns of the modelled step, whose assumptions are columns as well."""
+    if link is None:
+        return
+
+    def node(part: str) -> Callable[[RunRecord], Any]:
+        return lambda run: getattr(node_work([run], compute), part, None)
+
+    def network(run: RunRecord) -> float | None:
+        exchange = exchange_of([run])
+        return None if exchange is None else exchange.seconds(link)
+
+    def step(run: RunRecord) -> float | None:
+        work, seconds = node_work([run], compute), network(run)
+        return None if work is None or seconds is None else work.compute + work.extra + seconds
+
+    yield Column("link_megabits_per_s", "float", lambda _run: 8e-6 * link.bandwidth)
+    yield Column("link_latency_s", "float", lambda _run: link.latency)
+    yield Column("modelled_compute_s", "float", node("compute"))
+    yield Column("modelled_quantize_and_code_s", "float", node("extra"))
+    yield Column("modelled_network_s", "float", network)
+    yield Column("modelled_step_s", "float", step)
 
 
 def _further_columns(rows: Sequence[RunRecord]) -> Iterator[Column]:

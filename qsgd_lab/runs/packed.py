@@ -189,9 +189,11 @@ def _run(line: bytes | None) -> StoredRun:
     if line is None:
         raise ValueError("it is far too long")
     try:
-        document = validation.parse_json(line.decode())
+        document = validation.parse_json(line.decode().rstrip())
     except UnicodeDecodeError:
         raise ValueError("it is not UTF-8") from None
+    except json.JSONDecodeError as error:
+        raise ValueError(f"it is not JSON ({error.msg}, character {error.pos + 1})") from None
     if not isinstance(document, dict) or "epochs" not in document:
         raise ValueError("it is not an object with the fields of a run")
     epoch_lines = document.pop("epochs")

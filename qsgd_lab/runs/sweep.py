@@ -243,7 +243,7 @@ class _Sweep:
     def _hear(self, worker: WorkerProcess, message: events.Event | WorkerUnusable) -> None:
         if isinstance(message, WorkerUnusable):
             raise RunFailedError(f"the worker {self._worker} cannot be used: {message.reason}")
-        if isinstance(message, events.CellStarted | events.CellProgress):
+        if isinstance(message, events.CellStarted | events.CellCompiling | events.CellProgress):
             self._on_event(message)
             return
         worker.cell = None

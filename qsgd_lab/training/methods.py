@@ -38,7 +38,7 @@ def _shorthand(spec: Spec) -> dict[str, Any] | None:
     if spec.method.name == "fp32":
         return {"bits": FULL_PRECISION_BITS}
     error_feedback, up_to = False, 0
-    if spec.inner and str(spec) == f"ef({spec.inner})":  # at its defaults
+    if str(spec) == f"ef({spec.inner})" and spec.inner:  # its options at their defaults
         error_feedback, spec = True, spec.inner
     if spec.method.name == "raw-small" and spec.inner and spec.options["up_to"]:
         up_to, spec = spec.options["up_to"], spec.inner
@@ -67,6 +67,21 @@ def algorithm_text(text: str) -> tuple[str, tuple[str, ...]]:
     spec = ALGORITHMS.parse(text)
     spec.make()
     return str(spec), spec.origins
+
+
+def check_algorithm(config: RunConfig) -> None:
+    """Refuse an algorithm that cannot exchange by the run's compressor, before any run.
+
+    Raises
+    ------
+    ValueError
+        In one line.
+    """
+    if config.algorithm != SYNCHRONOUS:
+        try:
+            algorithm_of(config).check_compressor(compressor_of(config))
+        except ValueError as error:
+            raise ValueError(f"{config.algorithm} with {config.method.partition(', ')[0]}: {error}") from None
 
 
 def algorithm_of(config: RunConfig) -> Algorithm:

@@ -13,6 +13,7 @@ import pytest
 from waiting import PATIENCE_S, wait_until
 
 from qsgd_lab.cli.main import main
+from qsgd_lab.runs.sweep import SweepOutcome
 
 # Four cells of one epoch: fp32 and 2 bits, N = 2, two seeds.
 SMALL = ["reproduce", "--bits", "2", "--nodes", "2", "--seeds", "0..1", "--epochs", "1", "--format", "csv"]
@@ -204,28 +205,67 @@ def test_bad_requests_get_one_line(
 
 
 def test_a_file_in_place_of_the_runs_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """--runs FILE is a usage error, and the file stays as it was."""
+    """--runs FILE is a usage error where there are runs to be made, and the file stays as it was."""
     path = tmp_path / "runs"
     path.write_text("mine")
     assert main(["reproduce", "--runs", str(path)]) == 2
-    assert capsys.readouterr().err.startswith(f"Error: {path} is a file")
+    assert capsys.readouterr().err.startswith(f"Error: {path} is a file, and new runs need a folder")
     assert path.read_text() == "mine"
+
+
+def test_packed_runs_are_not_repeated(
+    undisturbed: tuple[Path, subprocess.CompletedProcess[str]],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Over a packed file, and over a folder that holds one without one of the runs, the table is the same."""
+    folder, process = undisturbed
+    packed, mixed = tmp_path / "packed.jsonl", tmp_path / "mixed"
+    assert main(["runs", "pack", str(folder), "-o", str(packed)]) == 0
+    capsys.readouterr()
+    assert main([*SMALL, "--runs", str(packed)]) == 0
+    again = capsys.readouterr()
+    assert again.out == process.stdout
+    assert "4 done" in again.err
+
+    mixed.mkdir()
+    missing, *others = packed.read_text().splitlines(keepends=True)
+    (mixed / "old.jsonl").write_text("".join(others))
+    assert run(*SMALL, "--runs", mixed).stdout == process.stdout
+    assert [path.parent.name for path in mixed.glob("*/run.json")] == [json.loads(missing)["key"]]
 
 
 def test_a_damaged_record_is_not_overwritten(
     undisturbed: tuple[Path, subprocess.CompletedProcess[str]], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A run.json that is not what it claims ends with 4, names the file and is left for its owner."""
+    """A cell's run.json that is not what it claims ends with 4, names the file and is left for its owner."""
     folder = undisturbed[0]
     victim = sorted(folder.glob("*/run.json"))[0]
     whole = victim.read_bytes()
     try:
         victim.write_bytes(whole[:100])
-        for command in (SMALL, ["table"]):
-            assert main([*command, "--runs", str(folder)]) == 4
-            errors = capsys.readouterr().err
-            assert str(victim) in errors
-            assert errors.splitlines()[-1].startswith("Error: ")
+        assert main([*SMALL, "--runs", str(folder)]) == 4
+        errors = capsys.readouterr().err
+        assert str(victim) in errors
+        assert errors.splitlines()[-1].startswith("Error: ")
         assert victim.read_bytes() == whole[:100]
     finally:
         victim.write_bytes(whole)
+
+
+@pytest.mark.parametrize(("dirty", "said"), [(True, 1), (False, 0), (None, 0)])
+def test_uncommitted_changes_are_said_once(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    dirty: bool | None,
+    said: int,
+) -> None:
+    """Before runs are made from a checkout with changes, and only then, one line says what they will lack."""
+    monkeypatch.setattr("qsgd_lab.runs.environment.checkout", lambda: {"commit": "0" * 40, "dirty": dirty})
+    stopped = SweepOutcome(finished=(), already_done=(), failed=(), remaining=(), stopped_by="time")
+    monkeypatch.setattr("qsgd_lab.runs.sweep.run_sweep", lambda *_arguments, **_options: stopped)
+    assert main([*SMALL, "--runs", str(tmp_path / "runs")]) == 0
+    assert capsys.readouterr().err.count("the checkout of qsgd-lab has uncommitted changes") == said
+    assert main([*SMALL[:-2], "--runs", str(tmp_path / "runs"), "--dry-run"]) == 0
+    assert "uncommitted" not in capsys.readouterr().err
