@@ -7,7 +7,9 @@ import sys
 import numpy as np
 from numpy.typing import NDArray
 
+from qsgd_lab.compressors.methods.rotated import EDEN, RotatedStochastic
 from qsgd_lab.partition import Partition
+from qsgd_lab.stream import Stream
 from qsgd_lab.wire.key import SHARED_NODE, Key
 from qsgd_lab.wire.kinds.levels import Levels
 from qsgd_lab.wire.kinds.masked import Masked
@@ -37,9 +39,15 @@ def messages() -> dict[str, NDArray[np.uint8]]:
     used = [True, False, False, True]
     chosen = select(shapes, used, Raw(values=np.arange(11, dtype=np.float32)), Nothing(1))
     mask = Masked(np.array([1, 2, 3], np.float32), 12, Key(2026, SHARED_NODE, 5))
+    vector = np.array([0.5, -3, 0, 0.25, 1.5, -0.125, 2, 0, -0.75, 0, 4, -1], np.float32)
+    stream = Stream(2026, 1, 5)
+    eden, _ = EDEN(2, block_size=8).compress(vector, None, stream)
+    stochastic, _ = RotatedStochastic(3, 8, 1).compress(vector, None, stream)
     return {
         "levels fixed": pack(fixed),
         "levels base 3": pack(base3),
+        "EDEN": pack(eden),
+        "rotated stochastic": pack(stochastic),
         "sparse Rice": pack(SparseValues(positions, values, 12, index)),
         "sparse Rice, inner levels": pack(SparseValues(positions, inner, 12, index)),
         "masked": pack(mask),

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import numpy as np
 
 from qsgd_lab.errors import MessageError
+from qsgd_lab.kernels.rotation import block_sizes, padded_size
 from qsgd_lab.partition import Partition
 from qsgd_lab.quantization import level_dtype
 from qsgd_lab.wire.key import SHARED_NODE, Key
@@ -16,11 +18,12 @@ from qsgd_lab.wire.kinds.masked import Masked
 from qsgd_lab.wire.kinds.none import Nothing
 from qsgd_lab.wire.kinds.private import Private, register
 from qsgd_lab.wire.kinds.raw import Raw
+from qsgd_lab.wire.kinds.rotated import Rotated
 from qsgd_lab.wire.kinds.select import select
 from qsgd_lab.wire.kinds.sparse import BITMAP, FIXED, RICE, IndexCode, SparseValues
 from qsgd_lab.wire.structure import Structure
 
-KINDS = ("none", "raw", "levels", "sparse", "masked", "select", "private")
+KINDS = ("none", "raw", "levels", "rotated", "sparse", "masked", "select", "private")
 NAN = np.uint32(0x7FC00000).view(np.float32)
 
 
@@ -96,6 +99,33 @@ def some_levels(rng: random.Random, structure: Structure) -> Levels:
     return Levels(levels, norms, s, rng.choice(["l2", "max", "shared"]), parts, structure.shape, layout)
 
 
+def dead_scales(generator, count: int):
+    """Return scales, some of which are +0 or the NaN."""
+    scales = np.abs(generator.standard_normal(count)).astype(np.float32)
+    dead = generator.random(count) < 0.2
+    scales[dead] = generator.choice(np.array([0.0, NAN], np.float32), count)[dead]
+    return scales
+
+
+def some_rotated(rng: random.Random, structure: Structure) -> Rotated:
+    """Return codes on either grid, with zero and NaN blocks among them."""
+    n, block, uniform = structure.num_coordinates, 2 ** rng.choice([0, 1, 3, 5, 12, 16]), rng.random() < 0.5
+    bits = rng.randint(1, 8) if uniform else rng.choice([1, 2, 3, 4, 8])
+    generator = np.random.default_rng(rng.getrandbits(32))
+    half, count = 1 << (bits - 1), padded_size(n, block)
+    codes = generator.integers(-half, half, count).astype(np.int8)
+    scales = dead_scales(generator, block_sizes(n, block)[0])
+    codes[np.repeat(~(scales > 0), block)[:count]] = 0
+    offsets = None
+    if uniform:
+        steps = generator.integers(-(2**23), 2**23, scales.size, endpoint=True)
+        offsets = np.where(scales > 0, (steps / 1024).astype(np.float32), scales)
+    key = some_key(rng, structure)
+    if structure.num_tensors and rng.random() < 0.3:
+        key = key._replace(first=block * rng.choice([1, 5]))
+    return Rotated(codes, scales, offsets, n, bits, block, rng.choice([1, 2]), key)
+
+
 def some_sparse(rng: random.Random, n: int) -> SparseValues:
     """Return sparse values under any index code."""
     n = rng.choice([n, n, max(n, 1) * 1000])
@@ -117,6 +147,8 @@ def some_payload(rng: random.Random, name: str, structure: Structure):
         return Raw(some_values(rng, n).reshape(structure.shape))
     if name == "levels":
         return some_levels(rng, structure)
+    if name == "rotated":
+        return some_rotated(rng, structure)
     if name == "sparse":
         return some_sparse(rng, n)
     if name == "masked":
@@ -129,7 +161,14 @@ def some_payload(rng: random.Random, name: str, structure: Structure):
     flags = [True, *(rng.random() < 0.5 for _ in range(structure.num_tensors - 2)), False]
     flags = np.array(flags)
     names = rng.choice(
-        [("raw", "none"), ("none", "levels"), ("levels", "raw"), ("private", "masked"), ("sparse", "raw")]
+        [
+            ("raw", "none"),
+            ("none", "levels"),
+            ("levels", "raw"),
+            ("private", "masked"),
+            ("sparse", "raw"),
+            ("rotated", "raw"),
+        ]
     )
     parts = [structure.part(flags), structure.part(~flags)]
     made = [_exact(rng, name, part) for name, part in zip(names, parts, strict=True)]
@@ -145,6 +184,8 @@ def _exact(rng: random.Random, name: str, structure: Structure):
     if name == "sparse":
         count = structure.num_coordinates // 3
         payload = SparseValues(np.arange(count) * 2, some_values(rng, count), structure.num_coordinates)
+    if name == "rotated":  # an inner message is no shard, and its numbers fit 32 bits
+        payload = replace(payload, key=payload.key._replace(first=0, tensor=3))
     return payload
 
 
@@ -163,7 +204,7 @@ def some_content(rng: random.Random, name: str) -> Content:
     if name == "sparse" and payload.num_coordinates != structure.num_coordinates:
         structure = Structure.flat(payload.num_coordinates)
     key = None
-    if name == "masked":
+    if name in {"masked", "rotated"}:
         key = payload.key
     elif rng.random() < 0.5 and name != "private":
         can_begin_inside = name in {"none", "raw", "sparse"}

@@ -1,0 +1,150 @@
+"""Kinds of blocks of wire format 2, read as docs/wire-format-2.md says: the part of `naive_wire2` for kind 3.
+
+Floats are Python's, rounded to float32 after every operation.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from functools import cache
+
+import checkout
+import naive_wire2 as page
+
+NAN = 0x7FC00000
+
+
+def real(bits: int) -> float:
+    """Return the number of the bits of a float32."""
+    return struct.unpack("<f", struct.pack("<I", bits))[0]
+
+
+def rounded(x: float) -> float:
+    """Return a number rounded to float32; too large ones become infinite."""
+    try:
+        return struct.unpack("<f", struct.pack("<f", x))[0]
+    except OverflowError:
+        return float("inf") if x > 0 else float("-inf")
+
+
+def bits_of_real(x: float) -> int:
+    """Return the bits of the float32 of a number."""
+    return struct.unpack("<I", struct.pack("<f", rounded(x)))[0]
+
+
+@cache
+def book(b: int) -> list[float]:
+    """Return the centroids that the page prints."""
+    text = (checkout.ROOT / "docs" / "wire-format-2.md").read_text(encoding="utf-8")
+    block = text.split("### 3 rotated")[1].split("```")[1]
+    found = re.split(r"b = (\d)", block)
+    words = dict(zip(found[1::2], found[2::2], strict=True))[str(b)].split()
+    return [real(int(word, 16)) for word in words]
+
+
+def check_scales(scales) -> None:
+    """Refuse what is no scale."""
+    page.need(all(scale == NAN or scale < 0x7F800000 for scale in scales))
+
+
+def two_complement(tape, count: int, width: int) -> list[int]:
+    """Return fields in two's complement."""
+    bits = page.bits_of(tape.padded(-(-count * width // 8)), count * width)
+    fields = [page.field(bits, i * width, width) for i in range(count)]
+    return [field - 2**width if field >= 2 ** (width - 1) else field for field in fields]
+
+
+def transform(y: list[float]) -> list[float]:
+    """Return H y."""
+    y, h = list(y), 1
+    while h < len(y):
+        for i in range(0, len(y), 2 * h):
+            for j in range(i, i + h):
+                y[j], y[j + h] = rounded(y[j] + y[j + h]), rounded(y[j] - y[j + h])
+        h *= 2
+    return y
+
+
+def purpose_pair(key: dict, purpose: int) -> tuple[int, int]:
+    """Return the words of Philox's key for a purpose."""
+    purpose += 16 if key["role"] == 4 else 0
+    seed = (key["seed"] % 2**32, key["seed"] >> 32)
+    return page.philox((purpose, 2**32 - 1, 2**32 - 1, 2**32 - 1), seed)[:2]
+
+
+def minus(key: dict, purpose: int, i: int) -> bool:
+    """Return whether the sign of position i is minus."""
+    counter = (i // 128, key["step"], key["base"], key["node"])
+    return bool(page.philox(counter, purpose_pair(key, purpose))[i // 32 % 4] >> i % 32 & 1)
+
+
+def rotated_parameters(parameters, found):
+    """Return grid, b, d and R of kind 3, checked."""
+    grid, b, log_d, rounds, *zeros = parameters
+    page.need(grid <= 1 and b in ((1, 2, 3, 4, 8) if grid == 0 else range(1, 9)))
+    page.need(log_d <= 16 and rounds in (1, 2) and not any(zeros) and found["key"])
+    page.need(found["key"]["first"] + found["n"] <= 2**34 and found["key"]["first"] % 2**log_d == 0)
+    return grid, b, 2**log_d, rounds
+
+
+def rotated_shape(n: int, d: int):
+    """Return the number of blocks and the padded size of the last one."""
+    count, e = -(-n // d), 1
+    while n and e < n - (count - 1) * d:
+        e *= 2
+    return count, e if n else 0
+
+
+def read_rotated_scales(tape, parameters, found):
+    """Return scales and offsets of kind 3, as bits."""
+    grid, b, d, _ = rotated_parameters(parameters, found)
+    count, e = rotated_shape(found["n"], d)
+    coded = -(-(d * (count - 1) + e) * b // 8) if count else 0
+    page.need(page.up8(4 * count * (1 + grid)) + page.up8(coded) == tape.left())
+    words = page.numbers(tape.padded(4 * count * (1 + grid)), 4)
+    scales, offsets = (words[::2], words[1::2]) if grid else (words, None)
+    check_scales(scales)
+    for scale, offset in zip(scales, offsets or [], strict=False):
+        if scale in (0, NAN):
+            page.need(offset == scale)
+        else:
+            steps = real(offset) * 1024
+            page.need(abs(steps) <= 8192 * 1024 and steps == int(steps) and offset != 2**31)
+    return scales, offsets
+
+
+def read_rotated(tape, parameters, found, side, kinds, names):
+    """Kind 3."""
+    _, b, d, rounds = rotated_parameters(parameters, found)
+    scales, offsets = side
+    count, e = rotated_shape(found["n"], d)
+    codes = two_complement(tape, d * (count - 1) + e if count else 0, b)
+    sizes = [d] * (count - 1) + [e] * bool(count)
+    blocks, at = [], 0
+    for scale, size in zip(scales, sizes, strict=True):
+        blocks.append(codes[at : at + size])
+        page.need(scale not in (0, NAN) or not any(blocks[-1]))
+        at += size
+    return {"scales": scales, "offsets": offsets, "blocks": blocks, "b": b, "d": d, "rounds": rounds}
+
+
+def dense_rotated(found: dict) -> list[int]:
+    """Return the bits of the values of kind 3."""
+    values = []
+    for number, codes in enumerate(found["blocks"]):
+        begin, scale = number * found["d"], found["scales"][number]
+        if scale in (0, NAN):
+            values += [scale] * len(codes)
+            continue
+        if found["offsets"] is None:
+            centroids = book(found["b"])
+            y = [centroids[q] if q >= 0 else -centroids[-1 - q] for q in codes]
+        else:
+            y = [rounded(real(found["offsets"][number]) + q) for q in codes]
+        for r in range(found["rounds"], 0, -1):
+            y = transform(y)
+            places = range(found["key"]["first"] + begin, found["key"]["first"] + begin + len(y))
+            y = [-x if minus(found["key"], r, i) else x for x, i in zip(y, places, strict=True)]
+        values += [bits_of_real(real(scale) * x) for x in y]
+    return values[: found["n"]]
