@@ -51,7 +51,7 @@ def test_codes_scales_and_values_are_those_of_the_reference(data):
     x, compressor = data.draw(gradients.gradients()), data.draw(schemes())
     stream = Stream(*(data.draw(part) for part in (gradients.seeds, gradients.words32, st.integers(0, 99))))
     payload, values = sent(compressor, x, stream)
-    scheme = (compressor.block_size, compressor.rounds, compressor.kind, compressor.bits)
+    scheme = (compressor.block_size, compressor.num_rounds, compressor.kind, compressor.bits)
     streams = streams_of(payload.key)
     codes, scales, offsets = rotation_reference.compress(x, *scheme, 0, streams)
 
@@ -103,7 +103,7 @@ def test_the_scale_of_least_error_and_of_matched_norm():
 
 
 def test_one_round_is_biased_for_some_vectors_and_two_rounds_are_less():
-    """In one round at one bit (1, 1/2, 0, ...) always decodes to (1.25, 0, ...); two rounds average it out."""
+    """In one round at one bit (1, 1/2, 0, ...) always decodes to (1.25, 0, ...); two average it out."""
     x = np.zeros(4096, np.float32)
     x[:2] = 1, 0.5
     means = {}

@@ -181,7 +181,7 @@ def stochastic_bound(bits: int, block_size: int) -> float:
     d = whole("block_size", block_size)
     t = np.arange(1, 500) / 1000
     largest = min(float(d), float(((math.log(d) - np.log1p(-2 * t) / 2) / t).min()))
-    return largest / (2 ** whole("bits", bits, most=_MOST_BITS) - 1) ** 2
+    return float(largest / (2 ** whole("bits", bits, most=_MOST_BITS) - 1) ** 2)
 
 
 def bits(num_coordinates: int, code_bits: int, block_size: int, numbers_a_block: int = 1) -> int:

@@ -79,7 +79,7 @@ class RotatedBlocks(Compressor):
             raise ValueError(f"block_size is {block_size}; it must be a power of two, at most {most}")
         if rounds not in (1, 2):
             raise ValueError(f"rounds is {rounds}; it must be 1 or 2")
-        self.bits, self.kind, self.block_size, self.rounds = bits, kind, block_size, rounds
+        self.bits, self.kind, self.block_size, self.num_rounds = bits, kind, block_size, rounds
 
     @property
     def _is_uniform(self) -> bool:
@@ -89,8 +89,8 @@ class RotatedBlocks(Compressor):
     def _scheme(self) -> tuple[Any, ...]:
         """What kernels take: rounds, kind, bits, centroids and what is half way between them."""
         if self._is_uniform:
-            return self.rounds, self.kind, self.bits, _NO_BOOK, np.empty(0)
-        return self.rounds, self.kind, self.bits, rotation.book(self.bits), rotation.middles(self.bits)
+            return self.num_rounds, self.kind, self.bits, _NO_BOOK, np.empty(0)
+        return self.num_rounds, self.kind, self.bits, rotation.book(self.bits), rotation.middles(self.bits)
 
     def init(self, layout: Layout) -> None:
         """Return None: there is no state."""
@@ -107,7 +107,7 @@ class RotatedBlocks(Compressor):
         scratch = rotated.open_scratch(min(block, codes.size))
         rotated.compress(x, block, 0, self._scheme, streams_of(key), scratch, scales, offsets, codes)
         own = offsets if self._is_uniform else None
-        return Rotated(codes, scales, own, n, self.bits, block, self.rounds, key), None
+        return Rotated(codes, scales, own, n, self.bits, block, self.num_rounds, key), None
 
     def decompress(self, payload: Rotated) -> Array:
         """Return the codes' values, rotated back."""
@@ -140,7 +140,7 @@ class RotatedBlocks(Compressor):
         codes = np.broadcast_to(np.int8(0), (rotation.padded_size(n, self.block_size),))
         scales = np.broadcast_to(np.float32(0), (blocks,))
         own = scales if self._is_uniform else None
-        payload = Rotated(codes, scales, own, n, self.bits, self.block_size, self.rounds, key)
+        payload = Rotated(codes, scales, own, n, self.bits, self.block_size, self.num_rounds, key)
         return _WIRE.size(payload)
 
     @property
@@ -245,7 +245,7 @@ class RotatedStochastic(RotatedBlocks):
         size = min(self.block_size, 1 << (num_coordinates - 1).bit_length())
         t = np.arange(1, 500) / 1000
         largest = min(float(size), float(((math.log(size) - np.log1p(-2 * t) / 2) / t).min()))
-        return largest / (2**self.bits - 1 - 1 / rotation.OFFSET_STEPS) ** 2
+        return float(largest / (2**self.bits - 1 - 1 / rotation.OFFSET_STEPS) ** 2)
 
 
 _WIRE = RotatedWire()
