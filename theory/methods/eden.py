@@ -124,18 +124,22 @@ def least_error_bound(bits: int) -> float:
     Examples
     --------
     >>> [round(least_error_bound(bits), 4) for bits in (1, 2, 3)]
-    [0.5, 0.3064, 0.0966]
+    [0.5, 0.3063, 0.0966]
     """
     if whole("bits", bits, most=_MOST_BITS) == 1:
         return 0.5
-    grid, fine = (np.concatenate([np.linspace(0, 8, n), np.geomspace(8, 1e3, n)]) for n in (4001, 40007))
+    peaks = _limits(centroids(bits))[1:-1]
+    grid, fine = (
+        np.concatenate([np.linspace(0, 8, n), np.geomspace(8, 1e3, n), peaks]) for n in (4001, 40007)
+    )
     powers = np.arange(_MOMENTS + 1)
     moments = factorial2(2 * powers - 1)
     moments[0] = 1
-    rows, errors = grid[:, None] ** (2 * powers) / moments, _squared_error(grid, bits)
+    unit = 4.0**-bits  # the solver's tolerance is absolute, and errors are of this order
+    rows, errors = grid[:, None] ** (2 * powers) / moments, _squared_error(grid, bits) / unit
     size = rows.max(axis=1, keepdims=True).clip(1)
     signs: list[tuple[float | None, float | None]] = [(None, None)] * 2 + [(0, None)] * (_MOMENTS - 1)
-    found = linprog(np.ones(powers.size), -rows / size, -errors / size[:, 0], bounds=signs).x
+    found = linprog(np.ones(powers.size), -rows / size, -errors / size[:, 0], bounds=signs).x * unit
     missed = _squared_error(fine, bits) - fine[:, None] ** (2 * powers) / moments @ found
     return float(found.sum() + max(0.0, missed.max()))
 

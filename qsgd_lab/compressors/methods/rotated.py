@@ -21,7 +21,7 @@ from qsgd_lab.wire.kinds.rotated import MAX_BLOCK_BITS, Rotated, streams_of
 
 #: E||Q(v) - v||^2 / ||v||^2 of the scale of least error is at most this for every v, with any block size and
 #: rounds, by bits: `qsgd_lab.theory.methods.eden.least_error_bound`, rounded up.
-LEAST_ERROR_BOUNDS = {1: 0.5, 2: 0.3064, 3: 0.0967, 4: 0.02746, 8: 0.0002213}
+LEAST_ERROR_BOUNDS = {1: 0.5, 2: 0.3064, 3: 0.09665, 4: 0.02746, 8: 0.0002218}
 _NO_ROWS = np.empty((0, 0), np.float32)
 _NO_BOOK = np.empty(0, np.float32)
 
