@@ -176,7 +176,7 @@ def test_an_empty_gradient_and_flat_tensors():
 
 
 def test_dependent_vectors_become_zero():
-    """Gram and Schmidt leave orthonormal vectors, zero where one depends on others, NaN where it is broken."""
+    """Orthonormal vectors are left, zero where one depends on others, NaN where it is broken."""
     v = np.random.default_rng(0).standard_normal((5, 50)).astype(np.float32) * np.float32(1e30)
     v[2] = 2 * v[0] - v[1]
     v[3, 7] = np.nan
