@@ -265,7 +265,7 @@ def _cut(values: Floats, shapes: list[tuple[int, ...]]) -> list[Floats]:
 
 def _started(vectors: Floats, stream: Stream) -> Floats:
     """Return the vectors, with new ones in the place of those that are zero or not finite."""
-    fresh: NDArray[np.bool_] = ~(np.isfinite(vectors).all(axis=1) & vectors.any(axis=1))
+    fresh = np.logical_not(np.isfinite(vectors).all(axis=1) & np.any(vectors != 0, axis=1))
     if not fresh.any():
         return vectors
     key = Key(stream.seed, SHARED_NODE, stream.step, stream.tensor)

@@ -72,6 +72,23 @@ def _flip16_raw(typing_context, array, offset, signs):
 
 
 @intrinsic
+def _transform32_raw(typing_context, array, offset):
+    """Transform 32 floats, in place."""
+
+    def codegen(context, builder, signature, args):
+        offsets = [args[1], builder.add(args[1], ir.Constant(ir.IntType(64), LANES))]
+        places = [_pointer(context, builder, signature.args[0], args[0], at) for at in offsets]
+        low, high = (builder.load(place, align=4) for place in places)
+        for h in (1, 2, 4, 8):
+            low, high = _butterfly(builder, low, h), _butterfly(builder, high, h)
+        builder.store(builder.fadd(low, high), places[0], align=4)
+        builder.store(builder.fsub(low, high), places[1], align=4)
+        return context.get_dummy_value()
+
+    return types.void(array, types.int64), codegen
+
+
+@intrinsic
 def _transform_rows_raw(typing_context, array, offset, stride):
     """Transform across 16 rows of 16 floats, which begin `stride` floats apart, in place."""
 
@@ -132,8 +149,15 @@ def _transform_rows_checked(y, start, stride):
                     y[high] = a - b
 
 
+@njit(cache=True, fastmath=False)
+def _transform32_checked(y, start):
+    for h in (1, 2, 4, 8, 16):
+        stage(y[start : start + 32], h)
+
+
 flip16 = _flip16_checked if config.BOUNDSCHECK else _flip16_raw
 flip_and_transform16 = _flip_and_transform16_checked if config.BOUNDSCHECK else _flip_and_transform16_raw
+transform32 = _transform32_checked if config.BOUNDSCHECK else _transform32_raw
 transform_rows = _transform_rows_checked if config.BOUNDSCHECK else _transform_rows_raw
 
 
