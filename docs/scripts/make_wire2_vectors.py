@@ -7,6 +7,7 @@ import sys
 import numpy as np
 from numpy.typing import NDArray
 
+from qsgd_lab.compressors.methods.block_int import BlockInt
 from qsgd_lab.compressors.methods.rotated import EDEN, RotatedStochastic
 from qsgd_lab.partition import Partition
 from qsgd_lab.stream import Stream
@@ -48,6 +49,8 @@ def messages() -> dict[str, NDArray[np.uint8]]:
         "levels base 3": pack(base3),
         "EDEN": pack(eden),
         "rotated stochastic": pack(stochastic),
+        "block-int": pack(BlockInt(4, 8, smoother=0).compress(vector, None, stream)[0]),
+        "block-int, smoother": pack(BlockInt(4, 32).compress(vector, None, stream)[0]),
         "sparse Rice": pack(SparseValues(positions, values, 12, index)),
         "sparse Rice, inner levels": pack(SparseValues(positions, inner, 12, index)),
         "masked": pack(mask),

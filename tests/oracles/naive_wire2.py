@@ -11,6 +11,7 @@ import struct
 import naive_wire2_blocks
 
 NAMES = {0: "none", 1: "raw", 2: "levels", 3: "rotated", 6: "sparse", 7: "masked", 13: "select"}
+NAMES |= {9: "block-int"}
 NAN = 0x7FC00000
 SPARSE_INNER = 3
 
@@ -151,19 +152,28 @@ def decode(data: bytes, kinds=None, names=(), inner=False, max_coordinates=None)
         "key": key,
         "used": used,
     }
-    needed = {"none": 0, "raw": 1, "levels": 2, "sparse": 2, "masked": 2, "select": 0, "rotated": 1}
+    needed = {
+        "none": 0,
+        "raw": 1,
+        "levels": 2,
+        "sparse": 2,
+        "masked": 2,
+        "select": 0,
+        "rotated": 1,
+        "block-int": 1,
+    }
     need(p == needed[name] if name in needed else p >= 2)
     sides = {
         "levels": read_norms,
         "sparse": read_directory,
-        "rotated": naive_wire2_blocks.read_rotated_scales,
+        **naive_wire2_blocks.SIDES,
     }
     side = sides.get(name, no_side)(tape, parameters, found)
     need(crc32c(data[:32] + data[36 : tape.at]) == front)
     need(crc32c(data[tape.at :]) == payload)
     read = {"none": read_none, "raw": read_raw, "levels": read_levels, "sparse": read_sparse}
     read |= {"masked": read_masked, "select": read_select, "private": read_private}
-    read |= {"rotated": naive_wire2_blocks.read_rotated}
+    read |= naive_wire2_blocks.READERS
     found |= read[name](tape, parameters, found, side, kinds, names)
     need(tape.left() == 0)
     return found
@@ -418,7 +428,7 @@ def mask(key: dict, k: int, n: int) -> list[int]:
 def dense(found: dict) -> list[int]:
     """Return the bits of float32 of all values."""
     n = found["n"]
-    if found["kind"] in ("raw", "levels"):
+    if found["kind"] in ("raw", "levels", "block-int"):
         return found["values"]
     if found["kind"] == "rotated":
         return naive_wire2_blocks.dense_rotated(found)

@@ -1,4 +1,4 @@
-"""Kinds of blocks of wire format 2, read as docs/wire-format-2.md says: the part of `naive_wire2` for kind 3.
+"""Kinds 3, 5 and 9 of wire format 2, read as docs/wire-format-2.md says: a part of `naive_wire2`.
 
 Floats are Python's, rounded to float32 after every operation.
 """
@@ -148,3 +148,43 @@ def dense_rotated(found: dict) -> list[int]:
             y = [-x if minus(found["key"], r, i) else x for x, i in zip(y, places, strict=True)]
         values += [bits_of_real(real(scale) * x) for x in y]
     return values[: found["n"]]
+
+
+def integer_parameters(parameters, found):
+    """Return b, whether there is a smoother, and d of kind 9, checked."""
+    b, smoother, zero, d = struct.unpack("<BBHI", parameters)
+    page.need(b in (4, 8) and smoother in (0, 5) and zero == 0 and 1 <= d <= 65536)
+    page.need(d % 2**smoother == 0 and (not found["key"] or found["key"]["first"] % d == 0))
+    return b, bool(smoother), d
+
+
+def read_integer_scales(tape, parameters, found):
+    """Return the scales of kind 9, as bits."""
+    b, smooth, d = integer_parameters(parameters, found)
+    count, codes = -(-found["n"] // d), -(-found["n"] // 32) * 32 if smooth else found["n"]
+    page.need(page.up8(4 * count) + page.up8(-(-codes * b // 8)) == tape.left())
+    scales = page.numbers(tape.padded(4 * count), 4)
+    check_scales(scales)
+    return scales
+
+
+def read_integers(tape, parameters, found, scales, kinds, names):
+    """Kind 9."""
+    b, smooth, d = integer_parameters(parameters, found)
+    codes = two_complement(tape, -(-found["n"] // 32) * 32 if smooth else found["n"], b)
+    page.need(all(code != -(2 ** (b - 1)) for code in codes))
+    values = []
+    for number, scale in enumerate(scales):
+        own = codes[number * d : (number + 1) * d]
+        if scale in (0, NAN):
+            page.need(not any(own))
+            values += [scale] * len(own)
+            continue
+        if smooth:
+            own = [x for i in range(0, len(own), 32) for x in transform(own[i : i + 32])]
+        values += [bits_of_real(real(scale) * x) for x in own]
+    return {"scales": scales, "values": values[: found["n"]]}
+
+
+SIDES = {"rotated": read_rotated_scales, "block-int": read_integer_scales}
+READERS = {"rotated": read_rotated, "block-int": read_integers}

@@ -13,6 +13,7 @@ from qsgd_lab.partition import Partition
 from qsgd_lab.quantization import level_dtype
 from qsgd_lab.wire.key import SHARED_NODE, Key
 from qsgd_lab.wire.kind import Content
+from qsgd_lab.wire.kinds.block_integers import BlockIntegers, num_codes
 from qsgd_lab.wire.kinds.levels import Levels
 from qsgd_lab.wire.kinds.masked import Masked
 from qsgd_lab.wire.kinds.none import Nothing
@@ -23,7 +24,7 @@ from qsgd_lab.wire.kinds.select import select
 from qsgd_lab.wire.kinds.sparse import BITMAP, FIXED, RICE, IndexCode, SparseValues
 from qsgd_lab.wire.structure import Structure
 
-KINDS = ("none", "raw", "levels", "rotated", "sparse", "masked", "select", "private")
+KINDS = ("none", "raw", "levels", "rotated", "sparse", "masked", "block-int", "select", "private")
 NAN = np.uint32(0x7FC00000).view(np.float32)
 
 
@@ -126,6 +127,17 @@ def some_rotated(rng: random.Random, structure: Structure) -> Rotated:
     return Rotated(codes, scales, offsets, n, bits, block, rng.choice([1, 2]), key)
 
 
+def some_integers(rng: random.Random, n: int) -> BlockIntegers:
+    """Return integers of blocks, with zero and NaN blocks among them."""
+    smooth, bits = rng.random() < 0.5, rng.choice([4, 8])
+    block = rng.choice([32, 64, 128, 2**16]) if smooth else rng.choice([1, 5, 128, 512, 2**16])
+    generator, most = np.random.default_rng(rng.getrandbits(32)), 2 ** (bits - 1) - 1
+    codes = generator.integers(-most, most, num_codes(n, smooth), endpoint=True).astype(np.int8)
+    scales = dead_scales(generator, -(-n // block))
+    codes[np.repeat(~(scales > 0), block)[: codes.size]] = 0
+    return BlockIntegers(codes, scales, n, bits, block, smooth)
+
+
 def some_sparse(rng: random.Random, n: int) -> SparseValues:
     """Return sparse values under any index code."""
     n = rng.choice([n, n, max(n, 1) * 1000])
@@ -149,6 +161,8 @@ def some_payload(rng: random.Random, name: str, structure: Structure):
         return some_levels(rng, structure)
     if name == "rotated":
         return some_rotated(rng, structure)
+    if name == "block-int":
+        return some_integers(rng, n)
     if name == "sparse":
         return some_sparse(rng, n)
     if name == "masked":
@@ -168,6 +182,7 @@ def some_payload(rng: random.Random, name: str, structure: Structure):
             ("private", "masked"),
             ("sparse", "raw"),
             ("rotated", "raw"),
+            ("block-int", "rotated"),
         ]
     )
     parts = [structure.part(flags), structure.part(~flags)]

@@ -17,7 +17,8 @@ from qsgd_lab.kernels.rotation import (
     padded_size,
     table,
 )
-from qsgd_lab.wire.checks import Bytes, check_scales, require, storable_scales
+from qsgd_lab.wire.checks import Bytes, require, storable_scales
+from qsgd_lab.wire.codes import check_dead_blocks, read_codes, write_codes
 from qsgd_lab.wire.key import Key, Purpose, check_common_words, purpose_key
 from qsgd_lab.wire.kind import Content, Kind, Lengths, Limits, array_of
 from qsgd_lab.wire.structure import Structure
@@ -125,18 +126,13 @@ class RotatedKind(Kind[Rotated]):
 
     def write(self, payload: Rotated, options: RotatedOptions, side: Bytes, room: Bytes) -> None:
         """Write scales, offsets and codes."""
-        from qsgd_lab.kernels.cpu.level_string import write_level_string
-
         scales = storable_scales(payload.scales)
         offsets = None if payload.offsets is None else storable_scales(payload.offsets)
         codes = np.ascontiguousarray(payload.codes, np.int8)
         _check(scales, offsets, codes, options)
-        half = 1 << (options.bits - 1)
-        good = codes.size == 0 or (codes.min() >= -half and codes.max() < half)
-        require(good, "code", f"a code lies outside {-half}..{half - 1}")
         stored = scales if offsets is None else np.stack([scales, offsets], axis=1).reshape(-1)
         side[:] = stored.astype("<f4", copy=False).view(np.uint8)
-        write_level_string(codes, half, np.uint64(options.bits), room)
+        write_codes(codes, options.bits, -(1 << (options.bits - 1)), room)
 
     def read(
         self, options: RotatedOptions, content: Content, side: Bytes, body: Bytes, limits: Limits
@@ -147,7 +143,7 @@ class RotatedKind(Kind[Rotated]):
         scales, offsets = stored, None
         if options.grid == UNIFORM:
             scales, offsets = (np.ascontiguousarray(part) for part in stored.reshape(-1, 2).T)
-        codes = _read_codes(options.bits, body, padded_size(n, block))
+        codes = read_codes(options.bits, body, padded_size(n, block))
         _check(scales, offsets, codes, options)
         assert content.key is not None
         return Rotated(codes, scales, offsets, n, options.bits, block, options.rounds, content.key)
@@ -185,34 +181,14 @@ def _lengths(options: RotatedOptions, n: int) -> Lengths:
     return Lengths(4 * blocks * (1 + options.grid), -(-padded_size(n, block) * options.bits // 8))
 
 
-def _read_codes(bits: int, body: Bytes, count: int) -> NDArray[np.int8]:
-    from qsgd_lab.kernels.cpu.level_string import PIECE, read_level_string
-
-    codes = np.empty(count, np.int8)
-    if count:
-        used = count * bits
-        beyond = int(body[used // 8]) >> used % 8 if used % 8 else 0
-        require(beyond == 0, "zeros", "bits after the last code are not zero")
-        last = np.concatenate([body[(count - 1) // PIECE * (PIECE * bits // 8) :], np.zeros(16, np.uint8)])
-        read_level_string(body, last, np.uint64(bits), 1 << (bits - 1), 0, codes)
-    return codes
-
-
 def _check(
     scales: NDArray[np.float32],
     offsets: NDArray[np.float32] | None,
     codes: NDArray[np.int8],
     options: RotatedOptions,
 ) -> None:
-    """Check scales and offsets, and that dead blocks have codes and offsets that follow from the scale."""
-    size = 1 << options.block_bits
-    if check_scales(scales):
-        dead = ~(scales > 0)
-        full = codes.size // size
-        blocks = codes[: full * size].reshape(full, size)[dead[:full]]
-        last = codes[full * size :] if full < dead.size and dead[-1] else codes[:0]
-        zero = not blocks.any() and not last.any()
-        require(zero, "canonical", "a block of scale 0 or NaN has codes other than 0")
+    """Check scales, codes and offsets against each other."""
+    check_dead_blocks(scales, codes, 1 << options.block_bits)
     if offsets is not None:
         same = (offsets.view(np.uint32) == scales.view(np.uint32)) | (scales > 0)
         require(same.all(), "canonical", "a block of scale 0 or NaN has another offset")
