@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qsgd_lab.compressors.methods.block_int import BlockInt
+from qsgd_lab.compressors.methods.hsq import HSQ
 from qsgd_lab.compressors.methods.rotated import EDEN, RotatedStochastic
 from qsgd_lab.partition import Partition
 from qsgd_lab.stream import Stream
@@ -51,6 +52,7 @@ def messages() -> dict[str, NDArray[np.uint8]]:
         "rotated stochastic": pack(stochastic),
         "block-int": pack(BlockInt(4, 8, smoother=0).compress(vector, None, stream)[0]),
         "block-int, smoother": pack(BlockInt(4, 32).compress(vector, None, stream)[0]),
+        "HSQ": pack(HSQ(4, 8, norm_bits=2).compress(vector, None, stream)[0]),
         "sparse Rice": pack(SparseValues(positions, values, 12, index)),
         "sparse Rice, inner levels": pack(SparseValues(positions, inner, 12, index)),
         "masked": pack(mask),

@@ -11,7 +11,7 @@ import struct
 import naive_wire2_blocks
 
 NAMES = {0: "none", 1: "raw", 2: "levels", 3: "rotated", 6: "sparse", 7: "masked", 13: "select"}
-NAMES |= {9: "block-int"}
+NAMES |= {5: "hsq", 9: "block-int"}
 NAN = 0x7FC00000
 SPARSE_INNER = 3
 
@@ -161,6 +161,7 @@ def decode(data: bytes, kinds=None, names=(), inner=False, max_coordinates=None)
         "select": 0,
         "rotated": 1,
         "block-int": 1,
+        "hsq": 1,
     }
     need(p == needed[name] if name in needed else p >= 2)
     sides = {
@@ -432,6 +433,8 @@ def dense(found: dict) -> list[int]:
         return found["values"]
     if found["kind"] == "rotated":
         return naive_wire2_blocks.dense_rotated(found)
+    if found["kind"] == "hsq":
+        return naive_wire2_blocks.dense_sphere(found)
     values = [0] * n
     if found["kind"] in ("sparse", "masked"):
         masked = found["kind"] == "masked"

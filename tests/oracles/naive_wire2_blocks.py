@@ -186,5 +186,67 @@ def read_integers(tape, parameters, found, scales, kinds, names):
     return {"scales": scales, "values": values[: found["n"]]}
 
 
-SIDES = {"rotated": read_rotated_scales, "block-int": read_integer_scales}
-READERS = {"rotated": read_rotated, "block-int": read_integers}
+def sphere_parameters(parameters, found):
+    """Return d, K, w, the segments a range and G of kind 5, checked."""
+    log_d, log_k, w, log_run, *zeros = parameters
+    page.need(1 <= log_d <= 10 and log_d <= log_k and log_d + log_k <= 20 and not any(zeros))
+    page.need(w <= 16 and log_run <= 16 and (w or not log_run) and found["key"])
+    page.need(found["key"]["first"] + found["n"] <= 2**34 and found["key"]["first"] % 2**log_d == 0)
+    return 2**log_d, log_k, w, 2**log_run, -(-found["n"] // 2**log_d)
+
+
+def read_sphere_norms(tape, parameters, found):
+    """Return the norms or ranges of kind 5, as bits."""
+    _, log_k, w, run, count = sphere_parameters(parameters, found)
+    numbers = 2 * -(-count // run) if w else count
+    coded = page.up8(-(-count * log_k // 8)) + page.up8(-(-count * w // 8))
+    page.need(page.up8(4 * numbers) + coded == tape.left())
+    words = page.numbers(tape.padded(4 * numbers), 4)
+    page.need(all(word == NAN or (word != 2**31 and word >> 23 & 255 != 255) for word in words))
+    return words
+
+
+def fields(tape, count: int, width: int) -> list[int]:
+    """Return fields."""
+    bits = page.bits_of(tape.padded(-(-count * width // 8)), count * width)
+    return [page.field(bits, i * width, width) for i in range(count)]
+
+
+def read_sphere(tape, parameters, found, words, kinds, names):
+    """Kind 5."""
+    d, log_k, w, run, count = sphere_parameters(parameters, found)
+    codes, norms = fields(tape, count, log_k), words
+    if w:
+        levels, norms = fields(tape, count, w), []
+        for g in range(count):
+            low, high = words[2 * (g // run) : 2 * (g // run) + 2]
+            page.need((low == NAN) == (high == NAN) and (low == NAN or real(low) <= real(high)))
+            page.need(low != high or levels[g] == 0)
+            page.need(low != NAN or codes[g] == 0)
+            step = (real(high) - real(low)) / (2**w - 1)
+            norms.append(low if low in (NAN, high) else bits_of_real(real(low) + levels[g] * step))
+    else:
+        page.need(all(code == 0 for code, norm in zip(codes, norms, strict=True) if norm in (0, NAN)))
+    return {"codes": codes, "norms": norms, "d": d}
+
+
+def dense_sphere(found: dict) -> list[int]:
+    """Return the bits of the values of kind 5."""
+    values, d = [], found["d"]
+    key = {"seed": found["key"]["seed"], "role": 0, "node": 2**32 - 1, "step": 0, "base": 0}
+    for code, norm in zip(found["codes"], found["norms"], strict=True):
+        u = real(norm)
+        if norm == NAN or u == 0:
+            values += [norm if norm == NAN else 0] * d
+            continue
+        y = [1.0 if i == code % d else 0.0 for i in range(d)]
+        for purpose in (5, 4):
+            y = transform(y)
+            places = range(code // d * d, code // d * d + d)
+            y = [-x if minus(key, purpose, i) else x for x, i in zip(y, places, strict=True)]
+        values += [bits_of_real(u * (x / d)) for x in y]
+    return values[: found["n"]]
+
+
+SIDES = {"rotated": read_rotated_scales, "block-int": read_integer_scales, "hsq": read_sphere_norms}
+READERS = {"rotated": read_rotated, "block-int": read_integers, "hsq": read_sphere}

@@ -14,6 +14,7 @@ from qsgd_lab.quantization import level_dtype
 from qsgd_lab.wire.key import SHARED_NODE, Key
 from qsgd_lab.wire.kind import Content
 from qsgd_lab.wire.kinds.block_integers import BlockIntegers, num_codes
+from qsgd_lab.wire.kinds.hsq import HyperSphere, code_type
 from qsgd_lab.wire.kinds.levels import Levels
 from qsgd_lab.wire.kinds.masked import Masked
 from qsgd_lab.wire.kinds.none import Nothing
@@ -24,7 +25,7 @@ from qsgd_lab.wire.kinds.select import select
 from qsgd_lab.wire.kinds.sparse import BITMAP, FIXED, RICE, IndexCode, SparseValues
 from qsgd_lab.wire.structure import Structure
 
-KINDS = ("none", "raw", "levels", "rotated", "sparse", "masked", "block-int", "select", "private")
+KINDS = ("none", "raw", "levels", "rotated", "hsq", "sparse", "masked", "block-int", "select", "private")
 NAN = np.uint32(0x7FC00000).view(np.float32)
 
 
@@ -138,6 +139,35 @@ def some_integers(rng: random.Random, n: int) -> BlockIntegers:
     return BlockIntegers(codes, scales, n, bits, block, smooth)
 
 
+def some_sphere(rng: random.Random, structure: Structure) -> HyperSphere:
+    """Return codewords and norms of either kind, with zero and NaN norms among them."""
+    n, segment = structure.num_coordinates, rng.choice([1, 2, 4, 7])
+    codebook, bits = rng.choice([segment, segment + 2, min(13, 20 - segment)]), rng.choice([0, 0, 1, 6, 16])
+    run = rng.choice([0, 1, 3]) if bits else 0
+    generator = np.random.default_rng(rng.getrandbits(32))
+    count = -(-n >> segment)
+    codes = generator.integers(0, 1 << codebook, count).astype(code_type(codebook))
+    norms, ranges = generator.standard_normal(count).astype(np.float32), None
+    if bits:
+        number = -(-count >> run)
+        ranges = np.sort(generator.standard_normal((number, 2)).astype(np.float32), axis=1)
+        ranges[generator.random(number) < 0.2] = NAN
+        same = generator.random(number) < 0.2
+        ranges[same, 1] = ranges[same, 0]
+        norms = generator.integers(0, 1 << bits, count).astype(np.uint16)
+        which = np.arange(count) >> run
+        norms[~(ranges[:, 0] < ranges[:, 1])[which]] = 0
+        codes[np.isnan(ranges[:, 0])[which]] = 0
+    else:
+        dead = generator.random(count) < 0.2
+        norms[dead] = generator.choice(np.array([0.0, NAN], np.float32), count)[dead]
+        codes[dead] = 0
+    key = some_key(rng, structure)
+    if structure.num_tensors and rng.random() < 0.3:
+        key = key._replace(first=(1 << segment) * rng.choice([1, 5]))
+    return HyperSphere(codes, norms, ranges, n, segment, codebook, bits, run, key)
+
+
 def some_sparse(rng: random.Random, n: int) -> SparseValues:
     """Return sparse values under any index code."""
     n = rng.choice([n, n, max(n, 1) * 1000])
@@ -163,6 +193,8 @@ def some_payload(rng: random.Random, name: str, structure: Structure):
         return some_rotated(rng, structure)
     if name == "block-int":
         return some_integers(rng, n)
+    if name == "hsq":
+        return some_sphere(rng, structure)
     if name == "sparse":
         return some_sparse(rng, n)
     if name == "masked":
@@ -183,6 +215,7 @@ def some_payload(rng: random.Random, name: str, structure: Structure):
             ("sparse", "raw"),
             ("rotated", "raw"),
             ("block-int", "rotated"),
+            ("hsq", "none"),
         ]
     )
     parts = [structure.part(flags), structure.part(~flags)]
@@ -199,7 +232,7 @@ def _exact(rng: random.Random, name: str, structure: Structure):
     if name == "sparse":
         count = structure.num_coordinates // 3
         payload = SparseValues(np.arange(count) * 2, some_values(rng, count), structure.num_coordinates)
-    if name == "rotated":  # an inner message is no shard, and its numbers fit 32 bits
+    if name in {"rotated", "hsq"}:  # an inner message is no shard, and its numbers fit 32 bits
         payload = replace(payload, key=payload.key._replace(first=0, tensor=3))
     return payload
 
@@ -219,7 +252,7 @@ def some_content(rng: random.Random, name: str) -> Content:
     if name == "sparse" and payload.num_coordinates != structure.num_coordinates:
         structure = Structure.flat(payload.num_coordinates)
     key = None
-    if name in {"masked", "rotated"}:
+    if name in {"masked", "rotated", "hsq"}:
         key = payload.key
     elif rng.random() < 0.5 and name != "private":
         can_begin_inside = name in {"none", "raw", "sparse"}
