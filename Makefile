@@ -2,6 +2,7 @@
 #
 #   make PYTHON=python3.12 test        with another Python
 #   make test PYTEST_ARGS="-k table"   a part of the suite
+#   make test PYTEST_ARGS="-n 0"       in one process; --pdb and "-p no:xdist" do so, too
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -9,14 +10,15 @@ PYTEST_ARGS ?=
 
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.set-up
+LATEST := .venv-latest
 TYPES := $(VENV)/types
 LATEX := latexmk texlive-publishers texlive-science texlive-latex-recommended texlive-fonts-recommended
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types docs bench gpu-check paper clean
+.PHONY: help demo test test-latest lint types docs bench gpu-check paper clean
 
 help:  ## List the targets.
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # Runs once, and again when the requirements change. The package is installed editable; setuptools comes
 # first so that it is the pinned one that builds.
@@ -40,8 +42,23 @@ demo: $(STAMP)  ## Set up, train the comparison on the embedded data, print its 
 	@echo "  $(BIN)/qsgd-lab variance --bits 1..8      the quantizer against the paper's formulas"
 	@echo "  $(BIN)/qsgd-lab doctor                    what this machine has and lacks"
 
-test: $(STAMP)  ## Set up, run the whole suite.
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+# A process for each core; one that has run out of tests takes some of the other's.
+SIDE_BY_SIDE := $(if $(findstring no:xdist,$(PYTEST_ARGS)),,-n auto --dist worksteal)
+
+test: $(STAMP)  ## Set up, run the whole suite, on all cores.
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE) $(PYTEST_ARGS)
+
+# A second environment with the newest release of every dependency that this machine's index has, but of those in KEEP
+# (torch, whose newest release may be gigabytes of CUDA: `make test-latest KEEP=` takes it, too).
+KEEP ?= torch
+test-latest: pyproject.toml constraints.txt  ## The suite with the newest releases of all dependencies.
+	@test -x $(LATEST)/bin/python || $(PYTHON) -m venv $(LATEST)
+	@{ $(foreach name,$(KEEP),grep -i '^$(name)==' constraints.txt;) true; } > $(LATEST)/kept.txt
+	$(LATEST)/bin/python -m pip install --quiet --upgrade pip setuptools
+	$(LATEST)/bin/python -m pip install --quiet --upgrade --upgrade-strategy eager --constraint $(LATEST)/kept.txt \
+	  --group dev --editable .
+	@$(LATEST)/bin/qsgd-lab --version
+	$(LATEST)/bin/python -m pytest $(SIDE_BY_SIDE) $(PYTEST_ARGS)
 
 lint: $(STAMP)  ## Check style and formatting with ruff.
 	$(BIN)/ruff check .
@@ -88,5 +105,5 @@ paper: $(STAMP)  ## Build paper/paper.pdf, from the runs of its table or from RU
 	@cp paper/build/paper.pdf paper/paper.pdf && echo "paper/paper.pdf"
 
 clean:  ## Delete the virtual environment and everything generated; runs/ stays.
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks paper/build
+	rm -rf $(VENV) $(LATEST) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks paper/build
 	find qsgd_lab cli theory tests benchmarks docs paper -name __pycache__ -type d -prune -exec rm -rf {} +

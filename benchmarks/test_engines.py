@@ -11,6 +11,7 @@ import time
 import pytest
 import torch
 
+from qsgd_lab.inputs import Inputs
 from qsgd_lab.models import MODELS
 from qsgd_lab.models.initialisation import initialise
 from qsgd_lab.training.devices import Precision, prepare
@@ -32,7 +33,9 @@ def step_of(network, batch, nodes, engine, device="cpu", precision="float32"):
     model = FlatModel(module.train().to(place))
     rows = torch.zeros(nodes, model.num_parameters, device=place)
     chosen = Precision(precision)
-    computing = make_engine(model, rows, batch, image_shape=(3, 32, 32), engine=engine, precision=chosen)
+    computing = make_engine(
+        model, rows, batch, inputs=Inputs((3, 32, 32), 10), engine=engine, precision=chosen
+    )
     images = chosen.lay_out(torch.randn(batch, 3, 32, 32, device=place))
     labels = torch.randint(0, 10, (batch,), device=place)
 

@@ -71,7 +71,7 @@ def display() -> Iterator[Display]:
     from rich.console import Console
 
     console = Console(stderr=True)
-    if not console.is_terminal:
+    if not console.is_terminal or console.is_dumb_terminal:
         yield LineDisplay()
         return
     from rich.progress import Progress

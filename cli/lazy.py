@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Mapping
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Any, NamedTuple
 
 import click
@@ -17,6 +19,16 @@ class Entry(NamedTuple):
     module: str
     attribute: str
     help: str
+
+
+def source_docstring(module: str, function: str) -> str | None:
+    """Return a function's docstring from the source of its module: ``python -OO`` drops it from the code."""
+    spec = find_spec(module)
+    source = getattr(spec and spec.loader, "get_source", lambda _: None)(module)
+    for node in ast.walk(ast.parse(source or "")):
+        if isinstance(node, ast.FunctionDef) and node.name == function:
+            return ast.get_docstring(node)
+    return None
 
 
 class LazyGroup(click.Group):
@@ -41,8 +53,9 @@ class LazyGroup(click.Group):
         entry = self.table.get(cmd_name)
         if entry is None:
             return None
-        command = getattr(import_module(entry.module), entry.attribute)
-        assert isinstance(command, click.Command)
+        command: click.Command = getattr(import_module(entry.module), entry.attribute)
+        if command.help is None:
+            command.help = source_docstring(entry.module, entry.attribute)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

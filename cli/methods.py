@@ -9,6 +9,7 @@ import click
 
 from qsgd_lab.cli.errors import argument_errors
 from qsgd_lab.cli.options.training import import_option
+from qsgd_lab.terminal import fill
 
 
 @click.command()
@@ -66,14 +67,16 @@ def _text(rows: list[dict[str, Any]]) -> str:
     for kind in dict.fromkeys(row["kind"] for row in rows):
         lines.append(f"{kind}s")
         for row in (row for row in rows if row["kind"] == kind):
-            lines.append(f"  {row['name']}: {row['summary']}")
+            lines.append(fill(f"{row['name']}: {row['summary']}", indent="  ", hanging=" " * 6))
+            details = []
             for option in row["options"]:
                 choices = f" ({', '.join(option['choices'])})" if option["choices"] else ""
-                lines.append(f"      {option['name']}={option['default']}: {option['help']}{choices}")
+                details.append(f"{option['name']}={option['default']}: {option['help']}{choices}")
             if row["unbiased"] is not None:
-                lines.append(f"      {', '.join(_properties(row))}")
+                details.append(", ".join(_properties(row)))
             if row["origin"] != "qsgd_lab":
-                lines.append(f"      from {row['origin']}")
+                details.append(f"from {row['origin']}")
+            lines += [fill(detail, indent=" " * 6, hanging=" " * 8) for detail in details]
     return "\n".join(lines) + "\n"
 
 

@@ -5,11 +5,16 @@ Which machine does the work: the backends' names, and the choice by where the in
 
 from __future__ import annotations
 
+import functools
 import sys
-from typing import Any
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 def is_torch(array: Any) -> bool:
@@ -18,23 +23,58 @@ def is_torch(array: Any) -> bool:
     return torch is not None and isinstance(array, torch.Tensor)
 
 
+def dense_input(gradient: Any) -> Any:
+    """Return a gradient that is one dense array, on a host or a device; the sign bit of a tensor is resolved.
+
+    Raises
+    ------
+    TypeError
+        If it is masked, sparse, nested or a tensor without data: it says what makes a dense array of it.
+    """
+    if isinstance(gradient, np.ma.MaskedArray):
+        raise TypeError("gradient is a masked array; say what its masked entries are, with .filled(0)")
+    if not is_torch(gradient):
+        if hasattr(gradient, "toarray"):  # SciPy's sparse arrays, among others
+            raise TypeError(
+                f"gradient is a {type(gradient).__name__}, not a dense array; call .toarray() first"
+            )
+        return gradient
+    if gradient.is_nested:
+        raise TypeError("gradient is a nested tensor; only dense tensors are supported: quantize its parts")
+    if gradient.layout != sys.modules["torch"].strided:
+        layout = str(gradient.layout).removeprefix("torch.")
+        raise TypeError(
+            f"gradient is a {layout} tensor; only dense tensors are supported: call .to_dense() first"
+        )
+    if gradient.device.type == "meta":
+        raise TypeError("gradient is a meta tensor, which has a shape and no data")
+    # A negated view, such as x.conj().imag, has its sign in a bit of the tensor, not in memory.
+    return gradient.detach().resolve_neg() if gradient.is_neg() else gradient
+
+
 def flat_float32(gradient: Any) -> NDArray[np.float32]:
     """Return the coordinates as flat float32: a view where the input is contiguous float32 in host memory.
 
     Raises
     ------
     TypeError
-        If the input is not float32, float16 or bfloat16, or lives on another device.
+        If the input is not float32, float16 or bfloat16, lives on another device, or is not one dense array.
     """
+    gradient = dense_input(gradient)
     if is_torch(gradient):
         return _flat_from_torch(gradient)
     array = np.asarray(gradient)
     if array.dtype not in (np.float32, np.float16):
         raise TypeError(
             f"gradient is {array.dtype}; quantize takes float32, float16 or bfloat16: "
-            "convert it with .astype(np.float32)"
+            + _remedy(array.dtype.kind == "c", ".astype(np.float32)")
         )
     return np.ascontiguousarray(array, dtype=np.float32).reshape(-1)
+
+
+def _remedy(is_complex: bool, conversion: str) -> str:
+    """Return what to do about a dtype."""
+    return "give real and imaginary part apart" if is_complex else f"convert it with {conversion}"
 
 
 def _flat_from_torch(tensor: Any) -> NDArray[np.float32]:
@@ -47,10 +87,38 @@ def _flat_from_torch(tensor: Any) -> NDArray[np.float32]:
     if tensor.dtype not in (torch.float32, torch.float16, torch.bfloat16):
         raise TypeError(
             f"gradient is {tensor.dtype}; quantize takes float32, float16 or bfloat16: "
-            "convert it with .float()"
+            + _remedy(tensor.is_complex(), ".float()")
         )
-    flat: NDArray[np.float32] = tensor.detach().to(torch.float32).contiguous().view(-1).numpy()
+    try:
+        flat: NDArray[np.float32] = tensor.detach().to(torch.float32).contiguous().view(-1).numpy()
+    except RuntimeError as error:
+        raise TypeError(
+            "gradient has no data that can be read, as inside torch.func and torch.export: "
+            + str(error).strip().partition("\n")[0]
+        ) from error
     return flat
+
+
+def not_compiled(function: Callable[P, R]) -> Callable[P, R]:
+    """Return a function that `torch.compile` leaves as it is; torch is not imported for it.
+
+    Kernels compiled by Numba cannot be traced. A graph breaks at such a function, and with ``fullgraph=True``
+    torch says so.
+    """
+    untraced: list[Callable[P, R]] = []
+
+    @functools.wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        if "torch._dynamo" not in sys.modules:  # nothing has been compiled yet
+            return function(*args, **kwargs)
+        if not untraced:
+            torch = sys.modules["torch"]
+            untraced.append(torch.compiler.disable(function, reason="its kernels are compiled already"))
+        return untraced[0](*args, **kwargs)
+
+    call._torchdynamo_disable = True  # type: ignore[attr-defined]
+    call._torchdynamo_disable_msg = "its kernels are compiled already"  # type: ignore[attr-defined]
+    return call
 
 
 def like_input(array: NDArray[Any], example: Any) -> Any:

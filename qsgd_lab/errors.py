@@ -21,6 +21,12 @@ class RunFailedError(LabError):
     exit_code = 1
 
 
+class PeerError(LabError):
+    """Another rank of a distributed run is lost, late, or sent what is damaged."""
+
+    exit_code = 1
+
+
 class UsageError(LabError):
     """The request itself cannot be met."""
 

@@ -70,6 +70,15 @@ class Ledger:
             self.bits[form] = self.bits.get(form, 0) + bits
             self.covered[form] = self.covered.get(form, 0) + size.coordinates
 
+    def merge(self, other: Ledger) -> None:
+        """Add what another ledger has counted, such as that of another rank."""
+        other.fetch()
+        self.coordinates += other.coordinates
+        self.raw_coordinates += other.raw_coordinates
+        for form, bits in other.bits.items():
+            self.bits[form] = self.bits.get(form, 0) + bits
+            self.covered[form] = self.covered.get(form, 0) + other.covered[form]
+
     def fetch(self) -> Ledger:
         """Add the counts that are pending on a device, and return the ledger; this waits for the device."""
         counts, self.pending = list(self.pending.values()), {}

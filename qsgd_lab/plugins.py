@@ -1,9 +1,10 @@
 """Methods, models and data sets from outside the package, under their own names.
 
 A plug-in is a Python file or module that registers what it brings, such as
-``COMPRESSORS.register(Method(...))``. It is named on the command line by ``--import``, or found through an
-entry point of an installed distribution. What its code is (a version, a digest of its file) becomes part of
-the key of every run that uses it, so that no run is taken for another.
+``COMPRESSORS.register(Method(...))``, or an .npz file, which is a data set. It is named on the command line
+by ``--import`` or ``--data``, or found through an entry point of an installed distribution. What it is (a
+version, a digest of its file) becomes part of the key of every run that uses it, so that no run is taken for
+another.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from qsgd_lab.errors import LabError
+from qsgd_lab.files import read_bytes
 from qsgd_lab.registry import loading
 
 #: Names of plug-ins, joined by `os.pathsep`: worker processes import what the command imported.
@@ -34,7 +37,7 @@ def load(names: Sequence[str]) -> None:
     Parameters
     ----------
     names : sequence of str
-        Files ending in ``.py``, or modules.
+        Files ending in ``.py`` or ``.npz``, or modules.
 
     Raises
     ------
@@ -56,7 +59,7 @@ def load_from_environment() -> None:
 
 def _resolved(name: str) -> str:
     """Return a file's absolute path: a worker may have another working directory."""
-    return str(Path(name).resolve()) if name.endswith(".py") else name
+    return str(Path(name).resolve()) if name.endswith((".py", ".npz")) else name
 
 
 def _entry_points() -> list[str]:
@@ -76,9 +79,11 @@ def _import(name: str) -> None:
     try:
         if name.endswith(".py"):
             _import_file(Path(name))
+        elif name.endswith(".npz"):
+            _register_data(Path(name))
         else:
             _import_module(name)
-    except ValueError:
+    except (ValueError, LabError):
         raise
     except FileNotFoundError:
         raise ValueError(f"cannot import {name}: there is no such file") from None
@@ -99,6 +104,13 @@ def _import_file(path: Path) -> None:
     sys.modules[module_name] = module  # dataclasses look their module up
     with _origin(f"{path.name} sha256:{_digest(code)}"):
         exec(compile(code, str(path), "exec"), module.__dict__)  # the bytes that were digested
+
+
+def _register_data(path: Path) -> None:
+    register = importlib.import_module("qsgd_lab.data.array_file").register_array_file
+    content = read_bytes(path, "save arrays there with numpy.savez")
+    with _origin(f"{path.name} sha256:{_digest(bytes(content))}"):
+        register(path)
 
 
 def _import_module(name: str) -> None:

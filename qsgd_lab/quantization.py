@@ -12,7 +12,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qsgd_lab.arrays import check_backend, flat_float32, is_torch, like_input, resolve_backend
+from qsgd_lab.arrays import (
+    check_backend,
+    dense_input,
+    flat_float32,
+    is_torch,
+    like_input,
+    not_compiled,
+    resolve_backend,
+)
 from qsgd_lab.levels import MAX_LEVELS, NORMS, num_levels
 from qsgd_lab.partition import Partition, partition
 from qsgd_lab.stream import Stream
@@ -49,6 +57,30 @@ class QuantizedGradient:
     def __len__(self) -> int:
         return self.partition.num_coordinates
 
+    def __repr__(self) -> str:
+        s, buckets = self.num_levels, self.partition.num_buckets
+        return f"<QuantizedGradient of shape {self.shape}: levels -{s}..{s}, {buckets} {self.norm} norms>"
+
+
+def check_quantized(value: Any, name: str) -> None:
+    """Check that a function was given a quantized gradient.
+
+    Raises
+    ------
+    TypeError
+        If not; it says which function makes one.
+    """
+    if isinstance(value, QuantizedGradient):
+        return
+    dtype = str(getattr(value, "dtype", "")).removeprefix("torch.")
+    if isinstance(value, bytes | bytearray | memoryview) or dtype == "uint8":
+        remedy = "decode(message) makes one of a message"
+    elif dtype.startswith(("float", "bfloat")):
+        remedy = "quantize(gradient, bits=...) makes one of a gradient"
+    else:
+        remedy = "quantize and decode return one"
+    raise TypeError(f"{name} takes a quantized gradient, not a {type(value).__name__}; {remedy}")
+
 
 def check_scheme(levels: int, norm: str, rounding: str, backend: str = "auto") -> None:
     """Check what every quantizer is made of.
@@ -72,6 +104,7 @@ def level_dtype(levels: int) -> type[np.int8] | type[np.int16]:
     return np.int8 if levels <= 127 else np.int16
 
 
+@not_compiled
 def quantize(
     gradient: Any,
     bits: int | None = None,
@@ -128,7 +161,8 @@ def quantize(
         If an argument is out of its range, if the backend is "cuda" and there is no device, or if the
         gradient is not contiguous in device memory.
     TypeError
-        If the gradient's dtype is not supported, or it does not live where the backend works.
+        If the gradient's dtype is not supported, it does not live where the backend works, or it is no dense
+        array: sparse, masked, nested.
 
     Notes
     -----
@@ -158,6 +192,7 @@ def quantize(
     assert s is not None
     check_scheme(s, norm, rounding, backend)
     stream = Stream(seed, node, step, tensor).check()
+    gradient = dense_input(gradient)
     chosen = resolve_backend(gradient, backend)
     if chosen == "cuda":
         parts = partition(math.prod(np.shape(gradient)), bucket_size, tensor_sizes)
@@ -237,6 +272,7 @@ def _quantize_cuda(
     return levels, norms
 
 
+@not_compiled
 def dequantize(quantized: QuantizedGradient, *, backend: str = "auto") -> Any:
     """Return the float32 gradient that levels and norms stand for.
 
@@ -255,7 +291,10 @@ def dequantize(quantized: QuantizedGradient, *, backend: str = "auto") -> Any:
     ------
     ValueError
         If the backend is unknown, or does not work where the levels live.
+    TypeError
+        If it is no quantized gradient.
     """
+    check_quantized(quantized, "dequantize")
     levels, norms = quantized.levels, quantized.norms
     backend = resolve_backend(levels, backend)
     if backend == "cuda":

@@ -64,6 +64,10 @@ class Purpose(IntEnum):
     AUGMENTATION = 3
     DROPOUT = 4
     DROPOUT_IN_EVALUATION = 5  # only a flawed protocol evaluates with active dropout
+    SYNTHETIC_DATA = 6
+    NODE_SPLIT = 7
+    GRADIENT_NOISE = 8
+    DELAYS = 9
 
 
 def generator(seed: int, purpose: Purpose, index: int = 0) -> np.random.Generator:

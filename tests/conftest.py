@@ -1,11 +1,13 @@
-"""What every test needs: the installed package, the oracles by name, Hypothesis' settings."""
+"""What tests need: the package, the oracles by name, Hypothesis' settings, and peace between workers."""
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 from pathlib import Path
 
+from filelock import FileLock
 from hypothesis import settings
 
 TESTS = Path(__file__).resolve().parent
@@ -20,3 +22,30 @@ sys.path[:0] = [str(TESTS / "oracles"), str(TESTS / "support")]
 settings.register_profile("dev", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True)
 settings.load_profile("ci" if os.environ.get("CI") else "dev")
+
+# Tests side by side: a thread each, for them and for the processes that they start, as more would only wait
+# for one another. Read by the libraries when they are first imported.
+IS_WORKER = "PYTEST_XDIST_WORKER" in os.environ
+if IS_WORKER:
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ.setdefault(name, "1")
+
+
+def pytest_collection_finish() -> None:
+    """Let one worker at a time enter a compiled kernel in Numba's cache.
+
+    Numba numbers the files of a kernel's signatures by an index that it reads and writes without a lock: two
+    processes that compile two signatures at once could give both the same number.
+    """
+    caching = sys.modules.get("numba.core.caching")  # imported by the tests that were collected, or unused
+    if not IS_WORKER or caching is None:
+        return
+    index = caching.IndexDataCacheFile
+    save = index.save
+
+    @functools.wraps(save)
+    def save_alone(self, key, data):
+        with FileLock(f"{self._index_path}.lock"):
+            save(self, key, data)
+
+    index.save = save_alone

@@ -25,24 +25,36 @@ MAY_IMPORT = {
     "coding": ["wire"],
     "compressors": ["coding", "quantization", "wire"],
     "exchange": ["compressors"],
-    "algorithms": ["exchange"],
+    "distributed": ["exchange"],
+    "algorithms": ["exchange", "theory"],  # the schedules of rounds are formulas
     "models": [],
     "data": [],
     "runs": [],
     "training": ["algorithms", "models", "data", "runs"],
+    "problems": ["algorithms", "theory.checks", "data", "runs"],
     "report": ["runs", "theory", "compressors", "data"],  # the names of rows, and of data sets
+    "stored_runs": ["report"],  # `load_runs`: a store, and its columns
     "theory": [],
     "theory.checks": ["theory", "coding", "quantization", "algorithms"],
     "bench": ["compressors", "models", "kernels"],  # models: a training step is what agreeing is set against
     "gpu_check": ["bench"],
-    "cli": ["training", "report", "theory.checks", "gpu_check"],
+    "cli": ["training", "distributed", "report", "theory.checks", "gpu_check", "problems"],
     "__main__": ["cli"],
 }
 #: The rooms beside the store know a run's configuration and its record, and nothing else of it.
-RUNS_CONTRACT = {"qsgd_lab.runs.config", "qsgd_lab.runs.record"}
+RUNS_CONTRACT = {"qsgd_lab.runs.config", "qsgd_lab.runs.record", "qsgd_lab.runs.problem_record"}
 BESIDE_THE_STORE = {"training", "report"}
 
-TORCH_ROOMS = {"models", "data", "training", "algorithms", "bench", "gpu_check"}
+TORCH_ROOMS = {
+    "distributed",
+    "models",
+    "data",
+    "training",
+    "algorithms",
+    "problems",
+    "bench",
+    "gpu_check",
+}
 FORMULAS_MAY_USE = {"numpy", "scipy"}
 
 
@@ -83,7 +95,7 @@ def room(module: str) -> str | None:
     if parts[:2] == ["theory", "checks"]:
         return "theory.checks"
     is_file_at_top = SOURCES[f"qsgd_lab.{parts[0]}"].name != "__init__.py"
-    has_own_arrows = parts[0] in {"quantization", "__main__"}
+    has_own_arrows = parts[0] in {"quantization", "stored_runs", "__main__"}
     return "ground" if is_file_at_top and not has_own_arrows else parts[0]
 
 
@@ -197,8 +209,9 @@ def test_no_modules_import_each_other():
 
 @pytest.mark.parametrize("module", ["qsgd_lab", "qsgd_lab.theory", "qsgd_lab.runs"])
 def test_importing_loads_nothing_heavy(module, tmp_path):
-    """Importing the package loads neither torch nor numba, which take seconds and look for a GPU."""
-    code = f"import sys, {module}; print(*sorted({{'torch', 'numba'}} & set(sys.modules)))"
+    """Importing the package loads neither torch nor numba, which take seconds, nor looks after kernels."""
+    heavy = {"torch", "numba", "qsgd_lab.kernels.cache"}
+    code = f"import sys, {module}; print(*sorted({heavy} & set(sys.modules)))"
     result = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
     )

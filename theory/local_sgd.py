@@ -26,27 +26,64 @@ from qsgd_lab.theory.arguments import increasing, number, whole
 from qsgd_lab.theory.arrays import Floats
 
 
-def growing_schedule(num_steps: int, num_rounds: int) -> list[int]:
-    """Return the times of averaging with intervals a, 2a, 3a, ..., a = 2 T / (R (R + 1)), ending at T.
-
-    Each time is rounded down to a whole step. There are R of them where R (R + 1) <= 2 T, and fewer above.
-    (The paper's theorem, as recalled, rounds a up to ceil(2 T / R^2), which loses up to a third of the
-    rounds; its published notebook has the rule used here.)
+def growing_schedule(num_steps: int, num_rounds: int, *, unit: str = "real") -> list[int]:
+    """Return the times of averaging with intervals a, 2a, 3a, ..., ending at T.
 
     Parameters
     ----------
     num_steps, num_rounds : int
         T >= 1 and R >= 1.
+    unit : {"real", "ceil"}
+        What a is. "real", as in the authors' notebook: a = 2 T / (R (R + 1)), each time rounded down to a
+        whole step, the r-th to no less than r: exactly R rounds where R <= T, else T. "ceil", as in the
+        theorem (recalled): a = ceil(2 T / R^2), intervals of whole steps until T, up to a third fewer rounds.
+
+    Raises
+    ------
+    ValueError
+        If a number is out of its range, or the unit unknown.
 
     Examples
     --------
     >>> growing_schedule(20, 4)
     [2, 6, 12, 20]
+    >>> growing_schedule(20, 4, unit="ceil")
+    [3, 9, 18, 20]
     """
     steps, rounds = whole("num_steps", num_steps), whole("num_rounds", num_rounds)
-    times = {steps * r * (r + 1) // (rounds * (rounds + 1)) for r in range(1, rounds + 1)}
-    # Where a is below one step, several times fall on one, and the first ones on 0.
-    return sorted(times - {0})
+    if unit == "real":
+        # Where a is below one step, several times would fall on one, and the first ones on 0.
+        exact = ((r, steps * r * (r + 1) // (rounds * (rounds + 1))) for r in range(1, rounds + 1))
+        return sorted({min(max(r, time), steps) for r, time in exact})
+    if unit != "ceil":
+        raise ValueError(f"unit is {unit!r}; it must be real or ceil")
+    first = -(-2 * steps // rounds**2)
+    times = (first * r * (r + 1) // 2 for r in range(1, rounds + 1))
+    return sorted({*(time for time in times if time < steps), steps})
+
+
+def square_root_interval(rate: float, *, coefficient: float, least: int) -> int:
+    """Return the quadratic synchronization rule's H = max(least, floor((coefficient / rate)^2)).
+
+    Parameters
+    ----------
+    rate : float
+        The learning rate at the beginning of the round, at least 0; at 0 the interval has no end, and the
+        largest int64 is returned.
+    coefficient : float
+        alpha > 0, in units of the learning rate.
+    least : int
+        H_base >= 1.
+
+    References
+    ----------
+    Gu, Lyu, Arora, Zhang, Huang: A quadratic synchronization rule for distributed deep learning. ICLR 2024
+    (the form is recalled).
+    """
+    rate, coefficient = number("rate", rate, least=0), number("coefficient", coefficient, above=0)
+    least = whole("least", least)
+    ratio = coefficient / rate if rate else np.inf
+    return max(least, int(ratio**2)) if ratio < 2**31 else int(np.iinfo(np.int64).max)
 
 
 def constant_schedule(num_steps: int, num_rounds: int) -> list[int]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
+from qsgd_lab.cli.options.completion import next_of
 from qsgd_lab.cli.options.lists import DIMENSION, IntListType
 from qsgd_lab.errors import UsageError
 
@@ -33,6 +35,13 @@ class RivalsType(click.ParamType):  # type: ignore[type-arg]
                     f"{name!r} is not known; write all, none, or some of {', '.join(RIVAL_NAMES)}", param, ctx
                 )
         return names
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        """Offer the names that are not in the list yet, and all and none where it is empty."""
+        alone = () if "," in incomplete else ("all", "none")
+        return next_of((*alone, *RIVAL_NAMES), incomplete)
 
 
 @click.command()
@@ -76,7 +85,8 @@ def bench(
     """Measure quantizing and coding on this machine, beside other packages.
 
     All figures are of one thread's processor time, in one process, on the same levels of a gaussian
-    gradient: ratios between them mean more than the figures. Packages that are not installed are left out.
+    gradient: ratios between them mean more than the figures. Packages that are not installed are named and
+    left out.
 
     \b
     Example:
@@ -98,10 +108,17 @@ def bench(
         click.echo(bench_device(dim, levels, repeats, output_format), nl=False)
         return
     from qsgd_lab.bench.end_to_end import measure_end_to_end
+    from qsgd_lab.bench.rivals import absent_packages
     from qsgd_lab.bench.scaling import measure_scaling
     from qsgd_lab.bench.suite import measure
     from qsgd_lab.cli.bench.output import render
 
+    absent = absent_packages(against)
+    if absent:
+        packages = " ".join(dict.fromkeys(absent.values()))
+        click.echo(
+            f"Not installed, left out: {', '.join(absent)}; python -m pip install {packages}", err=True
+        )
     figures = []
     for figure in measure(dim, levels, against, repeats):
         click.echo(f"{figure.name}: {figure.operation}", err=True)
@@ -114,4 +131,4 @@ def bench(
     for share in measure_end_to_end(levels, repeats) if end_to_end else ():
         click.echo(share.name, err=True)
         shares.append(share)
-    click.echo(render(figures, scalings, shares, dim, repeats, output_format), nl=False)
+    click.echo(render(figures, scalings, shares, dim, repeats, output_format, tuple(absent)), nl=False)

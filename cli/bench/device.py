@@ -60,4 +60,4 @@ def render(figures: Sequence[DeviceFigure], conditions: dict[str, object], outpu
     ]
     described = ", ".join(f"{name} {value}" for name, value in conditions.items()) + "\n"
     header = ("s", "operation", "by", "us", "GB/s", "of copy's rate")
-    return as_text([described, Table(header, rows_of_text, left=(1, 2)), LEGEND])
+    return as_text([described, Table(header, rows_of_text, left=(1, 2), keys=3), LEGEND])

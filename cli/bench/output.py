@@ -36,9 +36,10 @@ def render(
     dim: int,
     repeats: int,
     output_format: str,
+    absent: Sequence[str] = (),
 ) -> str:
-    """Return the figures as ``text`` or ``json``, ending in a newline."""
-    conditions = {
+    """Return the figures as ``text`` or ``json``, ending in a newline; `absent` rivals are named."""
+    conditions: dict[str, object] = {
         "coordinates": dim,
         "bucket_size": 512,
         "repeats": repeats,
@@ -48,6 +49,8 @@ def render(
         "python": platform.python_version(),
         "machine": platform.machine(),
     }
+    if absent:
+        conditions["not_installed"] = list(absent)
     if output_format == "json":
         measured = {
             "figures": [dataclasses.asdict(row) for row in figures],
@@ -55,7 +58,9 @@ def render(
             "end_to_end": [dataclasses.asdict(row) for row in shares],
         }
         return json.dumps({"conditions": conditions} | measured, indent=1, allow_nan=False) + "\n"
-    described = ", ".join(f"{name} {value}" for name, value in conditions.items())
+    described = ", ".join(f"{name} {value}" for name, value in conditions.items() if name != "not_installed")
+    if absent:
+        described += f"\nNot installed, left out: {', '.join(absent)}"
     legend = (
         "ns a coordinate: the best of all calls, in one thread's processor time. Bits of ours hold header, "
         "norms, directory and checksums. Encoding and decoding are set against dense omega, quantizing "
@@ -74,7 +79,7 @@ def _scaling_table(scalings: Sequence[Scaling]) -> Table:
         [str(row.num_levels), row.operation, str(row.threads), f"{row.processor:.2f}", f"{row.wall:.2f}"]
         for row in scalings
     ]
-    return Table(("s", "operation", "threads", "by processor time", "by the clock"), rows, left=(1,))
+    return Table(("s", "operation", "threads", "by processor time", "by the clock"), rows, left=(1,), keys=3)
 
 
 def _share_table(shares: Sequence[Share]) -> Table:
@@ -116,4 +121,4 @@ def _table(figures: Sequence[Figure]) -> Table:
             ]
         )
     header = ("s", "operation", "by", "ns", "bits", "ratio", "of copy's rate")
-    return Table(header, rows, left=(1, 2))
+    return Table(header, rows, left=(1, 2), keys=3)

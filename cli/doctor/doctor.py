@@ -97,4 +97,4 @@ def _as_text(findings: Sequence[Finding]) -> str:
     with console.capture() as capture:
         console.print(table)
         console.print(f"\n{conclusion(findings)}", highlight=False)
-    return capture.get()
+    return "".join(f"{line.rstrip()}\n" for line in capture.get().splitlines())  # rich pads every line

@@ -38,6 +38,17 @@ def check_packages() -> Finding:
     return Finding("packages", "ok", versions, necessary=True)
 
 
+def versions() -> dict[str, str]:
+    """Return the version of Python and of every package that is needed; "not-installed" where absent."""
+    return {
+        "Python": platform.python_version(),
+        **{
+            name: metadata.version(name) if _is_installed(name) else "not-installed"
+            for name in required_packages()
+        },
+    }
+
+
 def required_packages() -> list[str]:
     """Return the names of the packages that qsgd-lab needs, extras left out."""
     requirements = metadata.requires("qsgd-lab") or []
@@ -102,6 +113,9 @@ def check_numba_cache() -> Finding:
     try:
         import numba
 
+        if numba.config.DISABLE_JIT:
+            detail = "not used: with NUMBA_DISABLE_JIT kernels run as plain Python, thousands of times slower"
+            return Finding("numba cache", "warn", detail, "unset it, unless you debug a kernel")
         # Nothing is compiled: the place of the cache is looked for, and tried, when the function is declared.
         folder = numba.njit(cache=True, fastmath=False)(_example_kernel).stats.cache_path
     except ImportError as error:

@@ -104,7 +104,7 @@ _PAPER = {
 
 def _legend(check: CodeLengthCheck) -> str:
     deviations = "estimated" if check.layout == "sparse" else "exact"
-    return "\n".join(
+    return " ".join(
         [
             "measured: encoded messages, norms and payload, chunks padded to words; header, directory not.",
             f"exact: for this vector, without the padding ({check.bits_padding / check.dim:.4f} in row one).",

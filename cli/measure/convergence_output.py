@@ -51,7 +51,7 @@ def _tables(checks: Sequence[ConvergenceCheck], problem: str) -> tuple[Table, Ta
     sgd = [_sgd_cells(check) for check in rows if check.method != QSVRG]
     qsvrg = [_qsvrg_cells(check) for check in rows if check.method == QSVRG]
     return (
-        Table(_SGD_HEADER, sgd, f"{problem}, SGD and QSGD: f - f* at the mean iterate", left=(0, -1)),
+        Table(_SGD_HEADER, sgd, f"{problem}, SGD and QSGD: f - f* at the mean iterate", left=(0, -1), keys=4),
         Table(_QSVRG_HEADER, qsvrg, f"{problem}, QSVRG: f - f* after each epoch", left=(-1,)),
     )
 
@@ -100,9 +100,10 @@ def _latex(table: Table, check: ConvergenceCheck) -> str:
     return as_latex(table, command="convergence", caption=caption, symbols=symbols)
 
 
-_LEGEND = """\
-bound: R sqrt(2 V / (K T)) + L R^2 / T with V = sigma^2 + omega B, all constants from the data;
-of QSVRG: rho^epoch times the first gap, rho = 0.875. Printed step: 1 / (L + sqrt(K) / gamma), as it
-stands in the paper's parallel theorem, held against the bound of 1 / (L + 1 / (sqrt(K) gamma)).
-bits an epoch: what a worker sends, dense omega code, the full gradient in float32; the paper's
-bound has 2.8 n + 32 a vector, the proved one 4 n + 32."""
+_LEGEND = (
+    "bound: R sqrt(2 V / (K T)) + L R^2 / T with V = sigma^2 + omega B, all constants from the data; of "
+    "QSVRG: rho^epoch times the first gap, rho = 0.875. Printed step: 1 / (L + sqrt(K) / gamma), as in the "
+    "paper's parallel theorem, held against the bound of 1 / (L + 1 / (sqrt(K) gamma)). bits an epoch: what "
+    "a worker sends, dense omega code, the full gradient in float32; the paper's bound has 2.8 n + 32 a "
+    "vector, the proved one 4 n + 32."
+)

@@ -5,13 +5,19 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterable, Mapping, Sequence
+import textwrap
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise, zip_longest
 
 from qsgd_lab import __version__
+from qsgd_lab.terminal import fill, text_width
 
 NONE = "--"
-TEXT_WIDTH = 100
+#: Between two columns of text.
+_GAP = "  "
+#: Words are wrapped, but in a column of at least this width.
+_MIN_WORDS = 12
 
 
 @dataclass(frozen=True)
@@ -21,17 +27,21 @@ class Table:
     Attributes
     ----------
     header : sequence of str
-        One a column; in text, a blank before "bound" becomes a line break.
+        One a column; in text, "; " or a blank before "bound" becomes a line break.
     rows : sequence of sequences of str
     title : str
     left : collection of int
         The columns that stand to the left; negative numbers count from the end.
+    keys : int
+        The first columns, which say what a row is: where a table is too wide for text, each of its blocks
+        begins with them.
     """
 
     header: Sequence[str]
     rows: Sequence[Sequence[str]]
     title: str = ""
     left: tuple[int, ...] = ()
+    keys: int = 2
 
     def is_left(self, column: int) -> bool:
         """Whether a column stands to the left."""
@@ -52,30 +62,80 @@ def as_csv(records: Sequence[Mapping[str, object]]) -> str:
     return stream.getvalue()
 
 
-def as_text(paragraphs: Iterable[str | Table]) -> str:
-    """Return tables and paragraphs for a terminal of 100 columns, ending in a newline."""
-    from rich.box import SIMPLE_HEAD
-    from rich.console import Console
-    from rich.table import Table as RichTable
+def as_text(parts: Iterable[str | Table], width: int | None = None) -> str:
+    """Return tables and prose for a terminal, ending in a newline.
 
-    stream = io.StringIO()
-    console = Console(file=stream, width=TEXT_WIDTH, highlight=False, markup=False, emoji=False)
-    for part in paragraphs:
-        if isinstance(part, str):
-            console.print(part, soft_wrap=True)
-            continue
-        table = RichTable(
-            *map(_break_line, part.header), box=SIMPLE_HEAD, title=part.title or None, title_justify="left"
-        )
-        table.pad_edge, table.padding = False, (0, 1)
-        for number, column in enumerate(table.columns):
-            left = part.is_left(number)
-            column.justify, column.no_wrap = "left" if left else "right", not left
-        for row in part.rows:
-            table.add_row(*row)
-        console.print(table)
-    lines = (line.rstrip() for line in stream.getvalue().splitlines())
-    return "\n".join(lines) + "\n"
+    Parameters
+    ----------
+    parts : iterable of str or Table
+        Each line of a string is a paragraph. A table that is too wide comes in blocks, one below the other.
+    width : int, optional
+        Columns of the terminal; by default those that it has, and 80 where there is none.
+    """
+    columns = text_width() if width is None else width
+    pieces = (
+        "\n".join(fill(line, columns) for line in part.split("\n")) + "\n"
+        if isinstance(part, str)
+        else _table_text(part, columns)
+        for part in parts
+    )
+    return "".join(pieces)
+
+
+def _table_text(table: Table, width: int) -> str:
+    blocks = "\n\n".join("\n".join(_block(table, columns, width)) for columns in _blocks(table, width))
+    return (f"{fill(table.title, width)}\n" if table.title else "") + f"\n{blocks}\n\n"
+
+
+def _blocks(table: Table, width: int) -> list[list[int]]:
+    """Cut the columns after the keys into the fewest equal blocks that fit the width: each one's columns."""
+    keys = list(range(table.keys))
+    others = len(table.header) - len(keys)
+    blocks: list[list[int]] = []
+    for count in range(1, others + 1):
+        edges = [len(keys) + part * others // count for part in range(count + 1)]
+        blocks = [[*keys, *range(*edge)] for edge in pairwise(edges)]
+        if max(_total([_width(table, column) for column in block]) for block in blocks) <= width:
+            break
+    return blocks
+
+
+def _total(sizes: Collection[int]) -> int:
+    return sum(sizes) + len(_GAP) * (len(sizes) - 1)
+
+
+def _width(table: Table, column: int) -> int:
+    cells = (row[column] for row in table.rows)
+    return max(map(len, [*_break_line(table.header[column]).splitlines(), *cells]))
+
+
+def _block(table: Table, columns: Sequence[int], width: int) -> Iterator[str]:
+    """Yield the lines of some columns under their headings; words are wrapped where there is no room."""
+    sizes = {column: _width(table, column) for column in columns}
+    words = [column for column in columns if table.is_left(column)]
+    excess = _total(sizes.values()) - width
+    if excess > 0 and words:
+        widest = max(words, key=lambda column: sizes[column])
+        sizes[widest] = max(sizes[widest] - excess, _MIN_WORDS)
+
+    def lines(cells: Sequence[str], *, at_bottom: bool = False) -> Iterator[str]:
+        parts = [
+            [piece for line in cells[c].splitlines() for piece in textwrap.wrap(line, sizes[c])]
+            for c in columns
+        ]
+        height = max(map(len, parts))
+        above = [[""] * (height - len(part)) * at_bottom + part for part in parts]
+        for row in zip_longest(*above, fillvalue=""):
+            adjusted = (
+                cell.ljust(sizes[c]) if table.is_left(c) else cell.rjust(sizes[c])
+                for c, cell in zip(columns, row, strict=True)
+            )
+            yield _GAP.join(adjusted).rstrip()
+
+    yield from lines([_break_line(heading) for heading in table.header], at_bottom=True)
+    yield "─" * _total(sizes.values())
+    for row in table.rows:
+        yield from lines(row)
 
 
 def _break_line(header: str) -> str:

@@ -10,7 +10,7 @@ from qsgd_lab.cli.measure.rows_output import NONE, Table, as_csv, as_json, as_la
 from qsgd_lab.theory.checks.distributions import WORST_CASE
 from qsgd_lab.theory.tradeoff import CODES, TradeoffRow
 
-#: The codes that text and LaTeX have room for; JSON and CSV have all.
+#: The codes of text and LaTeX; JSON and CSV have all.
 _SHOWN = ("fixed", "gamma_dense", "omega_dense", "gamma_sparse", "omega_sparse", "ideal")
 _BIASED = "*"
 
@@ -99,14 +99,15 @@ def describe(conditions: Conditions) -> str:
 
 def _legend(conditions: Conditions) -> str:
     what = "of this vector, exactly" if not conditions.is_worst_case else "at most, for every vector"
+    ideal = "ideal: the entropy of the levels"
+    if conditions.is_worst_case:
+        ideal += " (worst case: a fixed prior that suffices for every vector)"
     return "\n".join(
         [
             f"Variance and bits a coordinate {what}; norms (32 bits) and positions are counted.",
             f"{_BIASED} biased: a squared error, which does not average out over steps or nodes.",
-            "dense: every level is coded; sparse: gaps and non-zeros; ideal: the entropy of the levels"
-            + (" (worst case:" if conditions.is_worst_case else "."),
-            *(["a fixed prior that suffices for every vector)."] if conditions.is_worst_case else []),
-            "lower bound: no compressor of this variance, damped to its best, takes fewer bits on normal",
+            f"dense: every level is coded; sparse: gaps and non-zeros; {ideal}.",
+            "lower bound: no compressor of this variance, damped to its best, takes fewer bits on normal "
             "vectors. Delta codes are in json and csv.",
         ]
     )

@@ -111,7 +111,7 @@ def _legend(check: QuantizationCheck) -> str:
             "in exact standard deviations (bias z: along the vector itself).",
             "A correct quantizer fails with probability below 10^-6, over all rows together.",
         ]
-    return "\n".join(lines)
+    return " ".join(lines)
 
 
 def _variance_cells(check: QuantizationCheck) -> tuple[str, ...]:

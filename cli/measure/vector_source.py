@@ -104,7 +104,7 @@ def read_vector(path: Path) -> NDArray[np.float32]:
     """
     import numpy as np
 
-    from qsgd_lab.cli.foreign_arrays import read_array
+    from qsgd_lab.data.foreign_arrays import read_array
 
     array = read_array(path, "save a vector there with numpy.save")
     if not np.issubdtype(array.dtype, np.floating) or array.size == 0:

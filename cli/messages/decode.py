@@ -21,7 +21,21 @@ from qsgd_lab.errors import LimitError, UsageError
 from qsgd_lab.files import check_place, save
 
 #: Payload kinds of docs/wire-format-2.md; the registry itself would load numpy for --help.
-KINDS = ("none", "raw", "levels", "rotated", "hsq", "sparse", "masked", "block-int", "select", "private")
+KINDS = (
+    "none",
+    "raw",
+    "levels",
+    "rotated",
+    "hsq",
+    "sparse",
+    "masked",
+    "block-int",
+    "natural",
+    "one-bit",
+    "select",
+    "exponential",
+    "private",
+)
 
 
 @click.command()

@@ -37,7 +37,7 @@ def load_gradient(path: Path) -> Any:
     IntegrityError
         If it is damaged.
     """
-    from qsgd_lab.cli.foreign_arrays import read_array
+    from qsgd_lab.data.foreign_arrays import read_array
 
     array = read_array(path, "save a gradient there with numpy.save")
     if array.dtype.name not in {"float32", "float16"}:

@@ -122,7 +122,7 @@ def _sizes(description: dict[str, Any]) -> Table:
         for part, size in description["bytes"].items()
     ]
     rows.append(["entropy of levels", "", _figure(description["bits_per_coordinate"]["entropy_of_levels"])])
-    return Table(("part", "bytes", "bits a coordinate"), rows, "Sizes", left=(0,))
+    return Table(("part", "bytes", "bits a coordinate"), rows, "Sizes", left=(0,), keys=1)
 
 
 def _figure(bits: float | None) -> str:
@@ -138,7 +138,7 @@ def _levels(description: dict[str, Any]) -> Table:
     grouped = counts if len(counts) <= 16 else _by_powers(counts)
     rows = [[str(name), str(count), f"{100 * count / total:.3f}"] for name, count in sorted(grouped.items())]
     header = "|level|" if grouped is counts else "|level| from (up to twice as much)"
-    return Table((header, "coordinates", "%"), rows, "Levels")
+    return Table((header, "coordinates", "%"), rows, "Levels", keys=1)
 
 
 def _by_powers(counts: dict[int, int]) -> dict[int, int]:
@@ -152,4 +152,4 @@ def _by_powers(counts: dict[int, int]) -> dict[int, int]:
 def _alternatives(description: dict[str, Any]) -> Table:
     ranked = sorted(description["bytes_by_layout_and_code"].items(), key=lambda item: item[1])
     rows = [[name.removesuffix(" none"), str(size)] for name, size in ranked]
-    return Table(("layout and code", "bytes"), rows, "The same gradient otherwise", left=(0,))
+    return Table(("layout and code", "bytes"), rows, "The same gradient otherwise", left=(0,), keys=1)

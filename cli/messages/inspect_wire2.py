@@ -95,7 +95,7 @@ def render_wire2(description: dict[str, Any], name: str) -> str:
         [part, str(size), _figure(description["bits_per_coordinate"][part])]
         for part, size in description["bytes"].items()
     ]
-    tables = [Table(("part", "bytes", "bits a coordinate"), rows, "Sizes", left=(0,))]
+    tables = [Table(("part", "bytes", "bits a coordinate"), rows, "Sizes", left=(0,), keys=1)]
     return as_text(["\n".join(lines) + "\n", *tables, *_levels(description["payload"].get("levels"))])
 
 
@@ -108,7 +108,7 @@ def _levels(levels: dict[int, int] | None) -> list[Table]:
         counts[abs(level)] = counts.get(abs(level), 0) + count
     total = sum(counts.values())
     rows = [[str(level), str(count), f"{100 * count / total:.3f}"] for level, count in sorted(counts.items())]
-    return [Table(("|level|", "coordinates", "%"), rows, "Levels")]
+    return [Table(("|level|", "coordinates", "%"), rows, "Levels", keys=1)]
 
 
 def _figure(bits: float | None) -> str:

@@ -11,7 +11,9 @@ from decimal import Decimal
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
+from qsgd_lab.cli.options.completion import next_of
 from qsgd_lab.runs.config import FULL_PRECISION_BITS
 
 #: More entries than this are a slip of the keyboard, not a sweep.
@@ -199,3 +201,9 @@ class WordsType(click.ParamType):  # type: ignore[type-arg]  # generic only sinc
                 problem = f"{word!r} is not among them" if word else "the list has an empty part"
                 self.fail(f"{problem}; write a list of: {', '.join(self.known)}", param, ctx)
         return words
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        """Offer the words that are not in the list yet."""
+        return next_of(self.known, incomplete)

@@ -12,7 +12,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
+from qsgd_lab.cli.options.completion import next_of
 from qsgd_lab.cli.options.lists import DIMENSION
 
 BANDWIDTH_FORMS = "write a bandwidth such as 1Gbit/s, 50Mbit/s or 12.5MB/s"
@@ -145,6 +147,12 @@ class BucketSizeType(click.ParamType):  # type: ignore[type-arg]
         except click.BadParameter as error:
             words = " or ".join(repr(word) for word in self.words)
             self.fail(f"{error.message.rstrip('.')}; or write {words}", param, ctx)
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        """Offer the words."""
+        return next_of(self.words, incomplete)
 
 
 #: Of the quantizer as the library takes it.

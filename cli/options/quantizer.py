@@ -60,7 +60,8 @@ input_option = click.option(
     "--input",
     "input_file",
     type=click.Path(path_type=Path),
-    help="Use the vector of this .npy file instead, such as a gradient of your own.",
+    help="Use the vector of this .npy, .npz, .pt or .safetensors file instead, such as a gradient of your "
+    "own; - is standard input.",
 )
 format_option = click.option(
     "--format", "output_format", type=click.Choice(FORMATS), default="text", show_default=True

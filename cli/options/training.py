@@ -16,6 +16,7 @@ from typing import Any
 import click
 
 from qsgd_lab.cli.errors import argument_errors
+from qsgd_lab.cli.options.completion import devices, one_of
 from qsgd_lab.levels import CONVENTIONS
 from qsgd_lab.training.flaws import FLAWS
 
@@ -42,6 +43,7 @@ def computing_options(command: Callable[..., Any]) -> Callable[..., Any]:
             default="auto",
             show_default=True,
             envvar="QSGD_LAB_DEVICE",
+            shell_complete=one_of(devices),
             help="auto (CUDA if there is a device), cpu, cuda or cuda:1.",
         ),
     )

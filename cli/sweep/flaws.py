@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,13 +11,15 @@ import click
 from qsgd_lab.cli.errors import argument_errors
 from qsgd_lab.cli.options.lists import BITS_LIST, SEEDS_LIST
 from qsgd_lab.cli.options.quantities import DURATION
-from qsgd_lab.cli.options.stored_runs import runs_option
+from qsgd_lab.cli.options.stored_runs import check_takes_runs, runs_option, warn_of_damage
+from qsgd_lab.terminal import text_width
 from qsgd_lab.training.flaws import FLAWS
 from qsgd_lab.training.presets import FP32, PRESETS, Method, configurations
 
 if TYPE_CHECKING:
     from qsgd_lab.report.flaws.effects import Cell
     from qsgd_lab.runs.config import RunConfig
+    from qsgd_lab.runs.record import RunRecord
     from qsgd_lab.runs.store import RunStore
     from qsgd_lab.runs.sweep import SweepOutcome
 
@@ -42,7 +44,11 @@ FORMAT_NAMES = ("text", "latex", "markdown", "json")
 @click.option(
     "--jobs", type=click.IntRange(min=1), help="Processes side by side, a thread each.  [default: one a core]"
 )
-@click.option("--max-time", type=DURATION, help="Stop, resumably, after this time: 90s, 40m, 1h30m.")
+@click.option(
+    "--max-time",
+    type=DURATION,
+    help="Stop, resumably, after this time: 90s, 40m, 1h30m; exit code 5 if runs remain.",
+)
 @click.option("--no-run", is_flag=True, help="Train nothing; print what the folder has.")
 @click.option("--list", "list_only", is_flag=True, help="Say what the flaws are, and stop.")
 @click.option(
@@ -118,18 +124,26 @@ def _train(
 ) -> SweepOutcome:
     from qsgd_lab.cli.sweep.plan_output import sentence
     from qsgd_lab.cli.sweep.progress import display
-    from qsgd_lab.cli.sweep.reproduce import WORKER, usable_cores
+    from qsgd_lab.cli.sweep.reproduce import WORKER, usable_cores, warn_of_changes
     from qsgd_lab.data.registry import DATASETS
     from qsgd_lab.runs.plan import Plan
     from qsgd_lab.runs.sweep import run_sweep
 
     plan = Plan.make(configs, store)
+    check_takes_runs(store, plan)
+    warn_of_changes(plan)
     jobs = jobs or usable_cores()
     click.echo(DATASETS[PRESETS[PRESET].dataset].notice, err=True)
     click.echo(sentence(plan, jobs, plan.eta_s(jobs)), err=True)
     with display(plan.configs("missing", "stale", "running")) as shown:
         return run_sweep(
-            plan.configs(), store, jobs=jobs, worker=WORKER, on_event=shown.show, max_time_s=max_time
+            plan.configs(),
+            store,
+            jobs=jobs,
+            worker=WORKER,
+            on_event=shown.show,
+            on_stop=shown.stopping,
+            max_time_s=max_time,
         )
 
 
@@ -138,7 +152,10 @@ def _table(cells: Cells, store: RunStore, nodes: int, seeds: Sequence[int], form
     from qsgd_lab.report.flaws.effects import effects
     from qsgd_lab.report.flaws.table import write_effects
 
-    filled = [_filled(key, configs, cells, store) for key, configs in cells.items()]
+    contents = store.read()
+    warn_of_damage(contents)
+    stored = {record.config: record for record in contents.records if not record.is_stale}
+    filled = [_filled(key, configs, cells, stored) for key, configs in cells.items()]
     if not any(cell.records for cell in filled):
         raise DataMissingError(
             "there are no runs of the flawed protocols here; make them with: qsgd-lab flaws"
@@ -148,14 +165,19 @@ def _table(cells: Cells, store: RunStore, nodes: int, seeds: Sequence[int], form
         f"The published protocol's flaws on scikit-learn's digits: N = {nodes}, {len(seeds)} {words}, "
         f"preset {PRESET}."
     )
-    return write_effects(effects(filled), format_name, title)
+    return write_effects(effects(filled), format_name, title, text_width())
 
 
-def _filled(key: tuple[str, str, str], configs: Sequence[RunConfig], cells: Cells, store: RunStore) -> Cell:
+def _filled(
+    key: tuple[str, str, str],
+    configs: Sequence[RunConfig],
+    cells: Cells,
+    stored: Mapping[RunConfig, RunRecord],
+) -> Cell:
     from qsgd_lab.report.flaws.effects import MENDED, Cell
 
     model, method, protocol = key
-    records = {c.seed: record for c in configs if (record := store.record(c)) is not None}
+    records = {c.seed: stored[c] for c in configs if c in stored}
     applies = protocol == MENDED or configs != cells[model, method, MENDED]
     return Cell(model=model, method=method, protocol=protocol, records=records, applies=applies)
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
+from qsgd_lab.cli.options.completion import of_stored_runs
 from qsgd_lab.cli.options.lists import NODES_LIST
 from qsgd_lab.cli.options.quantities import SHORT_TIME
-from qsgd_lab.cli.options.stored_runs import only, read_records, selection_options
+from qsgd_lab.cli.options.stored_runs import only, read_epochs, read_records, selection_options
 from qsgd_lab.errors import DataMissingError, UsageError
 from qsgd_lab.files import check_folder, check_place, save
 from qsgd_lab.report.figures.registry import FIGURES, NEEDS
@@ -41,7 +42,10 @@ class Drawn(NamedTuple):
 @selection_options("Draw")
 @click.option("--nodes", type=NODES_LIST, default=(), help="Draw only these numbers of nodes.")
 @click.option(
-    "--method", multiple=True, help='Draw only this method, such as "2 bit, nearest"; may be given again.'
+    "--method",
+    multiple=True,
+    shell_complete=of_stored_runs("method"),
+    help='Draw only this method, such as "2 bit, nearest"; may be given again.',
 )
 @click.option("--stale", is_flag=True, help="Draw runs of other versions too, in figures of their own.")
 @click.option(
@@ -126,7 +130,7 @@ def plot(
     chosen = [name for name in FIGURES if name in figures or not figures]
     named = _groups(
         records,
-        _epochs(runs, records) if _BY_EPOCH & set(chosen) else {},
+        read_epochs(runs, records) if _BY_EPOCH & set(chosen) else {},
         method,
         code=None if code == "sent" else code,
         latency=latency,
@@ -159,17 +163,9 @@ def check_output(output: Path) -> None:
         check_folder(output)
 
 
-def _epochs(runs: Path, records: Sequence[RunRecord]) -> dict[str, Sequence[EpochRecord]]:
-    from qsgd_lab.runs.store import RunStore
-
-    store = RunStore(runs)
-    found = {record.key: store.epochs(record) for record in records}
-    return {key: epochs for key, epochs in found.items() if epochs is not None}
-
-
 def _groups(
     records: list[RunRecord],
-    epochs: dict[str, Sequence[EpochRecord]],
+    epochs: Mapping[str, Sequence[EpochRecord]],
     methods: Sequence[str],
     *,
     code: str | None,

@@ -10,14 +10,23 @@ from typing import TYPE_CHECKING
 
 import click
 
+from qsgd_lab.cli.errors import COMPILING
 from qsgd_lab.cli.options.quantities import format_duration
 from qsgd_lab.runs import events
+from qsgd_lab.runs.sweep import StopReason
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
     from qsgd_lab.runs.config import RunConfig
 
+
+#: What is said when a sweep begins to stop: it waits for the next step of each run, which may take a while.
+STOPPING: dict[StopReason, str] = {
+    "interrupt": "Stopping: the runs under way save what they have done; Ctrl-C again stops at once.",
+    "time": "The time is up: the runs under way save what they have done.",
+    "caller": "Stopping: the runs under way save what they have done.",
+}
 
 #: How many of the longest pauses between epochs say nothing of the pace.
 PAUSES = 2
@@ -35,6 +44,7 @@ class SweepProgress:
         self.total = sum(config.epochs for config in todo)
         self.cells = len(todo)
         self.finished = 0
+        self._compilation_is_told = False
         self._epochs: dict[str, int] = {}
         self._history = [(0, time.monotonic())]
 
@@ -52,6 +62,12 @@ class SweepProgress:
             self.finished += 1
         if self.done > self._history[-1][0]:
             self._history.append((self.done, time.monotonic()))
+
+    def is_first_compilation(self, event: events.Event) -> bool:
+        """Whether this is the first that is heard of compiling; each worker tells of its own."""
+        is_first = isinstance(event, events.CellCompiling) and not self._compilation_is_told
+        self._compilation_is_told |= is_first
+        return is_first
 
     def left(self) -> str:
         """Return the time that remains, in words, at the average pace so far.
@@ -75,11 +91,17 @@ class LineDisplay:
     def show(self, event: events.Event) -> None:
         """Print what is worth a line."""
         self.progress.take(event)
+        if self.progress.is_first_compilation(event):
+            click.echo(COMPILING, err=True)
         line = describe(event)
         if line:
             counter = f"[{self.progress.finished}/{self.progress.cells}]"
             left = f"; {self.progress.left()}" if self.progress.finished < self.progress.cells else ""
             click.echo(f"{counter} {line}{left}", err=True)
+
+    def stopping(self, reason: StopReason) -> None:
+        """Say at once that the sweep is stopping, and what it waits for."""
+        click.echo(STOPPING[reason], err=True)
 
 
 class BarDisplay:
@@ -102,12 +124,18 @@ class BarDisplay:
             accuracy = event.metrics.get("validation_accuracy")
             note = "" if accuracy is None else f"val. {100 * accuracy:.1f} %"
             self.bars.update(self._running[key], completed=event.epoch, note=note)
-        elif not isinstance(event, events.CellWaiting) and key in self._running:
+        elif not isinstance(event, events.CellWaiting | events.CellCompiling) and key in self._running:
             self.bars.remove_task(self._running.pop(key))
+        if self.progress.is_first_compilation(event):
+            self.bars.console.print(COMPILING, markup=False, highlight=False)
         if isinstance(event, events.CellFailed | events.CellRetried):
             self.bars.console.print(describe(event), markup=False, highlight=False)
         note = f"{self.progress.finished}/{self.progress.cells}, {self.progress.left()}"
         self.bars.update(self._overall, completed=self.progress.done, note=note)
+
+    def stopping(self, reason: StopReason) -> None:
+        """Say at once that the sweep is stopping, and what it waits for."""
+        self.bars.console.print(STOPPING[reason], markup=False, highlight=False)
 
 
 def describe(event: events.Event) -> str:
@@ -129,12 +157,12 @@ def describe(event: events.Event) -> str:
 
 @contextmanager
 def display(todo: Sequence[RunConfig]) -> Iterator[LineDisplay | BarDisplay]:
-    """Show the progress of a sweep while inside: bars if stderr is a terminal, else lines."""
+    """Show the progress of a sweep while inside: bars in a terminal that can show them, else lines."""
     from rich.console import Console
 
     progress = SweepProgress(todo)
     console = Console(stderr=True)
-    if not console.is_terminal or not todo:
+    if not console.is_terminal or console.is_dumb_terminal or not todo:
         yield LineDisplay(progress)
         return
     from rich.progress import BarColumn, Progress, TextColumn

@@ -11,9 +11,11 @@ import click
 
 from qsgd_lab import plugins
 from qsgd_lab.cli.errors import argument_errors
+from qsgd_lab.cli.options import completion
+from qsgd_lab.cli.options.completion import one_of
 from qsgd_lab.cli.options.lists import BITS_LIST, NODES_LIST, SEEDS_LIST
 from qsgd_lab.cli.options.quantities import BUCKET_SIZE, DURATION, format_duration
-from qsgd_lab.cli.options.stored_runs import runs_option
+from qsgd_lab.cli.options.stored_runs import check_takes_runs, runs_option, warn_of_damage
 from qsgd_lab.cli.options.training import (
     computing_options,
     flaws_asked_for,
@@ -22,6 +24,7 @@ from qsgd_lab.cli.options.training import (
     sweep_device,
 )
 from qsgd_lab.cli.sweep.data_sets import data_folder, describe_data, require_data
+from qsgd_lab.data.registry import DATASETS
 from qsgd_lab.files import check_folder
 from qsgd_lab.levels import NORMS
 from qsgd_lab.report import FORMATS
@@ -42,8 +45,10 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-#: What `--help` says of the presets.
-_PRESETS_HELP = "\b\nPresets:\n" + "\n".join(f"  {name}: {preset.title}" for name, preset in PRESETS.items())
+#: What `--help` says of the presets, each with its models.
+_PRESETS_HELP = "Presets and their models:\n\n" + "\n\n".join(
+    f"{name}: {preset.title} ({', '.join(preset.models)})" for name, preset in PRESETS.items()
+)
 
 
 @click.command(epilog=_PRESETS_HELP)
@@ -51,9 +56,10 @@ _PRESETS_HELP = "\b\nPresets:\n" + "\n".join(f"  {name}: {preset.title}" for nam
     "--model",
     "models",
     multiple=True,
-    default=("alexnet",),
-    show_default=True,
-    help="One of the preset's, or an imported one; may be given again.",
+    shell_complete=one_of(completion.models),
+    metavar="NAME",
+    help="One of the preset's (below), or an imported one; may be given again.  "
+    "[default: the preset's first]",
 )
 @click.option("--nodes", type=NODES_LIST, default="1,2,4,8", show_default=True, help="Node counts N.")
 @click.option("--bits", type=BITS_LIST, help="Magnitude bits, such as 2,4,8 or 1..8.")
@@ -70,6 +76,7 @@ _PRESETS_HELP = "\b\nPresets:\n" + "\n".join(f"  {name}: {preset.title}" for nam
     "compressors",
     multiple=True,
     metavar="METHOD",
+    shell_complete=one_of(completion.compressors),
     help='A method by its text, such as "ef(top-k(fraction=0.01))"; may be given again. '
     "See qsgd-lab methods.",
 )
@@ -78,6 +85,7 @@ _PRESETS_HELP = "\b\nPresets:\n" + "\n".join(f"  {name}: {preset.title}" for nam
     default="synchronous",
     show_default=True,
     metavar="METHOD",
+    shell_complete=one_of(completion.algorithms),
     help="How nodes use what they exchange. See qsgd-lab methods.",
 )
 @import_option
@@ -85,14 +93,20 @@ _PRESETS_HELP = "\b\nPresets:\n" + "\n".join(f"  {name}: {preset.title}" for nam
 @click.option(
     "--preset",
     type=click.Choice(list(PRESETS)),
-    default="demo",
-    show_default=True,
-    help="See below.",
+    help="See below.  [default: demo; own with --data]",
 )
 @click.option(
     "--dataset",
     metavar="NAME",
-    help="Train on another data set: digits, cifar10 or an imported one.  [default: the preset's]",
+    shell_complete=one_of(completion.datasets),
+    help=f"Train on another data set: {', '.join(DATASETS)} or an imported one.  [default: the preset's]",
+)
+@click.option(
+    "--data",
+    "data_file",
+    type=click.Path(path_type=Path),
+    metavar="FILE.npz",
+    help="Train on your own arrays: x and y, or x_train, y_train, x_test, y_test.",
 )
 @click.option("--epochs", type=click.IntRange(min=1), help="Epochs of a run.  [default: the preset's]")
 @click.option(
@@ -127,7 +141,11 @@ _PRESETS_HELP = "\b\nPresets:\n" + "\n".join(f"  {name}: {preset.title}" for nam
     help="Also save every node's gradient at three steps of the first epoch there, as .npy files.",
 )
 @click.option("--dry-run", is_flag=True, help="Print the plan and stop.")
-@click.option("--max-time", type=DURATION, help="Stop, resumably, after this time: 90s, 40m, 1h30m.")
+@click.option(
+    "--max-time",
+    type=DURATION,
+    help="Stop, resumably, after this time: 90s, 40m, 1h30m; exit code 5 if runs remain.",
+)
 @click.option(
     "--format",
     "format_name",
@@ -146,8 +164,9 @@ def reproduce(
     algorithm: str,
     imports: Sequence[str],
     seeds: Sequence[int] | None,
-    preset: str,
+    preset: str | None,
     dataset: str | None,
+    data_file: Path | None,
     epochs: int | None,
     global_batch: int | None,
     norm: str | None,
@@ -186,6 +205,8 @@ def reproduce(
       qsgd-lab reproduce --compressor "ef(top-k(fraction=0.01))" --nodes 2
       qsgd-lab reproduce --import my_method.py --compressor "ef(my-method)"
       qsgd-lab reproduce --import my_data.py --dataset my-data --model my-network
+      qsgd-lab reproduce --data flowers.npz --nodes 1,4
+      qsgd-lab reproduce --preset brackets --nodes 1,8
       qsgd-lab reproduce --dry-run
     """
     from qsgd_lab.runs.plan import Plan
@@ -193,6 +214,9 @@ def reproduce(
 
     if dry_run and format_name not in ("text", "json"):
         raise click.UsageError(f"a plan is printed as text or json, not as {format_name}")
+    if data_file is not None:
+        imports, dataset = (*imports, str(data_file)), _data_set_of(data_file, dataset)
+    preset = preset or ("own" if data_file is not None else "demo")
     protocol = PRESETS[preset]
     settings = {
         "epochs": epochs,
@@ -210,7 +234,7 @@ def reproduce(
         plugins.load(imports)
         configs = configurations(
             preset,
-            models,
+            models or tuple(protocol.models)[:1],
             nodes,
             methods_of(protocol, bits, roundings, error_feedback, compressors),
             seeds or protocol.seeds,
@@ -221,6 +245,9 @@ def reproduce(
         _check_engines(configs)
     store = RunStore(folder)
     plan = Plan.make(configs, store)
+    if not dry_run:
+        check_takes_runs(store, plan)
+    warn_of_damage(plan.contents)
     datasets = sorted({config.dataset for config in configs})
     with sweep_device(device, usable_cores()) as chosen, data_folder(data_dir) as folders:
         jobs = jobs or chosen.jobs
@@ -241,9 +268,22 @@ def reproduce(
         click.get_current_context().exit(outcome.exit_code)
 
 
+def _data_set_of(file: Path, dataset: str | None) -> str:
+    """Return the name that a file's data set is registered by."""
+    if file.suffix != ".npz":
+        raise click.UsageError(f"--data takes an .npz file (numpy.savez), not {file}")
+    if dataset is not None:
+        raise click.UsageError("--data and --dataset name two data sets; give one")
+    from qsgd_lab.data.array_file import dataset_name
+
+    return dataset_name(file)
+
+
 def _check_engines(configs: Sequence[RunConfig]) -> None:
     """Refuse networks that cannot be trained as asked; torch is loaded only where one might be."""
-    doubtful = [config for config in configs if config.engine == "batched" or config.plugins]
+    doubtful = [
+        config for config in configs if config.engine == "batched" or config.plugins or config.versions
+    ]
     if not doubtful:
         return
     from qsgd_lab.data.registry import dataset_entry
@@ -251,7 +291,7 @@ def _check_engines(configs: Sequence[RunConfig]) -> None:
 
     for engine, model, dataset in dict.fromkeys((c.engine, c.model, c.dataset) for c in doubtful):
         entry = dataset_entry(dataset)
-        check_engine(engine, model, entry.shape, entry.num_classes)
+        check_engine(engine, model, entry.inputs)
 
 
 def _print_plan(plan: Plan, jobs: int, format_name: str) -> None:
@@ -273,7 +313,20 @@ def _announce(plan: Plan, jobs: int) -> None:
 
     for line in theory_warnings(plan.configs("missing", "stale")):
         click.echo(f"Warning: {line}.", err=True)
+    warn_of_changes(plan)
     click.echo(sentence(plan, jobs, plan.eta_s(jobs)), err=True)
+
+
+def warn_of_changes(plan: Plan) -> None:
+    """Say on stderr, once, that the runs to come will not name their code, where the checkout has changes."""
+    from qsgd_lab.runs.environment import checkout
+
+    if checkout()["dirty"] and plan.configs("missing", "stale"):
+        click.echo(
+            "Warning: the checkout of qsgd-lab has uncommitted changes, so that the commit which these runs "
+            "store is not the code that made them; commit first if they are to be published.",
+            err=True,
+        )
 
 
 def _save_gradients(config: RunConfig, folder: Path) -> None:
@@ -292,7 +345,13 @@ def _sweep(plan: Plan, store: RunStore, jobs: int, max_time: float | None) -> tu
     start = time.monotonic()
     with display(plan.configs("missing", "stale", "running")) as shown:
         outcome = run_sweep(
-            plan.configs(), store, jobs=jobs, worker=WORKER, on_event=shown.show, max_time_s=max_time
+            plan.configs(),
+            store,
+            jobs=jobs,
+            worker=WORKER,
+            on_event=shown.show,
+            on_stop=shown.stopping,
+            max_time_s=max_time,
         )
     return outcome, time.monotonic() - start
 
@@ -303,10 +362,12 @@ def _print_outcome(
     """Print the table on stdout and what happened on stderr."""
     from qsgd_lab.cli.sweep.progress import cell_name
     from qsgd_lab.report import render
+    from qsgd_lab.report.tables.options import TableOptions
+    from qsgd_lab.terminal import text_width
 
     records = [record for config in plan.configs() if (record := store.record(config)) is not None]
     if outcome.stopped_by != "interrupt" and records:
-        click.echo(render(records, format_name).encode(), nl=False)
+        click.echo(render(records, format_name, TableOptions(width=text_width())).encode(), nl=False)
     for failure in outcome.failed:
         where = store.error_log_path(failure.config)
         click.echo(f"Error: {cell_name(failure.config)}: {failure.reason} (see {where})", err=True)

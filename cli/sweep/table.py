@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from qsgd_lab.cli.options.lists import WordsType
 from qsgd_lab.cli.options.quantities import BANDWIDTH, SHORT_TIME
@@ -17,6 +19,7 @@ from qsgd_lab.report.analysis.communication import Link
 from qsgd_lab.report.tables.options import (
     DEFAULT_LINK,
     DEFAULT_SHOW,
+    PAGES,
     SHOWS,
     STYLES,
     VIEWS,
@@ -25,6 +28,34 @@ from qsgd_lab.report.tables.options import (
     View,
 )
 from qsgd_lab.report.tables.units import format_bandwidth, format_seconds
+from qsgd_lab.terminal import MIN_WIDTH, text_width
+
+#: More columns than this are a slip of the keyboard.
+MAX_WIDTH = 1000
+
+
+class TableWidthType(click.ParamType):  # type: ignore[type-arg]  # generic only since Click 8.4
+    """A number of columns, or the name of a page of LaTeX."""
+
+    name = "columns|page"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | str:
+        """Parse a string."""
+        if value in PAGES:
+            return str(value)
+        if not str(value).isdecimal() or not MIN_WIDTH <= int(value) <= MAX_WIDTH:
+            self.fail(
+                f"{value!r} is no width; write {MIN_WIDTH} to {MAX_WIDTH} columns, or {', '.join(PAGES)}",
+                param,
+                ctx,
+            )
+        return int(value)
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        """Offer the pages."""
+        return [CompletionItem(name) for name in PAGES if name.startswith(incomplete)]
 
 
 @click.command()
@@ -77,6 +108,12 @@ from qsgd_lab.report.tables.units import format_bandwidth, format_seconds
     help="Of the LaTeX: with the package siunitx, or without.",
 )
 @click.option(
+    "--width",
+    type=TableWidthType(),
+    help=f"Of text: columns, at least {MIN_WIDTH}. Of LaTeX: the page, {', '.join(PAGES)}; article is "
+    "in one column.  [default: as wide as the terminal; ieeetran]",
+)
+@click.option(
     "-o",
     "--output",
     type=click.Path(dir_okay=False, path_type=Path),
@@ -96,6 +133,7 @@ def table(
     stale: bool,
     format_name: str,
     style: Style,
+    width: int | str | None,
     output: Path | None,
 ) -> None:
     """Print stored runs as tables.
@@ -109,6 +147,7 @@ def table(
     \b
     Example:
       qsgd-lab table > paper/results.tex
+      qsgd-lab table --width article > results.tex
       qsgd-lab table --format text --preset demo
       qsgd-lab table --format text --show traffic,network --link 1Gbit/s --latency 50us
       qsgd-lab table --by setting --published -o beside.tex
@@ -121,6 +160,7 @@ def table(
         link=_link(link, latency),
         compute=compute,
         published=published,
+        **_fitting(format_name, width),
     )
     if "network" not in show and (link, latency, compute) != (None, None, None):
         raise UsageError("--link, --latency and --compute are for the modelled step; add --show network")
@@ -134,6 +174,19 @@ def table(
         click.echo(text.encode(), nl=False)  # UTF-8 whatever the locale: the same bytes as in a file
     else:
         save(output, text.encode())
+
+
+def _fitting(format_name: str, width: int | str | None) -> dict[str, Any]:
+    """Return what the tables have to fit, as options of a table."""
+    if format_name == "text":
+        if isinstance(width, str):
+            raise UsageError(f"--width {width} is a page of LaTeX; write a number of columns, such as 100")
+        return {"width": text_width() if width is None else width}
+    if width is not None and format_name != "latex":
+        raise UsageError(f"--width is for text and LaTeX; leave it out of {format_name}")
+    if isinstance(width, int):
+        raise UsageError(f"--width {width} is for --format text; for LaTeX name a page: {', '.join(PAGES)}")
+    return {} if width is None else {"page": width}
 
 
 def _link(bandwidth: float | None, latency: float | None) -> Link:

@@ -22,8 +22,18 @@ PREFACE = """\
 This page is what `--help` says, written by `python docs/scripts/make_cli_reference.py`; do not edit it.
 
 Lists of bits, nodes and seeds are written `2,4,8`, `1..8` or `1..4,8`.
-Exit codes: 0 all is well, 1 a run or check failed, 2 the command line is wrong, 3 data are missing,
-4 stored data are damaged, 130 interrupted, 141 whoever read the output stopped reading.
+Exit codes:
+
+| code | meaning |
+| ---: | --- |
+| 0 | all is well |
+| 1 | a run or check failed |
+| 2 | the command line is wrong |
+| 3 | data are missing |
+| 4 | stored data are damaged |
+| 5 | the time of `--max-time` is up and runs remain: the same command goes on with them |
+| 130 | interrupted |
+| 141 | whoever read the output stopped reading |
 """
 
 

@@ -16,6 +16,8 @@ from qsgd_lab.compressors.registry import COMPRESSORS
 from qsgd_lab.report.methods import EXAMPLE_COORDINATES, facts
 
 PAGE = Path(__file__).resolve().parent.parent / "methods.md"
+#: A paragraph a method, written by hand: what it sends, what is proved, what its public code does.
+PARAGRAPHS = Path(__file__).resolve().parent.parent / "methods"
 
 INTRODUCTION = f"""# Methods
 
@@ -46,8 +48,14 @@ def _row(row: dict[str, Any]) -> str:
     )
 
 
-def _options(row: dict[str, Any]) -> str:
+def _section(row: dict[str, Any]) -> str:
+    """Return a method's heading, its paragraph and its options; nothing where it has neither."""
+    paragraph = PARAGRAPHS / f"{row['name']}.md"
+    if not (row["options"] or paragraph.exists()):
+        return ""
     lines = [f"\n## {row['name']}\n\n"]
+    if paragraph.exists():
+        lines.append(paragraph.read_text(encoding="utf-8").strip() + "\n" + "\n" * bool(row["options"]))
     for option in row["options"]:
         choices = f" ({', '.join(option['choices'])})" if option["choices"] else ""
         lines.append(f"* `{option['name']}={option['default']}`: {option['help']}{choices}.\n")
@@ -57,7 +65,7 @@ def _options(row: dict[str, Any]) -> str:
 def page() -> str:
     """Return the page."""
     rows = [*facts(COMPRESSORS), *facts(ALGORITHMS)]
-    return INTRODUCTION + "".join(map(_row, rows)) + "".join(_options(row) for row in rows if row["options"])
+    return INTRODUCTION + "".join(map(_row, rows)) + "".join(map(_section, rows))
 
 
 @click.command()

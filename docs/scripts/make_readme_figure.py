@@ -32,8 +32,8 @@ FIGURE = "bits"
 MARK = "<!-- drawn numbers: {} -->\n"
 
 
-def current_figure(runs: Path = ROOT / "paper" / "runs") -> bytes:
-    """Return the figure of a folder of runs of one group, as SVG, with the digest of its numbers."""
+def current_figure(runs: Path = ROOT / "paper" / "runs.jsonl") -> bytes:
+    """Return the figure of stored runs of one group, as SVG, with the digest of its numbers."""
     (group,) = group_records(RunStore(runs).records())
     with style():
         figure = draw(FIGURE, FigureRuns(group, {}))
@@ -81,7 +81,7 @@ def main(check: bool) -> None:
         TARGET.write_bytes(fresh)
     elif not TARGET.exists() or not is_current(TARGET.read_bytes(), fresh):
         raise click.ClickException(
-            f"{TARGET.name} is not what paper/runs say; run: python docs/scripts/make_readme_figure.py"
+            f"{TARGET.name} is not what paper/runs.jsonl says; run: python docs/scripts/make_readme_figure.py"
         )
 
 

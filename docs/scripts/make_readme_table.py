@@ -3,7 +3,7 @@
 python docs/scripts/make_readme_table.py            write it
 python docs/scripts/make_readme_table.py --check    exit with 1 if it would change
 
-The runs are those of `make demo`, copied to paper/runs; paper/results.tex is the same table as LaTeX.
+The runs are those of `make demo`, packed into paper/runs.jsonl; paper/results.tex is the same table as LaTeX.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ BEGIN, END = "<!-- demo table: begin -->\n", "<!-- demo table: end -->"
 
 def current_pages() -> dict[Path, str]:
     """Return what README.md and paper/results.tex should hold, by path."""
-    records = list(RunStore(ROOT / "paper" / "runs").records())
+    records = list(RunStore(ROOT / "paper" / "runs.jsonl").records())
     readme = README.read_text(encoding="utf-8")
     before, rest = readme.split(BEGIN)
     after = rest.split(END)[1]
@@ -42,7 +42,8 @@ def main(check: bool) -> None:
             stale = not path.exists() or path.read_text(encoding="utf-8") != text
             if stale:
                 raise click.ClickException(
-                    f"{path.name} is not what paper/runs say; run: python docs/scripts/make_readme_table.py"
+                    f"{path.name} is not what paper/runs.jsonl says; "
+                    "run: python docs/scripts/make_readme_table.py"
                 )
         else:
             path.write_text(text, encoding="utf-8")

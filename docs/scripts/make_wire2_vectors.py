@@ -13,9 +13,12 @@ from qsgd_lab.compressors.methods.rotated import EDEN, RotatedStochastic
 from qsgd_lab.partition import Partition
 from qsgd_lab.stream import Stream
 from qsgd_lab.wire.key import SHARED_NODE, Key
+from qsgd_lab.wire.kinds.exponential import ExponentialLevels
 from qsgd_lab.wire.kinds.levels import Levels
 from qsgd_lab.wire.kinds.masked import Masked
+from qsgd_lab.wire.kinds.natural import Powers
 from qsgd_lab.wire.kinds.none import Nothing
+from qsgd_lab.wire.kinds.one_bit import OneBit
 from qsgd_lab.wire.kinds.raw import Raw
 from qsgd_lab.wire.kinds.select import select
 from qsgd_lab.wire.kinds.sparse import RICE, IndexCode, SparseValues
@@ -23,6 +26,8 @@ from qsgd_lab.wire.message import dense, pack, unpack
 from qsgd_lab.wire.structure import Structure
 
 LEVELS = [0, 1, 0, -3, 0, 0, 2, -1, 0, 0, 0, 3]
+EXPONENTS = [0, 127, 128, 1, 254, 126, 0, 129, 130, 125, 124, 131]
+PUBLISHED = [0, 1, -1, -3, 3, 2, -4, -2, 0, 0, -1, 3]
 TERNARY = [0, 1, -1, 0, 1, 1, -1, 0, 0, 0, 1, -1]
 
 
@@ -40,6 +45,15 @@ def messages() -> dict[str, NDArray[np.uint8]]:
     halves = Raw(np.arange(12).astype(np.float16) / 4)
     used = [True, False, False, True]
     chosen = select(shapes, used, Raw(values=np.arange(11, dtype=np.float32)), Nothing(1))
+    powers = Powers(np.array(EXPONENTS, np.uint8), np.array(EXPONENTS) % 2 == 1)
+    bits = np.array(LEVELS) >= 0
+    bits[:4] = False  # of a bucket of NaN
+    means = np.array([[np.nan, np.nan], [0, 0.5], [-1, 2], [0, 3]], np.float32)
+    thirds = Partition((5, 7), 4)
+    exponential = ExponentialLevels(np.array(LEVELS, np.int8), norms, 3, True, "l2", thirds)
+    without_zero = ExponentialLevels(
+        np.array(PUBLISHED, np.int8), one, 4, False, "max", Partition((12,), "model")
+    )
     mask = Masked(np.array([1, 2, 3], np.float32), 12, Key(2026, SHARED_NODE, 5))
     vector = np.array([0.5, -3, 0, 0.25, 1.5, -0.125, 2, 0, -0.75, 0, 4, -1], np.float32)
     stream = Stream(2026, 1, 5)
@@ -57,6 +71,11 @@ def messages() -> dict[str, NDArray[np.uint8]]:
         "sparse Rice, inner levels": pack(SparseValues(positions, inner, 12, index)),
         "masked": pack(mask),
         "raw float16": pack(halves, structure=shapes, key=Key(7, 1, 5), used=used),
+        "natural": pack(powers),
+        "one-bit, scaled sign": pack(OneBit(bits, np.array([[np.nan], [0.5], [1], [3]], np.float32), thirds)),
+        "one-bit, two means": pack(OneBit(bits, means, thirds)),
+        "exponential": pack(exponential),
+        "exponential without zero": pack(without_zero),
         "select": pack(chosen),
         "none": pack(Nothing(12)),
     }

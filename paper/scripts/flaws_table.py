@@ -1,6 +1,6 @@
 """What each flaw of the published protocol does, measured on the digits by `qsgd-lab flaws`.
 
-These runs may stand in the store of the main comparison or in a folder of their own beside it.
+These runs may be in the store of the main comparison or in a file of their own beside it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from qsgd_lab.report.analysis.statistics import SIGNIFICANCE_LEVEL
 from qsgd_lab.report.formats.latex import escape
 from qsgd_lab.report.tables.entries import rounded
 
-FLAW_RUNS = PAPER / "flaw-runs"
+FLAW_RUNS = PAPER / "flaw-runs.jsonl"
 ALL, TEST_SET_SELECTION = "all together", "test-set-selection"
 MISSING = "--"
 

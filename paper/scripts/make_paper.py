@@ -36,7 +36,7 @@ from qsgd_lab.report.formats.latex import escape
 
 SOURCE = PAPER / "paper.tex"
 GENERATED = PAPER / "generated"
-COMMITTED_RUNS = PAPER / "runs"
+COMMITTED_RUNS = PAPER / "runs.jsonl"
 
 _QUOTED = re.compile(r"\\lab\{([^}]*)\}")
 _CLAIMED = re.compile(r"\\claim\{([^}]*)\}")

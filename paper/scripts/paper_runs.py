@@ -20,7 +20,7 @@ from qsgd_lab.runs.store import RunStore
 PAPER = Path(__file__).resolve().parent.parent
 RESULTS = PAPER / "results.tex"
 #: Where runs may be: those of a user, and those that are kept with the paper.
-STORES = (PAPER.parent / "runs", PAPER / "runs")
+STORES = (PAPER.parent / "runs", PAPER / "runs.jsonl")
 #: Of several comparisons in a store the text describes this preset's, if it is there.
 MAIN_PRESET = "demo"
 FULL_PRECISION = "fp32"
@@ -112,7 +112,7 @@ class PaperRuns:
 
 
 def load_runs(folder: Path | None) -> PaperRuns:
-    """Read the runs of a folder, or of the one from which paper/results.tex was made.
+    """Read the runs of a folder or packed file, or of the one from which paper/results.tex was made.
 
     Raises
     ------
@@ -136,19 +136,19 @@ def main_group(groups: Sequence[Group]) -> Group:
 
 
 def store_of_results() -> Path:
-    """Return the folder that holds every run which paper/results.tex lists.
+    """Return the folder or packed file that holds every run which paper/results.tex lists.
 
     Raises
     ------
     DataMissingError
-        If it lists none, or no known folder has them all.
+        If it lists none, or no known place has them all.
     """
     keys = run_keys(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else set()
     if not keys:
         raise DataMissingError(
             f"{_shown(RESULTS)} lists no runs; write it with: qsgd-lab table > paper/results.tex"
         )
-    holding = [store for store in STORES if all((store / key / "run.json").is_file() for key in keys)]
+    holding = [store for store in STORES if keys <= {run.key for run in RunStore(store).read().records}]
     # The same configurations have the same keys everywhere, but other machines round otherwise: where both
     # folders hold them, what they come to decides.
     for store in holding:

@@ -1,6 +1,6 @@
 """Training in the configuration of QSGD's theorems and in that of its experiments, by the same code.
 
-The runs stand in paper/setting-runs. The commands that made them differ in norm and buckets alone::
+The runs are in paper/setting-runs.jsonl. The commands that made them differ in norm and buckets alone::
 
     qsgd-lab reproduce --bits 2,4,8 --no-error-feedback --nodes 1,8 --seeds 0..4 --norm l2 --bucket-size model
     qsgd-lab reproduce --bits 2,4,8 --no-error-feedback --nodes 1,8 --seeds 0..4 --norm max --bucket-size 512
@@ -21,7 +21,7 @@ from qsgd_lab.report.formats.latex_numbers import cells
 from qsgd_lab.report.tables.entries import Entry, accuracy_entry, bits_entry
 from qsgd_lab.runs.store import RunStore
 
-SETTING_RUNS = PAPER / "setting-runs"
+SETTING_RUNS = PAPER / "setting-runs.jsonl"
 THEOREMS, EXPERIMENTS = "l2", "max"
 
 

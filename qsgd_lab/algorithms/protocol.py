@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from qsgd_lab.compressors.protocol import Compressor
 from qsgd_lab.exchange.protocol import Exchange
 
 Arrays = dict[str, NDArray[Any]]
@@ -43,13 +44,29 @@ class Algorithm(ABC):
     ----------
     replicas : bool
         False: one parameter vector, shape (n,), that all nodes share. True: one a node, shape (N, n).
+    is_elementwise : bool
+        Whether coordinate j of what `step` does depends on coordinate j of its arrays alone, exchanges aside.
+        Repetitions of a problem then share one object, side by side in long vectors.
     """
 
     replicas: ClassVar[bool] = False
+    is_elementwise: ClassVar[bool] = False
+
+    def check_compressor(self, compressor: Compressor) -> None:  # noqa: B027 (most take any)
+        """Refuse a compressor that the algorithm cannot exchange by; called before any run.
+
+        Raises
+        ------
+        ValueError
+            In one line, with what would be right.
+        """
 
     @abstractmethod
     def begin(self, parameters: torch.Tensor, exchange: Exchange, settings: Hyperparameters) -> None:
-        """Take the first parameters, float32; they are updated in place from now on."""
+        """Take the first parameters; they are updated in place from now on.
+
+        They are float32 in training, and float64 on problems with a known optimum.
+        """
 
     @property
     def gradient_buffer(self) -> Any:

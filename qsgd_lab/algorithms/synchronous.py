@@ -26,6 +26,8 @@ class Synchronous(Algorithm):
     Alistarh et al. 2017, algorithm 1.
     """
 
+    is_elementwise = True
+
     def begin(self, parameters: torch.Tensor, exchange: Exchange, settings: Hyperparameters) -> None:
         """Take the first parameters, shape (n,)."""
         self.parameters, self.exchange = parameters, exchange
@@ -47,6 +49,7 @@ class Synchronous(Algorithm):
 
     def step(self, gradients: torch.Tensor, step: int, rate: float) -> None:
         """Average the gradients and take an SGD step along the mean."""
+        self.exchange.at_rate(rate)
         buffered = self.exchange.buffer is not None
         self.exchange.mean(None if buffered else compressors_view(gradients), step, self._mean_view)
         self.optimizer.param_groups[0]["lr"] = rate

@@ -7,9 +7,10 @@ Quantizing with eager torch, as public systems write it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -162,6 +163,20 @@ RIVALS: dict[str, Callable[[Levels, int], Rival]] = {
     "zstandard": zstandard,
     "constriction": constriction,
 }
+
+#: Rival -> the package that it needs, for those that need one.
+PACKAGES = {
+    "compintpy": "compintpy",
+    "compintpy-gamma": "compintpy",
+    "bitarray": "bitarray",
+    "zstandard": "zstandard",
+    "constriction": "constriction",
+}
+
+
+def absent_packages(names: Iterable[str]) -> dict[str, str]:
+    """Return the rivals among `names` whose package is not installed, each with that package."""
+    return {name: PACKAGES[name] for name in names if name in PACKAGES and find_spec(PACKAGES[name]) is None}
 
 
 def grace(gradient: Any, num_levels: int) -> Callable[[], Any]:

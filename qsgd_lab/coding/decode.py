@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from qsgd_lab.arrays import resolve_backend
-from qsgd_lab.coding.message import Frame, kernel_scheme, open_frame, raise_unless_good
-from qsgd_lab.coding.threads import run_ranges
+from qsgd_lab.arrays import is_torch, like_input, not_compiled, resolve_backend
+from qsgd_lab.coding.message import Frame, host_bytes, kernel_scheme, open_frame, raise_unless_good
+from qsgd_lab.coding.threads import num_threads, run_ranges
 from qsgd_lab.coding.version2 import check_kinds_of_version_1, decode_version_2, is_version_2
 from qsgd_lab.errors import MessageError
 from qsgd_lab.partition import excerpt
@@ -19,6 +20,7 @@ from qsgd_lab.wire.checks import check_dead
 from qsgd_lab.wire.message import limits_of
 
 
+@not_compiled
 def decode(
     message: Any,
     start: int | None = None,
@@ -33,7 +35,7 @@ def decode(
 
     Parameters
     ----------
-    message : bytes-like, or uint8 array on a CUDA device
+    message : bytes-like, uint8 tensor, or uint8 array on a CUDA device
         Untrusted: bytes from anywhere, a memory map, an array of bytes. It is not copied.
     start, stop : int, optional
         A range of coordinates, as in a slice of the flat gradient. Header and index are read, and of the
@@ -50,9 +52,10 @@ def decode(
     Returns
     -------
     QuantizedGradient, or a payload of another kind
-        Of NumPy arrays, or of arrays like the message on its device. The whole gradient has its shape; a
-        range is flat, and its buckets are the parts in it of the gradient's, so that its values are those of
-        the range. Payloads of other kinds than levels are always of NumPy arrays.
+        Of NumPy arrays; if the message is a tensor, or an array on a device, of its like there. The whole
+        gradient has its shape; a range is flat, and its buckets are the parts in it of the gradient's, so
+        that its values are those of the range. Payloads of other kinds than levels are always of NumPy
+        arrays.
 
     Raises
     ------
@@ -62,7 +65,7 @@ def decode(
     ValueError
         If another argument is out of its range, or the backend is "cuda" and there is no device.
     TypeError
-        If the message lives on a device and is not an array of bytes.
+        If the message has no bytes, or is an array or tensor of something else.
     MemoryError
         If it lives on a device that has not enough memory for the levels.
 
@@ -85,17 +88,35 @@ def decode(
     >>> decode(encode(q)).levels.tolist(), decode(encode(q), 1, 3).levels.tolist()
     ([2, -3, 0, 0], [-3, 0])
     """
+    threads = num_threads(threads)
     backend = resolve_backend(message, backend)
     on_device = backend == "cuda"
+    example, message = message, message if on_device else host_bytes(message)
     if is_version_2(message, on_device):
-        return decode_version_2(message, start, stop, limits_of(max_coordinates, kinds), on_device)
+        payload = decode_version_2(message, start, stop, limits_of(max_coordinates, kinds), on_device)
+        return payload if on_device else _like(payload, example)
+    check_kinds_of_version_1(kinds)
     if on_device:
-        check_kinds_of_version_1(kinds)
         from qsgd_lab.coding.device.decode import decode_on_device
 
         return decode_on_device(message, start, stop, max_coordinates)
-    check_kinds_of_version_1(kinds)
     frame = open_frame(message, max_coordinates)
+    return _like(_read_frame(frame, start, stop, threads, backend), example)
+
+
+def _like(payload: Any, message: Any) -> Any:
+    """Return a quantized gradient of tensors if the message is one; other payloads as they are."""
+    if not is_torch(message) or not isinstance(payload, QuantizedGradient):
+        return payload
+    # A view of the message is read-only, of which torch would warn.
+    norms = payload.norms if payload.norms.flags.writeable else payload.norms.copy()
+    return replace(payload, levels=like_input(payload.levels, message), norms=like_input(norms, message))
+
+
+def _read_frame(
+    frame: Frame, start: int | None, stop: int | None, threads: int, backend: str
+) -> QuantizedGradient:
+    """Return coordinates start..stop-1 of a message of version 1, or all with its shape."""
     header, index = frame.header, frame.index
     low, high, _ = slice(start, stop).indices(header.num_coordinates)
     if (start, stop) == (None, None):

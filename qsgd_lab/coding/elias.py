@@ -14,17 +14,6 @@
 Codes start at 1. A codeword is written in its reading order; in a stream, bit i is bit ``i % 8`` of byte ``i
 // 8``.
 
->>> [codeword(k, "omega") for k in (1, 2, 3, 4, 5, 8)]
-['0', '100', '110', '101000', '101010', '1110000']
->>> [codeword(k, "gamma") for k in (1, 2, 3, 4, 5, 8)]
-['1', '010', '011', '00100', '00101', '0001000']
->>> [codeword(k, "delta") for k in (1, 2, 3, 4, 5, 8)]
-['1', '0100', '0101', '01100', '01101', '00100000']
-
-References
-----------
-Elias: Universal codeword sets and representations of the integers. IEEE Trans. Inf. Theory 21(2), 1975.
-
 Lengths of the Elias codewords of positive integers; codes start at 1.
 
 ====  =====  =====  =====
@@ -44,6 +33,15 @@ All three depend on floor(log2 k) alone, which is what makes exact accounting wi
 References
 ----------
 Elias: Universal codeword sets and representations of the integers. IEEE Trans. Inf. Theory 21(2), 1975.
+
+Examples
+--------
+>>> [codeword(k, "omega") for k in (1, 2, 3, 4, 5, 8)]
+['0', '100', '110', '101000', '101010', '1110000']
+>>> [codeword(k, "gamma") for k in (1, 2, 3, 4, 5, 8)]
+['1', '010', '011', '00100', '00101', '0001000']
+>>> [codeword(k, "delta") for k in (1, 2, 3, 4, 5, 8)]
+['1', '0100', '0101', '01100', '01101', '00100000']
 """
 
 from __future__ import annotations

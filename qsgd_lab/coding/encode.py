@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qsgd_lab.arrays import resolve_backend
+from qsgd_lab.arrays import is_device_array, is_torch, not_compiled, resolve_backend
 from qsgd_lab.coding.elias import CODES
 from qsgd_lab.coding.header import TAIL_BYTES, Header, check_lists, crc32c
 from qsgd_lab.coding.index import WORD_BYTES, Directory, Index
@@ -15,6 +15,7 @@ from qsgd_lab.coding.layouts import DEFAULT_CHUNK_SIZE, LAYOUTS, check_chunk_siz
 from qsgd_lab.coding.message import Message, seal
 from qsgd_lab.coding.payload import ChunkScheme, lead_bytes, out_of_range, write_levels
 from qsgd_lab.coding.sizes import shortest
+from qsgd_lab.coding.threads import num_threads
 from qsgd_lab.coding.version2 import encode_version_2
 from qsgd_lab.partition import Partition
 from qsgd_lab.quantization import QuantizedGradient, host_arrays
@@ -23,6 +24,7 @@ from qsgd_lab.wire.key import Key
 from qsgd_lab.wire.structure import Structure
 
 
+@not_compiled
 def encode(
     payload: Any,
     code: str = "auto",
@@ -71,7 +73,8 @@ def encode(
         it: more than 32 dimensions (version 2 has 64), a norm that is negative, -0 or infinite, or levels
         other than 0 in a bucket of norm 0 or NaN.
     TypeError
-        If levels or norms on a device have another dtype than their own.
+        If no message carries such a payload, as a gradient that is not quantized, or levels or norms on a
+        device have another dtype than their own.
     MemoryError
         If the device has not enough memory.
 
@@ -90,7 +93,9 @@ def encode(
     >>> message.sizes.payload, len(message)
     (4, 104)
     """
+    _refuse_arrays(payload)
     check_chunk_size(chunk_size)
+    threads = num_threads(threads)
     around = {"structure": structure, "key": key, "used": used}
     if _version_for(payload, layout, version, around) == 2:
         return encode_version_2(payload, code, layout, around, backend)
@@ -111,6 +116,17 @@ def encode(
     write = _write_reference if backend == "reference" else write_levels
     stream, directory = write(levels, scheme, threads, lead)
     return assemble(stream, directory, norms, scheme, quantized.norm, quantized.partition, quantized.shape)
+
+
+def _refuse_arrays(payload: Any) -> None:
+    """Raise a `TypeError` for what is no payload, saying what makes one of it."""
+    given = f"encode takes a quantized gradient, not a {type(payload).__name__}"
+    if isinstance(payload, Message | bytes | bytearray | memoryview):
+        raise TypeError(f"{given}: this is a message already")
+    if isinstance(payload, np.ndarray | list | tuple) or is_torch(payload) or is_device_array(payload):
+        raise TypeError(
+            f"{given}: write encode(quantize(gradient, bits=...)) or quantize_and_encode(gradient, bits=...)"
+        )
 
 
 def _version_for(payload: Any, layout: str, version: int | None, around: dict[str, Any]) -> int:

@@ -8,18 +8,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qsgd_lab.arrays import flat_float32, resolve_backend
+from qsgd_lab.arrays import dense_input, flat_float32, not_compiled, resolve_backend
 from qsgd_lab.coding.encode import assemble, check_choice, encode
 from qsgd_lab.coding.index import Directory
 from qsgd_lab.coding.layouts import DEFAULT_CHUNK_SIZE, LAYOUTS, check_chunk_size, fixed_width
 from qsgd_lab.coding.message import Message
 from qsgd_lab.coding.payload import ChunkScheme, lead_bytes, write_payload
+from qsgd_lab.coding.threads import num_threads
 from qsgd_lab.levels import NORMS, num_levels
 from qsgd_lab.partition import partition
 from qsgd_lab.quantization import check_scheme, level_dtype, quantize
 from qsgd_lab.stream import Stream
 
 
+@not_compiled
 def quantize_and_encode(
     gradient: Any,
     bits: int | None = None,
@@ -84,6 +86,8 @@ def quantize_and_encode(
     """
     check_chunk_size(chunk_size)
     check_choice(code, layout)
+    threads = num_threads(threads)
+    gradient = dense_input(gradient)
     backend = resolve_backend(gradient, backend)
     if layout != "fixed" and (backend == "cuda" or "auto" in (code, layout)):
         quantized = quantize(

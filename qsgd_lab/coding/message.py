@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qsgd_lab.arrays import is_device_array
+from qsgd_lab.arrays import is_device_array, is_torch
 from qsgd_lab.coding.elias import CODES
 from qsgd_lab.coding.header import HEADER_BYTES, MAGIC, TAIL_BYTES, Header, parse_header
 from qsgd_lab.coding.index import Index, directory_bytes, parse_index
@@ -88,12 +88,34 @@ def version_of(message: Any) -> int:
     return view[4] if len(view) > 4 and view[:4] == MAGIC else 1
 
 
+def host_bytes(message: Any) -> Any:
+    """Return a message in host memory as what has a buffer; nothing is copied.
+
+    Raises
+    ------
+    TypeError
+        If it has no bytes, lives on a CUDA device, or is a tensor of something else than bytes.
+    """
+    check_on_host(message)
+    if is_torch(message):
+        if str(message.dtype) != "torch.uint8":
+            raise TypeError(f"the message is a tensor of {message.dtype}; a message is one of torch.uint8")
+        return message.detach().contiguous().view(-1).numpy()
+    try:
+        memoryview(message)
+    except TypeError:
+        raise TypeError(
+            f"a message is bytes, or an array or tensor of uint8; this is a {type(message).__name__}"
+        ) from None
+    return message
+
+
 def open_message(data: Any) -> Frame | Sections:
     """Take a message apart.
 
     Parameters
     ----------
-    data : bytes-like
+    data : bytes-like, or uint8 tensor
         A message: bytes, a memory map, or an array of bytes. It is not copied.
 
     Returns
@@ -105,8 +127,10 @@ def open_message(data: Any) -> Frame | Sections:
     ------
     MessageError
         If it is not one whole message.
+    TypeError
+        If it has no bytes, or lives on a CUDA device.
     """
-    check_on_host(data)
+    data = host_bytes(data)
     return open_sections(data) if version_of(data) == 2 else open_frame(data)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qsgd_lab.arrays import resolve_backend
+from qsgd_lab.arrays import not_compiled, resolve_backend
 from qsgd_lab.coding.elias import LENGTHS, lengths_side_by_side, num_classes
 from qsgd_lab.coding.header import HEADER_BYTES, TAIL_BYTES
 from qsgd_lab.coding.index import WORD_BYTES, index_bytes
@@ -19,12 +19,13 @@ from qsgd_lab.coding.layouts import (
     fixed_width,
 )
 from qsgd_lab.coding.shortest import shortest_of
-from qsgd_lab.coding.threads import run_ranges
-from qsgd_lab.quantization import QuantizedGradient, host_arrays
+from qsgd_lab.coding.threads import num_threads, run_ranges
+from qsgd_lab.quantization import QuantizedGradient, check_quantized, host_arrays
 from qsgd_lab.wire.kinds.levels import LAYOUTS, Levels
 from qsgd_lab.wire.message import size
 
 
+@not_compiled
 def message_sizes(
     quantized: QuantizedGradient,
     *,
@@ -51,6 +52,11 @@ def message_sizes(
         ``len(encode(quantized, code, layout))`` by (layout, code); the code of the layouts "fixed" and, of
         version 2, "base3" is "none".
 
+    Raises
+    ------
+    TypeError
+        If it is no quantized gradient.
+
     Examples
     --------
     >>> import numpy as np
@@ -59,6 +65,8 @@ def message_sizes(
     >>> message_sizes(q)["sparse", "omega"] == len(encode(q, "omega", "sparse"))
     True
     """
+    check_quantized(quantized, "message_sizes")
+    threads = num_threads(threads)
     if version == 2:
         layouts = [layout for layout in LAYOUTS if layout == "fixed" or quantized.num_levels == 1]
         return {(layout, "none"): size(Levels.of(quantized, layout)) // 8 for layout in layouts}

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import lru_cache
+from itertools import pairwise
 from typing import TypeVar
+
+import numpy as np
 
 Result = TypeVar("Result")
 
@@ -17,13 +21,15 @@ def num_threads(threads: int | None) -> int:
     Raises
     ------
     ValueError
-        If fewer than one.
+        If it is not an integer from 1 up.
     """
     if threads is None:
         return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if isinstance(threads, bool) or threads < 1:
-        raise ValueError(f"threads is {threads!r}; it must be at least 1, or None for all processors")
-    return threads
+    if isinstance(threads, bool) or not isinstance(threads, int | np.integer) or threads < 1:
+        raise ValueError(
+            f"threads is {threads!r}; it must be an integer, at least 1, or None for all processors"
+        )
+    return int(threads)
 
 
 @lru_cache(maxsize=4)
@@ -38,13 +44,21 @@ def _helpers(count: int, process: int) -> ThreadPoolExecutor:
 def run_ranges(function: Callable[[int, int], Result], count: int, threads: int | None) -> list[Result]:
     """Call `function(first, last)` on ranges that cover 0..count, one a thread; return all results.
 
-    The calling thread takes the first range.
+    The calling thread takes the first range. At the interpreter's exit, when no thread can start any more, it
+    takes them all.
     """
     workers = min(num_threads(threads), max(count, 1))
-    if workers == 1:
+    if workers == 1 or not threading.main_thread().is_alive():
         return [function(0, count)]
     bounds = [count * i // workers for i in range(workers + 1)]
     helpers = _helpers(workers - 1, os.getpid())
-    others = [helpers.submit(function, bounds[i], bounds[i + 1]) for i in range(1, workers)]
-    results = [function(bounds[0], bounds[1])]
-    return results + [other.result() for other in others]
+    others: list[Future[Result]] = []
+    try:
+        for first, last in pairwise(bounds[1:]):
+            others.append(helpers.submit(function, first, last))
+    except RuntimeError as error:
+        if "cannot schedule new futures" not in str(error):  # the machine has no thread left
+            raise
+    results = [function(bounds[0], bounds[1]), *(other.result() for other in others)]
+    rest = bounds[1 + len(others)]
+    return results if rest == count else [*results, function(rest, count)]

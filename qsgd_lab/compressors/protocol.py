@@ -7,6 +7,7 @@ PowerSGD) or of sums that a network can add up (all-reduce) sets `interactive` a
 
 from __future__ import annotations
 
+import inspect
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Sequence
@@ -15,7 +16,7 @@ from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
 import numpy as np
 
-from qsgd_lab.arrays import is_torch
+from qsgd_lab.arrays import is_torch, not_compiled
 from qsgd_lab.ledger import Ledger, Size
 from qsgd_lab.stream import Stream
 
@@ -147,6 +148,10 @@ class Wire(ABC, Generic[P]):
         """
 
 
+#: Methods that `torch.compile` must not trace: their arithmetic is NumPy's or Numba's.
+_NOT_COMPILED = frozenset({"compress", "decompress", "mean", "add_decoded"})
+
+
 class Compressor(ABC):
     """Turns a flat float32 gradient into a payload and back.
 
@@ -161,11 +166,30 @@ class Compressor(ABC):
         Whether agreement takes the rounds of `rounds`, rather than one exchange of payloads.
     takes_device_arrays : bool
         Whether gradients may be torch tensors on a device; otherwise an exchange copies them to host memory.
+    decodes_differences : bool
+        Whether payloads are differences to what receivers keep: one alone is no gradient.
     """
 
     aggregates: str = "gathers"
     interactive: bool = False
     takes_device_arrays: bool = False
+    decodes_differences: bool = False
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        for name in _NOT_COMPILED & vars(cls).keys():
+            setattr(cls, name, not_compiled(vars(cls)[name]))
+
+    def __repr__(self) -> str:
+        """Return the call that makes the compressor, without arguments at their default."""
+        given = []
+        for name, parameter in inspect.signature(type(self)).parameters.items():
+            value = getattr(self, name, parameter.default)
+            if parameter.default is parameter.empty and isinstance(value, Compressor):
+                given.append(repr(value))
+            elif value is not parameter.default and value != parameter.default:
+                given.append(f"{name}={value!r}")
+        return f"{type(self).__name__}({', '.join(given)})"
 
     @abstractmethod
     def init(self, layout: Layout) -> Any:
@@ -205,6 +229,13 @@ class Compressor(ABC):
         called with neither gradients nor residuals. None where there is no such array.
         """
         return None
+
+    def at_rate(self, states: Any, rate: float) -> Any:
+        """Return the states for a step of this learning rate, of one node or of all.
+
+        Only what is kept in units of the update depends on it.
+        """
+        return states
 
     def init_nodes(self, nodes: int, layout: Layout, like: Array | None = None) -> Any:
         """Return the first states of N nodes, for `mean`.

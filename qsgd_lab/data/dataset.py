@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -11,17 +11,19 @@ import torch
 
 from qsgd_lab.data.augmentation import crop_and_flip
 from qsgd_lab.data.normalisation import Normalisation
+from qsgd_lab.inputs import Inputs
 
 
 @dataclass(frozen=True)
 class Part:
-    """Images and labels of one part.
+    """Inputs and labels of one part.
 
     Attributes
     ----------
-    images : tensor, shape (m, 3, 32, 32)
-        Float32 ready for a model or, with a `normalisation`, uint8 as stored: a quarter of the memory.
-    labels : int64 tensor, shape (m,)
+    images : tensor, shape (m, *shape of an input)
+        Float32 ready for a model or, with a `normalisation`, uint8 as stored: a quarter of the memory. Of
+        sequences, int64 symbols.
+    labels : int64 tensor, shape (m, *shape of an input's labels)
     normalisation : Normalisation or None
         What makes bytes ready for a model.
     """
@@ -36,7 +38,7 @@ class Part:
     def batch(
         self, chosen: torch.Tensor | slice, placements: torch.Tensor | None = None
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return some images, ready for a model, and their labels; made where the part lies.
+        """Return some images, ready for a model, and their labels; made where the part is.
 
         Parameters
         ----------
@@ -48,8 +50,8 @@ class Part:
 
         Returns
         -------
-        images : float32 tensor, shape (k, 3, 32, 32)
-        labels : int64 tensor, shape (k,)
+        images : float32 or int64 tensor, shape (k, *shape of an input)
+        labels : int64 tensor, shape (k, *shape of an input's labels)
         """
         images = self.images[chosen]
         if placements is not None:
@@ -65,13 +67,29 @@ class Part:
 
 @dataclass(frozen=True)
 class Dataset:
-    """Training, validation and test parts. Choices are made on validation; test is read once a run."""
+    """Training, validation and test parts. Choices are made on validation; test is read once a run.
+
+    Attributes
+    ----------
+    name : str
+    num_classes : int
+    train, validation, test : Part
+    num_symbols : int
+        Inputs are sequences of symbols from 0 to so many, exclusive; 0 for others.
+    """
 
     name: str
     num_classes: int
     train: Part
     validation: Part
     test: Part
+    num_symbols: int = field(default=0, kw_only=True)
+
+    @property
+    def inputs(self) -> Inputs:
+        """What a network is given."""
+        shape, label_shape = self.train.images.shape[1:], self.train.labels.shape[1:]
+        return Inputs(tuple(shape), self.num_classes, self.num_symbols, tuple(label_shape))
 
     @cached_property
     def sha256(self) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from qsgd_lab.data.cifar10.release import IMAGE_SHAPE, NUM_CLASSES, OFFICIAL, Release
+from qsgd_lab.inputs import Inputs
 from qsgd_lab.registry import Origins
 
 if TYPE_CHECKING:
@@ -66,10 +67,10 @@ class DatasetEntry:
     title : str
         The name in captions.
     shape : tuple of int
-        (channels, height, width) of an image.
+        Of an input: (channels, height, width) of an image, (d,) of a vector, (places,) of a sequence.
     num_classes : int
     sizes : tuple of int
-        Images for training, validation and testing.
+        Inputs for training, validation and testing.
     load : callable
         Returns the data set; called in each process that trains. It must always be the same.
     stores_bytes : bool
@@ -80,11 +81,17 @@ class DatasetEntry:
         For a data set whose files must be there first.
     augmentations : tuple of str
         Augmentations (`RunConfig.augmentation`) that suit the images; a preset's others are left out.
+    num_symbols : int
+        Inputs are sequences of int64 symbols from 0 to so many, exclusive; 0 for others.
+    label_shape : tuple of int
+        Of the labels of an input: () for one label, (places,) for one a place.
+    version : int
+        Raised when the same name gives other arrays or another split; from 1 on it is part of a run's key.
     """
 
     name: str
     title: str
-    shape: tuple[int, int, int]
+    shape: tuple[int, ...]
     num_classes: int
     sizes: tuple[int, int, int]
     load: Callable[[], Dataset]
@@ -92,6 +99,14 @@ class DatasetEntry:
     notice: str = ""
     source: Source | None = None
     augmentations: tuple[str, ...] = ()
+    num_symbols: int = 0
+    label_shape: tuple[int, ...] = ()
+    version: int = 0
+
+    @property
+    def inputs(self) -> Inputs:
+        """What a network is given."""
+        return Inputs(self.shape, self.num_classes, self.num_symbols, self.label_shape)
 
 
 def _load_digits() -> Dataset:
@@ -132,6 +147,44 @@ def cifar10_source(release: Release = OFFICIAL) -> Source:
     return Source(find, fetch, verify, describe)
 
 
+def _load_fashion_mnist() -> Dataset:
+    from qsgd_lab.data.fashion_mnist import load_fashion_mnist
+
+    return load_fashion_mnist()
+
+
+def _load_brackets() -> Dataset:
+    from qsgd_lab.data.brackets import load_brackets
+
+    return load_brackets()
+
+
+def fashion_mnist_source() -> Source:
+    """Return where Fashion-MNIST comes from."""
+
+    def find(folders: Sequence[Path]) -> Copy:
+        from qsgd_lab.data.fashion_mnist import find_fashion_mnist
+
+        return find_fashion_mnist(folders)
+
+    def fetch(folder: Path, **told: Any) -> Path:
+        from qsgd_lab.data.fashion_mnist import fetch_fashion_mnist
+
+        return fetch_fashion_mnist(folder, **told)
+
+    def verify(copy: Any) -> object:
+        from qsgd_lab.data.fashion_mnist import read_fashion_mnist
+
+        return read_fashion_mnist(copy)
+
+    def describe(copy: Any) -> dict[str, Any]:
+        from qsgd_lab.data.fashion_mnist import describe_fashion_mnist
+
+        return describe_fashion_mnist(copy)
+
+    return Source(find, fetch, verify, describe)
+
+
 #: Name -> entry; those from outside come last.
 DATASETS: dict[str, DatasetEntry] = {
     "digits": DatasetEntry(
@@ -156,6 +209,30 @@ DATASETS: dict[str, DatasetEntry] = {
         source=cifar10_source(),
         augmentations=("crop-flip",),
     ),
+    "fashion-mnist": DatasetEntry(
+        "fashion-mnist",
+        "Fashion-MNIST",
+        (1, 28, 28),
+        10,
+        (54_000, 6_000, 10_000),
+        _load_fashion_mnist,
+        stores_bytes=True,
+        notice="Data: Fashion-MNIST, {files}.",
+        source=fashion_mnist_source(),
+        version=1,
+    ),
+    "brackets": DatasetEntry(
+        "brackets",
+        "the generated bracket language",
+        (32,),
+        9,
+        (16_384, 1_024, 2_048),
+        _load_brackets,
+        notice="Data: a generated language of brackets (16 symbols, 32 places), for recurrent networks.",
+        num_symbols=16,
+        label_shape=(32,),
+        version=1,
+    ),
 }
 _origins = Origins("data set")
 
@@ -176,11 +253,11 @@ def register_dataset(entry: DatasetEntry, origin: str | None = None) -> DatasetE
         source finds.
     """
     numbers = (*entry.shape, entry.num_classes, *entry.sizes)
-    if len(entry.shape) != 3 or len(entry.sizes) != 3 or any(number < 1 for number in numbers):
+    if len(entry.shape) not in (1, 3) or len(entry.sizes) != 3 or any(number < 1 for number in numbers):
         raise ValueError(
             f"data set {entry.name!r}: shape is {entry.shape}, sizes are {entry.sizes}, with "
-            f"{entry.num_classes} classes; shape is (channels, height, width), sizes are (train, "
-            "validation, test), and each number is at least 1"
+            f"{entry.num_classes} classes; shape is (channels, height, width), (d,) or (places,), sizes are "
+            "(train, validation, test), and each number is at least 1"
         )
     if "{files}" in entry.notice and entry.source is None:
         raise ValueError(f"data set {entry.name!r}: its notice has {{files}}, so that it needs a source")
@@ -206,6 +283,11 @@ def dataset_entry(name: str) -> DatasetEntry:
 def dataset_title(name: str) -> str:
     """Return the name in captions: the title, or for a data set that is not loaded here the name itself."""
     return DATASETS[name].title if name in DATASETS else name
+
+
+def dataset_version(name: str) -> int:
+    """Return the version of a data set's arrays; 0 for one that is not loaded here."""
+    return DATASETS[name].version if name in DATASETS else 0
 
 
 def dataset_origins(name: str) -> tuple[str, ...]:
@@ -237,19 +319,28 @@ def _check(entry: DatasetEntry, dataset: Dataset) -> None:
         raise ValueError(
             f"data set {entry.name!r} has {dataset.num_classes} classes, {entry.num_classes} by its entry"
         )
-    kind = "torch.uint8" if entry.stores_bytes else "torch.float32"
+    kind = "int64" if entry.num_symbols else "uint8" if entry.stores_bytes else "float32"
     for (name, part), size in zip(parts.items(), entry.sizes, strict=True):
         where = f"data set {entry.name!r}: {name}"
         shape, wanted = tuple(part.images.shape), (size, *entry.shape)
         if shape != wanted:
             raise ValueError(f"{where}.images has the shape {shape}, {wanted} by the entry")
-        if str(part.images.dtype) != kind or (part.normalisation is not None) != entry.stores_bytes:
+        if (
+            str(part.images.dtype) != f"torch.{kind}"
+            or (part.normalisation is not None) != entry.stores_bytes
+        ):
             raise ValueError(
                 f"{where}.images is {part.images.dtype}, with the normalisation {part.normalisation}; images "
-                "are float32 without one, or by stores_bytes=True uint8 with one"
+                "are float32 without one, by stores_bytes=True uint8 with one, and by num_symbols int64"
             )
-        labels = part.labels
-        if str(labels.dtype) != "torch.int64" or tuple(labels.shape) != (size,):
-            raise ValueError(f"{where}.labels must be int64, with the shape ({size},)")
-        if int(labels.min()) < 0 or int(labels.max()) >= entry.num_classes:
-            raise ValueError(f"{where}.labels must be 0 to {entry.num_classes - 1}")
+        if entry.num_symbols:
+            _check_range(part.images, entry.num_symbols, f"{where}.images")
+        labels, label_shape = part.labels, (size, *entry.label_shape)
+        if str(labels.dtype) != "torch.int64" or tuple(labels.shape) != label_shape:
+            raise ValueError(f"{where}.labels must be int64, with the shape {label_shape}")
+        _check_range(labels, entry.num_classes, f"{where}.labels")
+
+
+def _check_range(values: Any, end: int, what: str) -> None:
+    if int(values.min()) < 0 or int(values.max()) >= end:
+        raise ValueError(f"{what} must be 0 to {end - 1}")

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from qsgd_lab.errors import IntegrityError
 from qsgd_lab.stream import Purpose, generator
 
 SPLIT_SEED = 0
@@ -42,6 +43,32 @@ def stratified_split(labels: ArrayLike, sizes: Sequence[int]) -> list[Indices]:
         parts.append(np.sort(rest[chosen]))
         rest = rest[~chosen]
     return [*parts, np.sort(rest)]
+
+
+def checked_split(labels: ArrayLike, share: int, size: int, sha256: str) -> tuple[Indices, Indices]:
+    """Return the indices of the training and of the validation part, each in ascending order.
+
+    Parameters
+    ----------
+    labels : integers, shape (m,)
+    share : int
+        One input in so many is for validation.
+    size, sha256 : int, str
+        A permutation of 0 to size - 1 as NumPy must make it, by the digest of its little-endian int64.
+
+    Raises
+    ------
+    IntegrityError
+        If this version of NumPy permutes otherwise, which would make another split.
+    """
+    permutation = generator(SPLIT_SEED, Purpose.SPLIT).permutation(size)
+    if hashlib.sha256(permutation.astype("<i8").data).hexdigest() != sha256:
+        raise IntegrityError(
+            f"NumPy {np.__version__} permutes otherwise than the split was made with; install the version "
+            "that constraints.txt names"
+        )
+    validation, train = stratified_split(labels, (np.asarray(labels).size // share,))
+    return train, validation
 
 
 def split_sha256(parts: Iterable[Indices]) -> str:

@@ -20,13 +20,25 @@ def stand_in(name: str) -> Dataset:
         Key of `qsgd_lab.data.DATASETS`.
     """
     entry = dataset_entry(name)
-    channels = entry.shape[0]
-    # Any figures do: the time of a normalisation does not depend on them.
-    normalisation = Normalisation((0.5,) * channels, (0.25,) * channels) if entry.stores_bytes else None
     noise = torch.rand(entry.shape, generator=torch.Generator().manual_seed(0))
-    image = (255 * noise).to(torch.uint8) if entry.stores_bytes else (noise - 0.5) * 2
+    normalisation = None
+    if entry.num_symbols:
+        one = (entry.num_symbols * noise).to(torch.int64)
+    elif entry.stores_bytes:
+        one = (255 * noise).to(torch.uint8)
+        # Any figures do: the time of a normalisation does not depend on them.
+        normalisation = Normalisation((0.5,) * entry.shape[0], (0.25,) * entry.shape[0])
+    else:
+        one = (noise - 0.5) * 2
     parts = (
-        Part(image.expand(size, -1, -1, -1), torch.arange(size) % entry.num_classes, normalisation)
+        Part(
+            one.expand(size, *entry.shape), _labels(size, entry.label_shape, entry.num_classes), normalisation
+        )
         for size in entry.sizes
     )
-    return Dataset(name, entry.num_classes, *parts)
+    return Dataset(name, entry.num_classes, *parts, num_symbols=entry.num_symbols)
+
+
+def _labels(size: int, label_shape: tuple[int, ...], num_classes: int) -> torch.Tensor:
+    labels = torch.arange(size) % num_classes
+    return labels.view(size, *(1 for _ in label_shape)).expand(size, *label_shape)

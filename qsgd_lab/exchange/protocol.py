@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from qsgd_lab.compressors.protocol import Array
+from qsgd_lab.compressors.protocol import Array, Compressor
 from qsgd_lab.ledger import Ledger
 
 
@@ -35,6 +35,12 @@ class Exchange(Protocol):
         With error feedback it is the residuals. None where vectors must be passed.
         """
 
+    def at_rate(self, rate: float) -> None:
+        """Tell the compressor the learning rate by which the next mean will be multiplied.
+
+        Algorithms that exchange gradients call it; those that exchange updates or parameters do not.
+        """
+
     def mean(self, vectors: Array | None, step: int, out: Array) -> None:
         """Write the mean of what all nodes' payloads decode to.
 
@@ -46,6 +52,25 @@ class Exchange(Protocol):
             Counts from 0; part of the random stream. No step is used twice.
         out : float32, shape (n,)
             Overwritten.
+        """
+
+    def partial_mean(self, rows: Array, step: int, out: Array) -> None:
+        """Write the mean of what all nodes' payloads decode to, and leave in each row what was not sent.
+
+        For algorithms that keep the rest themselves.
+
+        Parameters
+        ----------
+        rows : float32, shape (len(local), n)
+            A row a node; overwritten.
+        step, out
+            As in `mean`.
+        """
+
+    def fork(self, compressor: Compressor) -> Exchange:
+        """Return a second exchange among the same nodes, with states and random words of its own.
+
+        It counts in the same ledger. Its states are in no checkpoint but that of who forked.
         """
 
     def arrays(self) -> dict[str, NDArray[np.generic]]:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qsgd_lab.arrays import is_torch
+from qsgd_lab.compressors import ErrorFeedback
 from qsgd_lab.compressors.protocol import Agreed, Array, Compressor, Gather, Layout, NodeRows, divide, zeros
 from qsgd_lab.exchange.state import flatten, restored
 from qsgd_lab.ledger import Ledger, Size
@@ -31,18 +32,47 @@ class SimulatedExchange:
         The tensors of a vector.
     like : array, optional
         Where large states are kept; host memory by default.
+    parent : SimulatedExchange, optional
+        Whose ledger counts; by default a ledger of its own.
     """
 
     def __init__(
-        self, compressor: Compressor, nodes: int, seed: int, layout: Layout, like: Array | None = None
+        self,
+        compressor: Compressor,
+        nodes: int,
+        seed: int,
+        layout: Layout,
+        like: Array | None = None,
+        parent: SimulatedExchange | None = None,
     ) -> None:
         self.compressor, self.nodes, self.seed, self.layout = compressor, nodes, seed, layout
         self.local = range(nodes)
-        self.ledger = Ledger()
+        self._ledger, self._parent = Ledger(), parent
+        self._like = like
         self._on_host = is_torch(like) and not compressor.takes_device_arrays
         self.states: Any = compressor.init_nodes(nodes, layout, None if self._on_host else like)
         #: Called after each agreement; training measures its time by it.
         self.after_mean: Callable[[], None] = lambda: None
+        self._forks = 0
+
+    def fork(self, compressor: Compressor) -> SimulatedExchange:
+        """Return a second exchange among the same nodes; see `Exchange.fork`."""
+        self._forks += 1
+        # Seeds of users are far below 2**56: no fork has the words of another run.
+        seed = self.seed ^ (self._forks << 56)
+        other = SimulatedExchange(compressor, self.nodes, seed, self.layout, self._like, parent=self)
+        other.after_mean = lambda: self.after_mean()
+        return other
+
+    @property
+    def ledger(self) -> Ledger:
+        """What all nodes have sent, by this exchange and its forks."""
+        return self._ledger if self._parent is None else self._parent.ledger
+
+    @ledger.setter
+    def ledger(self, ledger: Ledger) -> None:
+        """Begin to count anew, or go on from a checkpoint."""
+        self._ledger = ledger
 
     def warm_up(self) -> None:
         """Compile, or load, what `mean` calls, so that the first step takes no longer than the others."""
@@ -57,6 +87,13 @@ class SimulatedExchange:
             return None
         return self.compressor.buffer(self.states)
 
+    def at_rate(self, rate: float) -> None:
+        """Tell the compressor the learning rate of the next mean; see `Exchange.at_rate`."""
+        if self.compressor.interactive:
+            self.states = [self.compressor.at_rate(state, rate) for state in self.states]
+        else:
+            self.states = self.compressor.at_rate(self.states, rate)
+
     def mean(self, vectors: Array | None, step: int, out: Array) -> None:
         """Write the mean of what all nodes' payloads decode to; see `Exchange.mean`."""
         if self._on_host:
@@ -68,6 +105,33 @@ class SimulatedExchange:
             self._mean(vectors, step, out)
         self.after_mean()
 
+    def partial_mean(self, rows: Array, step: int, out: Array) -> None:
+        """Write the mean, and leave in `rows` what was not sent; see `Exchange.partial_mean`.
+
+        Raises
+        ------
+        ValueError
+            If the compressor has residuals of its own.
+        """
+        if isinstance(self.compressor, ErrorFeedback):
+            raise ValueError("the algorithm keeps what was not sent itself; leave out ef(...)")
+        if self._on_host:
+            mean, host = np.empty(self.layout.num_coordinates, np.float32), rows.cpu().numpy()
+            self._partial_mean(host, step, mean)
+            rows.copy_(rows.new_tensor(host))
+            out.copy_(out.new_tensor(mean))
+        else:
+            self._partial_mean(rows, step, out)
+        self.after_mean()
+
+    def _partial_mean(self, rows: Array, step: int, out: Array) -> None:
+        stream = Stream(self.seed, 0, step)
+        if self.compressor.interactive:
+            for row, end in zip(rows, self._play_rounds(rows, stream, out), strict=True):
+                row -= end.sent
+        else:
+            self.states = self.compressor.mean(NodeRows(None, rows), self.states, stream, out, self.ledger)
+
     def _mean(self, vectors: Array | None, step: int, out: Array) -> None:
         stream = Stream(self.seed, 0, step)
         if self.compressor.interactive:
@@ -76,8 +140,8 @@ class SimulatedExchange:
         else:
             self.states = self.compressor.mean(NodeRows(vectors), self.states, stream, out, self.ledger)
 
-    def _play_rounds(self, vectors: Array, stream: Stream, out: Array) -> None:
-        """Advance all nodes' generators side by side, and answer each round."""
+    def _play_rounds(self, vectors: Array, stream: Stream, out: Array) -> list[Agreed]:
+        """Advance all nodes' generators side by side, answer each round, and return the nodes' ends."""
         players = [
             self.compressor.rounds(row, state, stream._replace(node=node))
             for node, (row, state) in enumerate(zip(vectors, self.states, strict=True))
@@ -98,6 +162,7 @@ class SimulatedExchange:
         if moves:
             raise RuntimeError("the nodes do not agree on the number of rounds")
         self._finish(ends, bits, out)
+        return ends
 
     def _answer(self, moves: list[Any]) -> tuple[Any, int]:
         """Return what every node receives in a round, and the bits that the nodes sent for it."""

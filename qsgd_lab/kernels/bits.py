@@ -11,9 +11,11 @@ from __future__ import annotations
 
 import numpy as np
 from llvmlite import ir
-from numba import config, njit, types
+from numba import config, types
 from numba.core import cgutils
 from numba.extending import intrinsic
+
+from qsgd_lab.kernels.jit import IS_COMPILED, njit
 
 WINDOW_BITS = 57  # bits that one load shows, whatever the position
 
@@ -132,15 +134,43 @@ def _at_least64_checked(array, offset, threshold):
     return mask
 
 
-load64 = _load64_checked if config.BOUNDSCHECK else _load64_raw
-store64 = _store64_checked if config.BOUNDSCHECK else _store64_raw
-store32 = _store32_checked if config.BOUNDSCHECK else _store32_raw
-nonzero64 = _nonzero64_checked if config.BOUNDSCHECK else _nonzero64_raw
-at_least64 = _at_least64_checked if config.BOUNDSCHECK else _at_least64_raw
+# In plain Python, with NUMBA_DISABLE_JIT=1: slices of NumPy check their bounds.
+def _load64_python(array, offset):
+    return array[offset : offset + 8].view("<u8")[0]
+
+
+def _store64_python(array, offset, value):
+    array[offset : offset + 8].view("<u8")[0] = value
+
+
+def _store32_python(array, offset, value):
+    array[offset : offset + 4].view("<u4")[0] = value & np.uint64(0xFFFFFFFF)
+
+
+def _nonzero64_python(array, offset):
+    return np.packbits(array[offset : offset + 64] != 0, bitorder="little").view("<u8")[0]
+
+
+def _at_least64_python(array, offset, threshold):
+    return np.packbits(array[offset : offset + 64] >= threshold, bitorder="little").view("<u8")[0]
+
+
+def _choose(raw, checked, python):
+    """Return the form of an operation for how kernels run."""
+    if not IS_COMPILED:
+        return python
+    return checked if config.BOUNDSCHECK else raw
+
+
+load64 = _choose(_load64_raw, _load64_checked, _load64_python)
+store64 = _choose(_store64_raw, _store64_checked, _store64_python)
+store32 = _choose(_store32_raw, _store32_checked, _store32_python)
+nonzero64 = _choose(_nonzero64_raw, _nonzero64_checked, _nonzero64_python)
+at_least64 = _choose(_at_least64_raw, _at_least64_checked, _at_least64_python)
 
 
 @intrinsic
-def trailing_zeros(typing_context, word):
+def _trailing_zeros(typing_context, word):
     """Return the number of zeros below the lowest one of a uint64 (64 if there is none)."""
 
     def codegen(context, builder, signature, args):
@@ -150,7 +180,7 @@ def trailing_zeros(typing_context, word):
 
 
 @intrinsic
-def leading_zeros(typing_context, word):
+def _leading_zeros(typing_context, word):
     """Return the number of zeros above the highest one of a uint64 (64 if there is none)."""
 
     def codegen(context, builder, signature, args):
@@ -160,13 +190,30 @@ def leading_zeros(typing_context, word):
 
 
 @intrinsic
-def count_ones(typing_context, word):
+def _count_ones(typing_context, word):
     """Return the number of ones of a uint64, as uint64."""
 
     def codegen(context, builder, signature, args):
         return builder.ctpop(args[0])
 
     return types.uint64(types.uint64), codegen
+
+
+def _trailing_zeros_python(word):
+    return np.uint64((int(word) & -int(word)).bit_length() - 1) if word else np.uint64(64)
+
+
+def _leading_zeros_python(word):
+    return np.uint64(64 - int(word).bit_length())
+
+
+def _count_ones_python(word):
+    return np.uint64(int(word).bit_count())
+
+
+trailing_zeros = _trailing_zeros if IS_COMPILED else _trailing_zeros_python
+leading_zeros = _leading_zeros if IS_COMPILED else _leading_zeros_python
+count_ones = _count_ones if IS_COMPILED else _count_ones_python
 
 
 @njit(cache=True, fastmath=False, forceinline=True)

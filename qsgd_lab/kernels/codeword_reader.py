@@ -8,10 +8,10 @@ inside the first 32. CPU kernels take their windows from a stream of bytes, CUDA
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from qsgd_lab.kernels.bits import first_bits_reversed, trailing_zeros, window
 from qsgd_lab.kernels.elias import BAD, DELTA, GAMMA
+from qsgd_lab.kernels.jit import njit
 
 WINDOW_BITS = 32  # that a window must show
 MOST_DIGITS = np.uint64(16)  # of a number that a window can hold: levels are below 2^15, distances 2^12

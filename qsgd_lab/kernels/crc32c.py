@@ -19,11 +19,12 @@ from typing import NamedTuple
 
 import numpy as np
 from llvmlite import binding, ir
-from numba import config, njit, types
+from numba import config, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
 from qsgd_lab.kernels.bits import load64
+from qsgd_lab.kernels.jit import IS_COMPILED, njit
 
 POLYNOMIAL = 0x82F63B78
 _ONES = np.uint64(0xFFFFFFFF)
@@ -50,7 +51,7 @@ _TABLES = _make_tables()
 
 def _has_instruction() -> bool:
     """Whether kernels are compiled for a processor with SSE 4.2."""
-    if config.CPU_NAME or config.CPU_FEATURES or config.BOUNDSCHECK:
+    if config.CPU_NAME or config.CPU_FEATURES or config.BOUNDSCHECK or not IS_COMPILED:
         return False
     x86 = binding.get_default_triple().startswith("x86_64")
     return bool(x86 and binding.get_host_cpu_features().get("sse4.2", False))

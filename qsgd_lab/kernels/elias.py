@@ -9,9 +9,9 @@ Arrays of positive integers in and out of one stream of codewords, one after ano
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from qsgd_lab.kernels.bits import first_bits_reversed, leading_zeros, load64, store64, trailing_zeros, window
+from qsgd_lab.kernels.jit import njit
 
 GAMMA, DELTA, OMEGA = 1, 2, 3
 BAD = np.int64(-1)  # the position after a codeword that is cut off or stands for no uint64

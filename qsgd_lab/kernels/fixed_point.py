@@ -11,7 +11,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
+
+from qsgd_lab.kernels.jit import njit
 
 FLOAT32_MAX = np.float32(3.4028235e38)
 INFINITY_BITS = np.int32(0x7F800000)

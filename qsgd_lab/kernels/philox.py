@@ -14,7 +14,8 @@ Salmon, Moraes, Dror, Shaw: Parallel random numbers: as easy as 1, 2, 3. SC 2011
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from qsgd_lab.kernels.jit import njit
 
 GROUP = 512  # coordinates served by one run of blocks
 STRIDE = 128  # blocks in a group

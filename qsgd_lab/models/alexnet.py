@@ -8,6 +8,8 @@ third is a widespread variant of the ImageNet network, with single columns, Batc
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import nn
 
 from qsgd_lab.models.dropout import KeyedDropout
@@ -16,16 +18,21 @@ from qsgd_lab.models.resize import Resize
 _CHANNELS = (64, 192, 384, 256, 256)
 
 
-def alexnet(num_classes: int = 10, width_divisor: int = 1) -> nn.Sequential:
-    """Return AlexNet for inputs of shape (batch, 3, 32, 32), without BatchNorm.
+def alexnet(
+    num_classes: int = 10, width_divisor: int = 1, image_shape: Sequence[int] = (3, 32, 32)
+) -> nn.Sequential:
+    """Return AlexNet for images of 32x32, without BatchNorm.
 
     Parameters
     ----------
     num_classes : int
     width_divisor : int
         Divides the channels; 1 gives 2 472 266 parameters at 10 classes, 4 gives 159 578.
+    image_shape : sequence of int
+        (channels, height, width). Smaller square images of an even size are padded with zeros to 32x32.
     """
-    return nn.Sequential(*_features(width_divisor, batch_norm=False), _classifier(width_divisor, num_classes))
+    features = _features(width_divisor, batch_norm=False, image_shape=image_shape)
+    return nn.Sequential(*features, _classifier(width_divisor, num_classes))
 
 
 def alexnet_batch_norm(num_classes: int = 10, width_divisor: int = 1) -> nn.Sequential:
@@ -42,15 +49,23 @@ def alexnet_batch_norm(num_classes: int = 10, width_divisor: int = 1) -> nn.Sequ
     )
 
 
-def _features(width_divisor: int, *, batch_norm: bool) -> list[nn.Module]:
+def _features(
+    width_divisor: int, *, batch_norm: bool, image_shape: Sequence[int] = (3, 32, 32)
+) -> list[nn.Module]:
     a, b, c, d, e = (channels // width_divisor for channels in _CHANNELS)
+    height, width = image_shape[1:]
+    if height != width or height > 32 or height % 2:
+        raise ValueError("AlexNet takes square images of an even size, at most 32x32")
+    around = (32 - height) // 2
 
-    def convolution(channels_in: int, channels_out: int, size: int, stride: int = 1) -> list[nn.Module]:
-        layer = nn.Conv2d(channels_in, channels_out, size, stride=stride, padding=size // 2)
+    def convolution(
+        channels_in: int, channels_out: int, size: int, stride: int = 1, around: int = 0
+    ) -> list[nn.Module]:
+        layer = nn.Conv2d(channels_in, channels_out, size, stride=stride, padding=size // 2 + around)
         return [layer, *([nn.BatchNorm2d(channels_out)] if batch_norm else []), nn.ReLU()]
 
     return [
-        *convolution(3, a, 11, stride=4),
+        *convolution(image_shape[0], a, 11, stride=4, around=around),
         nn.MaxPool2d(2),
         *convolution(a, b, 5),
         nn.MaxPool2d(2),

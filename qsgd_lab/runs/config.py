@@ -76,6 +76,9 @@ class RunConfig:
         Canonical text of a method of `qsgd_lab.algorithms.registry.ALGORITHMS`.
     plugins : tuple of str
         ``name=origin`` of everything in the run that is not the package's own code, sorted.
+    versions : tuple of str
+        ``name=version`` of the data set and the network, where they have one, sorted: editing either under
+        the same name gives other keys.
     target_accuracy : float
         Validation accuracy (in [0, 1]) whose first epoch is the run's convergence time.
     """
@@ -111,6 +114,7 @@ class RunConfig:
     compressor: str | None = None
     algorithm: str = SYNCHRONOUS
     plugins: tuple[str, ...] = ()
+    versions: tuple[str, ...] = ()
 
     @property
     def batch_size(self) -> int:
@@ -191,9 +195,8 @@ class RunConfig:
         missing, unknown = sorted(known - set(fields) - set(LATER_DEFAULTS)), sorted(set(fields) - known)
         if missing or unknown:
             raise ValueError(f"configuration fields missing: {missing}, unknown: {unknown}")
-        return cls(
-            **{**fields, "flaws": tuple(fields.get("flaws", ())), "plugins": tuple(fields.get("plugins", ()))}
-        )
+        lists = {name: tuple(fields.get(name, ())) for name in ("flaws", "plugins", "versions")}
+        return cls(**{**fields, **lists})
 
     @property
     def key(self) -> str:

@@ -40,7 +40,7 @@ def collect_environment(
         "processor": _processor(),
         "data_sha256": data_sha256,
         "threads": int(threads) if threads.isdecimal() else os.cpu_count(),
-        **_checkout(),
+        **checkout(),
     }
 
 
@@ -63,7 +63,7 @@ def _installed_version(package: str) -> str | None:
 
 
 @functools.cache
-def _checkout() -> dict[str, str | bool | None]:
+def checkout() -> dict[str, str | bool | None]:
     """Return the commit and whether tracked files differ from it; null when not run from a checkout."""
     # Asking for a tracked file of ours keeps a virtual environment inside somebody's own repository apart.
     if _git("ls-files", "--error-unmatch", "__init__.py") is None:

@@ -16,6 +16,13 @@ class CellStarted:
 
 
 @dataclass(frozen=True)
+class CellCompiling:
+    """The cell waits until its kernels are compiled, which happens once on a machine."""
+
+    config: RunConfig
+
+
+@dataclass(frozen=True)
 class CellProgress:
     """The cell has done `epoch` of `epochs` epochs; `metrics` are what the training code tells of it."""
 
@@ -64,4 +71,13 @@ class CellInterrupted:
     config: RunConfig
 
 
-Event = CellStarted | CellProgress | CellFinished | CellFailed | CellWaiting | CellRetried | CellInterrupted
+Event = (
+    CellStarted
+    | CellCompiling
+    | CellProgress
+    | CellFinished
+    | CellFailed
+    | CellWaiting
+    | CellRetried
+    | CellInterrupted
+)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Literal
 
 from qsgd_lab.runs.config import RunConfig
+from qsgd_lab.runs.contents import StoreContents
 from qsgd_lab.runs.record import RunRecord
 from qsgd_lab.runs.store import RunStore
 
@@ -46,9 +47,16 @@ class Plan:
     """The cells of a sweep, without duplicates, all cells of the first seed first.
 
     That order gives every cell of the table one seed early; the others then narrow the deviation.
+
+    Attributes
+    ----------
+    cells : tuple of PlannedCell
+    contents : StoreContents
+        What the store held, and what of it is damaged.
     """
 
     cells: tuple[PlannedCell, ...]
+    contents: StoreContents = field(default_factory=StoreContents)
 
     @classmethod
     def make(cls, configs: Iterable[RunConfig], store: RunStore) -> Plan:
@@ -57,16 +65,17 @@ class Plan:
         Raises
         ------
         IntegrityError
-            If a record in the store is damaged.
+            If the record of one of the cells is damaged.
         """
-        history = list(store.all_records())
+        contents = store.read()
+        history = contents.records
         stale = {record.config for record in history if record.is_stale}
         seconds = _seconds_per_epoch(history)
         cells = []
         for config in seed_major(configs):
             state = _state(config, store, stale)
             cells.append(PlannedCell(config, state, 0.0 if state == "done" else _expected_s(config, seconds)))
-        return cls(tuple(cells))
+        return cls(tuple(cells), contents)
 
     def configs(self, *states: CellState) -> list[RunConfig]:
         """Return the configurations in any of the states, or all if none is named, in the plan's order."""

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import functools
 import json
+import math
 import typing
 from dataclasses import asdict, dataclass, field
-from typing import Any, ClassVar, Literal, TypedDict
+from typing import Any, ClassVar, Literal, TypedDict, TypeVar
 
 from qsgd_lab.runs import validation
 from qsgd_lab.runs.config import LATER_DEFAULTS, RunConfig
 
 Status = Literal["done", "diverged"]
+
+Json = TypeVar("Json")
+
+#: A record is about 2 KB; a "run.json" much larger than that is something else.
+MAX_RECORD_BYTES = 1 << 20
 
 
 class Interrupted(Exception):  # noqa: N818 (not an error: the run was asked to stop, and did)
@@ -50,7 +57,8 @@ class RunOutcome:
     timing : dict of str to float
         Seconds by name; ``total_s`` must be among them and includes time spent before an interruption.
     epochs : list of dict
-        One flat dict an epoch, for epochs.jsonl. Numbers that are not finite are stored as null.
+        One flat dict an epoch, for epochs.jsonl; of a run that diverged also the epoch it stopped in (see
+        `qsgd_lab.runs.epochs`). Numbers that are not finite are stored as null.
     device : str
         What the run was computed on, such as "cpu" or "cuda:0".
     device_facts : dict of str to str
@@ -104,8 +112,11 @@ class RunRecord:
         ValueError
             If a value is not finite.
         """
-        document = {"schema": self.SCHEMA} | asdict(self) | {"config": self.config.to_dict()}
-        return json.dumps(document, sort_keys=True, indent=1, allow_nan=False) + "\n"
+        return json.dumps(self.to_document(), sort_keys=True, indent=1, allow_nan=False) + "\n"
+
+    def to_document(self) -> dict[str, Any]:
+        """Return the content of run.json as JSON-ready values."""
+        return {"schema": self.SCHEMA} | asdict(self) | {"config": self.config.to_dict()}
 
     @classmethod
     def from_json(cls, text: str | bytes) -> RunRecord:
@@ -117,7 +128,17 @@ class RunRecord:
             With the reason, if the text is not JSON, or a field is missing, unknown, of the wrong type or out
             of range.
         """
-        document = validation.parse_json(text)
+        return cls.from_document(validation.parse_json(text))
+
+    @classmethod
+    def from_document(cls, document: Any) -> RunRecord:
+        """Build a record from parsed JSON, trusting nothing in it.
+
+        Raises
+        ------
+        ValueError
+            See `from_json`.
+        """
         if isinstance(document, dict) and document.get("schema", cls.SCHEMA) != cls.SCHEMA:
             raise ValueError(f"its schema is not {cls.SCHEMA}, the one this version reads")
         fields = validation.fields(document, "the record", _RECORD_CHECKS)
@@ -125,17 +146,20 @@ class RunRecord:
         return cls(**fields)
 
 
-def _config(value: Any, name: str) -> RunConfig:
+@functools.cache  # resolving the annotations takes longer than all the checks of a record
+def _config_checks() -> dict[str, validation.Check]:
     hints = typing.get_type_hints(RunConfig)
     checks = {field: validation.of_type(annotation) for field, annotation in hints.items()}
-    for listed in ("flaws", "plugins"):
-        checks[listed] = validation.list_of(validation.text)
+    return checks | dict.fromkeys(("flaws", "plugins", "versions"), validation.list_of(validation.text))
+
+
+def _config(value: Any, name: str) -> RunConfig:
     defaults = {
         key: list(default) if isinstance(default, tuple) else default
         for key, default in LATER_DEFAULTS.items()
     }
     given = {**defaults, **value} if isinstance(value, dict) else value
-    config = RunConfig.from_dict(validation.fields(given, name, checks))
+    config = RunConfig.from_dict(validation.fields(given, name, _config_checks()))
     bits = 1 if config.bits is None else config.bits
     if (config.bits is None) != (config.compressor is not None):
         raise ValueError(f"{name} must have either bits or a compressor")
@@ -144,6 +168,18 @@ def _config(value: Any, name: str) -> RunConfig:
     if config.to_dict() != value:
         raise ValueError(f"{name} is not in canonical form")
     return config
+
+
+def finite(value: Json) -> Json:
+    """Return a copy of JSON-ready data in which every number that is not finite is None."""
+    copy: Any = value
+    if isinstance(value, dict):
+        copy = {key: finite(item) for key, item in value.items()}
+    elif isinstance(value, list):
+        copy = [finite(item) for item in value]
+    elif isinstance(value, float) and not math.isfinite(value):
+        copy = None
+    return copy  # type: ignore[no-any-return]
 
 
 def _result(value: Any, name: str) -> dict[str, Any]:

@@ -1,57 +1,58 @@
-"""The folder of runs: one folder a configuration, whose run.json appears, whole, when the run has ended.
+"""The stored runs: a folder with a folder a configuration, whose run.json appears, whole, when the run ended.
 
 RUNS/.locks/<key>.lock       held by the process that computes the cell
 RUNS/<key>/checkpoint.npz    belongs to the training code while the run lasts
 RUNS/<key>/error.log         tracebacks of attempts that failed
 RUNS/<key>/epochs.jsonl      a line an epoch, written just before run.json
-RUNS/<key>/run.json          the record: a cell is done if and only if this is here
+RUNS/<key>/run.json          the record: a cell is done if and only if this is here, or a line of
+RUNS/*.jsonl                 packed stores (`qsgd_lab.runs.packed`), which are only read
+
+A packed store may also be read by itself, without a folder. Where a run is in a folder and in a packed store,
+the folder's is used.
 """
 
 from __future__ import annotations
 
-import json
-import math
-import re
+import os
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, TypeVar
 
 from qsgd_lab.errors import IntegrityError, LabError, UsageError
 from qsgd_lab.files import remove_temporaries, write_atomically
 from qsgd_lab.runs.claim import Claim
 from qsgd_lab.runs.config import RunConfig
-from qsgd_lab.runs.epochs import EpochRecord, parse_epochs
-from qsgd_lab.runs.record import RunOutcome, RunRecord
-
-KEY_PATTERN = re.compile(r"[0-9a-f]{12}")
-
-#: A record is about 2 KB; a "run.json" much larger than that is something else.
-MAX_RECORD_BYTES = 1 << 20
-
-Json = TypeVar("Json")
+from qsgd_lab.runs.contents import StoreContents
+from qsgd_lab.runs.epochs import EpochRecord, parse_lines, write_lines
+from qsgd_lab.runs.packed import KEY_PATTERN, SUFFIX, PackedFile, PackedFiles, StoredRun, contradict
+from qsgd_lab.runs.record import MAX_RECORD_BYTES, RunOutcome, RunRecord, finite
 
 
 class RunStore:
-    """The runs under one folder. Opening a store reads and makes nothing; the first claim makes the folder.
+    """The runs of one folder or packed file. Opening a store reads and makes nothing.
 
     Parameters
     ----------
     path : path-like
-        The folder, RUNS.
+        The folder, RUNS, which the first claim makes; or a packed file, to be read only.
 
     Raises
     ------
     UsageError
-        If `path` is there but is not a folder.
+        If `path` is there but is neither a folder nor an ordinary file.
     """
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        if self.path.exists() and not self.path.is_dir():
-            raise UsageError(
-                f"{self.path} is a file; the runs need a folder, one that is there or can be made"
-            )
+        self._packed_files = PackedFiles()
+        if self.path.exists() and not (self.path.is_dir() or self.path.is_file()):
+            raise UsageError(f"{self.path} is neither a folder nor a file; name a folder of runs")
+
+    @property
+    def is_file(self) -> bool:
+        """Whether the path is, or by its name would be, a packed file, which takes no new runs."""
+        return self.path.is_file() or (self.path.suffix == SUFFIX and not self.path.is_dir())
 
     def ensure_writable(self) -> None:
         """Make the folder if need be, and try that runs can be written there.
@@ -61,6 +62,11 @@ class RunStore:
         UsageError
             If they cannot.
         """
+        if self.is_file:
+            raise UsageError(
+                f"{self.path} is a file, and new runs need a folder; put a packed file into a folder, name "
+                "that, and the runs in the file are not repeated"
+            )
         probe = self._locks / ".probe"
         try:
             self._locks.mkdir(parents=True, exist_ok=True)
@@ -101,6 +107,9 @@ class RunStore:
         """
         path = self.record_path(run)
         record = self._read(path)
+        if record is None:
+            path, stored = self._find_packed(_key(run))
+            record = None if stored is None else stored.record
         if record is None or isinstance(run, str):
             return None if record is None or record.is_stale else record
         if record.config != run.canonical():
@@ -119,12 +128,62 @@ class RunStore:
 
     def all_records(self) -> Iterator[RunRecord]:
         """Iterate over all records, also those made with other component versions; see `records`."""
-        if not self.path.is_dir():
-            return
-        for key in sorted(entry.name for entry in self.path.iterdir() if KEY_PATTERN.fullmatch(entry.name)):
-            record = self._read(self.record_path(key))
+        contents = self.read()
+        if contents.damaged:
+            raise contents.damaged[0]
+        yield from contents.records
+
+    def read(self) -> StoreContents:
+        """Read all records, and skip those that are damaged."""
+        records: dict[str, RunRecord | None] = {}  # None: damaged, and not taken from a packed store either
+        damaged: list[IntegrityError] = []
+        unnamed = 0
+        for key in self._keys_of_folders():
+            try:
+                record = self._read(self.record_path(key))
+            except IntegrityError as error:
+                damaged.append(error)
+                records[key] = None
+                continue
             if record is not None:
-                yield record
+                records[key] = record
+        for path, packed in self._packed():
+            damaged += packed.damaged
+            unnamed += packed.num_damaged - len(packed.damaged)
+            for key, stored in packed.runs.items():
+                used = records.setdefault(key, stored.record)
+                if used is not None and contradict(used, stored.record):
+                    damaged.append(_damaged(path, f"its run {key} contradicts that of {self._place(key)}"))
+        sound = {key: record for key, record in records.items() if record is not None}
+        ordered = tuple(sound[key] for key in sorted(sound))
+        return StoreContents(ordered, tuple(damaged), len(damaged) + unnamed)
+
+    def unfinished(self) -> tuple[str, ...]:
+        """Return the keys, sorted, of the folders of runs that have no record, nor a packed one."""
+        without = [key for key in self._keys_of_folders() if not self.record_path(key).exists()]
+        return tuple(key for key in without if self._find_packed(key)[1] is None)
+
+    def stored(self, record: RunRecord) -> StoredRun:
+        """Return a finished run with its epochs.
+
+        Raises
+        ------
+        IntegrityError
+            If its epochs are damaged, or are not as many as the record says.
+        """
+        if not self.record_path(record.key).exists():
+            _, packed = self._find_packed(record.key)
+            if packed is not None:
+                return packed
+        path = self.epochs_path(record.key)
+        try:
+            return StoredRun.checked(record, parse_lines(_read_regular_file(path)))
+        except (FileNotFoundError, NotADirectoryError):
+            return StoredRun(record, None)
+        except (ValueError, OSError) as error:
+            raise IntegrityError(
+                f"{path} is not sound: {error}; delete the folder {path.parent.name}, and the run is redone"
+            ) from error
 
     def epochs(self, record: RunRecord) -> tuple[EpochRecord, ...] | None:
         """Return the epochs of a finished run, the first first; None if its epochs.jsonl is not there.
@@ -132,22 +191,35 @@ class RunStore:
         Raises
         ------
         IntegrityError
-            If the file is damaged, or has not as many epochs as the record.
+            See `stored`.
         """
-        path = self.epochs_path(record.key)
-        try:
-            epochs = parse_epochs(_read_regular_file(path))
-            if len(epochs) != record.result["epochs"]:
-                raise ValueError(f"it has {len(epochs)} epochs and its run {record.result['epochs']}")
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-        except (ValueError, OSError) as error:
-            raise IntegrityError(
-                f"{path} is not sound: {error}; delete the folder {path.parent.name}, and the run is redone"
-            ) from error
-        return epochs
+        return self.stored(record).epochs
 
-    def claim(self, config: RunConfig) -> Claim | None:
+    def all_epochs(
+        self, records: Sequence[RunRecord]
+    ) -> tuple[dict[str, tuple[EpochRecord, ...]], tuple[IntegrityError, ...]]:
+        """Return the epochs of runs by key, as far as they are there and sound, and an error a damaged one.
+
+        Raises
+        ------
+        IntegrityError
+            If some are there, but all of them are damaged.
+        """
+        found: dict[str, tuple[EpochRecord, ...]] = {}
+        damaged: list[IntegrityError] = []
+        for record in records:
+            try:
+                epochs = self.epochs(record)
+            except IntegrityError as error:
+                damaged.append(error)
+                continue
+            if epochs is not None:
+                found[record.key] = epochs
+        if damaged and not found:
+            raise damaged[0]
+        return found, tuple(damaged)
+
+    def claim(self, run: RunConfig | str) -> Claim | None:
         """Take the right to run a cell, as a context manager; None if another process has it.
 
         What an earlier, killed holder left half-written is removed; its checkpoint stays.
@@ -158,15 +230,15 @@ class RunStore:
             If the cell's folder or lock cannot be made.
         """
         self.ensure_writable()
-        claim = Claim.take(self._lock_path(config))
+        claim = Claim.take(self._lock_path(run))
         if claim is None:
             return None
         try:
-            self.folder(config).mkdir(exist_ok=True)
-            remove_temporaries(self.folder(config))
+            self.folder(run).mkdir(exist_ok=True)
+            remove_temporaries(self.folder(run))
         except OSError as error:
             claim.release()
-            raise LabError(f"cannot use {self.folder(config)}: {error.strerror or error}") from error
+            raise LabError(f"cannot use {self.folder(run)}: {error.strerror or error}") from error
         return claim
 
     def is_claimed(self, config: RunConfig) -> bool:
@@ -197,27 +269,79 @@ class RunStore:
             key=config.key,
             status=outcome.status,
             config=config.canonical(),
-            result=_finite(outcome.result),
+            result=finite(outcome.result),
             timing=outcome.timing,
             environment=dict(environment),
         ).to_json()
         record = RunRecord.from_json(document)  # what could not be read again must not be written
-        lines = (json.dumps(_finite(line), sort_keys=True, allow_nan=False) + "\n" for line in outcome.epochs)
-        write_atomically(self.epochs_path(config), "".join(lines))
+        write_atomically(self.epochs_path(config), write_lines(map(finite, outcome.epochs)))
         write_atomically(self.record_path(config), document)
         self.discard_checkpoint(config)
         return record
 
+    def add(self, run: StoredRun) -> bool:
+        """Write a run that was made elsewhere into a folder of its own; return whether it was not there yet.
+
+        Raises
+        ------
+        IntegrityError
+            If the folder's run is damaged, or contradicts this one.
+        LabError
+            If the folder cannot be written, or a process is running the cell now.
+        """
+        key = run.record.key
+        claim = self.claim(key)
+        if claim is None:
+            raise LabError(f"the run {key} is being made in {self.path}; wait until it is finished")
+        with claim:
+            there = self._read(self.record_path(key))
+            if there is not None:
+                if contradict(there, run.record):
+                    raise _damaged(self.record_path(key), "it contradicts the run that is to be added")
+                return False
+            if run.epoch_lines is not None:
+                write_atomically(self.epochs_path(key), write_lines(run.epoch_lines))
+            write_atomically(self.record_path(key), run.record.to_json())
+        return True
+
     def discard_checkpoint(self, config: RunConfig) -> None:
         """Remove the checkpoint of a finished run."""
-        self.checkpoint_path(config).unlink(missing_ok=True)
+        with suppress(NotADirectoryError):  # a packed file has none
+            self.checkpoint_path(config).unlink(missing_ok=True)
 
     @property
     def _locks(self) -> Path:
         return self.path / ".locks"
 
-    def _lock_path(self, config: RunConfig) -> Path:
-        return self._locks / f"{config.key}.lock"
+    def _lock_path(self, run: RunConfig | str) -> Path:
+        return self._locks / f"{_key(run)}.lock"
+
+    def _keys_of_folders(self) -> list[str]:
+        if not self.path.is_dir():
+            return []
+        return sorted(entry.name for entry in self.path.iterdir() if KEY_PATTERN.fullmatch(entry.name))
+
+    def _packed(self) -> Iterator[tuple[Path, PackedFile]]:
+        """Iterate over the packed files and what they hold, by name."""
+        paths = [self.path] if self.path.is_file() else []
+        if self.path.is_dir():
+            names = (name for name in os.listdir(self.path) if name.endswith(SUFFIX))  # noqa: PTH208
+            paths = [self.path / name for name in sorted(names) if not name.startswith(".")]
+        for path in paths:
+            if (packed := self._packed_files.read(path)) is not None:
+                yield path, packed
+
+    def _find_packed(self, key: str) -> tuple[Path, StoredRun | None]:
+        """Return the first packed file that has a run, and the run; None without one."""
+        for path, packed in self._packed():
+            if key in packed.runs:
+                return path, packed.runs[key]
+        return self.path, None
+
+    def _place(self, key: str) -> Path:
+        """Return where the run of a key is that is used."""
+        path = self.record_path(key)
+        return path if path.exists() else self._find_packed(key)[0]
 
     def _read(self, path: Path) -> RunRecord | None:
         try:
@@ -257,15 +381,3 @@ def _read_regular_file(path: Path) -> bytes:
     if len(data) > MAX_RECORD_BYTES:
         raise OSError("far too large")
     return data
-
-
-def _finite(value: Json) -> Json:
-    """Return a copy of JSON-ready data in which every number that is not finite is None."""
-    copy: Any = value
-    if isinstance(value, dict):
-        copy = {key: _finite(item) for key, item in value.items()}
-    elif isinstance(value, list):
-        copy = [_finite(item) for item in value]
-    elif isinstance(value, float) and not math.isfinite(value):
-        copy = None
-    return copy  # type: ignore[no-any-return]

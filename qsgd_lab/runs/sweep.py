@@ -28,6 +28,9 @@ POLL_S = 0.3
 #: A cell whose worker dies is tried once more: the cause may have been another process's hunger for memory.
 MAX_ATTEMPTS = 2
 
+#: The exit code of a sweep whose time was up while work remained: the same command goes on with it.
+TIME_IS_UP = 5
+
 StopReason = Literal["interrupt", "time", "caller"]
 
 
@@ -55,10 +58,12 @@ class SweepOutcome:
 
     @property
     def exit_code(self) -> int:
-        """130 when interrupted, 1 when a cell failed, else 0, also when the time was up."""
+        """130 when interrupted, 1 when a cell failed, 5 when the time was up and cells remain, else 0."""
         if self.stopped_by == "interrupt":
             return 130
-        return 1 if self.failed else 0
+        if self.failed:
+            return 1
+        return TIME_IS_UP if self.stopped_by == "time" and self.remaining else 0
 
 
 def run_sweep(
@@ -68,6 +73,7 @@ def run_sweep(
     jobs: int,
     worker: str,
     on_event: Callable[[events.Event], None] = lambda _event: None,
+    on_stop: Callable[[StopReason], None] = lambda _reason: None,
     max_time_s: float | None = None,
     stop: threading.Event | None = None,
 ) -> SweepOutcome:
@@ -88,6 +94,8 @@ def run_sweep(
         Dotted path ``package.module:function``; see `qsgd_lab.runs.worker` for the signature.
     on_event : callable
         Called in this thread with each event.
+    on_stop : callable
+        Called in this thread, once, with the reason, when running cells are asked to leave off.
     max_time_s : float or None
         After this many seconds the sweep stops as at the first Ctrl-C.
     stop : threading.Event or None
@@ -106,8 +114,9 @@ def run_sweep(
     """
     if jobs < 1:
         raise ValueError(f"jobs must be at least 1, not {jobs}")
-    store.ensure_writable()
-    sweep = _Sweep(configs, store, jobs, worker, on_event)
+    sweep = _Sweep(configs, store, jobs, worker, on_event, on_stop)
+    if sweep.has_work:
+        store.ensure_writable()
     deadline = None if max_time_s is None else time.monotonic() + max_time_s
     with _first_interrupt_calls(sweep.stop):
         try:
@@ -132,8 +141,10 @@ class _Sweep:
         jobs: int,
         worker: str,
         on_event: Callable[[events.Event], None],
+        on_stop: Callable[[StopReason], None],
     ) -> None:
-        self._store, self._jobs, self._worker, self._on_event = store, jobs, worker, on_event
+        self._store, self._jobs, self._worker = store, jobs, worker
+        self._on_event, self._on_stop = on_event, on_stop
         self._cells = list({config.key: config.canonical() for config in configs}.values())
         self._already_done: list[RunConfig] = []
         self._pending: deque[RunConfig] = deque()
@@ -162,8 +173,8 @@ class _Sweep:
         if self._stopped_by is None:
             self._look_at_cells_aside()
             self._hand_out()
-        else:
-            self._pass_on_stop()
+        elif not self._stop_passed_on:
+            self._pass_on_stop(self._stopped_by)
         wait_for_news(self._workers, POLL_S)
         for worker in list(self._workers):
             died = worker.has_died  # before the messages are read, so that its last ones are among them
@@ -221,10 +232,10 @@ class _Sweep:
                 self._aside.remove(config)
                 self._pending.appendleft(config)
 
-    def _pass_on_stop(self) -> None:
-        if self._stop_passed_on:
-            return
+    def _pass_on_stop(self, reason: StopReason) -> None:
         self._stop_passed_on = True
+        if any(worker.cell is not None for worker in self._workers):
+            self._on_stop(reason)
         for worker in self._workers:
             if worker.cell is not None:
                 worker.request_stop()
@@ -232,7 +243,7 @@ class _Sweep:
     def _hear(self, worker: WorkerProcess, message: events.Event | WorkerUnusable) -> None:
         if isinstance(message, WorkerUnusable):
             raise RunFailedError(f"the worker {self._worker} cannot be used: {message.reason}")
-        if isinstance(message, events.CellStarted | events.CellProgress):
+        if isinstance(message, events.CellStarted | events.CellCompiling | events.CellProgress):
             self._on_event(message)
             return
         worker.cell = None

@@ -26,6 +26,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from qsgd_lab.compilation import before_first_compilation
 from qsgd_lab.errors import LabError, UsageError
 from qsgd_lab.runs import events
 from qsgd_lab.runs.config import RunConfig
@@ -98,6 +99,7 @@ def _run_cell(
             if (record := store.record(config)) is not None:
                 return events.CellFinished(config, record, here=False)
             channel.send(events.CellStarted(config))
+            before_first_compilation(lambda: channel.send(events.CellCompiling(config)))
             outcome = _call(function, config, store, channel)
             environment = collect_environment(outcome.device, outcome.data_sha256) | outcome.device_facts
             record = store.write(config, outcome, environment)

@@ -13,12 +13,12 @@ _BATCH = 500
 
 
 def accuracy(module: nn.Module, part: Part) -> float:
-    """Return the share of images classified correctly; the module's training mode is left as it was."""
+    """Return the share of labels named correctly; the module's training mode is left as it was."""
     was_training = module.training
     module.eval()
     correct = sum(_correct(module, part, slice(i, i + _BATCH)) for i in range(0, len(part), _BATCH))
     module.train(was_training)
-    return correct / len(part)
+    return correct / part.labels.numel()
 
 
 def accuracy_in_training_mode(module: nn.Module, part: Part, batch: int, seed: int, index: int) -> float:
@@ -46,7 +46,7 @@ def accuracy_in_training_mode(module: nn.Module, part: Part, batch: int, seed: i
     module.train(was_training)
     for buffer, before in zip(module.buffers(), buffers, strict=True):
         buffer.copy_(before)
-    return correct / len(part)
+    return correct / part.labels.numel()
 
 
 def _correct(module: nn.Module, part: Part, chosen: slice) -> int:

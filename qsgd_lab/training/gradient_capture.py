@@ -74,7 +74,7 @@ def _gradients(trainer: Trainer, step: int) -> NDArray[np.float32]:
         trainer.model,
         rows,
         config.batch_size,
-        image_shape=trainer.dataset.train.images.shape[1:],
+        inputs=trainer.dataset.inputs,
         engine=config.engine,
         precision=trainer.precision,
     )

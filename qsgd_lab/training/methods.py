@@ -38,7 +38,7 @@ def _shorthand(spec: Spec) -> dict[str, Any] | None:
     if spec.method.name == "fp32":
         return {"bits": FULL_PRECISION_BITS}
     error_feedback, up_to = False, 0
-    if spec.method.name == "ef" and spec.inner:
+    if str(spec) == f"ef({spec.inner})" and spec.inner:  # its options at their defaults
         error_feedback, spec = True, spec.inner
     if spec.method.name == "raw-small" and spec.inner and spec.options["up_to"]:
         up_to, spec = spec.options["up_to"], spec.inner

@@ -24,6 +24,10 @@ class Method(NamedTuple):
 FP32 = Method(FULL_PRECISION_BITS)
 
 
+#: Networks of which a run's key has the version: to be raised when the network changes under its name.
+MODEL_VERSIONS = {"conv28": 1, "lstm": 1, "mlp": 1}
+
+
 @dataclass(frozen=True)
 class Preset:
     """A protocol that `qsgd-lab reproduce --preset NAME` runs.
@@ -80,6 +84,43 @@ _DIGITS = {
     "target_accuracy": 0.95,
 }
 
+#: Chosen on validation accuracy.
+_BRACKETS = {
+    "norm": "max",
+    "bucket_size": "model",
+    "epochs": 2,
+    "global_batch": 32,
+    "learning_rate": 0.5,
+    "momentum": 0.9,
+    "weight_decay": 0.0,
+    "warmup": 0.1,
+    "target_accuracy": 0.99,
+}
+
+_FASHION = {
+    "norm": "max",
+    "bucket_size": "model",
+    "epochs": 5,
+    "global_batch": 128,
+    "learning_rate": 0.1,
+    "momentum": 0.9,
+    "weight_decay": 5e-4,
+    "warmup": 0.1,
+    "target_accuracy": 0.9,
+}
+
+_OWN = {
+    "norm": "max",
+    "bucket_size": "model",
+    "epochs": 10,
+    "global_batch": 32,
+    "learning_rate": 0.05,
+    "momentum": 0.9,
+    "weight_decay": 5e-4,
+    "warmup": 0.1,
+    "target_accuracy": 0.9,
+}
+
 _CIFAR10 = {
     "norm": "max",
     "bucket_size": 512,
@@ -134,6 +175,30 @@ PRESETS: dict[str, Preset] = {
         _DIGITS,
         _REPORT_METHODS,
         seeds=(0, 1, 2, 3, 4),
+    ),
+    "brackets": Preset(
+        "an LSTM on a generated language whose optimum is 100 %: 8 to 16 CPU seconds a run",
+        "brackets",
+        {"lstm": "lstm"},
+        _BRACKETS,
+        (*_REPORT_METHODS, Method(1), Method(1, "stochastic", False)),
+        seeds=(0, 1, 2, 3, 4),
+    ),
+    "fashion": Preset(
+        "a small convolutional network on Fashion-MNIST: half a CPU minute a run",
+        "fashion-mnist",
+        {"conv28": "conv28", "alexnet": "alexnet"},
+        _FASHION,
+        _REPORT_METHODS,
+        seeds=tuple(range(10)),
+        model_settings={"alexnet": {"learning_rate": 0.05}},
+    ),
+    "own": Preset(
+        "your own data set (--data FILE.npz, --dataset NAME): one hidden layer, or convolutions",
+        "digits",
+        {"mlp": "mlp", "conv28": "conv28", "alexnet": "alexnet"},
+        _OWN,
+        _REPORT_METHODS,
     ),
     "quick": Preset(
         "CIFAR-10 in few epochs: crops and flips, Nesterov momentum, a rate that falls to zero",

@@ -11,13 +11,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import product
 from typing import Any
 
-from qsgd_lab.compressors import QSGD
-from qsgd_lab.data.registry import DatasetEntry, dataset_entry, dataset_origins
+from qsgd_lab.compressors import COMPRESSORS, QSGD
+from qsgd_lab.compressors.stacking import stacking_warnings
+from qsgd_lab.data.registry import DatasetEntry, dataset_entry, dataset_origins, dataset_version
 from qsgd_lab.levels import num_levels
 from qsgd_lab.runs.config import FULL_PRECISION_BITS, SYNCHRONOUS, RunConfig
 from qsgd_lab.training.flaws import check_flaws
 from qsgd_lab.training.methods import algorithm_text, compressor_fields
-from qsgd_lab.training.preset_table import FP32, PRESETS, Method, Preset
+from qsgd_lab.training.preset_table import FP32, MODEL_VERSIONS, PRESETS, Method, Preset
 
 __all__ = ["FP32", "PRESETS", "Method", "Preset", "configurations", "methods_of"]
 
@@ -96,6 +97,7 @@ def configurations(
             nodes=count,
             seed=seed,
             algorithm=canonical_algorithm,
+            versions=_versions(entry.name, preset.models.get(model, model)),
             **{**settings[model], **fields[method], "plugins": _merged(origins[model], fields[method])},
         ).canonical()
         for seed, model, method, count in product(seeds, models, methods, nodes)
@@ -105,6 +107,12 @@ def configurations(
     for config in configs:
         _check(config, entry)
     return configs
+
+
+def _versions(dataset: str, model: str) -> tuple[str, ...]:
+    """Return ``name=version`` of a data set and a network that have one."""
+    versions = {dataset: dataset_version(dataset), model: MODEL_VERSIONS.get(model, 0)}
+    return tuple(sorted(f"{name}={version}" for name, version in versions.items() if version))
 
 
 def _fields(method: Method | str) -> dict[str, Any]:
@@ -181,6 +189,10 @@ def theory_warnings(configs: Iterable[RunConfig]) -> Iterator[str]:
     close to its worst case: residuals then grow without bound. Under the max norm the worst case is far from
     typical, and such runs are not warned of.
     """
+    configs = list(configs)
+    for text in dict.fromkeys(config.compressor for config in configs if config.compressor):
+        warned = stacking_warnings(COMPRESSORS.parse(text).make(), _ASSUMED_LONG_BUCKET)
+        yield from (f"{text}: {line}" for line in warned)
     for config in dict.fromkeys(_l2_feedback(config) for config in configs):
         if config is None:
             continue

@@ -46,7 +46,9 @@ class Progress:
     step : int
         Steps taken.
     loss_sum : float
-        Of the epoch's steps so far.
+        Of the epoch's steps so far, up to the first that was not finite.
+    losses_summed : int
+        How many losses that are.
     recent_losses : list of float
         Of the last steps, at most a quarter of an epoch.
     finite : bool
@@ -61,6 +63,7 @@ class Progress:
 
     step: int = 0
     loss_sum: float = 0.0
+    losses_summed: int = 0
     recent_losses: list[float] = field(default_factory=list)
     finite: bool = True
     diverged: bool = False
@@ -154,8 +157,10 @@ class _Run:
         losses = torch.stack(self._losses).tolist() if self._losses else []
         self._losses.clear()
         for loss in losses:
-            self.progress.loss_sum += loss
             self.progress.finite &= math.isfinite(loss)
+            if self.progress.finite:
+                self.progress.loss_sum += loss
+                self.progress.losses_summed += 1
         recent = self.progress.recent_losses
         recent += losses
         del recent[: -max(1, self.trainer.steps_per_epoch // 4)]
@@ -165,7 +170,7 @@ class _Run:
         progress = self.progress
         validation = self._validation_accuracy()
         mean_loss = progress.loss_sum / self.trainer.steps_per_epoch
-        progress.loss_sum = 0.0
+        progress.loss_sum, progress.losses_summed = 0.0, 0
         progress.epochs.append(
             {
                 "epoch": len(progress.epochs) + 1,
@@ -228,11 +233,26 @@ class _Run:
             status="diverged" if self.progress.diverged or astray else "done",
             result=self._result(test, validation, final_loss),
             timing=timing,
-            epochs=self.progress.epochs,
+            epochs=self.progress.epochs + self._epoch_of_divergence(),
             device=str(self.device),
             device_facts=describe(self.device),
             data_sha256=self.data_sha256,
         )
+
+    def _epoch_of_divergence(self) -> list[dict[str, Any]]:
+        """Return a line for the epoch in which the run diverged: what was seen of it; none without one."""
+        progress = self.progress
+        if not progress.diverged:
+            return []
+        seen = progress.losses_summed
+        return [
+            {
+                "epoch": len(progress.epochs) + 1,
+                "step": progress.step,
+                "train_loss": progress.loss_sum / seen if seen else None,
+                "validation_accuracy": None,
+            }
+        ]
 
     def _test_accuracy(self, rank: int) -> float:
         self.trainer.model.restore(self.best.snapshots[rank])

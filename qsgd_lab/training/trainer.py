@@ -50,8 +50,7 @@ class Trainer:
 
     def __init__(self, config: RunConfig, dataset: Dataset, device: torch.device | None = None) -> None:
         self.config, self.dataset, self.device = config, dataset, device or torch.device("cpu")
-        image_shape = dataset.train.images.shape[1:]
-        module = make_model(config.model, image_shape, dataset.num_classes)
+        module = make_model(config.model, dataset.inputs)
         initialise(module, config.seed)  # on the host, so that the first parameters are the same everywhere
         self.model = FlatModel(module.train().to(self.device))
         self.steps_per_epoch = len(dataset.train) // config.batch_size
@@ -74,7 +73,7 @@ class Trainer:
             self.model,
             self.gradients,
             config.batch_size,
-            image_shape=image_shape,
+            inputs=dataset.inputs,
             engine=config.engine,
             accumulate=accumulate,
             precision=self.precision,

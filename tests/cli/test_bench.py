@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 import qsgd_lab as ql
+from qsgd_lab.bench import rivals
 from qsgd_lab.bench.rivals import OURS, RIVALS
 from qsgd_lab.cli.bench.bench import RIVAL_NAMES, bench
 from qsgd_lab.compressors.protocol import Layout, NodeRows
@@ -60,6 +61,22 @@ def test_names_of_rivals_are_the_suites():
     refused = CliRunner().invoke(bench, ["--against", "huffman"])
     assert refused.exit_code == 2
     assert "zstandard" in refused.stderr
+
+
+def test_absent_rivals_are_named(monkeypatch):
+    """A rival whose package is missing is named on stderr with the way to it, in the text and in the JSON."""
+    monkeypatch.setattr(rivals, "find_spec", lambda name: None if name == "bitarray" else name)
+    monkeypatch.setitem(rivals.RIVALS, "bitarray", raise_import_error)
+    arguments = ("--levels", "7", "--against", "bitarray,naive")
+    text, found = run(*arguments), run(*arguments, "--format", "json")
+    assert "Not installed, left out: bitarray; python -m pip install bitarray" in text.stderr
+    assert "Not installed, left out: bitarray" in text.stdout
+    assert json.loads(found.stdout)["conditions"]["not_installed"] == ["bitarray"]
+
+
+def raise_import_error(*_):
+    """Stand in for a rival without its package."""
+    raise ImportError
 
 
 def test_threads_and_the_training_step_are_measured_on_request():

@@ -161,13 +161,49 @@ def test_only_stale_runs(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> 
     assert "but 1 made with other versions" in err
 
 
-def test_damaged_record(capsys: pytest.CaptureFixture[str], runs: Path) -> None:
-    """A damaged record ends the command with exit code 4 before anything is printed."""
-    (runs / record().key / "run.json").write_text("{", encoding="utf-8")
+@pytest.mark.parametrize("damaged", [1, 2])
+def test_a_damaged_record_is_skipped(
+    capsys: pytest.CaptureFixture[str], runs: Path, tmp_path: Path, damaged: int
+) -> None:
+    """Damaged records are left out of the table with one warning that counts them and names the first."""
+    victims = [record(preset="other", seed=seed).key for seed in range(damaged)]
+    for key in victims:
+        (runs / key).mkdir(exist_ok=True)
+        (runs / key / "run.json").write_text("{", encoding="utf-8")
     code, out, err = _main(capsys, "--runs", runs)
+    _, expected, _ = _main(capsys, "--runs", _store(tmp_path / "sound", demo_records()))
 
-    assert (code, out) == (4, "")
-    assert err.count("\n") == 1
+    words = "1 damaged run" if damaged == 1 else "2 damaged runs; the first"
+    assert (code, out, err.count("\n")) == (0, expected, 1)
+    assert err.startswith(
+        f"Warning: skipped {words}: {runs / min(victims) / 'run.json'} is not a sound record"
+    )
+
+
+def test_all_records_are_damaged(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """Where nothing can be read, in a folder or a packed file, that is one line and exit code 4."""
+    folder = _store(tmp_path / "runs", [record(), record(seed=1)])
+    for path in folder.glob("*/run.json"):
+        path.write_text("{", encoding="utf-8")
+    (tmp_path / "packed.jsonl").write_text("no\nruns\n", encoding="utf-8")
+    for place in (folder, tmp_path / "packed.jsonl"):
+        code, out, err = _main(capsys, "--runs", place)
+        assert (code, out, err.count("\n")) == (4, "", 1)
+        assert err.startswith(f"Error: none of the 2 runs in {place} can be read; the first: ")
+
+
+def test_a_packed_file_is_found(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """A folder that is not there, and a packed file that is not, are told apart; the file beside is named."""
+    (tmp_path / "runs.jsonl").touch()
+    code, _, err = _main(capsys, "--runs", tmp_path / "runs")
+    assert (code, err) == (
+        3,
+        f"Error: no runs in the folder {tmp_path / 'runs'}; "
+        f"there is a packed file: --runs {tmp_path / 'runs.jsonl'}\n",
+    )
+    code, _, err = _main(capsys, "--runs", tmp_path / "absent.jsonl")
+    assert code == 3
+    assert f"there is no file {tmp_path / 'absent.jsonl'}; name a packed file" in err
 
 
 def test_output_keeps_the_old_file_on_failure(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -92,7 +92,8 @@ def test_without_runs_it_says_how_to_make_them(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_trains_what_is_missing(tmp_path: Path) -> None:
     """A real sweep of an epoch at full precision, whose table is there again without training."""
-    options = ["--runs", tmp_path / "runs", "--seeds", 0, "--bits", 32, "--epochs", 1, "--format", "json"]
+    options = ["--runs", tmp_path / "runs", "--seeds", 0, "--bits", 32, "--epochs", 1, "--jobs", 1]
+    options += ["--format", "json"]
     program = [sys.executable, "-m", "qsgd_lab", "flaws", *map(str, options)]
     first = subprocess.run(program, capture_output=True, text=True, check=False, timeout=300)
     assert first.returncode == 0, first.stderr

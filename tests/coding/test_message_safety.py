@@ -25,10 +25,9 @@ def small_message(layout="dense", code="omega"):
 
 def test_mutants_are_refused_or_right():
     """Mutated messages, half of them with corrected checksums, are refused or are what an encoder writes."""
-    fuzz_messages.fuzz(seed=0, count=100, seconds=600)  # compiles every kernel before the time counts
-    done, accepted = fuzz_messages.fuzz(seed=1, count=100_000, seconds=40)
+    done, accepted = fuzz_messages.fuzz(seed=1, count=2500, seconds=float("inf"))
 
-    assert done > 1000  # even on a slow machine
+    assert done == 2500
     assert 0 < accepted < done / 4
 
 

@@ -70,7 +70,7 @@ def relative_error(compressor, x):
 
 @pytest.mark.parametrize("name", sorted(CASES))
 def test_who_claims_to_be_unbiased_is(name):
-    """E[decompress(compress(v))] = v along v, and who does not claim it shrinks or shifts v."""
+    """E[decompress(compress(v))] = v along v; who does not claim it shrinks or shifts v, if only a little."""
     compressor = CASES[name]()
     x = np.append(np.random.default_rng(0).normal(size=N - 1) / 100, 1).astype(np.float32)
     along = (decoded(compressor, x) - x) @ x.astype(np.float64)
@@ -81,7 +81,7 @@ def test_who_claims_to_be_unbiased_is(name):
     elif compressor.is_unbiased:
         assert abs(along.mean()) <= Z_MAX * standard_error
     else:
-        assert abs(along.mean()) > 10 * standard_error + 1e-4
+        assert abs(along.mean()) > 10 * standard_error + 1e-9
 
 
 @pytest.mark.parametrize("compressor", SCHEMES, ids=label)

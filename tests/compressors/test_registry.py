@@ -35,7 +35,7 @@ def texts(draw):
         text += f"({space}{f',{space}'.join(f'{k}{space}={v}' for k, v in given_options.items())})"
     elif text == "top-k":
         text += f"(fraction={draw(st.sampled_from(['0.01', '0.5', '1e-3']))}{space})"
-    for wrapper in draw(st.lists(st.sampled_from(["ef", "raw-small"]), max_size=2)):
+    for wrapper in draw(st.lists(st.sampled_from(["ef", "raw-small"]), max_size=2, unique=True)):
         text = f"{wrapper}({space}{text}{space})"
     return text
 

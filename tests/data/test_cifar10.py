@@ -13,12 +13,11 @@ import torch
 from qsgd_lab.data import DATASETS, load_dataset
 from qsgd_lab.data.augmentation import crop_and_flip, draw_placements
 from qsgd_lab.data.cifar10 import split
-from qsgd_lab.data.cifar10.facts import channel_statistics
 from qsgd_lab.data.cifar10.find import find_cifar10, search_folders
 from qsgd_lab.data.cifar10.load import NORMALISATION, load_cifar10
 from qsgd_lab.data.cifar10.split import train_validation_split
 from qsgd_lab.data.dataset import Dataset, Part
-from qsgd_lab.data.normalisation import Normalisation
+from qsgd_lab.data.normalisation import Normalisation, channel_statistics
 from qsgd_lab.data.split import split_sha256
 from qsgd_lab.errors import DataMissingError, IntegrityError
 

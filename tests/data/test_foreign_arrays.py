@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from qsgd_lab.cli.foreign_arrays import read_array
+from qsgd_lab.data.foreign_arrays import read_array
 from qsgd_lab.errors import DataMissingError, IntegrityError, LabError, UsageError
 
 VALUES = np.float32([[1, -2.5, 0], [np.inf, 3e-39, -0.0]])

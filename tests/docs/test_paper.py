@@ -34,10 +34,10 @@ SOURCE = (PAPER / "paper.tex").read_text(encoding="utf-8")
 @pytest.fixture(scope="module")
 def committed():
     """Return the committed runs."""
-    return paper_runs.load_runs(PAPER / "runs")
+    return paper_runs.load_runs(PAPER / "runs.jsonl")
 
 
-def runs_of(records, store=PAPER / "runs"):
+def runs_of(records, store=PAPER / "runs.jsonl"):
     """Return invented records as the paper takes them."""
     return paper_runs.PaperRuns(store, tuple(records), paper_runs.main_group(group_records(records)))
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 import importlib.util
 import json
 import re
-import shutil
 from pathlib import Path
 from types import ModuleType
 
 import checkout
 import pytest
 
-RUNS = checkout.ROOT / "paper" / "runs"
+RUNS = checkout.ROOT / "paper" / "runs.jsonl"
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +35,7 @@ def fresh(maker: ModuleType) -> bytes:
 
 
 def test_the_committed_figure_is_current(maker: ModuleType, fresh: bytes) -> None:
-    """docs/figures/demo.svg shows what paper/runs hold."""
+    """docs/figures/demo.svg shows what paper/runs.jsonl holds."""
     assert maker.is_current(maker.TARGET.read_bytes(), fresh)
 
 
@@ -65,11 +64,10 @@ def test_another_processor_may_round_the_last_digit(maker: ModuleType, fresh: by
 
 def test_a_changed_accuracy_changes_the_digest(maker: ModuleType, fresh: bytes, tmp_path: Path) -> None:
     """One run's accuracy, one image more, is another digest."""
-    runs = tmp_path / "runs"
-    shutil.copytree(RUNS, runs)
-    path = next(runs.glob("*/run.json"))
-    document = json.loads(path.read_text(encoding="utf-8"))
+    runs = tmp_path / "runs.jsonl"
+    first, *others = RUNS.read_text(encoding="utf-8").splitlines()
+    document = json.loads(first)
     document["result"]["test_accuracy"] -= 1 / 360
-    path.write_text(json.dumps(document, sort_keys=True, indent=1) + "\n", encoding="utf-8")
+    runs.write_text("\n".join([json.dumps(document), *others]), encoding="utf-8")
 
     assert maker.current_figure(runs).splitlines()[-1] != fresh.splitlines()[-1]

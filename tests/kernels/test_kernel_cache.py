@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import runpy
 import shutil
 from pathlib import Path
@@ -119,9 +120,23 @@ def test_no_half_written_digest_is_left(folder):
     assert (folder / "__pycache__" / stamps[0]).read_text() == sources_digest(folder)
 
 
-def test_importing_the_kernels_judges_their_cache(folder):
-    """The package's first lines drop stale kernels beside them, before any kernel can be called."""
-    shutil.copy(Path(kernels.__file__), folder / "__init__.py")
-    runpy.run_path(str(folder / "__init__.py"))
+def test_importing_the_compiler_judges_the_cache(folder):
+    """The module that compiles drops stale kernels beside it when it is imported."""
+    runpy.run_path(str(shutil.copy(Path(kernels.__file__).with_name("jit.py"), folder)))
 
     assert cached(folder) == [".pyc"]
+
+
+def test_kernels_are_compiled_by_one_module():
+    """No module takes ``njit`` from Numba past ``kernels.jit``, and the CUDA folder imports that first."""
+    package = Path(kernels.__file__).parent
+    others = [path for path in package.rglob("*.py") if path.name != "jit.py"]
+
+    assert [path.name for path in others if "njit" in numba_names(path)] == []
+    assert "import qsgd_lab.kernels.jit" in (package / "cuda" / "__init__.py").read_text()
+
+
+def numba_names(path):
+    """Return what a file imports from numba itself."""
+    froms = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ImportFrom)]
+    return {alias.name for node in froms if node.module == "numba" for alias in node.names}

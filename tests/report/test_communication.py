@@ -49,6 +49,24 @@ def timed(timing: dict[str, float], **changes: object) -> RunRecord:
     return dataclasses.replace(record(**changes), timing={"total_s": 1.0, **timing})  # type: ignore[arg-type]
 
 
+def test_local_steps_are_spread_over_the_steps() -> None:
+    """A run that exchanged in every eighth step sends, moves and takes an eighth of a synchronous one."""
+    every = record(nodes=4, **FP32)
+    local = record(nodes=4, algorithm="local-sgd", **FP32)
+    steps, n = every.result["steps"], every.result["num_parameters"]
+    found = {}
+    for name, run, rounds in (("every", every, steps), ("local", local, steps / 8)):
+        result = {**run.result, "coordinates_sent": 4 * n * rounds}
+        found[name] = exchange_of([dataclasses.replace(run, result=result)])  # type: ignore[arg-type]
+    one, eighth = found["every"], found["local"]
+
+    assert one is not None and eighth is not None
+    assert eighth.message_bytes == one.message_bytes / 8
+    assert eighth.moved_bytes == one.moved_bytes / 8
+    assert eighth.seconds(Link(1e8, 1e-4)) == pytest.approx(one.seconds(Link(1e8, 1e-4)) / 8, rel=1e-12)
+    assert pays_between(dataclasses.replace(eighth, code="fixed"), NodeWork(1.0)) is None
+
+
 @pytest.mark.parametrize("nodes", [1, 2, 3, 4, 8])
 def test_fp32_moves_what_a_ring_all_reduce_sends(nodes: int) -> None:
     """Each node of a ring that ends with the sum everywhere has sent as many bytes as the exchange says."""

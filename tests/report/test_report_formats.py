@@ -19,7 +19,6 @@ from naive_report import latex_cells, markdown_cells, without_markup
 
 import qsgd_lab
 from qsgd_lab.report import FORMATS, render
-from qsgd_lab.report.formats.text import WIDTH
 from qsgd_lab.report.tables.options import Style, TableOptions
 from qsgd_lab.runs import config as run_config
 from qsgd_lab.runs.record import RunRecord
@@ -241,9 +240,10 @@ def test_csv_has_a_line_a_cell() -> None:
     assert rows[-1]["preset"] == "other, with a comma"
 
 
+@pytest.mark.parametrize("width", [60, 80, 100, 140])
 @pytest.mark.parametrize("num_nodes", [1, 4, 9])
-def test_text_fits_a_terminal(num_nodes: int) -> None:
-    """The text format keeps within 100 columns, however many numbers of nodes there are."""
+def test_text_fits_a_terminal(num_nodes: int, width: int) -> None:
+    """The text format keeps within the terminal's columns, however many numbers of nodes there are."""
     runs = [
         record(bits=bits, nodes=nodes, seed=seed, accuracy=seed / 3, epochs_to_target=seed or None)
         for bits in (2, 8, 32)
@@ -251,7 +251,18 @@ def test_text_fits_a_terminal(num_nodes: int) -> None:
         for seed in range(3)
     ]
 
-    assert max(map(len, render(runs, "text").splitlines())) <= WIDTH
+    lines = render(runs, "text", TableOptions(width=width)).splitlines()
+    assert max(map(len, lines)) <= width
+    headings = " ".join(line for line in lines if line.startswith("Method")).split()
+    assert all(headings.count(f"N={nodes}") == 2 for nodes in range(1, num_nodes + 1))
+
+
+def test_wider_terminals_are_used() -> None:
+    """At 140 columns accuracy and epochs of four numbers of nodes are beside each other, at 80 not."""
+    runs = [record(nodes=nodes, seed=seed) for nodes in (1, 2, 4, 8) for seed in range(3)]
+    wide, usual = (render(runs, "text", TableOptions(width=width)) for width in (140, 80))
+    assert len(wide.splitlines()) < len(usual.splitlines())
+    assert 100 < max(map(len, wide.splitlines())) <= 140
 
 
 @pytest.mark.parametrize(("num_nodes", "num_tabulars"), [(3, 1), (4, 2), (7, 4)])

@@ -20,7 +20,7 @@ from qsgd_lab.runs.record import RunRecord
 PACKAGES = ("IEEEtran.cls", "booktabs.sty", "siunitx.sty")
 
 DOCUMENT = r"""
-\documentclass[conference]{IEEEtran}
+\documentclass%s
 %s
 \begin{document}
 Tables %s.
@@ -156,6 +156,11 @@ _SHOWN = {
     "by setting": TableOptions(
         by="setting", style="plain", show=("accuracy", "time", "codes"), published=True
     ),
+    "article": TableOptions(page="article", show=("accuracy", "epochs", "bits", "codes")),
+    "article by setting": TableOptions(
+        page="article", by="setting", style="plain", show=("accuracy", "traffic")
+    ),
+    "column": TableOptions(page="ieeetran-column", show=("accuracy", "bits", "codes")),
 }
 
 
@@ -163,12 +168,14 @@ _SHOWN = {
 @pytest.mark.slow
 @pytest.mark.parametrize("shown", _SHOWN)
 def test_page_has_no_bad_boxes(latexmk: str, tmp_path: Path, shown: str) -> None:
-    """IEEEtran's two-column page takes every table: no error, overfull box or undefined reference."""
-    results = render(_awkward_records(), "latex", _SHOWN[shown])
+    """The page that it is for takes every table: no error, overfull box or undefined reference."""
+    options = _SHOWN[shown]
+    results = render(_awkward_records(), "latex", options)
+    document_class = "{article}" if options.page == "article" else "[conference]{IEEEtran}"
     references = ", ".join(rf"\ref{{{label}}}" for label in re.findall(r"\\label\{(.*)\}", results))
     (tmp_path / "results.tex").write_text(results, encoding="utf-8")
     packages = "\n".join(re.findall(r"\\usepackage\{\w+\}", results.splitlines()[1]))
-    (tmp_path / "paper.tex").write_text(DOCUMENT % (packages, references), encoding="utf-8")
+    (tmp_path / "paper.tex").write_text(DOCUMENT % (document_class, packages, references), encoding="utf-8")
 
     run = subprocess.run(
         [latexmk, "-pdf", "-halt-on-error", "-interaction=nonstopmode", "paper.tex"],

@@ -13,7 +13,6 @@ from naive_report import KNOWN_MACROS, macros, tabulars, unbalanced, without_com
 
 from qsgd_lab.report import render
 from qsgd_lab.report.analysis.grouping import group_records
-from qsgd_lab.report.formats.text import WIDTH
 from qsgd_lab.report.tables.layout import lay_out
 from qsgd_lab.report.tables.options import SHOWS, STYLES, VIEWS, TableOptions
 from qsgd_lab.report.tables.sheets import column_names, sheets
@@ -106,14 +105,15 @@ def test_any_options_give_text_and_markdown(records: list[RunRecord], options: T
         assert not written.endswith("\n\n")
 
 
+@pytest.mark.parametrize("width", [60, 80])
 @pytest.mark.parametrize("by", VIEWS)
 @pytest.mark.parametrize("show", ["accuracy", "bits", "codes", "traffic", "network"])
-def test_text_fits_a_terminal(by: str, show: str) -> None:
-    """Each view of the demo beside two norms keeps within 100 columns."""
+def test_text_fits_a_terminal(by: str, show: str, width: int) -> None:
+    """Each view of the demo beside two norms keeps within the terminal's columns."""
     other = [record(preset="l2", norm="l2", nodes=n, seed=s) for n in (1, 2) for s in range(3)]
-    text = render([*demo_records(), *other], "text", TableOptions(by=by, show=(show,)))  # type: ignore[arg-type]
+    text = render([*demo_records(), *other], "text", TableOptions(by=by, show=(show,), width=width))  # type: ignore[arg-type]
 
-    assert max(map(len, text.splitlines())) <= WIDTH
+    assert max(map(len, text.splitlines())) <= width
 
 
 def test_models_stand_side_by_side() -> None:

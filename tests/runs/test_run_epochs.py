@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fake_runs import record
 from fake_worker import make_config, make_outcome
 from hypothesis import given
 from hypothesis import strategies as st
 
 from qsgd_lab.errors import IntegrityError
-from qsgd_lab.runs.epochs import EpochRecord, parse_epochs
+from qsgd_lab.runs.epochs import EpochRecord, check_epochs, parse_epochs
 from qsgd_lab.runs.store import RunStore
 
 LINE: dict[str, Any] = {"epoch": 1, "step": 39, "train_loss": 1.5, "validation_accuracy": 0.75}
@@ -22,6 +23,22 @@ LINE: dict[str, Any] = {"epoch": 1, "step": 39, "train_loss": 1.5, "validation_a
 def lines(*documents: dict[str, Any]) -> bytes:
     """Return the bytes of epochs.jsonl."""
     return "".join(json.dumps(document) + "\n" for document in documents).encode()
+
+
+LAST = {"epoch": 2, "step": 41, "train_loss": 7.5, "validation_accuracy": None}
+
+
+def test_the_epoch_of_a_divergence_is_the_last() -> None:
+    """A line without accuracy is an epoch that was not finished: at the end, and of a run that diverged."""
+    epochs = parse_epochs(lines(LINE, LAST))
+    assert [epoch.is_finished for epoch in epochs] == [True, False]
+    with pytest.raises(ValueError, match="line 3 follows an epoch that was not finished"):
+        parse_epochs(lines(LINE, LAST, {**LINE, "epoch": 3, "step": 50}))
+    check_epochs(epochs, record(status="diverged", epochs=1))
+    with pytest.raises(ValueError, match="its last epoch was not finished, and its run did not diverge"):
+        check_epochs(epochs, record(epochs=1))
+    with pytest.raises(ValueError, match="it has 1 epochs and its run 2"):
+        check_epochs(epochs, record(status="diverged", epochs=2))
 
 
 def test_lines_are_read() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from fake_worker import make_config, make_outcome
 
 from qsgd_lab.errors import IntegrityError
 from qsgd_lab.runs.config import COMPONENT_VERSIONS, RunConfig
+from qsgd_lab.runs.packed import pack
 from qsgd_lab.runs.plan import Plan, seed_major
 from qsgd_lab.runs.store import RunStore
 
@@ -48,12 +50,28 @@ def test_planning_writes_nothing(store: RunStore) -> None:
     assert not store.path.exists()
 
 
-def test_damage_stops_the_plan(store: RunStore) -> None:
-    """A damaged record is named before anything is run."""
+def test_damage_of_a_cell_stops_the_plan(store: RunStore) -> None:
+    """A cell whose record is damaged is named before anything is run; other damage the plan only tells of."""
     finish(store, make_config())
     store.record_path(make_config()).write_text("{")
     with pytest.raises(IntegrityError, match=r"run\.json is not a sound record"):
-        Plan.make([make_config(1)], store)
+        Plan.make([make_config()], store)
+    plan = Plan.make([make_config(1)], store)
+    assert plan.count("missing") == 1
+    assert f"skipped 1 damaged run: {store.record_path(make_config())}" in str(plan.contents.warning)
+
+
+def test_packed_cells_are_done(store: RunStore) -> None:
+    """A cell in a packed file of the folder is done, and its time is among those of the estimate."""
+    for seed in range(2):
+        finish(store, make_config(seed), total_s=3.0)
+    packed = pack(store.stored(record) for record in store.records())
+    shutil.rmtree(store.path)
+    store.path.mkdir()
+    (store.path / "packed.jsonl").write_bytes(packed)
+    plan = Plan.make([make_config(seed) for seed in range(3)], store)
+    assert [cell.state for cell in plan.cells] == ["done", "done", "missing"]
+    assert plan.eta_s(1) == pytest.approx(3.0)
 
 
 def test_seed_major() -> None:

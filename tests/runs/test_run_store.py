@@ -69,13 +69,6 @@ def test_order_of_records(store: RunStore) -> None:
     assert keys == sorted(make_config(seed).key for seed in (1, 2, 3))
 
 
-def test_path_is_a_file(tmp_path: Path) -> None:
-    """A file in the folder's place is refused, with what would be right."""
-    (tmp_path / "runs").touch()
-    with pytest.raises(UsageError, match="is a file; the runs need a folder"):
-        RunStore(tmp_path / "runs")
-
-
 def test_path_below_a_file(tmp_path: Path) -> None:
     """A folder that cannot be made is refused when something is to be written, naming it."""
     (tmp_path / "file").touch()
@@ -98,10 +91,12 @@ def test_damaged_record(store: RunStore, text: str) -> None:
     """A damaged record is an IntegrityError that names the file and the mend, by every way of reading."""
     path = write_raw(store, text)
     mend = f"{path} is not a sound record: .*; delete it or move it away"
+    assert store.read().num_damaged == 1
     for read in (
         lambda: store.record(CONFIG),
         lambda: store.record(CONFIG.key),
         lambda: list(store.records()),
+        lambda: store.read().require_sound(store.path),
     ):
         with pytest.raises(IntegrityError, match=mend):
             read()

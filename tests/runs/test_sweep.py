@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -13,12 +12,13 @@ from typing import Any
 
 import pytest
 from fake_worker import TRAIN, make_config, make_configs, make_outcome
+from waiting import wait_until
 
 from qsgd_lab.errors import RunFailedError
 from qsgd_lab.runs import events
 from qsgd_lab.runs.config import RunConfig
 from qsgd_lab.runs.store import RunStore
-from qsgd_lab.runs.sweep import SweepOutcome, run_sweep
+from qsgd_lab.runs.sweep import TIME_IS_UP, SweepOutcome, run_sweep
 
 
 @pytest.fixture
@@ -197,9 +197,20 @@ def test_stopped_then_resumed(store: RunStore, executions: Callable[[], Counter[
 def test_time_is_up(store: RunStore) -> None:
     """After max_time_s the sweep stops in the same way, and says that it was the time."""
     configs = make_configs(2, epochs=10**6)
-    outcome = sweep(configs, store, max_time_s=0.5)
-    assert (outcome.stopped_by, outcome.exit_code) == ("time", 0)
+    reasons: list[str] = []
+    outcome = sweep(configs, store, max_time_s=0.5, on_stop=reasons.append)
+    assert (outcome.stopped_by, outcome.exit_code) == ("time", TIME_IS_UP)
     assert outcome.remaining == tuple(configs)
+    assert reasons == ["time"]
+
+
+def test_time_is_up_when_nothing_remains() -> None:
+    """Stopped by the clock as its last cell ended, a sweep is done: exit code 0, or 1 if a cell failed."""
+    config = make_config()
+    failure = events.CellFailed(config, "no luck")
+    done = SweepOutcome((config,), (), (), (), "time")
+    assert done.exit_code == 0
+    assert SweepOutcome((), (), (failure,), (config,), "time").exit_code == 1
 
 
 def test_no_time_at_all(store: RunStore, executions: Callable[[], Counter[str]]) -> None:
@@ -246,7 +257,7 @@ def test_cell_held_by_another(store: RunStore, executions: Callable[[], Counter[
     def listen(event: events.Event) -> None:
         heard.append(event)
         if isinstance(event, events.CellFinished) and event.config == free:
-            threading.Timer(0.5, claim.release).start()
+            claim.release()
 
     outcome = sweep([held, free], store, on_event=listen)
     assert outcome.finished == (free, held)
@@ -278,6 +289,4 @@ def test_listener_that_raises(store: RunStore) -> None:
     config = make_config(model="hangs")
     with pytest.raises(RuntimeError, match="the display broke"):
         sweep([config], store, on_event=listen)
-    deadline = time.monotonic() + 10
-    while store.is_claimed(config):
-        assert time.monotonic() < deadline, "the worker outlived its sweep"
+    wait_until(lambda: not store.is_claimed(config))

@@ -16,6 +16,7 @@ from pathlib import Path
 import fake_worker
 import pytest
 from fake_worker import make_config, make_configs, make_outcome
+from waiting import PATIENCE_S, wait_until
 
 from qsgd_lab.report import FORMATS, render
 from qsgd_lab.runs.record import RunRecord
@@ -24,9 +25,6 @@ from qsgd_lab.runs.store import RunStore
 NUM_CELLS = 6
 NUM_EPOCHS = 4
 CONFIGS = make_configs(NUM_CELLS, epochs=NUM_EPOCHS)
-
-#: Generous: only a sweep that hangs comes near it.
-PATIENCE_S = 60.0
 
 
 class Sweep:
@@ -80,14 +78,6 @@ class Sweep:
         if self.process is not None and self.process.poll() is None:
             os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    """Wait for a condition, and fail if it does not come true in a minute."""
-    deadline = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < deadline, "nothing happened for a long time"
-        time.sleep(0.005)
 
 
 @pytest.fixture
@@ -247,7 +237,8 @@ def test_interrupted_twice(sweep: Sweep) -> None:
     sweep.wait_until_executed(1)
     config = make_config(epochs=NUM_EPOCHS, model="hangs")
     os.kill(process.pid, signal.SIGINT)
-    time.sleep(0.5)
+    assert process.stderr is not None
+    assert "stopping: interrupt\n" in iter(process.stderr.readline, "")  # reads on as far as this line
     assert process.poll() is None
     assert sweep.store.is_claimed(config)
     os.kill(process.pid, signal.SIGINT)

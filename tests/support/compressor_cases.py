@@ -15,6 +15,15 @@ def _make(text):
     return COMPRESSORS.parse(text).make()
 
 
+#: Methods at options other than their defaults.
+VARIANTS = (
+    "rand-k(fraction=0.1,mask=shared)",
+    "rand-k(fraction=0.1,values=plain)",
+    "grbs(ratio=3,values=unbiased)",
+    "nuqsgd(bits=3,convention=published,bucket_size=100)",
+    "nuqsgd(bits=8,norm=max,bucket_size=model)",
+    "terngrad(clip=0)",
+)
 #: Name -> constructor without arguments.
 CASES = {
     **{
@@ -23,6 +32,7 @@ CASES = {
         # Methods of several rounds have laws of their own.
         if method.is_listed and not method.is_wrapper and not _make(name).interactive
     },
+    **{text: partial(_make, text) for text in VARIANTS},
     "qsgd-max": partial(QSGD, bits=3, norm="max"),
     "ternary": partial(QSGD, bits=1, norm="max", bucket_size="tensor"),
     "nearest": partial(QSGD, bits=3, norm="max", rounding="nearest"),

@@ -72,7 +72,10 @@ def make_outcome(config: RunConfig) -> RunOutcome:
         coordinates_sent=1000 * config.nodes,
         bits_per_coordinate={"fixed": 3.0625, "gamma": 1.0 + share},
     )
-    epochs = [{"epoch": epoch, "train_loss": share / epoch} for epoch in range(1, config.epochs + 1)]
+    epochs = [
+        {"epoch": epoch, "step": 10 * epoch, "train_loss": share / epoch, "validation_accuracy": share}
+        for epoch in range(1, config.epochs + 1)
+    ]
     return RunOutcome(status="done", result=result, timing={"total_s": 0.5}, epochs=epochs)
 
 
@@ -149,7 +152,13 @@ def main() -> None:
     # A shell that starts the tests in the background leaves SIGINT ignored in all below it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     configs = [make_config(seed, epochs=options.epochs, model=options.model) for seed in range(options.cells)]
-    outcome = run_sweep(configs, RunStore(options.runs), jobs=options.jobs, worker=TRAIN)
+    outcome = run_sweep(
+        configs,
+        RunStore(options.runs),
+        jobs=options.jobs,
+        worker=TRAIN,
+        on_stop=lambda reason: print(f"stopping: {reason}", file=sys.stderr, flush=True),  # noqa: T201
+    )
     sys.exit(outcome.exit_code)
 
 

@@ -4,28 +4,43 @@ from __future__ import annotations
 
 import random
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
+from wire2_blocks import some_integers, some_rotated, some_sphere
 
 from qsgd_lab.errors import MessageError
-from qsgd_lab.kernels.rotation import block_sizes, padded_size
 from qsgd_lab.partition import Partition
 from qsgd_lab.quantization import level_dtype
 from qsgd_lab.wire.key import SHARED_NODE, Key
 from qsgd_lab.wire.kind import Content
-from qsgd_lab.wire.kinds.block_integers import BlockIntegers, num_codes
-from qsgd_lab.wire.kinds.hsq import HyperSphere, code_type
+from qsgd_lab.wire.kinds.exponential import ExponentialLevels
 from qsgd_lab.wire.kinds.levels import Levels
 from qsgd_lab.wire.kinds.masked import Masked
+from qsgd_lab.wire.kinds.natural import Powers
 from qsgd_lab.wire.kinds.none import Nothing
+from qsgd_lab.wire.kinds.one_bit import OneBit
 from qsgd_lab.wire.kinds.private import Private, register
 from qsgd_lab.wire.kinds.raw import Raw
-from qsgd_lab.wire.kinds.rotated import Rotated
 from qsgd_lab.wire.kinds.select import select
 from qsgd_lab.wire.kinds.sparse import BITMAP, FIXED, RICE, IndexCode, SparseValues
 from qsgd_lab.wire.structure import Structure
 
-KINDS = ("none", "raw", "levels", "rotated", "hsq", "sparse", "masked", "block-int", "select", "private")
+KINDS = (
+    "none",
+    "raw",
+    "levels",
+    "rotated",
+    "hsq",
+    "sparse",
+    "masked",
+    "block-int",
+    "natural",
+    "one-bit",
+    "select",
+    "exponential",
+    "private",
+)
 NAN = np.uint32(0x7FC00000).view(np.float32)
 
 
@@ -101,71 +116,50 @@ def some_levels(rng: random.Random, structure: Structure) -> Levels:
     return Levels(levels, norms, s, rng.choice(["l2", "max", "shared"]), parts, structure.shape, layout)
 
 
-def dead_scales(generator, count: int):
-    """Return scales, some of which are +0 or the NaN."""
-    scales = np.abs(generator.standard_normal(count)).astype(np.float32)
-    dead = generator.random(count) < 0.2
-    scales[dead] = generator.choice(np.array([0.0, NAN], np.float32), count)[dead]
-    return scales
+def some_exponential(rng: random.Random, structure: Structure) -> ExponentialLevels:
+    """Return codes on a grid with or without 0, with zero and NaN buckets among them."""
+    has_zero = rng.random() < 0.5
+    s = rng.choice([1, 2, 3, 7, 8, 127, 128, 255] if has_zero else [1, 2, 4, 64, 128])
+    parts = Partition(structure.tensor_sizes, rng.choice([1, 4, 5, 512, 2**31, "tensor", "model"]))
+    norms, dead, generator = _some_norms(rng, parts)
+    codes = generator.integers(-s, s + has_zero, parts.num_coordinates).astype(level_dtype(s))
+    codes[dead] = 0
+    return ExponentialLevels(codes, norms, s, has_zero, rng.choice(["l2", "max"]), parts)
 
 
-def some_rotated(rng: random.Random, structure: Structure) -> Rotated:
-    """Return codes on either grid, with zero and NaN blocks among them."""
-    n, block, uniform = structure.num_coordinates, 2 ** rng.choice([0, 1, 3, 5, 12, 16]), rng.random() < 0.5
-    bits = rng.randint(1, 8) if uniform else rng.choice([1, 2, 3, 4, 8])
+def some_one_bit(rng: random.Random, structure: Structure) -> OneBit:
+    """Return bits with one or two scales a bucket, with all kinds of degenerate buckets among them."""
+    parts = Partition(structure.tensor_sizes, rng.choice([1, 2, 4, 512, 2**31, "tensor", "model"]))
+    norms, dead, generator = _some_norms(rng, parts)
+    bits = generator.random(parts.num_coordinates) < rng.choice([0, 0.5, 0.5, 1])
+    if rng.random() < 0.5:
+        bits[dead] = False
+        return OneBit(bits, norms[:, None], parts)
+    means = np.zeros((norms.size, 2), np.float32)
+    for bucket, (low, high) in enumerate(pairwise(parts.bucket_offsets)):
+        part = bits[low:high]
+        if np.isnan(norms[bucket]):
+            part[:] = False
+            means[bucket] = NAN
+            continue
+        means[bucket] = (0 if part.all() else -1 - norms[bucket], norms[bucket] if part.any() else 0)
+    return OneBit(bits, means, parts)
+
+
+def _some_norms(rng: random.Random, parts: Partition):
+    """Return norms, which coordinates are in buckets of norm 0 or NaN, and a generator."""
     generator = np.random.default_rng(rng.getrandbits(32))
-    half, count = 1 << (bits - 1), padded_size(n, block)
-    codes = generator.integers(-half, half, count).astype(np.int8)
-    scales = dead_scales(generator, block_sizes(n, block)[0])
-    codes[np.repeat(~(scales > 0), block)[:count]] = 0
-    offsets = None
-    if uniform:
-        steps = generator.integers(-(2**23), 2**23, scales.size, endpoint=True)
-        offsets = np.where(scales > 0, (steps / 1024).astype(np.float32), scales)
-    key = some_key(rng, structure)
-    if structure.num_tensors and rng.random() < 0.3:
-        key = key._replace(first=block * rng.choice([1, 5]))
-    return Rotated(codes, scales, offsets, n, bits, block, rng.choice([1, 2]), key)
+    norms = np.abs(generator.standard_normal(parts.num_buckets)).astype(np.float32)
+    dead = generator.random(norms.size) < 0.2
+    norms[dead] = generator.choice(np.array([0.0, NAN], np.float32), norms.size)[dead]
+    return norms, np.repeat(dead, np.diff(parts.bucket_offsets)), generator
 
 
-def some_integers(rng: random.Random, n: int) -> BlockIntegers:
-    """Return integers of blocks, with zero and NaN blocks among them."""
-    smooth, bits = rng.random() < 0.5, rng.choice([4, 8])
-    block = rng.choice([32, 64, 128, 2**16]) if smooth else rng.choice([1, 5, 128, 512, 2**16])
-    generator, most = np.random.default_rng(rng.getrandbits(32)), 2 ** (bits - 1) - 1
-    codes = generator.integers(-most, most, num_codes(n, smooth), endpoint=True).astype(np.int8)
-    scales = dead_scales(generator, -(-n // block))
-    codes[np.repeat(~(scales > 0), block)[: codes.size]] = 0
-    return BlockIntegers(codes, scales, n, bits, block, smooth)
-
-
-def some_sphere(rng: random.Random, structure: Structure) -> HyperSphere:
-    """Return codewords and norms of either kind, with zero and NaN norms among them."""
-    n, segment = structure.num_coordinates, rng.choice([1, 2, 4, 7])
-    codebook, bits = rng.choice([segment, segment + 2, min(13, 20 - segment)]), rng.choice([0, 0, 1, 6, 16])
-    run = rng.choice([0, 1, 3]) if bits else 0
+def some_powers(rng: random.Random, count: int) -> Powers:
+    """Return signed powers of two, zeros and NaN."""
     generator = np.random.default_rng(rng.getrandbits(32))
-    count = -(-n >> segment)
-    codes = generator.integers(0, 1 << codebook, count).astype(code_type(codebook))
-    norms, ranges = generator.standard_normal(count).astype(np.float32), None
-    if bits:
-        number = -(-count >> run)
-        ranges = np.sort(generator.standard_normal((number, 2)).astype(np.float32), axis=1)
-        ranges[generator.random(number) < 0.2] = NAN
-        same = generator.random(number) < 0.2
-        ranges[same, 1] = ranges[same, 0]
-        norms = generator.integers(0, 1 << bits, count).astype(np.uint16)
-        which = np.arange(count) >> run
-        norms[~(ranges[:, 0] < ranges[:, 1])[which]] = 0
-        codes[np.isnan(ranges[:, 0])[which]] = 0
-    else:
-        dead = generator.random(count) < 0.2
-        norms[dead] = generator.choice(np.array([0.0, NAN], np.float32), count)[dead]
-        codes[dead] = 0
-    key = some_key(rng, structure)
-    if structure.num_tensors and rng.random() < 0.3:
-        key = key._replace(first=(1 << segment) * rng.choice([1, 5]))
-    return HyperSphere(codes, norms, ranges, n, segment, codebook, bits, run, key)
+    codes = generator.choice(np.array([0, 1, 120, 127, 128, 254, 255], np.uint8), count)
+    return Powers(codes, (generator.random(count) < 0.5) & (codes % 255 != 0))
 
 
 def some_sparse(rng: random.Random, n: int) -> SparseValues:
@@ -190,13 +184,19 @@ def some_payload(rng: random.Random, name: str, structure: Structure):
     if name == "levels":
         return some_levels(rng, structure)
     if name == "rotated":
-        return some_rotated(rng, structure)
+        return some_rotated(rng, structure, some_key(rng, structure))
     if name == "block-int":
         return some_integers(rng, n)
     if name == "hsq":
-        return some_sphere(rng, structure)
+        return some_sphere(rng, structure, some_key(rng, structure))
     if name == "sparse":
         return some_sparse(rng, n)
+    if name == "natural":
+        return some_powers(rng, n)
+    if name == "one-bit":
+        return some_one_bit(rng, structure)
+    if name == "exponential":
+        return some_exponential(rng, structure)
     if name == "masked":
         return Masked(some_values(rng, rng.randrange(n + 1)), n, some_key(rng, structure))
     if name == "private":
@@ -216,6 +216,8 @@ def some_payload(rng: random.Random, name: str, structure: Structure):
             ("rotated", "raw"),
             ("block-int", "rotated"),
             ("hsq", "none"),
+            ("natural", "one-bit"),
+            ("exponential", "natural"),
         ]
     )
     parts = [structure.part(flags), structure.part(~flags)]
@@ -255,7 +257,7 @@ def some_content(rng: random.Random, name: str) -> Content:
     if name in {"masked", "rotated", "hsq"}:
         key = payload.key
     elif rng.random() < 0.5 and name != "private":
-        can_begin_inside = name in {"none", "raw", "sparse"}
+        can_begin_inside = name in {"none", "raw", "sparse", "natural"}
         key = some_key(rng, structure, first=can_begin_inside and rng.random() < 0.5)
     used = (
         np.array([rng.random() < 0.5 for _ in range(structure.num_tensors)], bool)

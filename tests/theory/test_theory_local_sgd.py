@@ -13,6 +13,7 @@ from qsgd_lab.theory.local_sgd import (
     interval_cost,
     leading_order_error,
     local_sgd_error_bound,
+    square_root_interval,
     steps_since_averaging,
 )
 
@@ -70,12 +71,35 @@ def test_intervals_grow_by_their_unit():
     assert np.abs(np.diff([0, *growing_schedule(10_000, 20)]) - 10_000 / 210 * np.arange(1, 21)).max() < 1
 
 
-@pytest.mark.parametrize("rounds", [1, 7, 50, 60, 63, 64, 141, 2000])
-def test_no_round_is_lost_to_rounding(rounds):
-    """There are R rounds wherever R intervals of at least one step fit, so R (R + 1) <= 2 T."""
-    schedule = growing_schedule(10_000, rounds)
+@given(st.integers(1, 3000), st.integers(1, 3000))
+def test_growing_intervals_are_exactly_as_many_as_asked_for(num_steps, rounds):
+    """The real-valued rule has R rounds wherever R steps are there, and every step has one above."""
+    assert len(growing_schedule(num_steps, rounds)) == min(rounds, num_steps)
 
-    assert len(schedule) == rounds if rounds * (rounds + 1) <= 20_000 else len(schedule) < rounds
+
+@given(st.integers(1, 3000), st.integers(1, 300))
+def test_the_theorems_form_has_whole_intervals_and_no_more_rounds(num_steps, rounds):
+    """With a = ceil(2 T / R^2) intervals are a, 2a, 3a, ... but for the last, which ends at T."""
+    schedule = growing_schedule(num_steps, rounds, unit="ceil")
+    intervals = np.diff([0, *schedule])
+    unit = -(-2 * num_steps // rounds**2)
+
+    assert schedule[-1] == num_steps
+    assert intervals[:-1].tolist() == [unit * (i + 1) for i in range(len(intervals) - 1)]
+    assert len(schedule) <= rounds + 1
+
+
+def test_the_square_root_rule():
+    """H is the square of coefficient over rate, rounded down, never below its least."""
+    assert [square_root_interval(rate, coefficient=0.2, least=2) for rate in (1.0, 0.1, 0.05, 0.04)] == [
+        2,
+        4,
+        16,
+        25,
+    ]
+    assert square_root_interval(0.0, coefficient=0.2, least=2) > 10**18
+    with pytest.raises(ValueError, match="least"):
+        square_root_interval(0.1, coefficient=0.2, least=0)
 
 
 @given(st.lists(st.integers(1, 60), unique=True, max_size=10).map(sorted), st.integers(1, 60))

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from qsgd_lab.data import load_dataset
+from qsgd_lab.inputs import Inputs
 from qsgd_lab.models import MODELS
 from qsgd_lab.training.engines.batched import NodeBatched
 from qsgd_lab.training.engines.choose import check_engine, faster_engine, make_engine
@@ -17,7 +18,7 @@ from qsgd_lab.training.presets import Method, configurations
 from qsgd_lab.training.stopwatch import Stopwatch
 from qsgd_lab.training.trainer import Trainer
 
-SHAPE = (3, 32, 32)
+INPUTS = Inputs((3, 32, 32), 10)
 #: (network, global batch) -> the engines at N = 1, 2, 4, 8: those of the measurements in `faster_engine`.
 MEASURED = {
     ("alexnet", 32): "BBBB",
@@ -43,7 +44,7 @@ def test_auto_takes_what_was_measured_to_be_faster(name: str, batch: int) -> Non
     """On a CPU the rule gives the faster engine of the table, and leaves the network as it was."""
     model = FlatModel(MODELS[name]().train())
     before = model.snapshot()
-    chosen = [faster_engine(model, nodes, batch, torch.device("cpu"), SHAPE) for nodes in (1, 2, 4, 8)]
+    chosen = [faster_engine(model, nodes, batch, torch.device("cpu"), INPUTS) for nodes in (1, 2, 4, 8)]
     assert "".join(engine[0].upper() for engine in chosen) == MEASURED[name, batch]
     assert all(torch.equal(a, b) for a, b in zip(before, model.snapshot(), strict=True))
     assert model.module.training
@@ -66,13 +67,13 @@ def test_the_batched_engine_is_refused_where_it_cannot_be(monkeypatch: pytest.Mo
 
     monkeypatch.setitem(MODELS, "noisy", noisy)
     with pytest.raises(ValueError, match="cannot split noisy by node; use --engine loop or auto"):
-        check_engine("batched", "noisy", SHAPE, 10)
-    check_engine("loop", "noisy", SHAPE, 10)
+        check_engine("batched", "noisy", INPUTS)
+    check_engine("loop", "noisy", INPUTS)
     for name in MODELS:
-        if name != "noisy":
-            check_engine("batched", name, SHAPE, 10)
+        if name not in ("noisy", "lstm"):  # an LSTM takes no images
+            check_engine("batched", name, INPUTS)
     model = FlatModel(noisy())
     rows = torch.zeros(2, model.num_parameters)
-    assert isinstance(make_engine(model, rows, 8, image_shape=SHAPE), NodeLoop)
+    assert isinstance(make_engine(model, rows, 8, inputs=INPUTS), NodeLoop)
     with pytest.raises(ValueError, match="use NodeLoop"):
-        make_engine(model, rows, 8, image_shape=SHAPE, engine="batched")
+        make_engine(model, rows, 8, inputs=INPUTS, engine="batched")

@@ -1,14 +1,18 @@
 """Networks: their sizes, which their names promise, and their first parameters."""
 
+import hashlib
 import math
 
 import pytest
 import torch
 from torch import nn
 
-from qsgd_lab.models import MODELS, cifar_resnet
+from qsgd_lab.data.registry import DATASETS
+from qsgd_lab.inputs import Inputs
+from qsgd_lab.models import MODELS, blank_input, cifar_resnet, make_model
 from qsgd_lab.models.initialisation import initialise
 from qsgd_lab.models.resnet import PaddedShortcut
+from qsgd_lab.training.preset_table import MODEL_VERSIONS
 
 
 @pytest.mark.parametrize(
@@ -33,10 +37,85 @@ def test_parameter_counts(name: str, count: int) -> None:
         assert sum(p.numel() for p in MODELS[name]().parameters()) == count
 
 
-@pytest.mark.parametrize("name", list(MODELS))
+IMAGES = Inputs((3, 32, 32), 10)
+
+
+@pytest.mark.parametrize("name", [name for name in MODELS if name != "lstm"])
 def test_models_classify_32_pixel_images(name: str) -> None:
-    """Every model maps (batch, 3, 32, 32) to (batch, 10)."""
-    assert MODELS[name]().eval()(torch.zeros(2, 3, 32, 32)).shape == (2, 10)
+    """Every network for images maps (batch, 3, 32, 32) to (batch, 10)."""
+    assert make_model(name, IMAGES).eval()(torch.zeros(2, 3, 32, 32)).shape == (2, 10)
+
+
+@pytest.mark.parametrize(
+    ("name", "inputs", "count"),
+    [
+        ("conv28", DATASETS["fashion-mnist"].inputs, 98_442),
+        ("alexnet", DATASETS["fashion-mnist"].inputs, 2_472_266 - 2 * 64 * 121),
+        ("lstm", DATASETS["brackets"].inputs, 101_513),
+        ("mlp", Inputs((20,), 3), 128 * 21 + 129 * 3),
+        ("conv28", Inputs((3, 17, 30), 4), 3 * 9 * 16 + 16 + 4640 + 18496 + 64 * 2 * 4 * 128 + 128 + 129 * 4),
+    ],
+)
+def test_networks_take_the_shape_of_the_data(name: str, inputs: Inputs, count: int) -> None:
+    """Images of other sizes, vectors, sequences: as many parameters as layers of these sizes have."""
+    network = make_model(name, inputs)
+    assert sum(p.numel() for p in network.parameters()) == count
+    assert network.eval()(blank_input(inputs)).shape == (1, *inputs.output_shape)
+
+
+@pytest.mark.parametrize(
+    ("name", "inputs"),
+    [
+        ("lstm", IMAGES),
+        ("conv28", Inputs((20,), 3)),
+        ("resnet20", Inputs((1, 28, 28), 10)),
+        ("alexnet", Inputs((1, 64, 64), 10)),
+        ("mlp", DATASETS["brackets"].inputs),
+    ],
+)
+def test_a_network_that_does_not_fit_is_one_line(name: str, inputs: Inputs) -> None:
+    """The model and the inputs are named."""
+    with pytest.raises(ValueError, match=name) as caught:
+        make_model(name, inputs)
+    assert "\n" not in str(caught.value)
+
+
+def test_recurrent_layers_are_drawn_within_their_bounds() -> None:
+    """Uniform within 1 / sqrt(last dimension), to 5 standard errors; biases 0, the forget gate's 1."""
+    network = make_model("lstm", DATASETS["brackets"].inputs)
+    initialise(network, 0)
+    lstm = network.lstm
+    for weight in (network.embedding.weight, lstm.weight_ih_l0, lstm.weight_hh_l0):
+        scaled = weight.detach().double() * math.sqrt(weight.shape[-1])
+        assert scaled.abs().max() <= 1
+        assert abs(float((scaled**2).mean()) - 1 / 3) < 5 * math.sqrt(4 / 45 / weight.numel())
+    gates = (lstm.bias_ih_l0 + lstm.bias_hh_l0).view(4, 128)
+    assert gates.detach().mean(1).tolist() == [0, 1, 0, 0]
+
+
+#: Digest of each network's layers and parameter shapes. If one changes: raise its MODEL_VERSIONS, too.
+STRUCTURES = {
+    ("conv28", 1): "0978567883d3a0de",
+    ("mlp", 1): "928a094cf929b5aa",
+    ("lstm", 1): "633f0f58540352e0",
+}
+
+
+@pytest.mark.parametrize("name", list(MODEL_VERSIONS))
+def test_a_changed_network_gets_another_version(name: str) -> None:
+    """A run's key has the version, so that runs of another network are not taken for this one's."""
+    assert structure_digest(name) == STRUCTURES[name, MODEL_VERSIONS[name]]
+
+
+def structure_digest(name: str) -> str:
+    """Return a digest of the layers, and of the first parameters that seed 0 gives."""
+    inputs = DATASETS["brackets"].inputs if name == "lstm" else Inputs((1, 28, 28), 10)
+    network = make_model(name, inputs)
+    initialise(network, 0)
+    digest = hashlib.sha256(repr(network).encode())
+    for parameter in network.parameters():
+        digest.update(parameter.detach().numpy().tobytes())
+    return digest.hexdigest()[:16]
 
 
 def test_initialisation_is_a_function_of_the_seed() -> None:

@@ -18,6 +18,7 @@ from qsgd_lab.cli.main import main
 from qsgd_lab.data import DATASETS, Source, load_dataset, register_dataset, registry
 from qsgd_lab.data.stand_in import stand_in
 from qsgd_lab.errors import DataMissingError
+from qsgd_lab.inputs import Inputs
 from qsgd_lab.models import MODELS, make_model, register_model
 from qsgd_lab.report.notes.captions import dataset_title
 from qsgd_lab.runs.config import RunConfig
@@ -163,7 +164,10 @@ def test_the_entry_is_what_plans_and_captions_read(loaded: str) -> None:
     assert dataset_title("elsewhere") == "elsewhere"
     with pytest.raises(ValueError, match="more than the 64 training images of stripes"):
         configurations("demo", ["tiny"], [1], [FP32], [0], {"global_batch": 128}, dataset="stripes")
-    with pytest.raises(ValueError, match="unknown data set 'stripe'; known: digits, cifar10, stripes"):
+    with pytest.raises(
+        ValueError,
+        match="unknown data set 'stripe'; known: digits, cifar10, fashion-mnist, brackets, stripes",
+    ):
         configurations("demo", ["tiny"], [1], [FP32], [0], {}, dataset="stripe")
 
 
@@ -224,7 +228,7 @@ def test_names_are_taken_once(loaded: str, tmp_path: Path) -> None:
             register_model(name, torch.nn.Identity)
     with pytest.raises(ValueError, match="two data sets are named 'digits', from qsgd_lab and unknown"):
         register_dataset(dataclasses.replace(DATASETS["stripes"], name="digits"))
-    assert set(DATASETS) == {"digits", "cifar10", "stripes"}
+    assert set(DATASETS) == {"digits", "cifar10", "fashion-mnist", "brackets", "stripes"}
 
 
 @pytest.mark.parametrize(
@@ -286,11 +290,11 @@ def test_a_constructor_gets_what_its_signature_has() -> None:
     register_model("classes-only", classes_only)
     register_model("anything", anything)
     register_model("flatten", torch.nn.Flatten)
-    make_model("classes-only", (1, 6, 4), 2)
-    make_model("anything", torch.Size((1, 6, 4)), 2)
+    make_model("classes-only", Inputs((1, 6, 4), 2))
+    make_model("anything", Inputs((1, 6, 4), 2))
     assert asked == [{"image_shape": (1, 6, 4), "num_classes": 2}]
-    with pytest.raises(ValueError, match=r"gives \(1, 24\) for one image of 2 classes"):
-        make_model("flatten", (1, 6, 4), 2)
+    with pytest.raises(ValueError, match=r"gives \(1, 24\) for one input of 2 classes"):
+        make_model("flatten", Inputs((1, 6, 4), 2))
     with pytest.raises(ValueError, match="must be callable"):
         register_model("nothing", None)  # type: ignore[arg-type]
 

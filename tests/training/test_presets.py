@@ -71,13 +71,19 @@ def test_fp32_has_one_key_whatever_the_quantizers_options() -> None:
 @pytest.mark.parametrize("name", list(PRESETS))
 def test_presets_agree_with_their_data(name: str) -> None:
     """The number of training images that is known beforehand is that of its data set; its models exist."""
-    from qsgd_lab.data.cifar10.split import train_validation_split
+    from qsgd_lab.data import fashion_mnist
+    from qsgd_lab.data.cifar10 import split as cifar10
     from qsgd_lab.models import MODELS
 
     preset = PRESETS[name]
     num_train = DATASETS[preset.dataset].sizes[0]
-    if preset.dataset == "cifar10":  # known from its split alone, without its images
-        train, _ = train_validation_split(np.arange(50_000, dtype=np.uint8) % 10)
+    splits = {
+        "cifar10": (cifar10.train_validation_split, 50_000),
+        "fashion-mnist": (fashion_mnist.train_validation_split, 60_000),
+    }
+    if preset.dataset in splits:  # known from its split alone, without its images
+        split, count = splits[preset.dataset]
+        train, _ = split(np.arange(count).astype(np.uint8) % 10)
         assert num_train == len(train)
     else:
         assert num_train == len(load_dataset(preset.dataset).train)

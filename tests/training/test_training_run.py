@@ -208,12 +208,41 @@ def test_epochs_to_target_is_the_first_that_reaches_it() -> None:
     assert never["steps_to_target"] is None
 
 
-def test_a_diverged_run_is_a_result() -> None:
-    """A learning rate that blows up ends as `diverged`, with an accuracy and no infinite number."""
-    outcome = train(config(FP32, learning_rate=1e6))
+def test_a_diverged_run_is_a_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A learning rate that blows up ends as `diverged`, with an accuracy and no infinite number.
+
+    What was seen of the epoch in which it diverged is its last line: the steps, and the mean of the losses
+    that were finite; no epoch of it counts as done. Stopped in it and resumed, the run has the same line.
+    """
+    losses: list[float] = []
+    take = Trainer.step
+
+    def step(*arguments: Any) -> torch.Tensor:
+        loss = take(*arguments)
+        losses.append(loss.item())
+        return loss
+
+    monkeypatch.setattr(Trainer, "step", step)
+    cell = config(FP32, learning_rate=1e6)
+    outcome = train(cell)
     assert outcome.status == "diverged"
     assert 0 <= outcome.result["test_accuracy"] <= 1
-    assert outcome.result["final_train_loss"] is None
+    assert (outcome.result["epochs"], outcome.result["final_train_loss"]) == (0, None)
+    *finite, last = losses
+    assert np.isfinite(finite).all()
+    assert not np.isfinite(last)
+    (line,) = outcome.epochs
+    assert line == {
+        "epoch": 1,
+        "step": len(losses),
+        "train_loss": pytest.approx(np.mean(finite)),
+        "validation_accuracy": None,
+    }
+
+    path = tmp_path / "checkpoint.npz"
+    with pytest.raises(Interrupted):
+        train(cell, path, stop_after(len(losses) - 1))
+    assert train(cell, path).epochs == outcome.epochs
 
 
 def test_a_run_that_learns_is_done() -> None:

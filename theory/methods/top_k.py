@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from qsgd_lab.theory.arguments import whole
+from qsgd_lab.theory.arguments import number, vector, whole
 
 
 def squared_error(vector: ArrayLike, k: int) -> float:
@@ -62,3 +62,26 @@ def bits(num_coordinates: int, k: int) -> int:
     whole("num_coordinates", num_coordinates, least=0)
     whole("k", k, least=0, most=num_coordinates)
     return k * (max(1, (num_coordinates - 1).bit_length()) + 32)
+
+
+def kept(fraction: float, num_coordinates: int) -> int:
+    """Return k = max(1, round(fraction n)) of n >= 1 coordinates.
+
+    Raises
+    ------
+    ValueError
+        If the fraction is not above 0 and at most 1.
+    """
+    share = number("fraction", fraction, above=0, most=1)
+    return max(1, round(share * whole("num_coordinates", num_coordinates)))
+
+
+def expected_error(gradient: ArrayLike, fraction: float = 0.01) -> float:
+    """Return ||Q(v) - v||^2 under the method's options."""
+    values = vector("gradient", gradient)
+    return squared_error(values, kept(fraction, values.size))
+
+
+def expected_bits(num_coordinates: int, fraction: float = 0.01) -> int:
+    """Return the bits of k indices at fixed width and k values; coded indices take fewer."""
+    return bits(num_coordinates, kept(fraction, num_coordinates))

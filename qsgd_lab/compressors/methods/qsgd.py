@@ -44,7 +44,7 @@ class QuantizedWire(Wire[QuantizedGradient]):
         reached = np.array([(magnitudes >= 2**j).sum() for j in range(num_classes(num_levels))], np.int64)
         bits = chunk_bits(levels.reshape(-1), num_levels, DEFAULT_CHUNK_SIZE)
         costs = costs_by_chunk(payload.partition, num_levels, bits, len(payload.shape))
-        return quantized_size(num_levels, payload.norms.size, reached, costs)
+        return quantized_size(num_levels, payload.partition.num_buckets, reached, costs)
 
     def pack(self, payload: QuantizedGradient) -> bytes:
         """Return `qsgd_lab.encode` of the payload."""

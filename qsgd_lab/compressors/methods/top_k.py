@@ -42,6 +42,19 @@ class SparseWire(Wire[SparseValues]):
         return payload
 
 
+def kept(fraction: float, num_coordinates: int) -> int:
+    """Return k = max(1, round(fraction n)), at most n.
+
+    Raises
+    ------
+    ValueError
+        If the fraction is not above 0 and at most 1.
+    """
+    if not 0 < fraction <= 1:
+        raise ValueError(f"fraction is {fraction}; it must be above 0 and at most 1")
+    return min(num_coordinates, max(1, round(fraction * num_coordinates)))
+
+
 class TopK(Compressor):
     """Sends the k = max(1, round(fraction n)) coordinates of largest magnitude of the whole gradient.
 
@@ -64,13 +77,12 @@ class TopK(Compressor):
     """
 
     def __init__(self, fraction: float = 0.01) -> None:
-        if not 0 < fraction <= 1:
-            raise ValueError(f"fraction is {fraction}; it must be above 0 and at most 1")
+        kept(fraction, 1)  # refuses a bad fraction here, not at the first gradient
         self.fraction = fraction
 
     def kept(self, num_coordinates: int) -> int:
         """Return k."""
-        return min(num_coordinates, max(1, round(self.fraction * num_coordinates)))
+        return kept(self.fraction, num_coordinates)
 
     def init(self, layout: Layout) -> None:
         """Return None: there is no state."""
@@ -126,10 +138,12 @@ def _fraction(text: str) -> float:
     return value
 
 
+FRACTION = Option("fraction", _fraction, 0.01, "share of the coordinates that are sent, above 0, at most 1")
+
 METHOD = Method(
     "top-k",
     TopK,
-    (Option("fraction", _fraction, 0.01, "share of the coordinates that are sent, above 0, at most 1"),),
+    (FRACTION,),
     _label,
     summary="the coordinates of largest magnitude, with their indices",
     source="Stich, Cordonnier, Jaggi, NeurIPS 2018",

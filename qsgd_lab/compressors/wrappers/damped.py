@@ -78,6 +78,10 @@ class Damped(Compressor):
     def __init__(self, inner: Compressor) -> None:
         if inner.interactive:
             raise ValueError("a compressor of several rounds is not damped")
+        if inner.decodes_differences:
+            raise ValueError(
+                "DIANA's payloads are differences: damp the compressor inside, as in ef21(damped(...))"
+            )
         if not inner.is_unbiased:
             raise ValueError("only an unbiased quantizer is damped: its variance factor sets the factor")
         self.inner = inner

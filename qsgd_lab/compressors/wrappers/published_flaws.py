@@ -25,10 +25,10 @@ class OverwrittenErrorFeedback(ErrorFeedback):
     that nothing is ever carried over: the network trains as without error feedback.
     """
 
-    def _kept(self, inner: Any, residual: Array) -> ErrorFeedbackState:
+    def _kept(self, state: ErrorFeedbackState, inner: Any, residual: Array) -> ErrorFeedbackState:
         """Return the state with the residual forgotten."""
         residual[...] = 0
-        return ErrorFeedbackState(inner, residual)
+        return dataclasses.replace(state, inner=inner, residual=residual)
 
 
 class BiasedLevels(Compressor):

@@ -126,6 +126,10 @@ class RawSmallTensors(Compressor):
         large, _, segments = self.split(layout)
         return RawSmallTensorsState(self.inner.init_nodes(nodes, large, like), segments)
 
+    def at_rate(self, states: RawSmallTensorsState, rate: float) -> RawSmallTensorsState:
+        """Return the states with the wrapped compressor's for a step of this learning rate."""
+        return RawSmallTensorsState(self.inner.at_rate(states.inner, rate), states.segments)
+
     def compress(
         self, gradient: Array, state: RawSmallTensorsState, stream: Stream
     ) -> tuple[RawSmallTensorsPayload, RawSmallTensorsState]:

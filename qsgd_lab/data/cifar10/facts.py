@@ -7,30 +7,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from qsgd_lab.data.cifar10.find import Source
 from qsgd_lab.data.cifar10.read import read_cifar10
 from qsgd_lab.data.cifar10.split import train_validation_split
+from qsgd_lab.data.normalisation import channel_statistics
 from qsgd_lab.data.split import split_sha256
-
-
-def channel_statistics(images: NDArray[np.uint8]) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Return (means, standard deviations), one a channel, over all pixels of all images, of pixels in [0, 1].
-
-    Parameters
-    ----------
-    images : uint8, shape (m, channels, height, width)
-        Not empty.
-    """
-    value = np.arange(256) / 255
-    means, deviations = [], []
-    for channel in np.moveaxis(images, 1, 0):
-        share = np.bincount(channel.ravel(), minlength=256) / channel.size
-        means.append(float(share @ value))
-        deviations.append(float(np.sqrt(share @ (value - means[-1]) ** 2)))
-    return tuple(means), tuple(deviations)
 
 
 def describe_cifar10(source: Source) -> dict[str, Any]:

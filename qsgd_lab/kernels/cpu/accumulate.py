@@ -12,13 +12,13 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 
 from qsgd_lab.kernels.cpu.message_cost import count_piece, open_chunks
 from qsgd_lab.kernels.cpu.norms import BLOCK, LANES, add_and_norm, bucket_norm
 from qsgd_lab.kernels.cpu.quantize import PIECE, longest_bucket, quantize_segment
-from qsgd_lab.kernels.cpu.unowned import borrowed
+from qsgd_lab.kernels.cpu.unowned import unowned_view
 from qsgd_lab.kernels.fixed_point import HALF_WORD, bucket_factors, level_step, level_value
+from qsgd_lab.kernels.jit import njit
 from qsgd_lab.kernels.philox import GROUP, fill_groups
 
 
@@ -77,7 +77,7 @@ def enter_bucket(gradients, residuals, low, high, kind, lanes, sums, norms):
 def send_piece(x, first, bucket, bucket_offsets, norms, words, fraction, num_levels, levels, total, keep):
     """Round and deliver a piece of one node, whose first coordinate is `first`, in bucket `bucket`."""
     top = np.float32(np.float64(num_levels) * 2.0 ** np.float64(fraction))
-    x, words, levels, total = borrowed(x), borrowed(words), borrowed(levels), borrowed(total)
+    x, words, levels, total = unowned_view(x), unowned_view(words), unowned_view(levels), unowned_view(total)
     position = 0
     while position < x.size:
         end = min(x.size, bucket_offsets[bucket + 1] - first)
@@ -133,8 +133,8 @@ def accumulate_nodes(
     """
     k0, k1, step, first_tensor, first_node = key
     steps, magnitudes, bits, words_sent, reached = counter
-    magnitudes = borrowed(magnitudes)
-    gradients, residuals, total = borrowed(gradients), borrowed(residuals), borrowed(total)
+    magnitudes = unowned_view(magnitudes)
+    gradients, residuals, total = unowned_view(gradients), unowned_view(residuals), unowned_view(total)
     nodes = norms.shape[1]
     keep = residuals.shape[0] > 0
     lanes = np.empty(LANES, np.float64)

@@ -10,12 +10,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 
 from qsgd_lab.kernels.cpu.hadamard import transform32
 from qsgd_lab.kernels.cpu.norms import largest_bits
-from qsgd_lab.kernels.cpu.unowned import borrowed
+from qsgd_lab.kernels.cpu.unowned import unowned_view
 from qsgd_lab.kernels.fixed_point import INFINITY_BITS
+from qsgd_lab.kernels.jit import njit
 from qsgd_lab.kernels.philox import GROUP, fill_group
 
 GROUP_OF_SMOOTHER = 32
@@ -137,24 +137,24 @@ def decode_block(codes, scale, is_smooth, y):
 
 
 @njit(cache=True, fastmath=False, forceinline=True)
-def borrowed_all(scratch):
+def unowned_views(scratch):
     """Return scratch without claims to its memory: counting references would take longer than a block."""
     y, words, filled, wide, bits, holder, held = scratch
     return (
-        borrowed(y),
-        borrowed(words),
-        borrowed(filled),
-        borrowed(wide),
-        borrowed(bits),
-        borrowed(holder),
-        borrowed(held),
+        unowned_view(y),
+        unowned_view(words),
+        unowned_view(filled),
+        unowned_view(wide),
+        unowned_view(bits),
+        unowned_view(holder),
+        unowned_view(held),
     )
 
 
 @njit(cache=True, fastmath=False, nogil=True)
 def compress(x, block, place, scheme, stream, scratch, scales, codes):
     """Compress a vector whose first coordinate is number `place`, in blocks of `block`."""
-    x, codes, scratch = borrowed(x), borrowed(codes), borrowed_all(scratch)
+    x, codes, scratch = unowned_view(x), unowned_view(codes), unowned_views(scratch)
     scratch[2][0] = -1
     for b in range(scales.size):
         low, high = b * block, min(x.size, (b + 1) * block)
@@ -165,7 +165,7 @@ def compress(x, block, place, scheme, stream, scratch, scales, codes):
 @njit(cache=True, fastmath=False, nogil=True)
 def decompress(codes, scales, block, is_smooth, scratch, out):
     """Write the values of a compressed vector."""
-    codes, out, room = borrowed(codes), borrowed(out), borrowed(scratch[0])
+    codes, out, room = unowned_view(codes), unowned_view(out), unowned_view(scratch[0])
     for b in range(scales.size):
         low, high = b * block, min(out.size, (b + 1) * block)
         own = codes[low : min(codes.size, low + block)]
@@ -184,8 +184,8 @@ def average(gradients, residuals, block, scheme, stream, scratch, codes, total):
     """
     k0, k1, step, tensor, first_node = stream
     nodes = max(gradients.shape[0], residuals.shape[0])
-    gradients, residuals, total = borrowed(gradients), borrowed(residuals), borrowed(total)
-    codes, scratch = borrowed(codes), borrowed_all(scratch)
+    gradients, residuals, total = unowned_view(gradients), unowned_view(residuals), unowned_view(total)
+    codes, scratch = unowned_view(codes), unowned_views(scratch)
     scratch[2][0] = -1
     for low in range(0, total.size, block):
         high = min(total.size, low + block)

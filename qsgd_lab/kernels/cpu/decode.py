@@ -9,7 +9,6 @@ Payload to values on the CPU, without the levels of more than eight chunks in be
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from qsgd_lab.kernels.codeword_reader import is_finished
 from qsgd_lab.kernels.constants import DAMAGED, DENSE_SIGNED, FIXED, GOOD, MALFORMED, NOT_CANONICAL, SPARSE
@@ -19,6 +18,7 @@ from qsgd_lab.kernels.cpu.encode import extremes
 from qsgd_lab.kernels.cpu.fixed_width import decode_fixed_chunk
 from qsgd_lab.kernels.crc32c import crc32c_of_ranges
 from qsgd_lab.kernels.fixed_point import level_step, level_value
+from qsgd_lab.kernels.jit import njit
 
 STATE_SIZE = 40  # of the chunks that are decoded in turn
 #: Chunks that are checked, and decoded in turn, at a time.
@@ -44,10 +44,11 @@ def decode_chunk(stream, start, end, scheme, tables, count, levels):
     if layout == SPARSE:
         return decode_sparse_chunk(stream, first, last, (gaps, singles), code, num_levels, count, levels)
     signed = layout == DENSE_SIGNED
+    begun = np.int64(0)  # a literal 0 would compile all that takes it twice
     if levels.itemsize == 1:
         bytewise = ((wide, sizes, narrow), singles)
-        return decode_dense_bytes(stream, first, last, bytewise, code, num_levels, signed, levels, 0)
-    return finish_singly(stream, first, last, singles, code, num_levels, signed, levels, 0)
+        return decode_dense_bytes(stream, first, last, bytewise, code, num_levels, signed, levels, begun)
+    return finish_singly(stream, first, last, singles, code, num_levels, signed, levels, begun)
 
 
 @njit(cache=True, fastmath=False)
@@ -155,7 +156,7 @@ def any_level(levels):
     return found != 0
 
 
-@njit(cache=True, fastmath=False)
+@njit(cache=True, fastmath=False, nogil=True)
 def live_level(levels, norms, bucket_offsets):
     """Return the first bucket of norm 0 or NaN that has a level other than 0; -1 if there is none."""
     for bucket in range(norms.size):

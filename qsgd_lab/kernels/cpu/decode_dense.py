@@ -11,7 +11,6 @@ such are read bit by bit. Fast loops run only while what they may read and write
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from qsgd_lab.kernels.bits import store32, store64, window
 from qsgd_lab.kernels.codeword_reader import get_dense_level, get_signed_level, is_finished
@@ -23,6 +22,7 @@ from qsgd_lab.kernels.cpu.decode_dense_interleaved import (
     run_8_wide,
 )
 from qsgd_lab.kernels.elias import BAD
+from qsgd_lab.kernels.jit import njit
 
 READ_MARGIN = 56
 WRITE_MARGIN = 32

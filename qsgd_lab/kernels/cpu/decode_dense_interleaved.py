@@ -11,9 +11,9 @@ turns are safe is the caller's to know. They end early when a chunk meets an emp
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from qsgd_lab.kernels.bits import store32, store64, window
+from qsgd_lab.kernels.jit import njit
 
 LOOKUPS = 4  # of at most 14 bits each
 

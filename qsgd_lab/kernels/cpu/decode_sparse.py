@@ -8,11 +8,11 @@ or not legal. Such are read bit by bit. Four chunks are decoded in turn, as dens
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from qsgd_lab.kernels.bits import window
 from qsgd_lab.kernels.codeword_reader import get_gap_and_level, is_finished
 from qsgd_lab.kernels.elias import BAD
+from qsgd_lab.kernels.jit import njit
 
 #: A turn reads two look-ups of at most 16 bits.
 READ_MARGIN = 32
@@ -152,7 +152,7 @@ def decode_four_sparse(stream, edges, tables, code, num_levels, num_nonzeros, le
         for i in range(4):
             counts[i] -= done
         if done < turns and not read_of_each(
-            stream, state, edges, counts, tables, code, num_levels, levels, chunk_size, 1
+            stream, state, edges, counts, tables, code, num_levels, levels, chunk_size, np.int64(1)
         ):
             return False
         turns = min(counts[0], counts[1], counts[2], counts[3])

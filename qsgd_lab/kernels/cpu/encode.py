@@ -7,13 +7,13 @@ range of levels is checked.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from qsgd_lab.kernels.constants import FIXED, SPARSE
 from qsgd_lab.kernels.cpu.encode_chunk import encode_dense_chunk, encode_sparse_chunk
 from qsgd_lab.kernels.cpu.fixed_width import encode_fixed_chunk
-from qsgd_lab.kernels.cpu.unowned import borrowed
+from qsgd_lab.kernels.cpu.unowned import unowned_view
 from qsgd_lab.kernels.crc32c import crc32c_of_ranges
+from qsgd_lab.kernels.jit import njit
 
 OUT_OF_RANGE = -1
 
@@ -96,10 +96,10 @@ def encode_chunks(
         Lengths in words, checksums and, in the sparse layout, numbers of non-zeros: filled for the chunks
         written.
     """
-    levels, stream = borrowed(levels), borrowed(stream)
+    levels, stream = unowned_view(levels), unowned_view(stream)
     positions = np.empty(chunk_size, np.int32)
     edges = np.zeros(6, np.int64)
-    byte = 0
+    byte = np.int64(0)  # a literal 0 would compile all that takes it twice
     for chunk in range(first_chunk, last_chunk):
         part = levels[chunk * chunk_size : min(levels.size, (chunk + 1) * chunk_size)]
         low, high = extremes(part)

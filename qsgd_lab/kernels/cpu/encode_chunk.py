@@ -18,10 +18,10 @@ Sparse chunks: distance, sign and magnitude of every level that is not 0.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from qsgd_lab.kernels.bits import load64, nonzero64, store64, trailing_zeros
 from qsgd_lab.kernels.constants import CODE_MASK, LENGTH_SHIFT
+from qsgd_lab.kernels.jit import njit
 
 MAX_APPEND = np.uint64(56)  # bits that one append takes
 

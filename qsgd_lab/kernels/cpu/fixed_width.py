@@ -7,10 +7,10 @@ up to 8 bits, eight bytes are squeezed and stretched at once within a 64-bit wor
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from qsgd_lab.kernels.bits import load64, store64, window
 from qsgd_lab.kernels.cpu.encode_chunk import append, finish
+from qsgd_lab.kernels.jit import njit
 
 _ONE = np.uint64(1)
 _TOP_BITS = np.uint64(0x8080808080808080)

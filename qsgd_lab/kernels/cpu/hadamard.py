@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import numpy as np
 from llvmlite import ir
-from numba import config, njit, types
+from numba import config, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from qsgd_lab.kernels.cpu.unowned import borrowed
+from qsgd_lab.kernels.cpu.unowned import unowned_view
+from qsgd_lab.kernels.jit import IS_COMPILED, njit
 from qsgd_lab.kernels.philox import philox4x32
 
 LANES = 16  # neighbours that one register holds
@@ -115,7 +116,7 @@ def _transform_rows_raw(typing_context, array, offset, stride):
 def stage(y, h):
     """Do the stage of distance h of the transform of `y`, in place."""
     for start in range(0, y.size, 2 * h):
-        low, high = borrowed(y[start : start + h]), borrowed(y[start + h : start + 2 * h])
+        low, high = unowned_view(y[start : start + h]), unowned_view(y[start + h : start + 2 * h])
         for j in range(h):
             a, b = low[j], high[j]
             low[j] = a + b
@@ -155,13 +156,14 @@ def _transform32_checked(y, start):
         stage(y[start : start + 32], h)
 
 
-flip16 = _flip16_checked if config.BOUNDSCHECK else _flip16_raw
-flip_and_transform16 = _flip_and_transform16_checked if config.BOUNDSCHECK else _flip_and_transform16_raw
-transform32 = _transform32_checked if config.BOUNDSCHECK else _transform32_raw
-transform_rows = _transform_rows_checked if config.BOUNDSCHECK else _transform_rows_raw
+_IS_RAW = IS_COMPILED and not config.BOUNDSCHECK
+flip16 = _flip16_raw if _IS_RAW else _flip16_checked
+flip_and_transform16 = _flip_and_transform16_raw if _IS_RAW else _flip_and_transform16_checked
+transform32 = _transform32_raw if _IS_RAW else _transform32_checked
+transform_rows = _transform_rows_raw if _IS_RAW else _transform_rows_checked
 
 
-@njit(cache=True, fastmath=False)
+@njit(cache=True, fastmath=False, nogil=True)
 def fill_signs(planes, first, count, stream):
     """Write the signs of positions first..first+count-1 and what shares their Philox blocks.
 
@@ -190,7 +192,7 @@ def signs_at(planes, place):
 @njit(cache=True, fastmath=False)
 def flip(y, planes, place):
     """Negate the coordinates of a block whose sign is minus; its first has the sign at `place`."""
-    y = borrowed(y)
+    y = unowned_view(y)
     if y.size >= LANES:
         for i in range(0, y.size, LANES):
             flip16(y, i, signs_at(planes, place + i))
@@ -204,7 +206,7 @@ def flip(y, planes, place):
 @njit(cache=True, fastmath=False)
 def flip_and_transform(y, planes, place):
     """Negate by signs, then transform a block of a power of two coordinates, in place."""
-    y = borrowed(y)
+    y = unowned_view(y)
     size = y.size
     h = 1
     if size >= LANES:
@@ -226,7 +228,7 @@ def flip_and_transform(y, planes, place):
 @njit(cache=True, fastmath=False)
 def transform(y):
     """Transform a block of a power of two coordinates, in place."""
-    y = borrowed(y)
+    y = unowned_view(y)
     size = y.size
     h = 1
     if size >= LANES:

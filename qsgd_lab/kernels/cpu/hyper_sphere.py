@@ -8,9 +8,9 @@ float64, where neither a sum nor a product of float32 overflows.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from qsgd_lab.kernels.cpu.hadamard import signs_at, stage
+from qsgd_lab.kernels.jit import njit
 
 
 @njit(cache=True, fastmath=False)

@@ -8,11 +8,11 @@ copy.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from qsgd_lab.kernels.cpu.decode import deliver_levels
 from qsgd_lab.kernels.cpu.encode import extremes
 from qsgd_lab.kernels.cpu.fixed_width import decode_fixed_chunk, encode_fixed_chunk
+from qsgd_lab.kernels.jit import njit
 
 PIECE = 4096
 GOOD, OUT_OF_RANGE, NOT_ZERO = 0, 1, 2

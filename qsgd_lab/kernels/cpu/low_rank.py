@@ -6,9 +6,9 @@ Nodes agree on factors only if each computes the same bits from the same numbers
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
-from qsgd_lab.kernels.cpu.unowned import borrowed
+from qsgd_lab.kernels.cpu.unowned import unowned_view
+from qsgd_lab.kernels.jit import njit
 
 LANES = 16
 
@@ -35,9 +35,9 @@ def times_vectors(matrix, vectors, out):
     """Write the products of a matrix (a, b) with vectors (r, b), float32, to out (r, a)."""
     lanes = np.empty(LANES, np.float64)
     for i in range(matrix.shape[0]):
-        row = borrowed(matrix[i])
+        row = unowned_view(matrix[i])
         for j in range(vectors.shape[0]):
-            out[j, i] = np.float32(dot(row, borrowed(vectors[j]), lanes))
+            out[j, i] = np.float32(dot(row, unowned_view(vectors[j]), lanes))
 
 
 @njit(cache=True, fastmath=False, nogil=True)
@@ -45,9 +45,9 @@ def transposed_times_vectors(matrix, vectors, out):
     """Write the products of the transpose of a matrix (a, b) with vectors (r, a), float32, to out (r, b)."""
     sums = np.zeros(out.shape, np.float64)
     for i in range(matrix.shape[0]):
-        row = borrowed(matrix[i])
+        row = unowned_view(matrix[i])
         for j in range(vectors.shape[0]):
-            weight, own = np.float64(vectors[j, i]), borrowed(sums[j])
+            weight, own = np.float64(vectors[j, i]), unowned_view(sums[j])
             for column in range(row.size):
                 own[column] += weight * np.float64(row[column])
     for j in range(out.shape[0]):
@@ -62,10 +62,10 @@ def outer_sum(left, right, out):
     for i in range(out.shape[0]):
         sums[:] = 0.0
         for j in range(left.shape[0]):
-            weight, row = np.float64(left[j, i]), borrowed(right[j])
+            weight, row = np.float64(left[j, i]), unowned_view(right[j])
             for column in range(row.size):
                 sums[column] += weight * np.float64(row[column])
-        own = borrowed(out[i])
+        own = unowned_view(out[i])
         for column in range(own.size):
             own[column] = np.float32(sums[column])
 

@@ -12,9 +12,9 @@ Layouts and codes are numbered dense gamma, delta, omega, sparse gamma, delta, o
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from qsgd_lab.kernels.bits import at_least64, count_ones
+from qsgd_lab.kernels.jit import njit
 
 CHUNK = 4096  # the chunk size of messages by default, which is what is counted
 NUM_CHOICES = 6

@@ -9,11 +9,11 @@ and so on up.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from qsgd_lab.kernels.constants import MAX
-from qsgd_lab.kernels.cpu.unowned import borrowed
+from qsgd_lab.kernels.cpu.unowned import unowned_view
 from qsgd_lab.kernels.fixed_point import INFINITY_BITS, MAGNITUDE_MASK, storable_norm
+from qsgd_lab.kernels.jit import njit
 
 BLOCK = 512
 LANES = 32
@@ -62,7 +62,7 @@ def full_block_sum(x, lanes):
 @njit(cache=True, fastmath=False)
 def block_sum(x, lanes):
     """Return the sum of squares of at most 512 coordinates; lanes that run out add nothing."""
-    x, lanes = borrowed(x), borrowed(lanes)
+    x, lanes = unowned_view(x), unowned_view(lanes)
     if x.size == BLOCK:
         return full_block_sum(x[:BLOCK], lanes)
     lanes[:] = 0.0
@@ -119,7 +119,7 @@ def bucket_norm(x, x_bits, kind, lanes, sums):
 
     `x_bits` is `x` viewed as int32; `lanes` holds 32 float64, `sums` one for each block of 512.
     """
-    x, x_bits, lanes, sums = borrowed(x), borrowed(x_bits), borrowed(lanes), borrowed(sums)
+    x, x_bits, lanes, sums = unowned_view(x), unowned_view(x_bits), unowned_view(lanes), unowned_view(sums)
     if kind == MAX:
         return storable_norm(float_of_bits(largest_bits(x_bits, np.int32(0))))
     blocks = (x.size + BLOCK - 1) // BLOCK
@@ -131,8 +131,8 @@ def bucket_norm(x, x_bits, kind, lanes, sums):
 @njit(cache=True, fastmath=False)
 def add_and_norm(x, x_bits, addend, kind, lanes, sums):
     """Add to `x` in float32, in place, and return the norm of the sum: one pass over memory for both."""
-    x, x_bits, addend = borrowed(x), borrowed(x_bits), borrowed(addend)
-    lanes, sums = borrowed(lanes), borrowed(sums)
+    x, x_bits, addend = unowned_view(x), unowned_view(x_bits), unowned_view(addend)
+    lanes, sums = unowned_view(lanes), unowned_view(sums)
     largest = np.int32(0)
     blocks = (x.size + BLOCK - 1) // BLOCK
     for block in range(blocks):
@@ -149,7 +149,7 @@ def add_and_norm(x, x_bits, addend, kind, lanes, sums):
     return storable_norm(np.sqrt(fold_sums(sums, blocks, lanes)))
 
 
-@njit(cache=True, fastmath=False)
+@njit(cache=True, fastmath=False, nogil=True)
 def survey_scales(bits):
     """Return the first scale (uint32 patterns) that may not be, or -1, and whether one is +0 or the NaN.
 

@@ -8,11 +8,11 @@ checked.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from qsgd_lab.kernels.cpu.norms import BLOCK, LANES, bucket_norm
-from qsgd_lab.kernels.cpu.unowned import borrowed
+from qsgd_lab.kernels.cpu.unowned import unowned_view
 from qsgd_lab.kernels.fixed_point import HALF_WORD, bucket_factors, level_step, level_value, round_level
+from qsgd_lab.kernels.jit import njit
 from qsgd_lab.kernels.philox import GROUP, fill_groups
 
 #: Coordinates worked on at a time: few enough for the first-level cache, enough to pay for the loops.
@@ -51,7 +51,7 @@ def quantize_all(
     Norms are taken as a bucket is entered, so that its coordinates are still in cache when they are rounded.
     """
     k0, k1, step, first_tensor, node = key
-    x, x_bits, levels = borrowed(x), borrowed(x_bits), borrowed(levels)
+    x, x_bits, levels = unowned_view(x), unowned_view(x_bits), unowned_view(levels)
     lanes = np.empty(LANES, np.float64)
     sums = np.empty(longest_bucket(bucket_offsets) // BLOCK + 1, np.float64)
     words = np.full(PIECE, HALF_WORD, np.uint32)

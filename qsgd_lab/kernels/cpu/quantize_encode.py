@@ -10,13 +10,13 @@ gradient sixteen times as often.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from qsgd_lab.kernels.cpu.encode import encode_chunk, enter_chunk
 from qsgd_lab.kernels.cpu.norms import BLOCK, LANES, bucket_norm
 from qsgd_lab.kernels.cpu.quantize import PIECE, longest_bucket, quantize_segment
-from qsgd_lab.kernels.cpu.unowned import borrowed
+from qsgd_lab.kernels.cpu.unowned import unowned_view
 from qsgd_lab.kernels.fixed_point import HALF_WORD, bucket_factors
+from qsgd_lab.kernels.jit import njit
 from qsgd_lab.kernels.philox import GROUP, fill_groups
 
 #: Chunks that are quantized before they are coded.
@@ -39,9 +39,9 @@ def quantize_run(x, x_bits, first, last, offsets, key, quantizer, buffers, state
     bucket_offsets, tensor_offsets = offsets
     k0, k1, step, first_tensor, node = key
     kind, stochastic, num_levels, fraction = quantizer
-    lanes, sums, words = borrowed(buffers[0]), borrowed(buffers[1]), borrowed(buffers[2])
+    lanes, sums, words = unowned_view(buffers[0]), unowned_view(buffers[1]), unowned_view(buffers[2])
     bucket_end, factors, words_start, words_end = state
-    levels, x, x_bits = borrowed(levels), borrowed(x), borrowed(x_bits)
+    levels, x, x_bits = unowned_view(levels), unowned_view(x), unowned_view(x_bits)
     top = np.float32(np.float64(num_levels) * 2.0 ** np.float64(fraction))
     position = first
     while position < last:
@@ -106,14 +106,19 @@ def quantize_and_encode_chunks(
     num_levels = np.int64(quantizer[2])
     chunk_size, first_chunk, last_chunk = geometry
     layout, width, tables = coder
-    x, x_bits, scratch, stream = borrowed(x), borrowed(x_bits), borrowed(scratch), borrowed(stream)
+    x, x_bits, scratch, stream = (
+        unowned_view(x),
+        unowned_view(x_bits),
+        unowned_view(scratch),
+        unowned_view(stream),
+    )
     sums = np.empty(longest_bucket(offsets[0]) // BLOCK + 1, np.float64)
     buffers = np.empty(LANES, np.float64), sums, np.full(PIECE, HALF_WORD, np.uint32)
     positions = np.empty(chunk_size, np.int32)
     edges = np.zeros(6, np.int64)
     nowhere = np.int64(0)  # before any coordinate, so that the first enters its bucket and draws its words
     state = (nowhere, (np.float32(0.0), np.float32(0.0)), nowhere, nowhere)
-    byte = 0
+    byte = np.int64(0)  # a literal 0 would compile all that takes it twice
     for chunk in range(first_chunk, last_chunk, CHUNKS_AT_A_TIME):
         first, stop = chunk * chunk_size, min(last_chunk, chunk + CHUNKS_AT_A_TIME)
         last = min(x.size, stop * chunk_size)

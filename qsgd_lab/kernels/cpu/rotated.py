@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 
 from qsgd_lab.kernels.cpu.hadamard import SIGNS
 from qsgd_lab.kernels.cpu.norms import BLOCK, LANES
 from qsgd_lab.kernels.cpu.rotated_block import compress_block, decode_block, open_signs
-from qsgd_lab.kernels.cpu.unowned import borrowed
+from qsgd_lab.kernels.cpu.unowned import unowned_view
+from qsgd_lab.kernels.jit import njit
 from qsgd_lab.kernels.philox import GROUP
 
 
@@ -62,12 +62,14 @@ def average(gradients, residuals, block, scheme, table, streams, scratch, codes,
         size = 1
         while size < high - low:
             size *= 2
-        part = borrowed(total[low:high])
+        part = unowned_view(total[low:high])
         part[:] = np.float32(0.0)
         for node in range(nodes):
-            x = borrowed(gradients[node, low:high] if residuals.shape[0] == 0 else residuals[node, low:high])
+            x = unowned_view(
+                gradients[node, low:high] if residuals.shape[0] == 0 else residuals[node, low:high]
+            )
             if residuals.shape[0] and gradients.shape[0]:
-                addend = borrowed(gradients[node, low:high])
+                addend = unowned_view(gradients[node, low:high])
                 for j in range(x.size):
                     x[j] += addend[j]
             own = (keys, step, tensor, np.uint32(first_node + np.uint32(node)))

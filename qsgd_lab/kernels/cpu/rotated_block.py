@@ -11,11 +11,11 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 
 from qsgd_lab.kernels.cpu.hadamard import fill_signs, flip, flip_and_transform, signs_at, transform
 from qsgd_lab.kernels.cpu.norms import BLOCK, LANES, block_sum, fold_lanes, fold_sums
-from qsgd_lab.kernels.cpu.unowned import borrowed
+from qsgd_lab.kernels.cpu.unowned import unowned_view
+from qsgd_lab.kernels.jit import njit
 from qsgd_lab.kernels.philox import GROUP, fill_groups
 from qsgd_lab.kernels.rotation import (
     LARGEST_FLOAT,
@@ -35,7 +35,7 @@ _TWO_32 = np.float64(4294967296.0)
 @njit(cache=True, fastmath=False)
 def squares(x, lanes, sums):
     """Return the sum of squares of float32 coordinates in float64, in the order of `norms`."""
-    x, lanes, sums = borrowed(x), borrowed(lanes), borrowed(sums)
+    x, lanes, sums = unowned_view(x), unowned_view(lanes), unowned_view(sums)
     blocks = (x.size + BLOCK - 1) // BLOCK
     for block in range(blocks):
         sums[block] = block_sum(x[block * BLOCK : min(x.size, (block + 1) * BLOCK)], lanes)
@@ -45,7 +45,7 @@ def squares(x, lanes, sums):
 @njit(cache=True, fastmath=False)
 def product_sum(a, b, lanes, sums):
     """Return the sum of |a_j| b_j of float32 arrays in float64, in the same order."""
-    a, b, lanes, sums = borrowed(a), borrowed(b), borrowed(lanes), borrowed(sums)
+    a, b, lanes, sums = unowned_view(a), unowned_view(b), unowned_view(lanes), unowned_view(sums)
     blocks = (a.size + BLOCK - 1) // BLOCK
     for block in range(blocks):
         low, high = block * BLOCK, min(a.size, (block + 1) * BLOCK)
@@ -75,7 +75,7 @@ def safe_power(root):
 @njit(cache=True, fastmath=False)
 def rotate(x, power, y, rounds, planes):
     """Write the rotated block to `y`; planes[r] are the signs of round r, from the block's first on."""
-    x, y = borrowed(x), borrowed(y)
+    x, y = unowned_view(x), unowned_view(y)
     if power == 1.0:
         for j in range(x.size):
             y[j] = x[j]
@@ -163,7 +163,7 @@ def nearest_many(y, limits, book, codes, chosen):
 @njit(cache=True, fastmath=False)
 def quantize_block(y, book, limits, codes, chosen):
     """Write the code and the centroid's magnitude of each coordinate of a rotated block."""
-    y, codes, chosen = borrowed(y), borrowed(codes), borrowed(chosen)
+    y, codes, chosen = unowned_view(y), unowned_view(codes), unowned_view(chosen)
     if book.size == 1:
         nearest_1(y, book, codes, chosen)
     elif book.size == 2:
@@ -184,7 +184,7 @@ def storable(value):
 def nearest_block(y, total, power, rounds, kind, book, middles, scratch, codes):
     """Write the codes of a rotated block by its centroids; return its scale."""
     chosen, limits, lanes, sums = scratch
-    chosen, limits = borrowed(chosen)[: y.size], borrowed(limits)[: middles.size]
+    chosen, limits = unowned_view(chosen)[: y.size], unowned_view(limits)[: middles.size]
     growth = np.float64(y.size) ** rounds
     deviation = np.sqrt(total * growth / np.float64(y.size))
     for k in range(middles.size):
@@ -202,7 +202,7 @@ def nearest_block(y, total, power, rounds, kind, book, middles, scratch, codes):
 @njit(cache=True, fastmath=False)
 def extremes(y, lows, highs):
     """Return the least and the largest of finite coordinates; lanes hold 32 float32 each."""
-    y, lows, highs = borrowed(y), borrowed(lows), borrowed(highs)
+    y, lows, highs = unowned_view(y), unowned_view(lows), unowned_view(highs)
     lows[:] = y[0]
     highs[:] = y[0]
     rows = y.size // LANES
@@ -268,7 +268,7 @@ def compress_block(x, place, scheme, streams, scratch, codes):
     rounds, kind, bits, book, middles = scheme
     keys, step, tensor, node = streams
     y, chosen, limits, lanes, sums, lows, highs, words, planes = scratch
-    x, codes, y = borrowed(x), borrowed(codes), borrowed(y)[: codes.size]
+    x, codes, y = unowned_view(x), unowned_view(codes), unowned_view(y)[: codes.size]
     open_signs(planes, place, codes.size, rounds, keys, step, tensor, node)
     total = squares(x, lanes, sums)
     scale, offset = np.float32(0.0), np.float32(0.0)
@@ -300,7 +300,7 @@ def decode_block(codes, scale, offset, rounds, table, planes, y):
     `table` has the centroids of the codes from -2^(b-1) on; where it is empty, a code stands for
     offset + code.
     """
-    codes, y, table = borrowed(codes), borrowed(y), borrowed(table)
+    codes, y, table = unowned_view(codes), unowned_view(y), unowned_view(table)
     if not scale > np.float32(0.0):
         y[:] = scale
         return

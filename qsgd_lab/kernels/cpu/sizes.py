@@ -8,10 +8,10 @@ distances and levels, those of the three codes side by side in one word.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from qsgd_lab.kernels.constants import LANE_BITS, LANE_MASK
 from qsgd_lab.kernels.cpu.encode_chunk import nonzero_positions
+from qsgd_lab.kernels.jit import njit
 
 
 @njit(cache=True, fastmath=False)

@@ -7,9 +7,9 @@ zeroed bytes and eight more.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from qsgd_lab.kernels.bits import load64, store64, trailing_zeros, window
+from qsgd_lab.kernels.jit import njit
 
 GOOD, DISORDER, OVERRUN, NOT_ZERO = 0, 1, 2, 3
 

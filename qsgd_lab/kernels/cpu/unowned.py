@@ -11,9 +11,11 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from qsgd_lab.kernels.jit import IS_COMPILED
+
 
 @intrinsic
-def borrowed(typing_context, array):
+def _unowned_view(typing_context, array):
     """Return the same array without a claim to its memory, which the caller must keep alive."""
 
     def codegen(context, builder, signature, args):
@@ -29,3 +31,10 @@ def borrowed(typing_context, array):
     if not isinstance(array, types.Array):
         return None
     return array(array), codegen
+
+
+def _same_array(array):
+    return array
+
+
+unowned_view = _unowned_view if IS_COMPILED else _same_array

@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING
 
 from qsgd_lab.levels import FLOAT_BITS
 from qsgd_lab.report.analysis.cells import ELIAS_CODES, FULL_PRECISION_CODE
+from qsgd_lab.runs.config import SYNCHRONOUS
 from qsgd_lab.theory.network import (
     allgather_bytes,
     allgather_pays_between,
@@ -70,12 +71,15 @@ class Exchange:
         A key of a record's `bits_per_coordinate`: ``fp32``, ``message``, ``auto``, ``fixed``, an Elias code.
     bits_per_coordinate : float
         Measured, norms included, and under ``message`` the frame of a message; 32 for fp32.
+    per_step : float
+        Vectors of n coordinates that a node sends a step: 1, and fewer where nodes take local steps.
     """
 
     nodes: int
     num_parameters: int
     code: str
     bits_per_coordinate: float
+    per_step: float = 1.0
 
     @property
     def collective(self) -> str:
@@ -84,21 +88,27 @@ class Exchange:
 
     @property
     def message_bytes(self) -> float:
-        """Bytes of a node's own gradient, as sent in one step; a mean over steps, nodes and seeds."""
+        """Bytes that a node sends in one step; a mean over steps, nodes and seeds."""
+        return self.per_step * self._vector_bytes
+
+    @property
+    def _vector_bytes(self) -> float:
         return self.bits_per_coordinate * self.num_parameters / 8
 
     @property
     def moved_bytes(self) -> float:
         """Bytes that a node's link carries in each direction in one step; 0 for one node."""
         if self.collective == ALL_REDUCE:
-            return ring_allreduce_bytes(self.nodes, self.num_parameters)
-        return allgather_bytes(self.nodes, self.message_bytes)
+            return self.per_step * ring_allreduce_bytes(self.nodes, self.num_parameters)
+        return self.per_step * allgather_bytes(self.nodes, self._vector_bytes)
 
     def seconds(self, link: Link) -> float:
-        """Return the modelled time of the collective."""
+        """Return the modelled time of the collective, a mean over steps."""
         if self.collective == ALL_REDUCE:
-            return ring_allreduce_seconds(self.nodes, self.num_parameters, link.latency, link.bandwidth)
-        return allgather_seconds(self.nodes, self.message_bytes, link.latency, link.bandwidth)
+            once = ring_allreduce_seconds(self.nodes, self.num_parameters, link.latency, link.bandwidth)
+        else:
+            once = allgather_seconds(self.nodes, self._vector_bytes, link.latency, link.bandwidth)
+        return self.per_step * once
 
     def at_full_precision(self) -> Exchange:
         """Return the fp32 exchange of the same nodes and model."""
@@ -174,7 +184,11 @@ def exchange_of(records: Iterable[RunRecord], code: str | None = None) -> Exchan
         code = sent_code(bits)
     if code is None or not 0 < bits.get(code, 0.0) <= MAX_BITS or not runs[0].result["num_parameters"]:
         return None
-    return Exchange(runs[0].config.nodes, runs[0].result["num_parameters"], code, bits[code])
+    nodes, n = runs[0].config.nodes, runs[0].result["num_parameters"]
+    vectors, steps = (sum(run.result[name] for run in runs) for name in ("coordinates_sent", "steps"))
+    # Stored runs, and those that were made up, may count neither; synchronous ones send one vector a step.
+    local = steps > 0 and runs[0].config.algorithm != SYNCHRONOUS
+    return Exchange(nodes, n, code, bits[code], vectors / (steps * nodes * n) if local else 1.0)
 
 
 def node_work(records: Iterable[RunRecord], compute: float | None = None) -> NodeWork | None:
@@ -243,9 +257,10 @@ def pays_between(exchange: Exchange, work: NodeWork, latency: float = 0.0) -> tu
     """Return between which bandwidths (bytes a second) the step is faster than fp32's.
 
     (0, W): below W. (W, inf): above W, where only the fewer rounds of the all-gather pay. (0, inf): always.
-    None: never; so for fp32 itself, and for one node.
+    None: never; so for fp32 itself, and for one node. None as well for methods of local steps: the formula is
+    that of an exchange every step.
     """
-    if exchange.collective == ALL_REDUCE:
+    if exchange.collective == ALL_REDUCE or exchange.per_step != 1:
         return None
     return allgather_pays_between(
         exchange.nodes, exchange.num_parameters, exchange.message_bytes, latency, work.extra

@@ -121,14 +121,18 @@ def mean_curve(runs: Sequence[Sequence[EpochRecord]], has_diverged: bool = False
 
     A mean over fewer seeds from some epoch on would jump for no reason but that one is gone.
     """
-    length = min(map(len, runs), default=0)
+    finished = [
+        [(epoch, epoch.validation_accuracy) for epoch in run if epoch.validation_accuracy is not None]
+        for run in runs
+    ]
+    length = min(map(len, finished), default=0)
     if length == 0:
         return None
-    columns = list(zip(*(run[:length] for run in runs), strict=True))
-    summaries = [summarize([100 * epoch.validation_accuracy for epoch in column]) for column in columns]
+    columns = list(zip(*(run[:length] for run in finished), strict=True))
+    summaries = [summarize([100 * accuracy for _, accuracy in column]) for column in columns]
     return Curve(
-        epochs=tuple(column[0].epoch for column in columns),
-        steps=tuple(round(statistics.median(epoch.step for epoch in column)) for column in columns),
+        epochs=tuple(column[0][0].epoch for column in columns),
+        steps=tuple(round(statistics.median(epoch.step for epoch, _ in column)) for column in columns),
         accuracy=tuple(summary for summary in summaries if summary is not None),
         has_diverged=has_diverged,
     )

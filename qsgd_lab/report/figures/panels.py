@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from itertools import cycle
+from itertools import cycle, islice
 from typing import Any
 
 import numpy as np
@@ -75,6 +75,12 @@ def method_looks(group: Group) -> dict[str, Look]:
         looks[method.label] = Look(colour, mark, "--" if hollow else "-", hollow)
         turn += 1
     return looks
+
+
+def method_cycle(count: int) -> list[Look]:
+    """Return so many looks, of which the first is black."""
+    others = zip(cycle(_COLOURS), cycle(_MARKS), cycle(_NODE_LINES), strict=False)
+    return [Look(BLACK, "o", "-"), *(Look(*look) for look in islice(others, max(0, count - 1)))][:count]
 
 
 def node_looks(nodes: Sequence[int]) -> dict[int, Look]:

@@ -9,8 +9,10 @@ from collections.abc import Callable, Sequence
 
 from qsgd_lab.report.flaws.effects import Effect
 from qsgd_lab.report.formats.latex import escape
+from qsgd_lab.terminal import DEFAULT_WIDTH, fill
 
-WIDTH = 100
+#: Of comments in LaTeX.
+COMMENT_WIDTH = 100
 
 #: A network's name, the headings, and the rows.
 Block = tuple[str, list[str], list[list[str]]]
@@ -25,7 +27,7 @@ _NOTE = (
 _DIVERGED = "†: with a diverged run among them, and so in no test."
 
 
-def write_effects(effects: Sequence[Effect], format_name: str, title: str) -> str:
+def write_effects(effects: Sequence[Effect], format_name: str, title: str, width: int = DEFAULT_WIDTH) -> str:
     """Return the table.
 
     Parameters
@@ -36,18 +38,20 @@ def write_effects(effects: Sequence[Effect], format_name: str, title: str) -> st
         A key of `FLAW_FORMATS`.
     title : str
         What was run: data, nodes, seeds.
+    width : int
+        Columns that text may take.
     """
-    return FLAW_FORMATS[format_name](effects, title)
+    return FLAW_FORMATS[format_name](effects, title, width)
 
 
-def _text(effects: Sequence[Effect], title: str) -> str:
+def _text(effects: Sequence[Effect], title: str, width: int) -> str:
     tables = [_aligned(block) for block in _blocks(effects)]
-    if max(len(line) for table in tables for line in table.splitlines()) > WIDTH:
+    if max(len(line) for table in tables for line in table.splitlines()) > width:
         apart: dict[tuple[str, str], list[Effect]] = {}
         for effect in effects:
             apart.setdefault((effect.cell.model, effect.cell.method), []).append(effect)
         tables = [_aligned(block) for own in apart.values() for block in _blocks(own)]
-    return "\n\n".join([textwrap.fill(title, WIDTH), *tables, textwrap.fill(_note(effects), WIDTH)]) + "\n"
+    return "\n\n".join([fill(title, width), *tables, fill(_note(effects), width)]) + "\n"
 
 
 def _aligned(block: Block) -> str:
@@ -60,7 +64,7 @@ def _aligned(block: Block) -> str:
     return "\n".join([model, *lines])
 
 
-def _markdown(effects: Sequence[Effect], title: str) -> str:
+def _markdown(effects: Sequence[Effect], title: str, _width: int) -> str:
     blocks = [title]
     for model, header, rows in _blocks(effects):
         rule = ["---", *["---:"] * (len(header) - 1)]
@@ -69,7 +73,7 @@ def _markdown(effects: Sequence[Effect], title: str) -> str:
     return "\n\n".join([*blocks, _note(effects)]).replace(" *", " \\*").replace("]*", "]\\*") + "\n"
 
 
-def _latex(effects: Sequence[Effect], title: str) -> str:
+def _latex(effects: Sequence[Effect], title: str, _width: int) -> str:
     blocks = _blocks(effects)
     methods = blocks[0][1][1:]
     body = []
@@ -80,7 +84,9 @@ def _latex(effects: Sequence[Effect], title: str) -> str:
         ]
         body += [" & ".join(escape(word) for word in row) + r" \\" for row in rows]
     keys = sorted({key for effect in effects for key in effect.to_dict()["run_keys"]})
-    comment = textwrap.fill(f"runs: {' '.join(keys)}", WIDTH, initial_indent="% ", subsequent_indent="%   ")
+    comment = textwrap.fill(
+        f"runs: {' '.join(keys)}", COMMENT_WIDTH, initial_indent="% ", subsequent_indent="%   "
+    )
     return "\n".join(
         [
             "% made by: qsgd-lab flaws --format latex",
@@ -107,12 +113,12 @@ def _latex(effects: Sequence[Effect], title: str) -> str:
     )
 
 
-def _json(effects: Sequence[Effect], title: str) -> str:
+def _json(effects: Sequence[Effect], title: str, _width: int) -> str:
     document = {"title": title, "effects": [effect.to_dict() for effect in effects]}
     return json.dumps(document, indent=1, allow_nan=False) + "\n"
 
 
-FLAW_FORMATS: dict[str, Callable[[Sequence[Effect], str], str]] = {
+FLAW_FORMATS: dict[str, Callable[[Sequence[Effect], str, int], str]] = {
     "text": _text,
     "latex": _latex,
     "markdown": _markdown,

@@ -1,4 +1,6 @@
-r"""LaTeX: one ``table*`` float a table, or a few where it is longer than a page, with booktabs rules.
+r"""LaTeX: one float a table, or a few where it is longer than a page, with booktabs rules.
+
+Floats are ``table*`` across both columns of IEEEtran, or for narrower pages ``table``.
 
 The document needs ``\usepackage{booktabs}`` and, but for the style ``plain``, ``\usepackage{siunitx}``
 (version 3). Numbers come rounded; siunitx only sets them: LaTeX shows the digits of every other format.
@@ -11,7 +13,8 @@ import re
 import textwrap
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from itertools import groupby
+from dataclasses import replace
+from itertools import groupby, pairwise
 
 import qsgd_lab
 from qsgd_lab.report.analysis.grouping import Group
@@ -25,14 +28,14 @@ from qsgd_lab.report.formats.latex_numbers import (
     with_symbols,
 )
 from qsgd_lab.report.tables.layout import Column, Panel, Table, lay_out
-from qsgd_lab.report.tables.options import DEFAULT_OPTIONS, Style, TableOptions
+from qsgd_lab.report.tables.options import DEFAULT_OPTIONS, PAGES, Page, Style, TableOptions
 
 __all__ = ["escape", "write_latex"]
 
-#: Columns of mean and deviation that fit in the text width of IEEEtran's two columns.
-MAX_COLUMNS = 6
-#: Lines of panels that leave room for caption and legend on one page.
-MAX_LINES = 48
+#: Points in ``\footnotesize``: a column of mean and deviation, one of a number, the methods' names.
+_COLUMN, _NUMBER, _STUB = 66.0, 42.0, 105.0
+#: A table that is no wider than this stands in one column of the page.
+_ONE_COLUMN = 400.0
 #: A heading longer than this is broken after its first comma.
 MAX_HEADING = 12
 
@@ -41,47 +44,66 @@ COMMENT_WIDTH = 100
 
 def write_latex(groups: Sequence[Group], options: TableOptions = DEFAULT_OPTIONS) -> str:
     r"""Return the tables as floats, to be read by ``\input``."""
-    tables = lay_out(groups, options, max_columns=MAX_COLUMNS)
+    page = PAGES[options.page]
+    is_narrow = page.width <= _ONE_COLUMN
+    max_columns = max(1, int((page.width - _STUB) / _COLUMN))
+    tables = lay_out(groups, options, max_columns=max_columns, traffic_apart=is_narrow)
     labels = _labels(tables, "" if options.by == "nodes" else f"-by-{options.by}")
     needed = " ".join(rf"\usepackage{{{package}}}" for package in PACKAGES[options.style])
     header = [f"% made by: qsgd-lab {qsgd_lab.__version__} table", f"% needs: {needed}"]
     floats = [
         text
         for table, label in zip(tables, labels, strict=True)
-        for text in _floats(table, label, options.style)
+        for text in _floats(table, label, options.style, page)
     ]
     return "\n".join(header) + "\n" + "\n".join(floats)
 
 
-def _floats(table: Table, label: str, style: Style) -> Iterator[str]:
+def _floats(table: Table, label: str, style: Style, page: Page) -> Iterator[str]:
     """Yield the floats of one table: the caption goes on, the legend comes last."""
-    pages = list(_pages(table.panels))
+    is_narrow = page.width <= _ONE_COLUMN
+    environment, width = ("table", r"\linewidth") if is_narrow else ("table*", r"\textwidth")
+    parts = [part for panel in table.panels for part in _narrow_panels(panel, page)]
+    pages = list(_pages(parts, page.lines))
     legend = "\n".join(with_symbols(escape(note)) for note in table.notes)
     for number, panels in enumerate(pages):
         going_on = " (continued)" if number else ""
         name = f"{label}-{number + 1}" if number else label
         lines = [
             *(_comment(f"runs: {' '.join(table.run_keys)}") if number == 0 else ()),
-            r"\begin{table*}[tbp]",
+            rf"\begin{{{environment}}}[tbp]",
             r"\centering",
             rf"\caption{{{with_symbols(escape(table.caption + going_on))}}}",
             rf"\label{{{name}}}",
             r"\footnotesize",
             *setup(style),
-            "\n\n\\bigskip\n".join(_panel(panel, style) for panel in panels),
+            "\n\n\\bigskip\n".join(_panel(panel, style, width) for panel in panels),
             "",
         ]
         if number == len(pages) - 1:
-            lines += [r"\smallskip", rf"\parbox{{\textwidth}}{{\scriptsize {legend}}}"]
-        yield "\n".join([*lines, r"\end{table*}", ""])
+            lines += [r"\smallskip", rf"\parbox{{{width}}}{{\scriptsize {legend}}}"]
+        yield "\n".join([*lines, rf"\end{{{environment}}}", ""])
 
 
-def _pages(panels: Sequence[Panel]) -> Iterator[list[Panel]]:
+def _narrow_panels(panel: Panel, page: Page) -> Iterator[Panel]:
+    """Yield the panel, on a narrow page in parts of as many numbers as fit."""
+    most = int((page.width - _STUB) / _NUMBER)
+    if page.width > _ONE_COLUMN or len(panel.columns) <= most:
+        yield panel
+        return
+    count = -(-len(panel.columns) // most)
+    edges = [part * len(panel.columns) // count for part in range(count + 1)]
+    for start, stop in pairwise(edges):
+        rows = tuple(replace(row, entries=row.entries[start:stop]) for row in panel.rows)
+        yield replace(panel, columns=panel.columns[start:stop], rows=rows)
+
+
+def _pages(panels: Sequence[Panel], max_lines: int) -> Iterator[list[Panel]]:
     page: list[Panel] = []
     used = 0
     for panel in panels:
         lines = len(panel.rows) + 5  # its headings, rules and the space above it
-        if page and used + lines > MAX_LINES:
+        if page and used + lines > max_lines:
             yield page
             page, used = [], 0
         page.append(panel)
@@ -110,7 +132,7 @@ def _labels(tables: Sequence[Table], suffix: str) -> list[str]:
     ]
 
 
-def _panel(panel: Panel, style: Style) -> str:
+def _panel(panel: Panel, style: Style, width: str) -> str:
     columns = [[row.entries[i] for row in panel.rows] for i in range(len(panel.columns))]
     formats = [column_format(entries, style) for entries in columns]
     bodies = zip(*(cells(entries, style) for entries in columns), strict=True)
@@ -118,7 +140,7 @@ def _panel(panel: Panel, style: Style) -> str:
     # Marks have no width of their own: those of the last column need room inside the rules.
     margin = r"\hspace{2em}" if any(marks(entry) for entry in columns[-1]) else ""
     lines = [
-        rf"\begin{{tabular*}}{{\textwidth}}{{@{{\extracolsep{{\fill}}}}l {' '.join(formats)}@{{{margin}}}}}",
+        rf"\begin{{tabular*}}{{{width}}}{{@{{\extracolsep{{\fill}}}}l {' '.join(formats)}@{{{margin}}}}}",
         r"\toprule",
         *_span_lines(panel.columns),
         rf"{with_symbols(escape(panel.stub))} & {' & '.join(headings)} \\",

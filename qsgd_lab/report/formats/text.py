@@ -1,26 +1,23 @@
-"""Plain text for a terminal of 100 columns."""
+"""Plain text for a terminal of any width: panels beside each other as far as they fit, else in blocks."""
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Sequence
-from itertools import groupby
+from dataclasses import replace
+from itertools import groupby, pairwise
 
 from qsgd_lab.report.analysis.grouping import Group
 from qsgd_lab.report.tables.entries import Entry
 from qsgd_lab.report.tables.layout import Panel, Shape, Table, lay_out
 from qsgd_lab.report.tables.options import DEFAULT_OPTIONS, TableOptions
+from qsgd_lab.terminal import fill
 
-WIDTH = 100
 #: Stands before the marks of an entry that other formats print bold.
 BOLD_SIGN = "*"
 
 #: Ways to lay a table out, the preferred first: the first that fits is taken.
 _SHAPES: tuple[Shape, ...] = (
-    {"max_columns": 4},
-    {"max_columns": 4, "traffic_apart": True},
-    {"max_columns": 3, "traffic_apart": True},
-    {"max_columns": 2, "traffic_apart": True},
+    *({"max_columns": columns, "traffic_apart": apart} for columns in (8, 6, 4) for apart in (False, True)),
 )
 
 _GAP = "  "
@@ -28,28 +25,47 @@ _RULE = "─"
 
 
 def write_text(groups: Sequence[Group], options: TableOptions = DEFAULT_OPTIONS) -> str:
-    """Return a table a group as aligned text, a blank line between them."""
-    shaped = [
-        [_table(table) for table in lay_out(groups, options, bold_sign=BOLD_SIGN, **shape)]
-        for shape in _SHAPES
-    ]
-    return "\n\n".join(_narrow_enough(versions) for versions in zip(*shaped, strict=True))
+    """Return a table a group as aligned text of `options.width` columns, a blank line between them."""
+    shaped = (lay_out(groups, options, bold_sign=BOLD_SIGN, **shape) for shape in _SHAPES)
+    return "\n\n".join(
+        _table(_fitting(versions, options.width), options.width) for versions in zip(*shaped, strict=True)
+    )
 
 
-def _narrow_enough(versions: Sequence[str]) -> str:
-    """Return the first version that fits the width, or else the last."""
-    fitting = (text for text in versions if max(map(len, text.splitlines())) <= WIDTH)
-    return next(fitting, versions[-1])
+def _fitting(versions: Sequence[Table], width: int) -> Table:
+    """Return the first version whose panels fit the width, or else the last, whose panels come in blocks."""
+    return next(
+        (version for version in versions if max(map(_panel_width, version.panels)) <= width), versions[-1]
+    )
 
 
-def _table(table: Table) -> str:
-    caption = textwrap.fill(table.caption, WIDTH)
-    panels = "\n".join(_panel(panel) + "\n" for panel in table.panels)
-    notes = "\n".join(textwrap.fill(note, WIDTH, subsequent_indent=_GAP) for note in table.notes)
+def _panel_width(panel: Panel) -> int:
+    return max(map(len, _lines(panel)))
+
+
+def _table(table: Table, width: int) -> str:
+    caption = fill(table.caption, width)
+    panels = "\n".join(_in_blocks(panel, width) + "\n" for panel in table.panels)
+    notes = "\n".join(fill(note, width, hanging=_GAP) for note in table.notes)
     return f"{caption}\n\n{panels}\n{notes}\n"
 
 
-def _panel(panel: Panel) -> str:
+def _in_blocks(panel: Panel, width: int) -> str:
+    """Return the panel, cut between columns into the fewest equal blocks that fit, one below the other."""
+    for count in range(1, len(panel.columns) + 1):
+        edges = [part * len(panel.columns) // count for part in range(count + 1)]
+        blocks = [_part(panel, slice(*edge)) for edge in pairwise(edges)]
+        if max(map(_panel_width, blocks)) <= width:
+            break
+    return "\n\n".join("\n".join(_lines(block)) for block in blocks)
+
+
+def _part(panel: Panel, columns: slice) -> Panel:
+    rows = tuple(replace(row, entries=row.entries[columns]) for row in panel.rows)
+    return replace(panel, columns=panel.columns[columns], rows=rows)
+
+
+def _lines(panel: Panel) -> list[str]:
     labels = [panel.stub, *(row.label for row in panel.rows)]
     width = max(map(len, labels))
     columns = [
@@ -59,7 +75,7 @@ def _panel(panel: Panel) -> str:
     heads, columns = _under_spans(panel, columns)
     body = [_GAP.join([label.ljust(width), *cells]) for label, *cells in zip(labels, *columns, strict=True)]
     lines = [" " * width + _GAP + _GAP.join(heads), body[0], _RULE * len(body[0]), *body[1:]]
-    return "\n".join(line.rstrip() for line in lines)
+    return [line.rstrip() for line in lines]
 
 
 def _column(heading: str, entries: Sequence[Entry]) -> list[str]:

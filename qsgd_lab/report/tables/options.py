@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from qsgd_lab.report.analysis.communication import Link
+from qsgd_lab.terminal import DEFAULT_WIDTH
 
 View = Literal["nodes", "method", "model", "setting"]
 #: What the columns are -> in words, for help.
@@ -34,6 +35,21 @@ Style = Literal["siunitx", "plain"]
 #: How LaTeX sets numbers: in siunitx's S columns, or as mathematics without that package.
 STYLES: tuple[Style, ...] = ("siunitx", "plain")
 
+
+class Page(NamedTuple):
+    """What LaTeX's tables have to fit: a width in points, and a height in lines of numbers."""
+
+    width: float
+    lines: int
+
+
+#: Both columns of IEEEtran, one of its columns, and the text of a one-column article in 10 points.
+PAGES: dict[str, Page] = {
+    "ieeetran": Page(516.0, 48),
+    "ieeetran-column": Page(252.0, 30),
+    "article": Page(345.0, 26),
+}
+
 #: A gigabit a second and 50 microseconds: a plain local network.
 DEFAULT_LINK = Link(bandwidth=1.25e8, latency=50e-6)
 
@@ -50,6 +66,10 @@ class TableOptions:
         What the columns are. CSV and JSON have a line or object a cell and do not depend on it.
     style : {"siunitx", "plain"}
         Of LaTeX.
+    page : str
+        Which page LaTeX's tables fit, a key of `PAGES`.
+    width : int
+        Columns of the terminal that text fits, at least 40.
     link : Link
         That of the modelled step.
     compute : float or None
@@ -60,12 +80,14 @@ class TableOptions:
     Raises
     ------
     ValueError
-        If `show` is empty or has an unknown name.
+        If `show` is empty or has an unknown name, or `page` has one.
     """
 
     show: tuple[str, ...] = DEFAULT_SHOW
     by: View = "nodes"
     style: Style = "siunitx"
+    page: str = "ieeetran"
+    width: int = DEFAULT_WIDTH
     link: Link = DEFAULT_LINK
     compute: float | None = None
     published: bool = False
@@ -76,6 +98,8 @@ class TableOptions:
         if unknown or not self.show:
             problem = f"a table cannot show {unknown[0]!r}" if unknown else "nothing to show"
             raise ValueError(f"{problem}; it can show {', '.join(SHOWS)}")
+        if self.page not in PAGES:
+            raise ValueError(f"no page {self.page!r}; LaTeX's tables fit {', '.join(PAGES)}")
 
 
 DEFAULT_OPTIONS = TableOptions()

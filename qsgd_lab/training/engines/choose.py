@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 
-from qsgd_lab.models import is_for_own_models, make_model, model_origins
+from qsgd_lab.inputs import Inputs
+from qsgd_lab.models import blank_input, is_for_own_models, make_model, model_origins
 from qsgd_lab.models.dropout import KeyedDropout
 from qsgd_lab.models.initialisation import initialise
 from qsgd_lab.training.devices import FLOAT32, Precision
@@ -27,7 +27,7 @@ def make_engine(
     gradients: torch.Tensor,
     batch_size: int,
     *,
-    image_shape: Sequence[int],
+    inputs: Inputs,
     engine: str = "auto",
     accumulate: bool = False,
     precision: Precision = FLOAT32,
@@ -42,8 +42,8 @@ def make_engine(
         float32, shape (N, n), where the model lies.
     batch_size : int
         Images a step at all nodes together.
-    image_shape : sequence of int
-        (channels, height, width) of the images that the model takes.
+    inputs : Inputs
+        What the model takes.
     engine : {"auto", "loop", "batched"}
     accumulate : bool
         Add to `gradients` instead of overwriting them.
@@ -62,7 +62,7 @@ def make_engine(
             raise ValueError("the batched engine needs parameters that all nodes share; use --engine loop")
         return NodeLoop(model, gradients, accumulate=accumulate, precision=precision, replicas=replicas)
     if engine == "auto":
-        engine = faster_engine(model, len(gradients), batch_size, gradients.device, image_shape)
+        engine = faster_engine(model, len(gradients), batch_size, gradients.device, inputs)
     if engine == "loop":
         return NodeLoop(model, gradients, accumulate=accumulate, precision=precision)
     batched = NodeBatched(model, gradients, accumulate=accumulate, precision=precision)
@@ -71,7 +71,7 @@ def make_engine(
     return StepGraph(batched) if can_record else batched
 
 
-def check_engine(engine: str, model: str, image_shape: Sequence[int], num_classes: int) -> None:
+def check_engine(engine: str, model: str, inputs: Inputs) -> None:
     """Refuse a network that cannot be trained, before anything runs.
 
     Parameters
@@ -79,29 +79,26 @@ def check_engine(engine: str, model: str, image_shape: Sequence[int], num_classe
     engine : {"auto", "loop", "batched"}
     model : str
         Key of `qsgd_lab.models.MODELS`.
-    image_shape : sequence of int
-        (channels, height, width) of the data set's images.
-    num_classes : int
+    inputs : Inputs
+        Those of the data set.
 
     Raises
     ------
     ValueError
-        If the network does not take the images or has other classes, has layers that nothing initialises, or
+        If the network does not take the inputs or has other classes, has layers that nothing initialises, or
         the batched engine is asked for and cannot split it by node.
     """
-    if model_origins(model) or not is_for_own_models(image_shape, num_classes):
-        module = make_model(model, image_shape, num_classes)
+    if model_origins(model) or not is_for_own_models(inputs):
+        module = make_model(model, inputs)
         initialise(module, seed=0)
     else:
         with torch.device("meta"):  # shapes alone: no memory, no time
-            module = make_model(model, image_shape, num_classes)
+            module = make_model(model, inputs)
     if engine == "batched" and not supports(module):
         raise ValueError(f"the batched engine cannot split {model} by node; use --engine loop or auto")
 
 
-def faster_engine(
-    model: FlatModel, nodes: int, batch_size: int, device: torch.device, image_shape: Sequence[int]
-) -> str:
+def faster_engine(model: FlatModel, nodes: int, batch_size: int, device: torch.device, inputs: Inputs) -> str:
     """Return the engine that computes a network faster: "loop" or "batched".
 
     Parameters
@@ -111,8 +108,8 @@ def faster_engine(
     batch_size : int
         Images a step at all nodes together.
     device : torch.device
-    image_shape : sequence of int
-        (channels, height, width).
+    inputs : Inputs
+        What the model takes.
 
     Notes
     -----
@@ -146,7 +143,7 @@ def faster_engine(
         return "loop"
     if device.type == "cuda":
         return "batched"
-    work = _work_of(model, nodes, batch_size, image_shape)
+    work = _work_of(model, nodes, batch_size, inputs)
     if work.normalised:
         pays = nodes * model.num_parameters > 2 * batch_size * work.normalised
     else:
@@ -162,7 +159,7 @@ class _Work:
     weights_by_product: int = 0
 
 
-def _work_of(model: FlatModel, nodes: int, batch_size: int, image_shape: Sequence[int]) -> _Work:
+def _work_of(model: FlatModel, nodes: int, batch_size: int, inputs: Inputs) -> _Work:
     """Return a network's work, from the shapes that one image goes through."""
     work = _Work()
 
@@ -177,7 +174,7 @@ def _work_of(model: FlatModel, nodes: int, batch_size: int, image_shape: Sequenc
     hooks = [layer.register_forward_hook(look) for layer in module.modules()]
     try:
         with torch.no_grad():
-            module.eval()(torch.zeros((1, *image_shape), device=model.parameters.device))
+            module.eval()(blank_input(inputs, model.parameters.device))
     finally:
         module.train(was_training)
         for hook in hooks:

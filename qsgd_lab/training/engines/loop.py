@@ -36,7 +36,7 @@ class NodeLoop:
         replicas: torch.Tensor | None = None,
     ) -> None:
         self.model, self.gradients, self.accumulate = model, gradients, accumulate
-        self.replicas = replicas
+        self._replicas = [] if replicas is None else [model.views(row) for row in replicas]
         self.precision = precision
         self._views = [model.views(row) for row in self.gradients]
 
@@ -47,10 +47,11 @@ class NodeLoop:
         losses = []
         shares = zip(self._views, images.chunk(len(self._views)), labels.chunk(len(self._views)), strict=True)
         for node, (views, node_images, node_labels) in enumerate(shares):
-            if self.replicas is not None:
-                self.model.bind(self.replicas[node])
             for tensor, view in zip(self.model.tensors, views, strict=True):
                 tensor.grad = view
+            if self._replicas:
+                for tensor, values in zip(self.model.tensors, self._replicas[node], strict=True):
+                    tensor.data = values
             with self.precision.forward(images.device):
                 outputs = self.model.module(node_images)
             loss = functional.cross_entropy(outputs.float(), node_labels)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass, fields
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,6 +45,22 @@ class Levels(QuantizedGradient):
         """Return a quantized gradient to be written in a layout."""
         own = {field.name: getattr(quantized, field.name) for field in fields(QuantizedGradient)}
         return cls(**own, layout=layout)
+
+
+class Buckets(Protocol):
+    """Parameters that have buckets: their size, 0 for a whole unit, and their scope."""
+
+    @property
+    def bucket(self) -> int:
+        """The bucket size in a message."""
+
+    @property
+    def scope(self) -> int:
+        """0: a unit is a tensor; 1: all of the message."""
+
+    @property
+    def bucket_size(self) -> int | str:
+        """The bucket size as a partition has it."""
 
 
 class LevelOptions(NamedTuple):
@@ -89,15 +105,9 @@ class LevelsKind(Kind[QuantizedGradient]):
         layout = getattr(payload, "layout", "base3" if payload.num_levels == 1 else "fixed")
         require(layout in LAYOUTS, "unknown", f"unknown layout {layout!r}; known: {', '.join(LAYOUTS)}")
         require(payload.norm in NORMS, "unknown", f"unknown norm {payload.norm!r}; known: {', '.join(NORMS)}")
-        size = payload.partition.bucket_size
-        bucket = size if isinstance(size, int) else 0
-        require(
-            bucket <= MAX_BUCKET,
-            "parameters",
-            f"buckets of {bucket}; 2^31 is the most: take 'tensor' or 'model'",
-        )
+        buckets = bucket_fields(payload.partition)
         norm = NORMS.index(payload.norm)
-        return LevelOptions(LAYOUTS[layout], payload.num_levels, norm, 0, bucket, int(size == "model"))
+        return LevelOptions(LAYOUTS[layout], payload.num_levels, norm, 0, *buckets)
 
     def unpack_options(self, data: bytes) -> LevelOptions:
         """Return the parameters of 16 bytes."""
@@ -111,19 +121,11 @@ class LevelsKind(Kind[QuantizedGradient]):
         require(layout != LAYOUTS["base3"] or s == 1, "parameters", f"base 3 is for s = 1, not s = {s}")
         require(norm < len(NORMS), "unknown", f"norm {norm} is not known")
         require(grid == 0, "unknown", f"grid {grid} is not known")
-        require(bucket <= MAX_BUCKET, "parameters", f"buckets of {bucket}; 2^31 is the most")
-        require(scope <= 1, "unknown", f"scope {scope} of buckets is not known")
-        require(not (scope and bucket), "parameters", "one bucket in all has no size")
-        if key is not None and scope:
-            check_common_words(key, structure.num_coordinates)
-        if key is not None and key.first:
-            aligned = bucket > 0 and key.first % bucket == 0
-            require(aligned, "parameters", "a shard must begin at the beginning of a bucket")
+        check_buckets(bucket, scope, structure, key)
 
     def lengths(self, payload: QuantizedGradient, options: LevelOptions, structure: Structure) -> Lengths:
         """Return the bytes of norms and levels."""
-        same = np.array_equal(structure.sizes, np.array(payload.partition.tensor_sizes, np.int64))
-        require(same, "structure", "the structure has other tensors than the quantized gradient")
+        check_tensors(payload.partition, structure)
         return _lengths(options, structure)
 
     def claimed(self, options: LevelOptions, structure: Structure, body: Bytes) -> Lengths:
@@ -179,7 +181,7 @@ class LevelsKind(Kind[QuantizedGradient]):
         check_scales(norms)
         outcome = level_string.deliver_level_string(
             body,
-            last_piece(options, body, values.size),
+            last_piece(options.width, body, values.size),
             width,
             s,
             norms,
@@ -201,7 +203,37 @@ class LevelsKind(Kind[QuantizedGradient]):
         return dense
 
 
-def count_buckets(options: LevelOptions, sizes: NDArray[np.int64]) -> int:
+def check_buckets(bucket: int, scope: int, structure: Structure, key: Key | None) -> None:
+    """Check size and scope of buckets, and the place of a shard."""
+    require(bucket <= MAX_BUCKET, "parameters", f"buckets of {bucket}; 2^31 is the most")
+    require(scope <= 1, "unknown", f"scope {scope} of buckets is not known")
+    require(not (scope and bucket), "parameters", "one bucket in all has no size")
+    if key is not None and scope:
+        check_common_words(key, structure.num_coordinates)
+    if key is not None and key.first:
+        aligned = bucket > 0 and key.first % bucket == 0
+        require(aligned, "parameters", "a shard must begin at the beginning of a bucket")
+
+
+def bucket_fields(parts: Partition) -> tuple[int, int]:
+    """Return (bucket size, scope) of a partition as parameters have them, checked."""
+    size = parts.bucket_size
+    bucket = size if isinstance(size, int) else 0
+    require(
+        bucket <= MAX_BUCKET,
+        "parameters",
+        f"buckets of {bucket}; 2^31 is the most: take 'tensor' or 'model'",
+    )
+    return bucket, int(size == "model")
+
+
+def check_tensors(parts: Partition, structure: Structure) -> None:
+    """Check that a structure has the tensors of a partition."""
+    same = np.array_equal(structure.sizes, np.array(parts.tensor_sizes, np.int64))
+    require(same, "structure", "the structure has other tensors than the quantized gradient")
+
+
+def count_buckets(options: Buckets, sizes: NDArray[np.int64]) -> int:
     """Return the number of buckets, B, by arithmetic."""
     if options.scope:
         return int(sizes.any())
@@ -210,7 +242,7 @@ def count_buckets(options: LevelOptions, sizes: NDArray[np.int64]) -> int:
     return int(((sizes + (options.bucket - 1)) // options.bucket).sum())
 
 
-def partition_of(options: LevelOptions, structure: Structure) -> Partition:
+def partition_of(options: Buckets, structure: Structure) -> Partition:
     """Return tensors and buckets; small partitions are remembered, for strangers may send large ones."""
     small = structure.num_tensors <= 1024 and count_buckets(options, structure.sizes) <= 1 << 16
     sizes, bucket_size = structure.tensor_sizes, options.bucket_size
@@ -236,7 +268,7 @@ def read_levels(options: LevelOptions, body: Bytes, count: int, start: int, stop
     return levels
 
 
-def last_piece(options: LevelOptions, body: Bytes, count: int) -> Bytes:
+def last_piece(width: int, body: Bytes, count: int) -> Bytes:
     """Return the last piece of a string of fixed fields, padded with zeros as kernels take it.
 
     Raises
@@ -246,13 +278,13 @@ def last_piece(options: LevelOptions, body: Bytes, count: int) -> Bytes:
     """
     from qsgd_lab.kernels.cpu.level_string import PIECE
 
-    used = count * options.width
+    used = count * width
     require(
         not used % 8 or int(body[used // 8]) >> used % 8 == 0,
         "zeros",
         "bits after the last level are not zero",
     )
-    at = (count - 1) // PIECE * (PIECE * options.width // 8)
+    at = (count - 1) // PIECE * (PIECE * width // 8)
     return np.concatenate([body[at:], np.zeros(16, np.uint8)])
 
 
@@ -273,7 +305,7 @@ def _read_fixed(options: LevelOptions, body: Bytes, count: int, start: int, stop
 
     first, end = start // PIECE, min(count, -(-stop // PIECE) * PIECE)
     levels = np.empty(max(0, end - first * PIECE), level_dtype(options.num_levels))
-    last, width = last_piece(options, body, count), np.uint64(options.width)
+    last, width = last_piece(options.width, body, count), np.uint64(options.width)
     good = read_level_string(body, last, width, options.num_levels, first, levels)
     return levels[start - first * PIECE : stop - first * PIECE] if good else None
 

@@ -1,0 +1,1 @@
+"""``qsgd-lab runs``: stored runs listed, packed into one file, exported as data."""

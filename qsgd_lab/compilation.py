@@ -1,0 +1,45 @@
+"""A word before kernels are compiled: seconds of waiting, once on a machine, that a user should know of."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+_tell: list[Callable[[], None]] = []
+_listeners: list[object] = []
+
+
+def before_first_compilation(tell: Callable[[], None]) -> None:
+    """Have `tell` called before the first kernel that this process compiles, and does not find in the cache.
+
+    It is called at most once; a function given later takes the place of one that was not called yet. Numba is
+    not loaded for this: where it is not loaded yet, `listen` is called as the kernels are imported.
+
+    Parameters
+    ----------
+    tell : callable
+        Without arguments.
+    """
+    _tell[:] = [tell]
+    if "numba" in sys.modules:
+        listen()
+
+
+def listen() -> None:
+    """Have Numba say when it compiles, if anybody wants to be told."""
+    if not _tell or _listeners:
+        return
+    from numba.core import event
+
+    class Listener(event.Listener):  # type: ignore[misc]
+        def on_start(self, started: Any) -> None:
+            function = started.data["dispatcher"].py_func
+            if _tell and function.__module__.startswith("qsgd_lab."):
+                _tell.pop()()
+
+        def on_end(self, _ended: Any) -> None:
+            """Do nothing: only the beginning is told."""
+
+    _listeners.append(Listener())
+    event.register("numba:compile", _listeners[0])

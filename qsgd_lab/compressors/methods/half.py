@@ -1,0 +1,116 @@
+"""fp16 and bf16: every coordinate rounded to half of float32's bits."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qsgd_lab.arrays import flat_float32
+from qsgd_lab.compressors.message_wire import MessageWire
+from qsgd_lab.compressors.protocol import Array, Compressor, Layout
+from qsgd_lab.compressors.registry import Method
+from qsgd_lab.stream import Stream
+from qsgd_lab.wire.kinds.raw import Raw
+from qsgd_lab.wire.raw_values import widened
+
+#: Format -> dtype of its patterns, as kind "raw" takes them.
+DTYPES: dict[str, type] = {"fp16": np.float16, "bf16": np.uint16}
+
+
+def bfloat16_bits(values: NDArray[np.float32]) -> NDArray[np.uint16]:
+    """Return the patterns of the nearest bfloat16, ties to even; every NaN becomes one quiet NaN.
+
+    Values above the largest bfloat16 (3.39e38) round to infinity.
+    """
+    bits = values.view(np.uint32)
+    # Half a unit of what is cut off, less one where the last bit kept is 0: ties go to even.
+    rounded = (bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))) >> np.uint32(16)
+    return np.where(np.isnan(values), np.uint32(0x7FC0), rounded).astype(np.uint16)
+
+
+class HalfPrecision(Compressor):
+    """Rounds every coordinate to the nearest float16 or bfloat16, ties to even.
+
+    What exceeds the format's range becomes an infinity, and is seen: float16 ends at 65504, bfloat16 at
+    3.39e38. Below 2^-25, float16 rounds to 0.
+
+    Parameters
+    ----------
+    format : {"fp16", "bf16"}
+
+    Raises
+    ------
+    ValueError
+        If the format is unknown.
+    """
+
+    def __init__(self, format: str) -> None:  # noqa: A002 - the field's word
+        if format not in DTYPES:
+            raise ValueError(f"unknown format {format!r}; known: {', '.join(DTYPES)}")
+        self.format = format
+
+    def init(self, layout: Layout) -> None:
+        """Return None: there is no state."""
+
+    def compress(self, gradient: Array, state: None, stream: Stream) -> tuple[Raw, None]:
+        """Return (the rounded coordinates, None)."""
+        x = flat_float32(gradient)
+        if self.format == "bf16":
+            return Raw(bfloat16_bits(x)), None
+        with np.errstate(over="ignore"):  # an infinity is the answer
+            return Raw(x.astype(np.float16)), None
+
+    def decompress(self, payload: Raw) -> Array:
+        """Return the coordinates in float32."""
+        return widened(payload.values)
+
+    @property
+    def wire(self) -> MessageWire:
+        """Kind "raw" of wire format 2, 16 bits a coordinate."""
+        return _WIRES[self.format]
+
+    @property
+    def is_unbiased(self) -> bool:
+        """False: rounding to nearest has the same error every time."""
+        return False
+
+    def variance_factor(self, num_coordinates: int) -> float | None:
+        """Return 2^-16 for bfloat16, whose range is that of float32; None for float16, whose range ends.
+
+        Of normal numbers: bfloat16 keeps 8 significant bits. Coordinates below 2^-126 are left aside.
+        """
+        return 2.0**-16 if self.format == "bf16" else None
+
+
+def _wire(dtype: type) -> MessageWire:
+    return MessageWire(
+        "raw",
+        lambda payload, layout: (
+            payload.values.dtype == dtype and payload.values.shape == (layout.num_coordinates,)
+        ),
+        lambda payload: 16 * payload.values.size,
+    )
+
+
+_WIRES = {name: _wire(dtype) for name, dtype in DTYPES.items()}
+
+METHODS = (
+    Method(
+        "fp16",
+        lambda: HalfPrecision("fp16"),
+        (),
+        lambda _: "fp16",
+        summary="coordinates rounded to float16; above 65504 infinite",
+        source="IEEE 754",
+        theory="qsgd_lab.theory.methods.half",
+    ),
+    Method(
+        "bf16",
+        lambda: HalfPrecision("bf16"),
+        (),
+        lambda _: "bf16",
+        summary="coordinates rounded to bfloat16: float32's range, 8 significant bits",
+        source="Kalamkar et al., 2019",
+        theory="qsgd_lab.theory.methods.half",
+    ),
+)

@@ -1,0 +1,33 @@
+"""What the theory says of a stack of wrappers before it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from qsgd_lab.compressors.protocol import Compressor
+from qsgd_lab.compressors.wrappers.error_feedback import ErrorFeedback
+
+
+def stacking_warnings(compressor: Compressor, num_coordinates: int) -> Iterator[str]:
+    """Yield a line for each wrapper around something that it may drive apart.
+
+    Error feedback needs a contraction. An unbiased compressor whose variance factor is 1 or more is none, and
+    residuals can grow without bound. What the theory excludes is refused when the wrapper is made.
+
+    Parameters
+    ----------
+    compressor : Compressor
+    num_coordinates : int
+        n, on which factors are judged.
+    """
+    inner: Compressor | None = compressor
+    while inner is not None:
+        outer, inner = inner, getattr(inner, "inner", None)
+        if isinstance(outer, ErrorFeedback) and inner is not None:
+            factor = inner.variance_factor(num_coordinates)
+            if inner.contraction(num_coordinates) is None and factor is not None:
+                cure = "wrap it in damped(...)" if inner.is_unbiased else "take another compressor"
+                yield (
+                    f"the variance factor under error feedback is {factor:.3g} on {num_coordinates} "
+                    f"coordinates; from 1 on this is no contraction, and training can diverge ({cure})"
+                )

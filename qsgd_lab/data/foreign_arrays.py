@@ -1,0 +1,221 @@
+"""Arrays in files that others wrote: .npy, .npz, .pt and .safetensors, none of them trusted or unpickled.
+
+What a file is, its first bytes say, not its name. Every size is checked against the file before memory is
+asked for, and whatever a parser raises means that the file is damaged.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import warnings
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qsgd_lab.errors import IntegrityError, LabError, UsageError
+from qsgd_lab.files import open_bytes, read_bytes
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_NPY, _ZIP = b"\x93NUMPY", b"PK\x03\x04"
+
+#: Deflate makes at most 1032 bytes of one.
+_MOST_EXPANSION = 1032
+
+#: An .npy header of numbers is 128 bytes; NumPy itself refuses more than 10,000 characters.
+_HEADER_BYTES = 1 << 16
+
+_SAFETENSORS_HEADER_BYTES = 100_000_000
+_SAFETENSORS_TYPES = {
+    "F64": "<f8",
+    "F32": "<f4",
+    "F16": "<f2",
+    "BF16": "<u2",  # the upper half of a float32
+    "I64": "<i8",
+    "I32": "<i4",
+    "I16": "<i2",
+    "I8": "i1",
+    "U8": "u1",
+    "BOOL": "?",
+}
+
+
+def read_array(path: Path, made_by: str = "save an array there with numpy.save") -> NDArray[Any]:
+    """Return the one array of numbers that a file holds, in the machine's byte order.
+
+    Parameters
+    ----------
+    path : Path
+        Of an .npy, .npz, .pt (of `torch.save`) or .safetensors file; a pipe or ``-`` for standard input, too.
+    made_by : str
+        What to do if there is no such file.
+
+    Returns
+    -------
+    ndarray, of any shape
+        Booleans, integers, floats or complex numbers; bfloat16 comes as float32, which holds its values
+        exactly. Read-only; memory-mapped where the file allows it.
+
+    Raises
+    ------
+    DataMissingError
+        If there is no such file.
+    UsageError
+        If it is no file of one array of numbers.
+    IntegrityError
+        If it is damaged.
+    """
+    data = read_bytes(path, made_by)
+    beginning = bytes(data[:9])
+    if beginning.startswith(_NPY):
+        read: Callable[[Any], NDArray[Any]] = _npy
+    elif beginning.startswith(_ZIP):
+        read = _zip
+    elif beginning[8:] == b"{":
+        read = _safetensors
+    else:
+        raise UsageError(
+            f"{path} is not a .npy file of numbers, nor .npz, .pt or .safetensors; save it with numpy.save"
+        )
+    with _parsing(path):
+        array = read(data)
+    return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
+
+
+def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
+    """Return the arrays of numbers of an .npz file by name, in the machine's byte order.
+
+    Raises
+    ------
+    DataMissingError
+        If there is no such file.
+    UsageError
+        If it is no .npz file, or one of its arrays is not of numbers.
+    IntegrityError
+        If it is damaged.
+    """
+    data = read_bytes(path, "save arrays there with numpy.savez")
+    if not bytes(data[:4]).startswith(_ZIP):
+        raise UsageError(f"{path} is not a .npz file; save it with numpy.savez")
+    with _parsing(path), _archive(data) as archive:
+        arrays = {
+            member.filename.removesuffix(".npy"): _npy(archive.read(member)) for member in archive.infolist()
+        }
+    return {name: array.astype(array.dtype.newbyteorder("="), copy=False) for name, array in arrays.items()}
+
+
+@contextmanager
+def _parsing(path: Path) -> Iterator[None]:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter(
+                "ignore"
+            )  # NumPy and Python warn of odd headers, and then read or refuse them
+            yield
+    except LabError as error:
+        raise type(error)(f"{path} {error}") from error
+    except Exception as error:
+        reason = " ".join(str(error).split())[:120] or type(error).__name__
+        raise IntegrityError(f"{path} is damaged: {reason}; save it again") from error
+
+
+def _npy(data: Any) -> NDArray[Any]:
+    """Return the array of an .npy file's bytes, as a view of them."""
+    import numpy as np
+
+    head = io.BytesIO(bytes(data[:_HEADER_BYTES]))
+    version = np.lib.format.read_magic(head)
+    readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    # 3.0 is 2.0 with names of fields in UTF-8; arrays of numbers have no fields.
+    shape, in_columns, dtype = readers[version if version != (3, 0) else (2, 0)](head)
+    return _view(data, head.tell(), dtype, shape, "F" if in_columns else "C")
+
+
+def _view(data: Any, start: int, dtype: Any, shape: Any, order: Any = "C") -> NDArray[Any]:
+    import numpy as np
+
+    if dtype.hasobject or dtype.fields is not None or dtype.kind not in "?biufc":
+        raise UsageError(
+            f"is not a .npy file of numbers: it holds {dtype}; only arrays of numbers are read, no pickles"
+        )
+    if not all(isinstance(size, int) and not isinstance(size, bool) and size >= 0 for size in shape):
+        raise ValueError(f"shape {shape} is none")
+    there, needed = len(data) - start, math.prod(shape) * dtype.itemsize
+    if there != needed:
+        raise ValueError(f"shape {shape} of {dtype} takes {needed} bytes, and there are {there}")
+    return np.ndarray(shape, dtype, data, start, order=order)
+
+
+def _zip(data: Any) -> NDArray[Any]:
+    """Return the array of an .npz or a .pt file; both are zip archives."""
+    with _archive(data) as archive:
+        members = archive.infolist()
+        expanded = sum(member.file_size for member in members)
+        if any(member.filename.endswith("data.pkl") for member in members):
+            if expanded > len(data):  # torch stores without compressing
+                raise ValueError(f"its parts claim {expanded} bytes, and there are {len(data)}")
+            return _pt(data)
+        names = [member.filename for member in members]
+        _only_one([name.removesuffix(".npy") for name in names])
+        return _npy(archive.read(names[0]))
+
+
+@contextmanager
+def _archive(data: Any) -> Iterator[zipfile.ZipFile]:
+    """Open a zip archive whose members do not claim more than it can hold."""
+    with open_bytes(data) as stream, zipfile.ZipFile(stream) as archive:
+        expanded = sum(member.file_size for member in archive.infolist())
+        if expanded > _MOST_EXPANSION * len(data):
+            raise ValueError(f"its parts claim {expanded} bytes, more than {len(data)} can hold")
+        yield archive
+
+
+def _only_one(names: list[str]) -> None:
+    if len(names) != 1:
+        shown = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
+        raise UsageError(f"holds {len(names)} arrays ({shown}); only a file of one array is read")
+
+
+def _pt(data: Any) -> NDArray[Any]:
+    import torch
+
+    # With weights_only nothing but tensors and plain containers is made; code is never run.
+    loaded = torch.load(open_bytes(data), map_location="cpu", weights_only=True)
+    if isinstance(loaded, dict):
+        _only_one([str(name) for name in loaded])
+        loaded = next(iter(loaded.values()))
+    if not isinstance(loaded, torch.Tensor) or loaded.layout != torch.strided or loaded.is_quantized:
+        raise UsageError("does not hold a dense tensor; only a tensor, or a dict of one, is read")
+    if loaded.numel() * loaded.element_size() > len(data):  # a few numbers, expanded by strides of 0
+        raise ValueError(f"shape {tuple(loaded.shape)} takes more bytes than the {len(data)} of the file")
+    tensor = loaded.detach().resolve_conj().resolve_neg()
+    array: NDArray[Any] = (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
+    return array
+
+
+def _safetensors(data: Any) -> NDArray[Any]:
+    """Return the tensor of a .safetensors file: the header's length, the header as JSON, the bytes."""
+    import numpy as np
+
+    length = int.from_bytes(bytes(data[:8]), "little")
+    if length > min(_SAFETENSORS_HEADER_BYTES, len(data) - 8):
+        raise ValueError(f"its header claims {length} bytes, and the file has {len(data)}")
+    header = json.loads(bytes(data[8 : 8 + length]))
+    header.pop("__metadata__", None)
+    _only_one(list(header))
+    (tensor,) = header.values()
+    kind = tensor["dtype"]
+    if kind not in _SAFETENSORS_TYPES:
+        raise UsageError(f"holds {kind}; only {', '.join(_SAFETENSORS_TYPES)} are read")
+    start, end = tensor["data_offsets"]
+    if start != 0 or 8 + length + end != len(data):
+        raise ValueError(f"its tensor is said to be bytes {start} to {end}, and that is not what is there")
+    array = _view(data, 8 + length, np.dtype(_SAFETENSORS_TYPES[kind]), tuple(tensor["shape"]))
+    if kind != "BF16":
+        return array
+    return (array.astype(np.uint32) << np.uint32(16)).view(np.float32)

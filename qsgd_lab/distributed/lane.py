@@ -1,0 +1,140 @@
+"""One thread and one process group, through which everything goes that this package sends.
+
+Collectives are matched by their order on each rank. Callbacks that start collectives of their own, as torch's
+PowerSGD hook has them, can order them differently on two ranks, and gloo then aborts the process. One thread
+that works in the order of submission cannot; a group of its own keeps the user's collectives out.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from numpy.typing import NDArray
+
+from qsgd_lab.errors import PeerError
+
+Bytes = NDArray[np.uint8]
+T = TypeVar("T")
+
+#: The new name of a function that torch 2.13 deprecates.
+_all_gather = getattr(dist, "all_gather_single", None) or dist.all_gather_into_tensor
+
+#: Torch's own default is half an hour.
+DEFAULT_TIMEOUT_S = 60.0
+#: How long the ranks that are left wait for each other's sign after a failure.
+_SIGN_S = 3.0
+
+
+class Lane:
+    """Collectives in order, by a thread of their own.
+
+    Parameters
+    ----------
+    timeout_s : float
+        After so long without an answer a rank is taken for lost.
+
+    Raises
+    ------
+    RuntimeError
+        If no default process group is there: call `torch.distributed.init_process_group` first.
+    """
+
+    def __init__(self, timeout_s: float = DEFAULT_TIMEOUT_S) -> None:
+        self.timeout_s = timeout_s
+        self.rank, self.size = dist.get_rank(), dist.get_world_size()
+        self.group = dist.new_group(timeout=timedelta(seconds=timeout_s))
+        self.device = torch.device("cuda" if dist.get_backend(self.group) == "nccl" else "cpu")
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="qsgd-lab")
+        self.bytes_sent = 0
+        self._failed: PeerError | None = None
+
+    def close(self) -> None:
+        """End the thread; what was submitted is finished first."""
+        self._thread.shutdown(wait=True)
+
+    def submit(self, work: Callable[..., T], *arguments: Any) -> Future[T]:
+        """Run a function in the thread, after what was submitted before; it may call `gather`."""
+        return self._thread.submit(work, *arguments)
+
+    def gather(self, data: Bytes, length: int | None = None) -> list[Bytes]:
+        """Send bytes to every rank, and return every rank's, in the order of ranks.
+
+        Parameters
+        ----------
+        data : uint8, one dimension
+        length : int, optional
+            The length of every rank's data, where all know it; otherwise lengths are exchanged first.
+
+        Raises
+        ------
+        PeerError
+            If a rank is lost, or does not answer in time; it names the rank where that can be found out.
+        """
+        if self._failed is not None:
+            raise self._failed
+        if self.size == 1:
+            return [data]
+        try:
+            return self._gather(data, length)
+        except RuntimeError as error:  # whatever gloo and NCCL raise when a peer is lost
+            self._failed = PeerError(self._diagnosis(error))
+            raise self._failed from error
+
+    def gather_numbers(self, number: int) -> list[int]:
+        """Return an integer of every rank."""
+        data = np.array([number], np.int64).view(np.uint8)
+        return [int(other.view(np.int64)[0]) for other in self.gather(data, 8)]
+
+    def _gather(self, data: Bytes, length: int | None) -> list[Bytes]:
+        lengths = [length] * self.size if length is not None else self._lengths(data.size)
+        longest = max(lengths)
+        if longest == 0:  # gloo ends the process with SIGFPE on empty tensors
+            return [data[:0]] * self.size
+        own = torch.zeros(longest, dtype=torch.uint8)
+        own[: data.size] = torch.from_numpy(np.array(data, copy=not data.flags.writeable))
+        others = self._all_gather(own)
+        self.bytes_sent += longest * (self.size - 1)
+        return [others[rank, :size].numpy() for rank, size in enumerate(lengths)]
+
+    def _lengths(self, size: int) -> list[int]:
+        numbers = self._all_gather(torch.tensor([size]).view(torch.uint8))
+        self.bytes_sent += 8 * (self.size - 1)
+        return [int(number) for number in numbers.view(torch.int64)[:, 0]]
+
+    def _all_gather(self, own: torch.Tensor) -> torch.Tensor:
+        """Return every rank's bytes, uint8, shape (W, len(own)), in host memory."""
+        own = own.to(self.device)
+        found = torch.empty(self.size * own.numel(), dtype=torch.uint8, device=self.device)
+        _all_gather(found, own, group=self.group)
+        return found.cpu().view(self.size, own.numel())
+
+    def _diagnosis(self, error: RuntimeError) -> str:
+        """Return which ranks gave no sign after a failure, and what torch said."""
+        said = " ".join(str(error).split())
+        said = said[:160] + ("..." if len(said) > 160 else "")
+        try:
+            lost = self._lost_ranks()
+        except Exception:  # the store went with the rank that holds it
+            return f"a collective failed, and so did the store that rank 0 or torchrun holds: {said}"
+        if not lost:
+            return f"a collective failed, though all ranks are there: {said}"
+        names = ", ".join(map(str, lost))
+        many = "ranks" if len(lost) > 1 else "rank"
+        return f"{many} {names} of {self.size} ended or gave no answer in {self.timeout_s:g} s: {said}"
+
+    def _lost_ranks(self) -> list[int]:
+        store = dist.distributed_c10d._get_default_store()
+        store.set(f"qsgd-lab/alive/{self.rank}", "1")
+        end = time.monotonic() + _SIGN_S
+        lost = list(range(self.size))
+        while lost and time.monotonic() < end:
+            lost = [rank for rank in lost if not store.check([f"qsgd-lab/alive/{rank}"])]
+            time.sleep(0.05)
+        return lost

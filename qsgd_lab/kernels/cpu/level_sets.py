@@ -1,0 +1,95 @@
+"""Rounding to a set of levels on the CPU, and the sums that scales come from: loops, nothing else.
+
+Shapes as in `cpu.quantize`: n coordinates, B buckets, T tensors, offsets int64 from 0 to n.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from qsgd_lab.kernels.cpu.norms import BLOCK, LANES, bucket_norm
+from qsgd_lab.kernels.cpu.quantize import PIECE, longest_bucket
+from qsgd_lab.kernels.level_sets import POWERS, power_code, scaled_level
+from qsgd_lab.kernels.philox import GROUP, fill_groups
+
+
+@njit(cache=True, fastmath=False, nogil=True)
+def bucket_norms(x, x_bits, bucket_offsets, kind, norms):
+    """Write the float32 norm of every bucket."""
+    lanes = np.empty(LANES, np.float64)
+    sums = np.empty(longest_bucket(bucket_offsets) // BLOCK + 1, np.float64)
+    for bucket in range(norms.size):
+        low, high = bucket_offsets[bucket], bucket_offsets[bucket + 1]
+        norms[bucket] = bucket_norm(x[low:high], x_bits[low:high], kind, lanes, sums)
+
+
+@njit(cache=True, fastmath=False, nogil=True)
+def sign_sums(x, bucket_offsets, sums, counts):
+    """Write the float64 sums of a bucket's coordinates below 0 and of the others, (B, 2), and their numbers.
+
+    One after the other: a fixed order, which NumPy's ``add.accumulate`` has too.
+    """
+    for bucket in range(bucket_offsets.size - 1):
+        below, above = 0.0, 0.0
+        negative = np.int64(0)
+        low, high = bucket_offsets[bucket], bucket_offsets[bucket + 1]
+        for i in range(low, high):
+            value = np.float64(x[i])
+            if value < 0.0:
+                below += value
+                negative += 1
+            else:
+                above += value
+        sums[bucket, 0], sums[bucket, 1] = below, above
+        counts[bucket, 0], counts[bucket, 1] = negative, high - low - negative
+
+
+@njit(cache=True, fastmath=False, nogil=True)
+def round_to_levels(x, x_bits, bucket_offsets, tensor_offsets, key, scales, grid, num_levels, levels):
+    """Write the codes (int16) of n coordinates; ``key`` is (k0, k1, step, first tensor, node), each uint32.
+
+    A scale (float32, one a bucket) of 0 or NaN gives codes 0. For `POWERS`, there is one scale that is not
+    read, and signs are those of the coordinates.
+    """
+    k0, k1, step, first_tensor, node = key
+    most = 2.0 ** np.float64(num_levels - 1)
+    words = np.empty(PIECE, np.uint32)
+    bucket = 0
+    for tensor in range(tensor_offsets.size - 1):
+        stream = (k0, k1, step, np.uint32(first_tensor + np.uint32(tensor)), node)
+        start, stop = tensor_offsets[tensor], tensor_offsets[tensor + 1]
+        for first in range(start, stop, PIECE):
+            last = min(stop, first + PIECE)
+            fill_groups(words, (first - start) // GROUP, last - first, stream)
+            position = first
+            while position < last:
+                while position >= bucket_offsets[bucket + 1]:
+                    bucket += 1
+                end = min(last, bucket_offsets[bucket + 1])
+                scale = scales[bucket]
+                if grid == POWERS:
+                    for i in range(position, end):
+                        code = power_code(np.uint32(x_bits[i]), words[i - first])
+                        levels[i] = -code if x[i] < np.float32(0.0) else code
+                elif scale > np.float32(0.0):
+                    for i in range(position, end):
+                        levels[i] = scaled_level(x[i], scale, grid, most, num_levels, words[i - first])
+                else:
+                    levels[position:end] = 0
+                position = end
+
+
+@njit(cache=True, fastmath=False, nogil=True)
+def values_of_codes(codes, bucket_offsets, scales, table, offset, values):
+    """Write ``float32(scale * table[code + offset])``; a scale of 0 or NaN is the value itself.
+
+    ``table`` (float64) holds powers of two, so that the product is rounded once.
+    """
+    for bucket in range(scales.size):
+        scale = np.float64(scales[bucket])
+        for i in range(bucket_offsets[bucket], bucket_offsets[bucket + 1]):
+            if scale > 0.0:
+                values[i] = np.float32(scale * table[np.int64(codes[i]) + offset])
+            else:
+                values[i] = scales[bucket]

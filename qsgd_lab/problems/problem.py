@@ -1,0 +1,54 @@
+"""The interface of a problem: noisy gradients of N nodes in R repetitions at once, and the true error."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+
+class Problem(ABC):
+    """min f, f the mean of the nodes' functions, whose optimum is known.
+
+    Attributes
+    ----------
+    start : ndarray of float64, shape (n,)
+        Where all nodes begin.
+    num_steps : int
+        T, if the user names none.
+    """
+
+    start: Floats
+    num_steps: int
+
+    @property
+    def num_coordinates(self) -> int:
+        """The number of coordinates, n."""
+        return int(self.start.size)
+
+    @abstractmethod
+    def rate(self, step: int) -> float:
+        """Return the learning rate of a step, which counts from 0."""
+
+    @abstractmethod
+    def gradients(self, points: Floats, generator: np.random.Generator) -> Floats:
+        """Return stochastic gradients.
+
+        Parameters
+        ----------
+        points : ndarray of float64, shape (N, R, n)
+            Where each node takes its gradient, in each repetition.
+        generator : numpy.random.Generator
+            What it draws must not depend on `points`: methods of one seed then meet the same noise.
+
+        Returns
+        -------
+        ndarray of float64, shape (N, R, n)
+        """
+
+    @abstractmethod
+    def error(self, points: Floats) -> Floats:
+        """Return how far points, shape (R, n), are from the optimum, shape (R,); 0 there, never negative."""

@@ -1,0 +1,155 @@
+"""One algorithm on one problem: R repetitions side by side, their errors and traffic at checkpoints."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from qsgd_lab.algorithms.protocol import Algorithm, Hyperparameters
+from qsgd_lab.compressors import Compressor
+from qsgd_lab.problems.problem import Floats, Problem
+from qsgd_lab.problems.stacked_exchange import StackedExchange, Traffic
+from qsgd_lab.registry import Spec
+from qsgd_lab.stream import Purpose, generator
+
+#: Errors are looked at so often in a run.
+CHECKPOINTS = 40
+
+
+@dataclass(frozen=True)
+class Trace:
+    """A run of R repetitions, at C checkpoints.
+
+    Attributes
+    ----------
+    steps, rounds : ndarray of int64, shape (C,)
+        Steps taken, and steps so far in which anything was exchanged.
+    sent_bits, received_bits : ndarray of float64, shape (C,)
+        Of one node so far, in whole messages: a mean over nodes and repetitions.
+    errors : ndarray of float64, shape (C, R)
+    """
+
+    steps: NDArray[np.int64]
+    rounds: NDArray[np.int64]
+    sent_bits: Floats
+    received_bits: Floats
+    errors: Floats
+
+
+class _Lane:
+    """Repetitions that one algorithm object serves: all of them, where it works coordinate by coordinate."""
+
+    def __init__(
+        self,
+        algorithm: Algorithm,
+        compressor: Compressor,
+        problem: Problem,
+        nodes: int,
+        repeats: range,
+        seed: int,
+        settings: Hyperparameters,
+    ) -> None:
+        self.algorithm, self.shape = algorithm, (nodes, len(repeats), problem.num_coordinates)
+        self.exchange = StackedExchange(compressor, nodes, problem.num_coordinates, repeats, seed)
+        first = torch.from_numpy(np.tile(problem.start, len(repeats)))
+        self.parameters = first.repeat(nodes, 1) if algorithm.replicas else first
+        algorithm.begin(self.parameters, self.exchange, settings)
+
+    def points(self) -> Floats:
+        """Return where the nodes take their gradients, shape (N, R, n)."""
+        points = self.parameters.numpy().reshape(-1, *self.shape[1:])
+        return np.broadcast_to(points, self.shape)
+
+    def step(self, gradients: Floats, step: int, rate: float) -> None:
+        self.algorithm.step(torch.from_numpy(gradients.reshape(self.shape[0], -1)), step, rate)
+
+    def consensus(self) -> Floats:
+        return self.algorithm.consensus().numpy().reshape(self.shape[1:])
+
+
+def simulate(
+    problem: Problem,
+    algorithm: Spec,
+    compressor: Spec,
+    *,
+    nodes: int,
+    num_steps: int,
+    repeats: range,
+    seed: int = 0,
+    rate_scale: float = 1.0,
+) -> Trace:
+    """Run R repetitions; the same seed and repetitions meet the same noise under every method.
+
+    Parameters
+    ----------
+    problem : Problem
+        Made for these nodes.
+    algorithm, compressor : Spec
+    nodes, num_steps : int
+        N and T.
+    repeats : range
+        Numbers of the repetitions, R of them.
+    seed : int
+        Below 2**32.
+    rate_scale : float
+        Factor of the problem's learning rates.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        # A method that leaves the finite numbers has diverged: that is a result.
+        with np.errstate(over="ignore", invalid="ignore"):
+            return _simulate(problem, algorithm, compressor, nodes, num_steps, repeats, seed, rate_scale)
+    finally:
+        torch.set_num_threads(before)
+
+
+def _simulate(
+    problem: Problem,
+    algorithm: Spec,
+    compressor: Spec,
+    nodes: int,
+    num_steps: int,
+    repeats: range,
+    seed: int,
+    rate_scale: float,
+) -> Trace:
+    settings = Hyperparameters(rate_scale * problem.rate(0), num_steps=num_steps)
+    whole = algorithm.make().is_elementwise
+    parts = [repeats] if whole else [range(r, r + 1) for r in repeats]
+    lanes = [
+        _Lane(algorithm.make(), compressor.make(), problem, nodes, part, seed, settings) for part in parts
+    ]
+    noise = generator(seed, Purpose.GRADIENT_NOISE, repeats.start)
+    due = {math.ceil(num_steps * i / CHECKPOINTS) for i in range(1, CHECKPOINTS + 1)}
+    rows: list[tuple[int, Traffic]] = []
+    errors: list[Floats] = []
+    for step in range(num_steps):
+        points = np.concatenate([lane.points() for lane in lanes], axis=1)
+        gradients = problem.gradients(points, noise)
+        rate = rate_scale * problem.rate(step)
+        for lane, own in zip(lanes, np.split(gradients, len(lanes), axis=1), strict=True):
+            lane.step(np.ascontiguousarray(own), step, rate)
+        if step + 1 in due:
+            rows.append((step + 1, _sum([lane.exchange.traffic for lane in lanes])))
+            errors.append(problem.error(np.concatenate([lane.consensus() for lane in lanes])))
+    share = nodes * len(repeats)
+    return Trace(
+        steps=np.array([step for step, _ in rows]),
+        rounds=np.array([traffic.rounds for _, traffic in rows]),
+        sent_bits=np.array([traffic.sent_bits / share for _, traffic in rows]),
+        received_bits=np.array([traffic.received_bits / share for _, traffic in rows]),
+        errors=np.array(errors),
+    )
+
+
+def _sum(parts: list[Traffic]) -> Traffic:
+    return Traffic(
+        sum(part.sent_bits for part in parts),
+        sum(part.received_bits for part in parts),
+        max(part.rounds for part in parts),
+    )

@@ -1,0 +1,153 @@
+"""The exchange of R repetitions at once: float64 outside, float32 messages, every repetition by itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qsgd_lab.compressors import Compressor, FullPrecision
+from qsgd_lab.compressors.protocol import Layout
+from qsgd_lab.exchange.simulated import SimulatedExchange
+from qsgd_lab.ledger import Ledger
+from qsgd_lab.levels import FLOAT_BITS
+
+
+@dataclass
+class Traffic:
+    """What was sent so far, by all nodes in all repetitions.
+
+    Attributes
+    ----------
+    sent_bits, received_bits : int
+        Whole messages up, and what nodes received for them.
+    rounds : int
+        Steps in which anything was exchanged.
+    """
+
+    sent_bits: int = 0
+    received_bits: int = 0
+    rounds: int = 0
+    _last_step: int = field(default=-1, repr=False)
+
+    def add(self, step: int, sent: int, received: int) -> None:
+        """Count an exchange."""
+        self.sent_bits += sent
+        self.received_bits += received
+        self.rounds += step != self._last_step
+        self._last_step = step
+
+
+class StackedExchange:
+    """Implements `qsgd_lab.exchange.Exchange` for vectors of R n coordinates, n a repetition.
+
+    Vectors are float64; what a node sends of them is float32, so that a method may converge as far as its
+    messages carry, and no further than float32 would. Received is, for methods of sums, as much as is sent
+    (an all-reduce), and for the others every other node's message (an all-gather).
+
+    Parameters
+    ----------
+    compressor : Compressor
+    nodes, dimension : int
+        N and n.
+    repeats : range
+        Numbers of the repetitions; each has random words of its own.
+    seed : int
+        Below 2**32.
+    """
+
+    def __init__(
+        self,
+        compressor: Compressor,
+        nodes: int,
+        dimension: int,
+        repeats: range,
+        seed: int,
+        traffic: Traffic | None = None,
+    ) -> None:
+        self.compressor, self.nodes, self.seed = compressor, nodes, seed
+        self.dimension, self.repeats = dimension, repeats
+        self.local, self.ledger, self.traffic = range(nodes), Ledger(), traffic or Traffic()
+        self._forks = 0
+        # float32 coordinates as they are need no exchange a repetition: their mean is one pass over all.
+        self._exchanges = (
+            []
+            if type(compressor) is FullPrecision
+            else [
+                SimulatedExchange(compressor, nodes, (seed << 20) + repeat, Layout.of(dimension))
+                for repeat in repeats
+            ]
+        )
+
+    @property
+    def buffer(self) -> None:
+        """None: vectors are passed."""
+        return
+
+    def fork(self, compressor: Compressor) -> StackedExchange:
+        """Return a second exchange among the same nodes; see `Exchange.fork`."""
+        self._forks += 1
+        seed = self.seed ^ (self._forks << 32)
+        return StackedExchange(compressor, self.nodes, self.dimension, self.repeats, seed, self.traffic)
+
+    def mean(self, vectors: Any, step: int, out: Any) -> None:
+        """Write the mean of what is decoded; see `Exchange.mean`."""
+        self._exchange(vectors, step, out, keeps_rest=False)
+
+    def partial_mean(self, rows: Any, step: int, out: Any) -> None:
+        """Write the mean, and leave in `rows` what was not sent; see `Exchange.partial_mean`."""
+        self._exchange(rows, step, out, keeps_rest=True)
+
+    def _exchange(
+        self, rows: NDArray[np.float64], step: int, out: NDArray[np.float64], *, keeps_rest: bool
+    ) -> None:
+        if not self._exchanges:
+            sent = rows.astype(np.float32)
+            out[...] = sent.mean(axis=0, dtype=np.float64)
+            if keeps_rest:
+                rows -= sent
+            self._count(step, FLOAT_BITS * sent.size)
+            return
+        bits = 0
+        mean = np.empty(self.dimension, np.float32)
+        for index, exchange in enumerate(self._exchanges):
+            own = slice(index * self.dimension, (index + 1) * self.dimension)
+            vectors = rows[:, own].astype(np.float32)
+            if keeps_rest:
+                rest = vectors.copy()
+                exchange.partial_mean(rest, step, mean)
+                # What float32 cannot hold of the row stays with what the compressor did not send.
+                rows[:, own] -= vectors.astype(np.float64) - rest
+            else:
+                exchange.mean(vectors, step, mean)
+            out[own] = mean
+            bits += _bits(exchange.ledger)
+            exchange.ledger = Ledger()
+        self._count(step, bits)
+
+    def _count(self, step: int, sent: int) -> None:
+        others = 1 if self.compressor.aggregates == "sums" and self.nodes > 1 else self.nodes - 1
+        self.traffic.add(step, sent, others * sent)
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Return the states of all repetitions."""
+        return {
+            f"{index}.{name}": array
+            for index, exchange in enumerate(self._exchanges)
+            for name, array in exchange.arrays().items()
+        }
+
+    def restore(self, arrays: dict[str, NDArray[Any]]) -> None:
+        """Continue from the states of `arrays`."""
+        for index, exchange in enumerate(self._exchanges):
+            prefix = f"{index}."
+            own = {name.removeprefix(prefix): a for name, a in arrays.items() if name.startswith(prefix)}
+            exchange.restore(own)
+
+
+def _bits(ledger: Ledger) -> int:
+    """Return the bits of what was counted, in whole messages."""
+    ledger.fetch()
+    return ledger.bits.get("message", 0) + FLOAT_BITS * ledger.raw_coordinates

@@ -1,0 +1,1 @@
+"""Methods side by side: error or accuracy against bits, rounds and modelled time."""

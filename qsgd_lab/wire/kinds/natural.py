@@ -1,0 +1,102 @@
+"""Kind 10: signed powers of two, nine bits each: natural compression."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qsgd_lab.wire.checks import NAN_BITS, Bytes, check_zeros, require, up8
+from qsgd_lab.wire.kind import Content, Kind, Lengths, Limits
+from qsgd_lab.wire.structure import Structure
+
+NOT_A_NUMBER = 255
+
+
+@dataclass(frozen=True, eq=False)
+class Powers:
+    """Zeros and signed powers of two.
+
+    Attributes
+    ----------
+    codes : uint8, shape (n,)
+        c = 0 is zero, c = 1 to 254 is 2^(c - 127), c = 255 NaN.
+    negative : bool, shape (n,)
+        False where the code is 0 or 255.
+    """
+
+    codes: NDArray[np.uint8]
+    negative: NDArray[np.bool_]
+
+
+class NaturalKind(Kind[Powers]):
+    """Kind 10."""
+
+    number = 10
+    name = "natural"
+    payload_types = (Powers,)
+    fields = struct.Struct("<8x")
+
+    def count(self, payload: Powers) -> int:
+        """Return n."""
+        return payload.codes.size
+
+    def lengths(self, payload: Powers, options: Any, structure: Structure) -> Lengths:
+        """Return the bytes of codes and signs."""
+        return _lengths(structure)
+
+    def claimed(self, options: Any, structure: Structure, body: Bytes) -> Lengths:
+        """Return the bytes of codes and signs."""
+        return _lengths(structure)
+
+    def write(self, payload: Powers, options: Any, side: Bytes, room: Bytes) -> None:
+        """Write codes and signs."""
+        codes, negative = payload.codes.reshape(-1), payload.negative.reshape(-1)
+        types = codes.dtype == np.uint8 and negative.dtype == np.bool_ and codes.size == negative.size
+        require(types, "parameters", "a natural payload has as many uint8 codes as bool signs")
+        _check_signs(codes, negative)
+        n = codes.size
+        room[:n] = codes
+        room[n : up8(n)] = 0
+        room[up8(n) : up8(n) + -(-n // 8)] = np.packbits(negative, bitorder="little")
+
+    def read(self, options: Any, content: Content, side: Bytes, body: Bytes, limits: Limits) -> Powers:
+        """Return codes and signs."""
+        n = content.structure.num_coordinates
+        check_zeros(body[n : up8(n)], "the padding after the codes")
+        codes = body[:n].copy()
+        negative = read_bits(body[up8(n) :], n, "signs")
+        _check_signs(codes, negative)
+        return Powers(codes, negative)
+
+    def values(self, payload: Powers) -> NDArray[np.float32]:
+        """Return the powers of two; the code is the exponent of their float32."""
+        bits = payload.codes.astype(np.uint32) << np.uint32(23)
+        bits |= payload.negative.astype(np.uint32) << np.uint32(31)
+        bits[payload.codes == NOT_A_NUMBER] = NAN_BITS
+        return bits.view(np.float32)
+
+
+def read_bits(data: Bytes, count: int, what: str) -> NDArray[np.bool_]:
+    """Return the first bits of a string, and check that those beyond in its last byte are 0."""
+    last = -(-count // 8)
+    beyond = int(data[last - 1]) >> (count % 8) if count % 8 else 0
+    require(beyond == 0, "zeros", f"bits after the {what} are not zero")
+    return np.unpackbits(data[:last], count=count, bitorder="little").view(bool)
+
+
+def _lengths(structure: Structure) -> Lengths:
+    n = structure.num_coordinates
+    return Lengths(payload=up8(n) + -(-n // 8))
+
+
+def _check_signs(codes: NDArray[np.uint8], negative: NDArray[np.bool_]) -> None:
+    """Check that zeros and NaN have no sign."""
+    unsigned = (codes == 0) | (codes == NOT_A_NUMBER)
+    require(not (negative & unsigned).any(), "canonical", "a zero or a NaN has a sign")
+
+
+KIND = NaturalKind()

@@ -1,0 +1,164 @@
+"""``qsgd-lab compare``: rows, tests, budgets, formats, and going on where it was stopped."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+
+import pytest
+
+from qsgd_lab.cli.main import main
+from qsgd_lab.registry import cut_option
+
+COMMON = ["compare", "--problem", "kinked", "--nodes", "4,8", "--steps", "60", "--repeats", "120"]
+METHODS = ["--method", "synchronous", "--method", "local-sgd(rounds=4)"]
+
+
+@pytest.fixture(autouse=True)
+def own_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("QSGD_LAB_IMPORT", raising=False)
+
+
+def compare(capsys, *arguments, code=0):
+    """Run the command; return (stdout, stderr)."""
+    assert main([*arguments]) == code
+    printed = capsys.readouterr()
+    return printed.out, printed.err
+
+
+def test_a_table_with_errors_traffic_and_tests(capsys):
+    """JSON has each method at each N, its traffic, its speed-up and the paired test against the first."""
+    out, _ = compare(capsys, *COMMON, *METHODS, "--format", "json")
+    rows = json.loads(out)
+
+    assert [(row["nodes"], row["method"]) for row in rows] == [
+        (4, "synchronous, fp32"),
+        (4, "local SGD (4 rounds)"),
+        (8, "synchronous, fp32"),
+        (8, "local SGD (4 rounds)"),
+    ]
+    assert [row["rounds"] for row in rows] == [60, 4, 60, 4]
+    assert [row["sent_bits"] for row in rows] == [60 * 32, 4 * 32, 60 * 32, 4 * 32]
+    assert [row["p_value"] is None for row in rows] == [True, False, True, False]
+    assert all(row["runs"] == 120 and row["error"] > 0 and row["speed_up"] > 1 for row in rows)
+    assert rows[2]["mean"] < rows[0]["mean"]
+
+
+def test_what_is_stored_is_not_run_again(capsys, tmp_path):
+    """Another call, or one with more methods, runs only what is missing, and prints the same numbers."""
+    first, said = compare(capsys, *COMMON, *METHODS, "--format", "json")
+    assert said.count("repetitions") == 2 * 5  # blocks of 100 and 20; one node alone, for speed-ups
+    again, nothing = compare(capsys, *COMMON, *METHODS, "--format", "json")
+    assert (again, nothing) == (first, "")
+
+    stored = sorted(tmp_path.glob("runs/*/problem.json"))
+    stored[3].unlink()  # as if killed there
+    resumed, said = compare(capsys, *COMMON, *METHODS, "--format", "json")
+    assert (resumed, said.count("repetitions")) == (first, 1)
+
+    stored[0].write_text(stored[0].read_text()[:-40])
+    _, said = compare(capsys, *COMMON, *METHODS, code=4)
+    assert "is not a sound record" in said
+
+
+def test_a_budget_ends_each_method_where_it_is_spent(capsys):
+    """At 32 times fewer bits synchronous fp32 has one step in 32, and a method within it all of them."""
+    out, _ = compare(capsys, *COMMON, *METHODS, "--budget", "15x", "--format", "json")
+    rows = json.loads(out)
+    assert [row["steps"] for row in rows] == [3, 60, 3, 60]
+
+    out, _ = compare(capsys, *COMMON, *METHODS, "--budget", "640", "--format", "json")
+    assert {row["steps"] for row in json.loads(out)[::2]} == {9}
+    assert all(row["is_within_budget"] for row in json.loads(out))
+    out, _ = compare(capsys, *COMMON, *METHODS, "--budget", "0.000001s@1Gbit/s", "--format", "json")
+    over, within = json.loads(out)[
+        :2
+    ]  # the first checkpoint stands in; before its round local SGD sent nothing
+    assert (over["steps"], over["is_within_budget"], within["steps"]) == (2, False, 14)
+    assert "over budget" in compare(capsys, *COMMON, *METHODS, "--budget", "0.000001s@1Gbit/s")[0]
+
+
+def test_csv_has_a_line_a_run_and_checkpoint(capsys):
+    """Tidy: its last lines' mean is the table's."""
+    rows = json.loads(compare(capsys, *COMMON, *METHODS, "--format", "json")[0])
+    lines = list(csv.DictReader(io.StringIO(compare(capsys, *COMMON, *METHODS, "--format", "csv")[0])))
+    last = [
+        float(line["value"])
+        for line in lines
+        if (line["nodes"], line["method"], line["step"]) == ("4", "synchronous, fp32", "60")
+    ]
+
+    assert len(last) == 120
+    assert sum(last) / 120 == pytest.approx(rows[0]["mean"], rel=1e-12)
+
+
+def test_text_latex_and_figure(capsys, tmp_path):
+    """Text names problem, measure and test; LaTeX is a table; the figure is written."""
+    text, _ = compare(capsys, *COMMON, *METHODS, "--plot", "compared.svg")
+    assert "Problem kinked" in text
+    assert "paired t test against synchronous, fp32" in text
+    assert (tmp_path / "compared.svg").read_bytes().startswith(b"<?xml")
+    latex, _ = compare(capsys, *COMMON, *METHODS, "--format", "latex")
+    assert r"\begin{tabular}" in latex
+
+
+def test_the_rate_is_chosen_on_other_repetitions(capsys):
+    """Of several factors each method gets its best; the row says which."""
+    arguments = ["--rate-scale", "0.01,1", "--format", "json"]
+    rows = json.loads(compare(capsys, *COMMON, *METHODS, *arguments)[0])
+    assert all(row["method"].endswith("rate x 1") for row in rows)
+
+
+def test_plug_ins_compare_too(capsys, tmp_path):
+    """A compressor, an algorithm that knows no repetitions, and a problem from a file, in one comparison."""
+    (tmp_path / "mine.py").write_text(
+        "import numpy as np\n"
+        "from qsgd_lab.algorithms.registry import ALGORITHMS, Method\n"
+        "from qsgd_lab.algorithms.synchronous import Synchronous\n"
+        "from qsgd_lab.problems import ProblemEntry, register_problem\n"
+        "from qsgd_lab.problems.scalar import Kinked\n"
+        "class Mine(Synchronous):\n"
+        "    is_elementwise = False\n"
+        "ALGORITHMS.register(Method('mine', Mine, (), lambda _: 'mine', summary='', source='me'))\n"
+        "register_problem(ProblemEntry('my-kink', 'a kink', 'x^2', lambda *_: Kinked()))\n"
+    )
+    arguments = ["compare", "--import", "mine.py", "--problem", "my-kink", "--steps", "20", "--repeats", "5"]
+    out, _ = compare(capsys, *arguments, "--method", "synchronous", "--method", "mine", "--format", "json")
+    one, two = json.loads(out)
+    assert one["mean"] == two["mean"]
+    assert two["method"] == "mine"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--problem", "no-such"], "unknown problem 'no-such'"),
+        (["--method", "no-such"], "unknown algorithm 'no-such'"),
+        (["--method", "synchronous(compressor=topk)"], "did you mean 'top-k'"),
+        (["--budget", "much"], "--budget is 'much'; write 32x"),
+        (["--rate-scale", "0"], "write numbers above 0"),
+        (["--split", "shards"], "is no split over nodes"),
+        (["--method", "local-sgd(rounds=4"], "a comma or ) is missing"),
+    ],
+)
+def test_bad_requests_are_one_line(capsys, tmp_path, arguments, message):
+    """Exit 2, nothing run."""
+    _, said = compare(capsys, *COMMON, *METHODS, *arguments, code=2)
+    assert message in said
+    assert not (tmp_path / "runs").exists()
+
+
+def test_an_option_is_cut_out_of_a_text():
+    """The outermost option alone, wherever it is, with parentheses of its own."""
+    cases = {
+        "a": ("a", None),
+        "a(c=x)": ("a", "x"),
+        "a(b=1,c=x(y=2,z(u)))": ("a(b=1)", "x(y=2,z(u))"),
+        "a( c = x, b=1)": ("a(b=1)", "x"),
+        "a(b=1,c=x,d=2)": ("a(b=1,d=2)", "x"),
+        "a(b=e(c=1))": ("a(b=e(c=1))", None),
+    }
+    for text, expected in cases.items():
+        assert cut_option(text, "c") == expected

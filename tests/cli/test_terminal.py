@@ -1,0 +1,90 @@
+"""Text for terminals of any width: no line is longer, nothing is lost, wide tables come in blocks."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from fake_worker import make_config
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+
+from qsgd_lab.cli.errors import COMPILING
+from qsgd_lab.cli.measure.rows_output import Table, as_text
+from qsgd_lab.cli.sweep.progress import BarDisplay, LineDisplay, SweepProgress, display
+from qsgd_lab.runs import events
+from qsgd_lab.terminal import fill, text_width
+
+words = st.text("abcxyz0189.", min_size=1, max_size=9)
+
+
+@st.composite
+def tables(draw: st.DrawFn) -> Table:
+    """Draw a table whose first two columns say what a row is."""
+    num_columns = draw(st.integers(3, 9))
+    rows = draw(st.lists(st.tuples(*[words] * num_columns), min_size=1, max_size=4))
+    header = draw(st.tuples(*[words] * num_columns))
+    return Table(header, rows, left=tuple(draw(st.sets(st.integers(0, num_columns - 1)))))
+
+
+@given(tables(), st.integers(40, 160))
+def test_tables_fit_and_lose_nothing(table: Table, width: int) -> None:
+    """Every cell is printed once, keys once a block; every block has every row; no line is too long."""
+    text = as_text([table], width)
+    blocks = [block.splitlines() for block in text.strip("\n").split("\n\n")]
+    assert max(map(len, text.splitlines())) <= width
+    assert {len(block) for block in blocks} == {2 + len(table.rows)}
+    for number, row in enumerate(table.rows):
+        printed = [block[2 + number].split() for block in blocks]
+        assert all(cells[:2] == list(row[:2]) for cells in printed)
+        assert [cell for cells in printed for cell in cells[2:]] == list(row[2:])
+
+
+@given(tables())
+def test_a_table_that_fits_is_whole(table: Table) -> None:
+    """In a wide terminal there is one block."""
+    assert "\n\n" not in as_text([table], 160).strip("\n")
+
+
+@given(st.lists(words, min_size=1, max_size=60), st.integers(40, 200))
+def test_prose_fits_and_stays_readable(prose: list[str], width: int) -> None:
+    """Lines of prose are as wide as the terminal, but at most 100 columns; words stay whole and in order."""
+    lines = fill(" ".join(prose), width, indent="  ", hanging="    ").splitlines()
+    assert max(map(len, lines)) <= min(width, 100)
+    assert " ".join(lines).split() == prose
+
+
+@pytest.mark.parametrize(("columns", "width"), [("60", 60), ("140", 140), ("3", 40), ("", 80), (None, 80)])
+def test_the_width_is_the_terminals(monkeypatch: pytest.MonkeyPatch, columns: str | None, width: int) -> None:
+    """COLUMNS says how wide the terminal is; without it, and without a terminal, text has 80 columns."""
+    if columns is None:
+        monkeypatch.delenv("COLUMNS", raising=False)
+    else:
+        monkeypatch.setenv("COLUMNS", columns)
+    assert text_width() == width
+
+
+@pytest.mark.parametrize(
+    ("terminal", "is_terminal", "kind"),
+    [("xterm", True, BarDisplay), ("dumb", True, LineDisplay), ("xterm", False, LineDisplay)],
+)
+def test_only_terminals_that_can_show_bars_get_them(
+    monkeypatch: pytest.MonkeyPatch, terminal: str, is_terminal: bool, kind: type
+) -> None:
+    """Pipes and dumb terminals get a line a cell."""
+    monkeypatch.setenv("TERM", terminal)
+    console = Console(file=io.StringIO(), force_terminal=is_terminal)
+    monkeypatch.setattr("rich.console.Console", lambda **_: console)
+    with display([make_config()]) as shown:
+        assert type(shown) is kind
+
+
+def test_compiling_is_told_once(capsys: pytest.CaptureFixture[str]) -> None:
+    """Though every worker says that it compiles, the user reads it once."""
+    cells = [make_config(seed) for seed in range(2)]
+    shown = LineDisplay(SweepProgress(cells))
+    for cell in cells:
+        shown.show(events.CellStarted(cell))
+        shown.show(events.CellCompiling(cell))
+    assert capsys.readouterr().err == f"{COMPILING}\n"

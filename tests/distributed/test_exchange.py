@@ -1,0 +1,127 @@
+"""Real ranks against the simulation: the same means, states and sizes, bit for bit."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import rank_cases
+from rank_cases import gradients
+from ranks import ByRank, Ranks
+
+from qsgd_lab.compressors.protocol import Layout
+from qsgd_lab.compressors.registry import COMPRESSORS
+from qsgd_lab.exchange import SimulatedExchange
+
+SHAPES = ((8, 5), (7,), (30, 10), (1,))
+SPECS = [
+    "fp32",
+    "qsgd(bits=2,norm=max,bucket_size=model)",
+    "qsgd(bits=4,bucket_size=64)",
+    "qsgd(bits=1,bucket_size=tensor,rounding=nearest)",
+    "ef(qsgd(bits=2,norm=max,bucket_size=512))",
+    "ef(top-k(fraction=0.05))",
+]
+
+
+def simulated(text, nodes, steps, shapes, seed):
+    """Return means, states by node, and the ledger of the simulation."""
+    layout = Layout(shapes)
+    exchange = SimulatedExchange(COMPRESSORS.parse(text).make(), nodes, 7, layout)
+    means = []
+    for step in range(steps):
+        out = np.empty(layout.num_coordinates, np.float32)
+        exchange.mean(gradients(seed, step, nodes, layout), step, out)
+        means.append(out)
+    return means, exchange.arrays(), exchange.ledger.to_dict()
+
+
+def node_state(arrays, node, name):
+    """Return one node's array of a simulated exchange's states, however the states are kept."""
+    if name in arrays:
+        return arrays[name][node]
+    return arrays[name.replace("state", f"state.{node}", 1)]
+
+
+def check(ranks, text, steps=3, seed=0):
+    means, states, ledger = simulated(text, ranks.size, steps, SHAPES, seed)
+    for rank, (there, state, sent) in enumerate(ranks.call(rank_cases.exchanged, text, steps, SHAPES, seed)):
+        for here, mean in zip(means, there, strict=True):
+            assert np.array_equal(here.view(np.uint32), mean.view(np.uint32))
+        for name, array in state.items():
+            assert np.array_equal(node_state(states, rank, name), array), name
+        assert sent == ledger
+
+
+def every_method():
+    """Return the text of every registered compressor at its defaults, alone or as it must be wrapped."""
+    return [name for name, method in COMPRESSORS.methods().items() if not method.is_wrapper]
+
+
+@pytest.mark.parametrize("text", SPECS)
+def test_two_ranks_have_the_simulations_bits(two_ranks, text):
+    """Means of three steps, each rank's residual, and the bits sent by all."""
+    check(two_ranks, text)
+
+
+@pytest.mark.parametrize("text", SPECS[-2:])
+def test_four_ranks_have_the_simulations_bits(four_ranks, text):
+    """Messages are added in the order of ranks, so that their number changes nothing."""
+    check(four_ranks, text)
+
+
+def test_every_method_has_the_simulations_bits(two_ranks):
+    """At its defaults, whatever its payloads are: none is told of ranks."""
+    for text in every_method():
+        check(two_ranks, text, steps=2)
+
+
+@pytest.mark.parametrize("lengths", [(0, 0), (0, 5), (7, 1), (300, 300)])
+def test_bytes_of_any_length_arrive(two_ranks, lengths):
+    """Empty ones too: gloo alone would end the process."""
+    expected = [bytes((np.arange(n) * (rank + 1)).astype(np.uint8)) for rank, n in enumerate(lengths)]
+    assert two_ranks.call(rank_cases.gathered, lengths) == [expected, expected]
+
+
+def test_facts_that_differ_are_named_on_every_rank(two_ranks):
+    """The fact, both values and both ranks; afterwards the group still works."""
+    same = {"version": "1", "bits": 2}
+    two_ranks.call(rank_cases.shaken, same)
+    two_ranks.start(rank_cases.shaken, ByRank([same, {**same, "bits": 4}]))
+    for ok, (kind, text, _) in two_ranks.outcomes():
+        assert not ok
+        assert kind == "UsageError"
+        assert "ranks do not agree on bits: rank 0 has 2, rank 1 has 4" in text
+    two_ranks.call(rank_cases.shaken, same)
+
+
+def test_a_damaged_message_names_its_rank(tmp_path):
+    """Every rank refuses it, and says whose it was and at which step."""
+    ranks = Ranks(2, tmp_path)
+    try:
+        ranks.start(rank_cases.damaged, 1)
+        for ok, (kind, text, _) in ranks.outcomes():
+            assert not ok
+            assert kind == "PeerError"
+            assert text.startswith("the message of rank 1 at step 0 is damaged")
+    finally:
+        ranks.close()
+
+
+@pytest.mark.parametrize("how", ["ends", "hangs"])
+def test_a_lost_rank_is_named_in_time(tmp_path, how):
+    """One line, at once where the process ended, and after the timeout where it hangs."""
+    ranks = Ranks(2, tmp_path, timeout_s=5)
+    try:
+        ranks.call(rank_cases.make_lane, 5.0)
+        ranks.start(rank_cases.lost, 1, how)
+        ok, (kind, text, _) = ranks._receive(0)
+        assert not ok
+        assert kind == "PeerError"
+        assert text.startswith("rank 1 of 2 ended or gave no answer in 5 s")
+        assert "\n" not in text
+        ranks.pipes[0].send(("rank_cases", "seconds", []))
+        assert ranks._receive(0)[1] < 10
+    finally:
+        for process in ranks.processes:
+            process.kill()
+        ranks.close()

@@ -1,0 +1,167 @@
+"""The DDP hook against the simulation, and what users of DDP expect of it."""
+
+from __future__ import annotations
+
+import io
+import warnings
+
+import numpy as np
+import pytest
+import rank_cases
+import torch
+from rank_cases import batch_of, make_network
+
+from qsgd_lab.compressors.protocol import Layout
+from qsgd_lab.compressors.registry import COMPRESSORS
+from qsgd_lab.distributed.hook import QSGDHook
+from qsgd_lab.exchange import SimulatedExchange
+
+PLAIN = {"raw_up_to": 0, "bits": 2}
+SMALL_BUCKETS = {"bucket_cap_mb": 0.005}
+
+
+def simulate(text, nodes, steps, micro=1):
+    """Return parameters and residuals of plain SGD on the simulated mean."""
+    network = make_network()
+    parameters = list(network.parameters())
+    optimizer = torch.optim.SGD(parameters, 0.1)
+    layout = Layout(tuple(tuple(p.shape) for p in parameters))
+    exchange = SimulatedExchange(COMPRESSORS.parse(text).make(), nodes, 0, layout)
+    for step in range(steps):
+        rows = np.zeros((nodes, layout.num_coordinates), np.float32)
+        for node in range(nodes):
+            network.zero_grad()
+            for piece in range(micro):
+                inputs, labels = batch_of(step * micro + piece, node)
+                torch.nn.functional.cross_entropy(network(inputs), labels).backward()
+            rows[node] = torch.cat([p.grad.reshape(-1) for p in parameters]).numpy()
+        mean = np.empty(layout.num_coordinates, np.float32)
+        if exchange.buffer is not None:
+            exchange.buffer[...] += rows
+        exchange.mean(None if exchange.buffer is not None else rows, step, mean)
+        for p, piece in zip(parameters, torch.from_numpy(mean).split(layout.sizes), strict=True):
+            p.grad = piece.view(p.shape)
+        optimizer.step()
+    return torch.cat([p.detach().reshape(-1) for p in parameters]).numpy(), exchange.arrays()
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Compute gradients as the ranks do."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "ddp"),
+    [
+        ("ef(qsgd(bits=2,norm=max))", PLAIN, {}),
+        ("ef(qsgd(bits=2,norm=max))", PLAIN, SMALL_BUCKETS),
+        ("qsgd(bits=4,norm=max)", {**PLAIN, "bits": 4, "error_feedback": False}, SMALL_BUCKETS),
+        ("fp32", {"warmup_steps": 100}, SMALL_BUCKETS),
+        ("ef(qsgd(bits=2,norm=max))", {**PLAIN, "layout": "auto"}, {"static_graph": True}),
+    ],
+)
+def test_the_hook_has_the_simulations_bits(two_ranks, text, options, ddp):
+    """Parameters and residuals after 12 steps, with one bucket or several, through DDP's rebuild."""
+    parameters, states = simulate(text, 2, 12)
+    for rank, (there, state, _, _) in enumerate(
+        two_ranks.call(rank_cases.trained, "plain", 12, options, ddp)
+    ):
+        assert np.array_equal(parameters.view(np.uint32), there.view(np.uint32))
+        if text.startswith("ef("):
+            assert np.array_equal(states["state.residual"][rank], state["residual"].numpy())
+
+
+def test_accumulated_batches_are_one_synchronisation(two_ranks):
+    """Under no_sync the hook is not called; the sum of three backward passes is what is sent."""
+    parameters, _ = simulate("ef(qsgd(bits=2,norm=max))", 2, 4, micro=3)
+    for there, state, _, _ in two_ranks.call(rank_cases.trained, "plain", 4, PLAIN, {}, {"micro": 3}):
+        assert np.array_equal(parameters, there)
+        assert state["step"] == 4
+
+
+def test_four_ranks_agree_and_count_their_bytes(four_ranks):
+    """All ranks have the same parameters, and send less than a fourth of what float32 takes."""
+    results = four_ranks.call(rank_cases.trained, "plain", 6, PLAIN, SMALL_BUCKETS)
+    assert all(np.array_equal(results[0][0], other[0]) for other in results)
+    steps, sent, fp32, *_ = results[0][2]
+    assert steps == 6
+    assert 0 < sent < fp32 / 2
+
+
+def test_an_unused_parameter_keeps_its_residual(two_ranks):
+    """A layer that no rank used in a step keeps what it had not sent, and gets no gradient."""
+    ddp = {"find_unused_parameters": True}
+    one = two_ranks.call(rank_cases.trained, "unused", 1, PLAIN, ddp)  # uses `first`
+    two = two_ranks.call(rank_cases.trained, "unused", 2, PLAIN, ddp)  # then `second`
+    size = 12 * 40 + 40
+    for (_, before, _, _), (_, after, _, _) in zip(one, two, strict=True):
+        assert before["residual"][:size].abs().sum() > 0
+        assert torch.equal(before["residual"][:size], after["residual"][:size])
+        assert after["residual"][size : 2 * size].abs().sum() > 0
+
+
+def test_a_step_with_an_infinity_leaves_the_residuals(two_ranks):
+    """All ranks see it, the optimizer skips it, and the residuals are those of the step before."""
+    good = two_ranks.call(rank_cases.trained, "plain", 3, PLAIN, SMALL_BUCKETS)
+    bad = two_ranks.call(rank_cases.trained, "plain", 4, PLAIN, SMALL_BUCKETS, {"nan_step": 3})
+    for (parameters, state, _, _), (after, kept, statistics, _) in zip(good, bad, strict=True):
+        assert np.array_equal(parameters, after)
+        assert torch.equal(state["residual"], kept["residual"])
+        assert statistics[4] == 1
+
+
+def test_training_goes_on_from_a_state(two_ranks):
+    """5 steps and 5 more equal 10; the file is read with weights_only."""
+    whole = two_ranks.call(rank_cases.trained, "plain", 10, PLAIN, SMALL_BUCKETS)
+    half = two_ranks.call(rank_cases.trained, "plain", 5, PLAIN, SMALL_BUCKETS)
+    states = []
+    for _, state, _, _ in half:
+        file = io.BytesIO()
+        torch.save(state, file)
+        file.seek(0)
+        states.append(torch.load(file, weights_only=True))
+    extra = {"state": states, "network": half[0][3], "first": 5}
+    rest = two_ranks.call(rank_cases.trained, "plain", 5, PLAIN, SMALL_BUCKETS, extra)
+    for (expected, state, *_), (found, after, *_) in zip(whole, rest, strict=True):
+        assert np.array_equal(expected, found)
+        assert torch.equal(state["residual"], after["residual"])
+
+
+@pytest.mark.parametrize("extra", [{"dtype": "bfloat16"}, {"compile": True}])
+def test_other_gradients_train_too(two_ranks, extra):
+    """bfloat16 gradients are sent as float32 values; a compiled model calls the hook as well."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        results = two_ranks.call(rank_cases.trained, "plain", 3, PLAIN, {}, extra)
+    assert np.array_equal(results[0][0], results[1][0])
+    assert results[0][2][0] == 3
+
+
+@pytest.mark.parametrize("text", ["ef(top-k(fraction=0.1))", "qsgd(bits=4,bucket_size=tensor)"])
+def test_any_method_can_be_named(two_ranks, text):
+    """By its text; ranks end with the same parameters."""
+    results = two_ranks.call(rank_cases.trained, "plain", 3, {"compressor": text, "raw_up_to": 100}, {})
+    assert np.array_equal(results[0][0], results[1][0])
+
+
+def test_settings_that_differ_are_named(two_ranks):
+    """One line on every rank, before a gradient is sent."""
+    two_ranks.start(rank_cases.hook_settings_differ)
+    for ok, (kind, text, _) in two_ranks.outcomes():
+        assert not ok
+        assert kind == "UsageError"
+        assert "do not agree on the compressor" in text
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [({"layout": "short"}, "layout"), ({"bits": 0}, "bits"), ({"compressor": "qsdg"}, "qsdg")],
+)
+def test_bad_settings_are_refused_at_once(options, words):
+    """Before any group is there."""
+    with pytest.raises(ValueError, match=words):
+        QSGDHook(**options)

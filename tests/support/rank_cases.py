@@ -1,0 +1,199 @@
+"""What ranks run in tests: each function is called on every rank of a group."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+
+import numpy as np
+import torch.distributed as dist
+
+_LANES = {}
+
+
+def lane():
+    """Return the lane of this process; one serves all cases."""
+    from qsgd_lab.distributed.lane import Lane
+
+    if "lane" not in _LANES:
+        _LANES["lane"] = Lane(20.0)
+    return _LANES["lane"]
+
+
+def gathered(lengths):
+    """Gather bytes of this rank's length, and return what came."""
+    rank = dist.get_rank()
+    data = (np.arange(lengths[rank]) * (rank + 1)).astype(np.uint8)
+    return [bytes(part) for part in lane().gather(data)]
+
+
+def exchanged(text, steps, shapes, seed):
+    """Return the means, this rank's state, and the ledger of all ranks, after some steps."""
+    from qsgd_lab.compressors.protocol import Layout
+    from qsgd_lab.compressors.registry import COMPRESSORS
+    from qsgd_lab.distributed.exchange import DistributedExchange
+
+    layout = Layout(shapes)
+    exchange = DistributedExchange(COMPRESSORS.parse(text).make(), 7, layout, lane())
+    means = []
+    for step in range(steps):
+        out = np.empty(layout.num_coordinates, np.float32)
+        exchange.mean(gradients(seed, step, exchange.nodes, layout)[exchange.rank][None], step, out)
+        means.append(out)
+    return means, exchange.arrays(), exchange.total_ledger().to_dict()
+
+
+def gradients(seed, step, nodes, layout):
+    """Return the nodes' gradients of a step, float32, shape (N, n)."""
+    rng = np.random.default_rng([seed, step])
+    return rng.normal(size=(nodes, layout.num_coordinates)).astype(np.float32)
+
+
+def shaken(facts):
+    """Shake hands with this rank's facts."""
+    from qsgd_lab.distributed.handshake import shake_hands
+
+    shake_hands(lane(), facts)
+
+
+def damaged(which):
+    """Exchange where one rank sends a damaged message."""
+    from qsgd_lab.compressors.protocol import Layout
+    from qsgd_lab.compressors.registry import COMPRESSORS
+    from qsgd_lab.distributed.exchange import DistributedExchange
+
+    exchange = DistributedExchange(COMPRESSORS.parse("qsgd(bits=2)").make(), 7, Layout.of(1000), lane())
+    if exchange.rank == which:
+        wire = exchange.compressor.wire
+        whole = wire.pack
+
+        class Damaging(type(wire)):
+            def pack(self, payload):
+                message = bytearray(whole(payload))
+                message[len(message) // 2] ^= 1
+                return bytes(message)
+
+        type(exchange.compressor).wire = property(lambda _: Damaging())
+    exchange.mean(np.ones((1, 1000), np.float32), 0, np.empty(1000, np.float32))
+
+
+def lost(which, how):
+    """Gather where one rank ends, or never comes."""
+    import time
+
+    if dist.get_rank() == which:
+        if how == "ends":
+            os._exit(17)
+        time.sleep(3600)
+    start = time.monotonic()
+    try:
+        lane().gather(np.zeros(10, np.uint8))
+    finally:
+        _LANES["seconds"] = time.monotonic() - start
+
+
+def seconds():
+    """Return how long the last failure took."""
+    return _LANES["seconds"]
+
+
+def digest(array):
+    """Return a digest of an array."""
+    return hashlib.sha256(np.ascontiguousarray(array).data).hexdigest()
+
+
+def make_lane(timeout_s):
+    """Make a lane with another timeout."""
+    from qsgd_lab.distributed.lane import Lane
+
+    _LANES["lane"] = Lane(timeout_s)
+
+
+def make_network(kind="plain"):
+    """Return a small network with parameters that follow from nothing but its name."""
+    import torch
+    from torch import nn
+
+    torch.manual_seed(3)
+    if kind == "unused":
+
+        class Half(nn.Module):
+            """Uses its second layer at odd steps alone."""
+
+            def __init__(self):
+                super().__init__()
+                self.first, self.second, self.last = nn.Linear(12, 40), nn.Linear(12, 40), nn.Linear(40, 5)
+                self.step = 0
+
+            def forward(self, x):
+                layer = self.second if self.step % 2 else self.first
+                return self.last(torch.relu(layer(x)))
+
+        return Half()
+    return nn.Sequential(nn.Linear(12, 50), nn.ReLU(), nn.Linear(50, 60), nn.ReLU(), nn.Linear(60, 5))
+
+
+def batch_of(step, rank):
+    """Return inputs and labels of one rank's share."""
+    import torch
+
+    draw = torch.Generator().manual_seed(100 * step + rank)
+    return torch.randn(16, 12, generator=draw), torch.randint(0, 5, (16,), generator=draw)
+
+
+def trained(kind, steps, options, ddp_options, extra=None):
+    """Train under DDP with the hook; return parameters, residual and statistics."""
+    import torch
+    from torch.nn.parallel import DistributedDataParallel
+
+    from qsgd_lab.distributed.hook import QSGDHook
+
+    extra = extra or {}
+    network = make_network(kind)
+    if extra.get("dtype"):
+        network = network.to(getattr(torch, extra["dtype"]))
+    rank = dist.get_rank()
+    ddp = DistributedDataParallel(network, **ddp_options)
+    model = torch.compile(ddp, backend="aot_eager") if extra.get("compile") else ddp
+    hook = QSGDHook(**options).register(ddp)
+    if "state" in extra:
+        hook.load_state_dict(extra["state"][rank])
+        network.load_state_dict(extra["network"])
+    optimizer = torch.optim.SGD(network.parameters(), 0.1)
+    first = extra.get("first", 0)
+    micro = extra.get("micro", 1)
+    for step in range(first, first + steps):
+        network.step = step
+        optimizer.zero_grad(set_to_none=True)
+        for piece in range(micro):
+            inputs, labels = batch_of(step * micro + piece, rank)
+            if step == extra.get("nan_step") and rank == 1:
+                inputs = inputs * float("inf")
+            inputs = inputs.to(next(network.parameters()).dtype)
+            context = ddp.no_sync() if piece < micro - 1 else _nothing()
+            with context:
+                torch.nn.functional.cross_entropy(model(inputs).float(), labels).backward()
+        finite = all(p.grad is None or bool(p.grad.isfinite().all()) for p in network.parameters())
+        if finite:
+            optimizer.step()
+    hook.check()
+    hook.close()
+    flat = torch.cat([p.detach().float().reshape(-1) for p in network.parameters()]).numpy()
+    state = hook.state_dict()
+    whole = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    return flat, state, tuple(hook.statistics()), whole
+
+
+def _nothing():
+    from contextlib import nullcontext
+
+    return nullcontext()
+
+
+def hook_settings_differ():
+    """Register a hook whose bits depend on the rank."""
+    from torch.nn.parallel import DistributedDataParallel
+
+    from qsgd_lab.distributed.hook import QSGDHook
+
+    QSGDHook(2 + dist.get_rank()).register(DistributedDataParallel(make_network()))

@@ -1,0 +1,110 @@
+"""Algorithms with replicas in whole training runs: resumed in the middle of a round; their traffic."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from qsgd_lab import models
+from qsgd_lab.cli.main import main
+from qsgd_lab.data import DATASETS, Dataset, DatasetEntry, Part, load_dataset, register_dataset, registry
+from qsgd_lab.models import MODELS, register_model
+from qsgd_lab.runs.config import RunConfig
+from qsgd_lab.runs.record import Interrupted, RunOutcome
+from qsgd_lab.training.presets import configurations
+from qsgd_lab.training.run import run_training
+
+SIZES = (96, 32, 32)
+STEPS = 2 * 96 // 8
+
+
+def load() -> Dataset:
+    """Return two classes of noise with different means, 1x4x4."""
+    generator = torch.Generator().manual_seed(7)
+    parts = []
+    for size in SIZES:
+        labels = torch.arange(size) % 2
+        noise = torch.randn(size, 1, 4, 4, generator=generator)
+        parts.append(Part(noise + 0.5 * labels.view(-1, 1, 1, 1), labels))
+    return Dataset("noise", 2, *parts)
+
+
+@pytest.fixture(autouse=True)
+def small_world(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Register a small data set and model, and take them away again."""
+    monkeypatch.setattr(registry._origins, "_outside", {})
+    monkeypatch.setattr(models._origins, "_outside", {})
+    register_dataset(DatasetEntry("noise", "noise", (1, 4, 4), 2, SIZES, load), origin="tests")
+    register_model("line", lambda *_: nn.Sequential(nn.Flatten(), nn.Linear(16, 2)), origin="tests")
+    yield
+    del DATASETS["noise"], MODELS["line"]
+    load_dataset.cache_clear()
+
+
+def cell(algorithm: str, compressor: str = "fp32", nodes: int = 4) -> RunConfig:
+    (config,) = configurations(
+        "demo", ["line"], [nodes], [compressor], [0], {"epochs": 2, "global_batch": 8}, algorithm, "noise"
+    )
+    return config
+
+
+def train(config: RunConfig, path: Path, stops: int | None = None) -> RunOutcome:
+    """Train, or stop after so many steps."""
+    asked = iter(range(10**9))
+    return run_training(
+        config,
+        checkpoint=path,
+        should_stop=lambda: stops is not None and next(asked) >= stops,
+        progress=lambda *_: None,
+    )
+
+
+RESUMED = [
+    ("local-sgd(interval=5)", "fp32"),
+    ("local-sgd(schedule=growing,rounds=4,momentum=averaged)", "qsgd(bits=2)"),
+    ("local-sgd(schedule=square-root,interval=2,coefficient=0.15,momentum=reset)", "ef(top-k(fraction=0.1))"),
+    ("local-sgd(schedule=one-shot,local_from=0.25)", "fp32"),
+]
+
+
+@pytest.mark.parametrize(("algorithm", "compressor"), RESUMED)
+def test_a_run_killed_twenty_times_is_the_same_run(algorithm: str, compressor: str, tmp_path: Path) -> None:
+    """Stopped after a step or two, mostly in the middle of a round, the run ends with the same bits."""
+    config = cell(algorithm, compressor)
+    whole = train(config, tmp_path / "whole.npz")
+    steps = [1] * 17 + [2] * 3  # 23 of the 24 steps, in 20 pieces
+    for count in steps:
+        with pytest.raises(Interrupted):
+            train(config, tmp_path / "killed.npz", stops=count)
+    killed = train(config, tmp_path / "killed.npz")
+
+    assert killed.result == whole.result
+    assert killed.epochs == whole.epochs
+
+
+def test_traffic_is_that_of_the_rounds(tmp_path: Path) -> None:
+    """Eight rounds of four nodes send 32 n coordinates; growing to one-shot sends fewer, exactly."""
+    for algorithm, rounds in (
+        ("synchronous", STEPS),
+        ("local-sgd(rounds=8)", 8),
+        ("local-sgd(schedule=growing,rounds=5)", 5),
+        ("local-sgd(schedule=one-shot)", 1),
+    ):
+        result = train(cell(algorithm), tmp_path / "none.npz").result
+        assert result["coordinates_sent"] == 4 * rounds * result["num_parameters"]
+        assert result["bits_per_coordinate"] == {"fp32": 32.0}
+
+
+def test_impossible_schedules_end_before_any_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Exit 2 and one line."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("QSGD_LAB_IMPORT", "")
+    assert main(["reproduce", "--nodes", "2", "--algorithm", "local-sgd(schedule=growing)"]) == 2
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("Error")]
+    assert "growing needs rounds" in line

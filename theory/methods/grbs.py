@@ -1,0 +1,45 @@
+"""GRBS: one random block of R, the same at all nodes.
+
+References
+----------
+Xie, Zheng, Koyejo, Gupta, Li, Lin: CSER. NeurIPS 2020.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from numpy.typing import ArrayLike
+
+from qsgd_lab.theory.arguments import vector, whole
+from qsgd_lab.theory.methods.rand_k import relative_error
+from qsgd_lab.theory.variance import squared_norm
+
+
+def block_sizes(num_coordinates: int, ratio: int) -> list[int]:
+    """Return the sizes of the blocks, which sum to n: coordinate i is in block floor(i R / n).
+
+    Examples
+    --------
+    >>> block_sizes(10, 4)
+    [3, 2, 3, 2]
+    """
+    n = whole("num_coordinates", num_coordinates)
+    count = min(whole("ratio", ratio), n)
+    ends = [-(-block * n // count) for block in range(count + 1)]
+    return [stop - start for start, stop in pairwise(ends)]
+
+
+def expected_error(gradient: ArrayLike, ratio: int = 32, values: str = "plain") -> float:
+    """Return E||Q(v) - v||^2 exactly: 1 - 1/R of ||v||^2, or R - 1 for unbiased values.
+
+    Each coordinate is in the drawn block with probability 1/R, whatever the sizes of the blocks.
+    """
+    n = vector("gradient", gradient).size
+    count = len(block_sizes(n, ratio))
+    return relative_error(count, 1, values) * squared_norm(gradient)
+
+
+def expected_bits(num_coordinates: int, ratio: int = 32, **_: object) -> float:
+    """Return the mean bits of a block, 32 n / R."""
+    return 32 * num_coordinates / len(block_sizes(num_coordinates, ratio))
