@@ -10,12 +10,14 @@ import pytest
 
 from qsgd_lab.errors import MessageError
 from qsgd_lab.partition import Partition
+from qsgd_lab.wire.key import Key
 from qsgd_lab.wire.kinds.exponential import ExponentialLevels
 from qsgd_lab.wire.kinds.levels import Levels
 from qsgd_lab.wire.kinds.natural import Powers
 from qsgd_lab.wire.kinds.none import Nothing
 from qsgd_lab.wire.kinds.one_bit import OneBit
 from qsgd_lab.wire.kinds.raw import Raw
+from qsgd_lab.wire.kinds.rotated import Rotated
 from qsgd_lab.wire.kinds.select import select
 from qsgd_lab.wire.kinds.sparse import BITMAP, RICE, IndexCode, SparseValues
 from qsgd_lab.wire.message import open_content, pack
@@ -36,6 +38,12 @@ def zeros(parts: Partition, s: int, layout: str) -> Levels:
 def sparse(values, index: IndexCode) -> SparseValues:
     """Return sparse values of which none is left out."""
     return SparseValues(np.arange(SIZE), values, SIZE, index)
+
+
+def rotated(n: int, bits: int, block: int, offsets) -> Rotated:
+    """Return zero blocks."""
+    scales = np.zeros(n // block, np.float32)
+    return Rotated(np.zeros(n, np.int8), scales, offsets, n, bits, block, 1, Key())
 
 
 CASES = {
@@ -74,6 +82,8 @@ CASES = {
             Partition((SIZE,), "model"),
         )
     ),
+    "one bit": lambda: pack(rotated(16 * SIZE, 1, 4096, None)),
+    "uniform, blocks of 1": lambda: pack(rotated(SIZE, 1, 1, np.zeros(SIZE, np.float32))),
     "select": lambda: pack(
         select(
             Structure.array((SIZE,), [1] * SIZE),
@@ -101,7 +111,7 @@ def test_reading_stays_within_the_theorem(name):
 
 @pytest.mark.parametrize("n", [10**5, 2**21, 2**34, 2**48, 2**63])
 @pytest.mark.parametrize(
-    "name", ["fixed", "base 3", "Rice, base 3", "bitmap, base 3", "s = 128", "buckets of 1"]
+    "name", ["fixed", "base 3", "Rice, base 3", "bitmap, base 3", "s = 128", "buckets of 1", "one bit"]
 )
 def test_claims_are_refused_before_anything_is_allocated(name, n):
     """A message whose head claims more coordinates than it holds costs nothing."""
