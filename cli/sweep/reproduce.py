@@ -118,12 +118,6 @@ _PRESETS_HELP = "Presets and their models:\n\n" + "\n\n".join(
     type=BUCKET_SIZE,
     help="Coordinates that share a norm: a number, tensor or model.  [default: the preset's]",
 )
-@click.option(
-    "--split",
-    metavar="SPLIT",
-    help="Which images each node has: iid (any), shards:K (K pieces of the images sorted by class) or "
-    "dirichlet:ALPHA (shares of the classes by chance; small: few classes).  [default: iid]",
-)
 @protocol_options
 @computing_options
 @click.option(
