@@ -124,7 +124,7 @@ def protocol_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option(
             "--split",
             metavar="SPLIT",
-            help="Which images each node has: iid (any), shards:K (K pieces of the images sorted by class) or "
+            help="Which images each node has: iid (any), shards:K (K pieces of the images by class) or "
             "dirichlet:ALPHA (shares of the classes by chance; small: few classes).  [default: iid]",
         ),
         click.option(
