@@ -125,8 +125,14 @@ NO_FLAW = "none"
 
 
 def protocol_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add --convention, --raw-tensors-up-to, --scaling and --flaw to a command."""
+    """Add --split, --convention, --raw-tensors-up-to, --scaling and --flaw to a command."""
     options = (
+        click.option(
+            "--split",
+            metavar="SPLIT",
+            help="Which images each node has: iid (any), shards:K (K pieces of the images by class) or "
+            "dirichlet:ALPHA (shares of the classes by chance; small: few classes).  [default: iid]",
+        ),
         click.option(
             "--convention",
             type=click.Choice(list(CONVENTIONS)),

@@ -113,13 +113,6 @@ def usable_cores() -> int:
     type=BUCKET_SIZE,
     help="Coordinates that share a norm: a number, tensor or model.  [default: the preset's]",
 )
-@click.option(
-    "--split",
-    metavar="SPLIT",
-    shell_complete=one_of(completion.splits),
-    help="Which images each node has: iid (any), shards:K (K pieces of the images sorted by class) or "
-    "dirichlet:ALPHA (shares of the classes by chance; small: few classes).  [default: iid]",
-)
 @protocol_options
 @computing_options
 @click.option(
