@@ -194,7 +194,7 @@ def test_nodes_that_know_the_mean_skip_together(outer, places):
     for node, place, value in places:
         spoiled[1, node, place] = value
     compressor = outer(ErrorFeedback(QSGD(bits=2), skip_nonfinite=True))
-    exchange = SimulatedExchange(compressor, 2, 3, LAYOUT)
+    exchange, never = (SimulatedExchange(compressor, 2, 3, LAYOUT) for _ in range(2))
     states = [compressor.init(LAYOUT) for _ in range(2)]
     for step in range(3):
         sent = [
@@ -202,11 +202,12 @@ def test_nodes_that_know_the_mean_skip_together(outer, places):
             for node, state in enumerate(states)
         ]
         mean = sum(compressor.decompress(payload) for payload, _ in sent) / np.float32(2)
-        states = [
-            compressor.settled(before, after, mean) for before, (_, after) in zip(states, sent, strict=True)
-        ]
+        pairs = zip(states, sent, strict=True)
+        states = [compressor.settled(before, after, mean) for before, (_, after) in pairs]
+        together = agree(exchange, spoiled[step], step)
+        assert np.isfinite(together).all() == (step != 1)
         if step != 1:
-            assert mean.tobytes() == agree(exchange, gradients[step], step).tobytes()
+            assert mean.tobytes() == together.tobytes() == agree(never, gradients[step], step).tobytes()
 
 
 @pytest.mark.parametrize("name", INNER)
