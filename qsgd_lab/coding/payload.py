@@ -17,6 +17,9 @@ from qsgd_lab.kernels.arguments import ChunkFormat
 from qsgd_lab.partition import Partition
 
 
+SMALL = 1 << 17  #: Bytes up to which copying a message is cheaper than shrinking its memory.
+
+
 def _memory_function(name: str, *arguments: Any) -> Any:
     """Return a function of Python's own allocator, which tracemalloc sees."""
     return ctypes.PYFUNCTYPE(ctypes.c_void_p, *arguments)((name, ctypes.pythonapi))
@@ -94,13 +97,18 @@ def write_payload(
     most = scheme.max_chunk_bytes()
     memory = _ShrinkingMemory(lead + most * chunks + TAIL_BYTES)
 
+    whole = memory.bytes()
+
     def write(first: int, last: int) -> tuple[int, int]:
         start = lead + most * first
-        return start, write_range(first, last, memory.bytes()[start : lead + most * last], directory)
+        return start, write_range(first, last, whole[start : lead + most * last], directory)
 
     # Threads do not know how long the chunks before theirs will be, and so begin where these end at most.
     regions = run_ranges(write, chunks, threads)
-    memory.shrink(_close_gaps(memory.bytes(), lead, regions) + TAIL_BYTES)
+    end = _close_gaps(whole, lead, regions) + TAIL_BYTES
+    if memory is None:
+        return whole[:end].copy(), directory
+    memory.shrink(end)
     return memory.bytes(), directory
 
 
