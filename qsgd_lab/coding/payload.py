@@ -16,7 +16,6 @@ from qsgd_lab.coding.threads import run_ranges
 from qsgd_lab.kernels.arguments import ChunkFormat
 from qsgd_lab.partition import Partition
 
-
 SMALL = 1 << 17  #: Bytes up to which copying a message is cheaper than shrinking its memory.
 
 
@@ -95,9 +94,9 @@ def write_payload(
         np.empty(chunks, np.uint32), np.empty(chunks, np.uint16), np.empty(counts, np.uint16)
     )
     most = scheme.max_chunk_bytes()
-    memory = _ShrinkingMemory(lead + most * chunks + TAIL_BYTES)
-
-    whole = memory.bytes()
+    size = lead + most * chunks + TAIL_BYTES
+    memory = _ShrinkingMemory(size) if size > SMALL else None
+    whole = np.empty(size, np.uint8) if memory is None else memory.bytes()
 
     def write(first: int, last: int) -> tuple[int, int]:
         start = lead + most * first
