@@ -42,4 +42,4 @@ def listen() -> None:
             """Do nothing: only the beginning is told."""
 
     _listeners.append(Listener())
-    event.register("numba:compile", _listeners[0])
+    event.register("numba:compile", _listeners[0])  # type: ignore[no-untyped-call]

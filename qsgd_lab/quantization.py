@@ -1,7 +1,4 @@
-"""QSGD's quantizer: `quantize`, `dequantize` and what passes between them.
-
-The arrays of a quantized gradient as the coders take them.
-"""
+"""QSGD's quantizer: `quantize`, `dequantize`, and the levels and norms that pass between them."""
 
 from __future__ import annotations
 
@@ -193,74 +190,60 @@ def quantize(
     check_scheme(s, norm, rounding, backend)
     stream = Stream(seed, node, step, tensor).check()
     gradient = dense_input(gradient)
-    chosen = resolve_backend(gradient, backend)
-    if chosen == "cuda":
-        parts = partition(math.prod(np.shape(gradient)), bucket_size, tensor_sizes)
-        coordinates, norms = _quantize_cuda(gradient, parts, int(s), norm, rounding, stream)
-        return QuantizedGradient(coordinates, norms, int(s), norm, parts, tuple(np.shape(gradient)))
-    x = flat_float32(gradient)
-    parts = partition(x.size, bucket_size, tensor_sizes)
-    run = _quantize_reference if chosen == "reference" else _quantize_cpu
-    coordinates, norms = run(x, parts, int(s), norm, rounding, stream)
-    return QuantizedGradient(
-        like_input(coordinates, gradient),
-        like_input(norms, gradient),
-        int(s),
-        norm,
-        parts,
-        tuple(np.shape(gradient)),
-    )
+    run = _QUANTIZE[resolve_backend(gradient, backend)]
+    shape = tuple(np.shape(gradient))
+    parts = partition(math.prod(shape), bucket_size, tensor_sizes)
+    coordinates, norms = run(gradient, parts, int(s), norm, rounding, stream)
+    return QuantizedGradient(coordinates, norms, int(s), norm, parts, shape)
 
 
 def _quantize_reference(
-    x: NDArray[np.float32], parts: Partition, s: int, norm: str, rounding: str, stream: Stream
-) -> tuple[NDArray[Any], NDArray[np.float32]]:
+    gradient: Any, parts: Partition, s: int, norm: str, rounding: str, stream: Stream
+) -> tuple[Any, Any]:
     from qsgd_lab.kernels import reference
 
+    x = flat_float32(gradient)
     levels, norms = reference.quantize(
         x, parts.bucket_offsets, parts.tensor_offsets, norm, rounding, s, *stream
     )
-    return levels.astype(level_dtype(s)), norms
+    return like_input(levels.astype(level_dtype(s)), gradient), like_input(norms, gradient)
 
 
 def _quantize_cpu(
-    x: NDArray[np.float32], parts: Partition, s: int, norm: str, rounding: str, stream: Stream
-) -> tuple[NDArray[Any], NDArray[np.float32]]:
+    gradient: Any, parts: Partition, s: int, norm: str, rounding: str, stream: Stream
+) -> tuple[Any, Any]:
     from qsgd_lab.kernels.cpu.quantize import quantize_all
     from qsgd_lab.kernels.fixed_point import fraction_bits
 
+    x = flat_float32(gradient)
     levels = np.empty(x.size, level_dtype(s))
     norms = np.empty(parts.num_buckets, np.float32)
     quantize_all(
         x,
         x.view(np.int32),
-        parts.bucket_offsets,
-        parts.tensor_offsets,
+        (parts.bucket_offsets, parts.tensor_offsets),
         stream.kernel_key(),
-        NORMS.index(norm),
-        rounding == "stochastic",
-        np.uint32(s),
-        np.uint32(fraction_bits(s)),
+        (NORMS.index(norm), rounding == "stochastic", np.uint32(s), np.uint32(fraction_bits(s))),
         levels,
         norms,
     )
-    return levels, norms
+    return like_input(levels, gradient), like_input(norms, gradient)
 
 
 def _quantize_cuda(
     gradient: Any, parts: Partition, s: int, norm: str, rounding: str, stream: Stream
 ) -> tuple[Any, Any]:
-    from qsgd_lab.kernels.cuda.device import device_view, flat_device_float32, home_of
+    from qsgd_lab.kernels.cuda.device import context_of, device_view, flat_device_float32
     from qsgd_lab.kernels.cuda.quantize import launch_quantize
     from qsgd_lab.kernels.cuda.rows import row_tables
 
-    home = home_of(gradient, "gradient")
+    context = context_of(gradient, "gradient")
     x = flat_device_float32(gradient)
-    levels = home.empty(parts.num_coordinates, level_dtype(s))
-    norms = home.empty(parts.num_buckets, np.float32)
+    levels = context.empty(parts.num_coordinates, level_dtype(s))
+    norms = context.empty(parts.num_buckets, np.float32)
     launch_quantize(
-        home,
-        row_tables(parts, home),
+        context,
+        row_tables(parts, context),
         x,
         stream.kernel_key(),
         NORMS.index(norm),
@@ -270,6 +253,10 @@ def _quantize_cuda(
         device_view(norms, np.float32),
     )
     return levels, norms
+
+
+#: The quantizer of each backend.
+_QUANTIZE = {"cpu": _quantize_cpu, "reference": _quantize_reference, "cuda": _quantize_cuda}
 
 
 @not_compiled
@@ -295,35 +282,36 @@ def dequantize(quantized: QuantizedGradient, *, backend: str = "auto") -> Any:
         If it is no quantized gradient.
     """
     check_quantized(quantized, "dequantize")
-    levels, norms = quantized.levels, quantized.norms
-    backend = resolve_backend(levels, backend)
-    if backend == "cuda":
-        return _dequantize_cuda(quantized)
-    if is_torch(levels):
-        levels, norms = levels.numpy(), norms.numpy()
-    offsets = quantized.partition.bucket_offsets
-    if backend == "reference":
-        from qsgd_lab.kernels import reference
+    return _DEQUANTIZE[resolve_backend(quantized.levels, backend)](quantized)
 
-        values = reference.dequantize(levels, norms, offsets, quantized.num_levels)
-    else:
-        from qsgd_lab.kernels.cpu.quantize import dequantize_all
 
-        values = np.empty(levels.size, np.float32)
-        dequantize_all(levels, norms, offsets, quantized.num_levels, values)
+def _dequantize_reference(quantized: QuantizedGradient) -> Any:
+    from qsgd_lab.kernels import reference
+
+    levels, norms = _numpy_arrays(quantized)
+    values = reference.dequantize(levels, norms, quantized.partition.bucket_offsets, quantized.num_levels)
+    return like_input(values.reshape(quantized.shape), quantized.levels)
+
+
+def _dequantize_cpu(quantized: QuantizedGradient) -> Any:
+    from qsgd_lab.kernels.cpu.quantize import dequantize_all
+
+    levels, norms = _numpy_arrays(quantized)
+    values = np.empty(levels.size, np.float32)
+    dequantize_all(levels, norms, quantized.partition.bucket_offsets, quantized.num_levels, values)
     return like_input(values.reshape(quantized.shape), quantized.levels)
 
 
 def _dequantize_cuda(quantized: QuantizedGradient) -> Any:
-    from qsgd_lab.kernels.cuda.device import device_view, home_of
+    from qsgd_lab.kernels.cuda.device import context_of, device_view
     from qsgd_lab.kernels.cuda.quantize import launch_dequantize
     from qsgd_lab.kernels.cuda.rows import row_tables
 
-    home = home_of(quantized.levels, "levels")
-    values = home.empty(quantized.partition.num_coordinates, np.float32)
+    context = context_of(quantized.levels, "levels")
+    values = context.empty(quantized.partition.num_coordinates, np.float32)
     launch_dequantize(
-        home,
-        row_tables(quantized.partition, home),
+        context,
+        row_tables(quantized.partition, context),
         device_view(quantized.levels, (np.int8, np.int16), "levels"),
         device_view(quantized.norms, np.float32, "norms"),
         quantized.num_levels,
@@ -332,14 +320,21 @@ def _dequantize_cuda(quantized: QuantizedGradient) -> Any:
     return values.reshape(quantized.shape)
 
 
+_DEQUANTIZE = {"cpu": _dequantize_cpu, "reference": _dequantize_reference, "cuda": _dequantize_cuda}
+
+
+def _numpy_arrays(quantized: QuantizedGradient) -> tuple[NDArray[Any], NDArray[np.float32]]:
+    """Return levels and norms as NumPy arrays, without a copy."""
+    levels, norms = quantized.levels, quantized.norms
+    return (levels.numpy(), norms.numpy()) if is_torch(levels) else (levels, norms)
+
+
 def host_arrays(quantized: QuantizedGradient) -> tuple[NDArray[Any], NDArray[np.float32]]:
     """Return levels and norms as NumPy arrays of the sizes that the partition implies."""
-    levels, norms = quantized.levels, quantized.norms
-    if is_torch(levels):
-        levels, norms = levels.numpy(), norms.numpy()
+    levels, norms = _numpy_arrays(quantized)
     dtype, s = np.dtype(level_dtype(quantized.num_levels)), quantized.num_levels
     if levels.dtype != dtype and levels.size and (levels.min() < -s or levels.max() > s):
-        raise ValueError(f"a level lies outside -{s}..{s}")  # which a cast to fewer bits would hide
+        raise ValueError(f"a level is outside -{s}..{s}")  # which a cast to fewer bits would hide
     levels = np.ascontiguousarray(levels.reshape(-1), dtype=dtype)
     parts = quantized.partition
     if levels.size != parts.num_coordinates or norms.size != parts.num_buckets:

@@ -33,13 +33,21 @@ class BucketSize:
 
 @dataclass(frozen=True)
 class Option:
-    """A setting of a method: its name, type, default, one line of help, and its choices or least value."""
+    """A setting of a method: its name, type, default, one line of help, and its choices.
+
+    Attributes
+    ----------
+    names : callable, optional
+        Returns the registry of which the value names a method, such as ``resets=top-k(fraction=0.1)``; empty
+        text names none.
+    """
 
     name: str
     type: Callable[[str], Any]
     default: Any
     help: str
     choices: tuple[str, ...] = ()
+    names: Callable[[], Registry] | None = None
 
     def parse(self, method: str, text: str) -> Any:
         """Return the value of a text.
@@ -53,6 +61,8 @@ class Option:
             raise ValueError(
                 f"{method}: {self.name} is {text!r}; it must be one of: {', '.join(self.choices)}"
             )
+        if self.names is not None:
+            return str(self.names().parse(text))
         try:
             return self.type(text)
         except ValueError:
@@ -126,7 +136,13 @@ class Spec:
     def origins(self) -> tuple[str, ...]:
         """What the methods named here come from, those of the package itself left out; sorted."""
         own = () if self.method.origin == "qsgd_lab" else (f"{self.method.name}={self.method.origin}",)
-        return tuple(sorted({*own, *(self.inner.origins if self.inner else ())}))
+        named = [
+            option.names().parse(self.options[option.name])
+            for option in self.method.options
+            if option.names is not None and self.options[option.name]
+        ]
+        inner = [self.inner] if self.inner else []
+        return tuple(sorted({*own, *(origin for spec in [*inner, *named] for origin in spec.origins)}))
 
     def make(self) -> Any:
         """Return the compressor or algorithm.
@@ -149,8 +165,36 @@ class Spec:
         return self.inner.column(name) if self.inner else None
 
 
-#: Origin of the plug-in that is being loaded; `qsgd_lab.plugins` sets it.
-loading: ContextVar[str] = ContextVar("loading", default="unknown")
+@dataclass
+class Loading:
+    """The plug-in that is being loaded: its origin, and the (kind, name) of what it has registered so far."""
+
+    origin: str
+    registered: set[tuple[str, str]] = field(default_factory=set)
+
+    def note(self, kind: str, name: str) -> None:
+        """Take down a registration.
+
+        Raises
+        ------
+        ValueError
+            If this plug-in has registered the same name of the same kind already.
+        """
+        if (kind, name) in self.registered:
+            raise ValueError(f"two {kind}s are named {name!r}, both from {self.origin}; rename one")
+        self.registered.add((kind, name))
+
+
+#: The plug-in that is being loaded, if one is; `qsgd_lab.plugins` sets it.
+loading: ContextVar[Loading | None] = ContextVar("loading", default=None)
+
+
+def _origin_of(kind: str, name: str, origin: str | None) -> str:
+    """Return the origin of what is being registered; a plug-in registers a name once."""
+    plugin = loading.get()
+    if plugin is not None:
+        plugin.note(kind, name)
+    return origin or (plugin.origin if plugin else "unknown")
 
 
 class Origins:
@@ -180,11 +224,11 @@ class Origins:
         Raises
         ------
         ValueError
-            If the name is malformed, or taken by the package or by other code.
+            If the name is malformed, taken by the package or by other code, or given twice by one plug-in.
         """
-        origin = origin or loading.get()
         if not _NAME.fullmatch(name):
             raise ValueError(f"{name!r} is not a {self.kind}'s name: use lower-case letters, digits and -")
+        origin = _origin_of(self.kind, name, origin)
         earlier = self._outside.get(name, "qsgd_lab")
         if name in taken and earlier != origin:
             raise ValueError(f"two {self.kind}s are named {name!r}, from {earlier} and {origin}; rename one")
@@ -214,7 +258,10 @@ class Registry:
     def methods(self) -> dict[str, Method]:
         """Return all methods by name, those from outside last."""
         if self._own is None:
-            self._own = {method.name: method for method in self._search()}
+            found = list(self._search())
+            self._own = {method.name: method for method in found}
+            if len(self._own) < len(found):
+                raise RuntimeError(f"two {self.kind}s of the package have one name")
         return {**self._own, **self._outside}
 
     def _search(self) -> Iterator[Method]:
@@ -239,11 +286,11 @@ class Registry:
         Raises
         ------
         ValueError
-            If the name is malformed, or taken by another method.
+            If the name is malformed, taken by another method, or given twice by one plug-in.
         """
-        origin = origin or loading.get()
         if not _NAME.fullmatch(method.name):
             raise ValueError(f"{method.name!r} is not a method's name: use lower-case letters, digits and -")
+        origin = _origin_of(self.kind, method.name, origin)
         taken = self.methods().get(method.name)
         if taken is not None and taken.origin != origin:
             raise ValueError(

@@ -67,7 +67,6 @@ class Purpose(IntEnum):
     SYNTHETIC_DATA = 6
     NODE_SPLIT = 7
     GRADIENT_NOISE = 8
-    DELAYS = 9
 
 
 def generator(seed: int, purpose: Purpose, index: int = 0) -> np.random.Generator:

@@ -30,7 +30,7 @@ MAY_IMPORT = {
     "models": [],
     "data": [],
     "runs": [],
-    "training": ["algorithms", "models", "data", "runs"],
+    "training": ["algorithms", "distributed", "models", "data", "runs"],
     "problems": ["algorithms", "theory.checks", "data", "runs"],
     "report": ["runs", "theory", "compressors", "data"],  # the names of rows, and of data sets
     "stored_runs": ["report"],  # `load_runs`: a store, and its columns

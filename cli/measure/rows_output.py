@@ -92,7 +92,7 @@ def _blocks(table: Table, width: int) -> list[list[int]]:
     keys = list(range(table.keys))
     others = len(table.header) - len(keys)
     blocks: list[list[int]] = []
-    for count in range(1, others + 1):
+    for count in range(1, max(others, 1) + 1):
         edges = [len(keys) + part * others // count for part in range(count + 1)]
         blocks = [[*keys, *range(*edge)] for edge in pairwise(edges)]
         if max(_total([_width(table, column) for column in block]) for block in blocks) <= width:

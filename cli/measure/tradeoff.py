@@ -38,8 +38,8 @@ def tradeoff(
 
     For each quantizer and setting: the exact relative variance on the vector, the exact expected bits a
     coordinate under each code, norms and indices included, and the bits below which no compressor of any
-    design has that variance on normal vectors. With --distribution worst-case, the least bounds for every
-    vector in their place.
+    design has that variance on normal vectors. With --distribution worst-case, upper bounds for every vector
+    in their place.
 
     \b
     Example:

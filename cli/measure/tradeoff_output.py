@@ -92,7 +92,7 @@ def describe(conditions: Conditions) -> str:
         "one bucket" if conditions.bucket_size == conditions.dim else f"buckets of {conditions.bucket_size}"
     )
     if conditions.is_worst_case:
-        return f"least bounds for every vector of {conditions.dim} coordinates, {buckets}"
+        return f"upper bounds for every vector of {conditions.dim} coordinates, {buckets}"
     drawn = f", seed {conditions.seed}" if not conditions.source.endswith(".npy") else ""
     return f"{conditions.source} vector, {conditions.dim} coordinates, {buckets}{drawn}"
 

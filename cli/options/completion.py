@@ -10,6 +10,12 @@ import click
 from click.core import ParameterSource
 from click.shell_completion import CompletionItem
 
+#: Problems with a known optimum, written out so that the help imports nothing heavy.
+PROBLEMS = [
+    *("kinked", "smooth", "published-local-sgd", "unlike-curvatures"),
+    *("least-squares", "ridge", "logistic"),
+]
+
 Complete = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
 
 
@@ -65,6 +71,16 @@ def algorithms(_ctx: click.Context) -> list[str]:
     return list(ALGORITHMS.methods())
 
 
+def splits(_ctx: click.Context) -> list[str]:
+    """Return how examples may be dealt to nodes, as far as it can be known."""
+    return ["iid", "shards:", "dirichlet:"]
+
+
+def problems(ctx: click.Context) -> list[str]:
+    """Return the problems with a known optimum, and the data sets."""
+    return [*PROBLEMS, *datasets(ctx)]
+
+
 def devices(_ctx: click.Context) -> list[str]:
     """Return the names of kinds of devices."""
     return ["auto", "cpu", "cuda"]
@@ -78,7 +94,7 @@ def of_stored_runs(field: str) -> Complete:
         from qsgd_lab.runs.store import RunStore
 
         try:
-            records = list(RunStore(Path(ctx.params.get("runs") or "runs")).all_records())
+            records = RunStore(Path(ctx.params.get("runs") or "runs")).read().records
         except (LabError, OSError):  # the command itself will say what is wrong
             return []
         found: dict[Any, None] = dict.fromkeys(getattr(record.config, field) for record in records)

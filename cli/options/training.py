@@ -19,6 +19,12 @@ from qsgd_lab.cli.errors import argument_errors
 from qsgd_lab.cli.options.completion import devices, one_of
 from qsgd_lab.levels import CONVENTIONS
 from qsgd_lab.training.flaws import FLAWS
+from qsgd_lab.training.preset_table import PRESETS
+
+#: What `--help` says of the presets, each with its models.
+PRESETS_HELP = "Presets and their models:\n\n" + "\n\n".join(
+    f"{name}: {preset.title} ({', '.join(preset.models)})" for name, preset in PRESETS.items()
+)
 
 #: Where a driver for CUDA shows itself on Linux, also under Windows: without any of these torch need not be
 #: loaded to know that there is no device.
@@ -30,8 +36,9 @@ def computing_options(command: Callable[..., Any]) -> Callable[..., Any]:
     options = (
         click.option(
             "--engine",
-            type=click.Choice(["auto", "loop", "batched"]),
-            help="Gradients node by node, or of all nodes in one pass.  [default: auto, the faster]",
+            type=click.Choice(["auto", "loop", "batched", "distributed"]),
+            help="Gradients node by node, of all nodes in one pass, or under torchrun a process a node.  "
+            "[default: auto, the faster of loop and batched]",
         ),
         click.option(
             "--precision",
@@ -118,8 +125,14 @@ NO_FLAW = "none"
 
 
 def protocol_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add --convention, --raw-tensors-up-to, --scaling and --flaw to a command."""
+    """Add --split, --convention, --raw-tensors-up-to, --scaling and --flaw to a command."""
     options = (
+        click.option(
+            "--split",
+            metavar="SPLIT",
+            help="Which images each node has: iid (any), shards:K (K pieces of the images by class) or "
+            "dirichlet:ALPHA (shares of the classes by chance; small: few classes).  [default: iid]",
+        ),
         click.option(
             "--convention",
             type=click.Choice(list(CONVENTIONS)),

@@ -42,7 +42,7 @@ def render(rows: Sequence[Row], outcomes: Sequence[Outcome], words: Words, outpu
         table = Table(["N", *header], [[str(row.nodes), *_cells(row)] for row in rows], left=(1,))
         return as_latex(table, command="compare", caption=escape(" ".join([words.title + ".", *words.notes])))
     tables = [
-        Table(header, [_cells(row) for row in rows if row.nodes == nodes], f"N = {nodes}", left=(0,))
+        Table(header, [_cells(row) for row in rows if row.nodes == nodes], f"N = {nodes}", (0,), keys=1)
         for nodes in dict.fromkeys(row.nodes for row in rows)
     ]
     return as_text([words.title + "\n", *tables, "\n".join(words.notes)])

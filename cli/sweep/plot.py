@@ -19,6 +19,7 @@ from qsgd_lab.report.figures.registry import FIGURES, NEEDS
 from qsgd_lab.report.figures.style import SUFFIXES
 from qsgd_lab.report.tables.options import DEFAULT_LINK
 from qsgd_lab.report.tables.units import format_seconds
+from qsgd_lab.training.presets import margins
 
 if TYPE_CHECKING:
     from qsgd_lab.report.analysis.grouping import Group
@@ -179,7 +180,7 @@ def _groups(
     from qsgd_lab.report.figures.registry import group_names
 
     # Chosen after the tests over the seeds, whose outcome depends on what is tested.
-    groups = [_with_methods(group, methods) for group in group_records(records)]
+    groups = [_with_methods(group, methods) for group in group_records(records, margins())]
     groups = [group for group in groups if group.methods]
     if not groups:
         there = "; ".join(sorted({record.config.method for record in records}))

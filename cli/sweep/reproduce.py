@@ -17,6 +17,7 @@ from qsgd_lab.cli.options.lists import BITS_LIST, NODES_LIST, SEEDS_LIST
 from qsgd_lab.cli.options.quantities import BUCKET_SIZE, DURATION, format_duration
 from qsgd_lab.cli.options.stored_runs import check_takes_runs, runs_option, warn_of_damage
 from qsgd_lab.cli.options.training import (
+    PRESETS_HELP,
     computing_options,
     flaws_asked_for,
     import_option,
@@ -28,7 +29,7 @@ from qsgd_lab.data.registry import DATASETS
 from qsgd_lab.files import check_folder
 from qsgd_lab.levels import NORMS
 from qsgd_lab.report import FORMATS
-from qsgd_lab.training.presets import PRESETS, configurations, methods_of
+from qsgd_lab.training.presets import PRESETS, configurations, margins, methods_of
 
 if TYPE_CHECKING:
     from qsgd_lab.runs.config import RunConfig
@@ -45,13 +46,7 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-#: What `--help` says of the presets, each with its models.
-_PRESETS_HELP = "Presets and their models:\n\n" + "\n\n".join(
-    f"{name}: {preset.title} ({', '.join(preset.models)})" for name, preset in PRESETS.items()
-)
-
-
-@click.command(epilog=_PRESETS_HELP)
+@click.command(epilog=PRESETS_HELP)
 @click.option(
     "--model",
     "models",
@@ -173,6 +168,7 @@ def reproduce(
     bucket_size: int | str | None,
     convention: str | None,
     raw_tensors_up_to: int | None,
+    split: str | None,
     scaling: str | None,
     replayed: Sequence[str],
     engine: str | None,
@@ -207,6 +203,7 @@ def reproduce(
       qsgd-lab reproduce --import my_data.py --dataset my-data --model my-network
       qsgd-lab reproduce --data flowers.npz --nodes 1,4
       qsgd-lab reproduce --preset brackets --nodes 1,8
+      torchrun --nproc-per-node 4 -m qsgd_lab reproduce --engine distributed --nodes 4
       qsgd-lab reproduce --dry-run
     """
     from qsgd_lab.runs.plan import Plan
@@ -226,8 +223,9 @@ def reproduce(
         "convention": convention,
         "raw_tensors_up_to": raw_tensors_up_to,
         "scaling": scaling,
+        "split": split,
         "flaws": flaws_asked_for(replayed),
-        "engine": engine,
+        "engine": "loop" if engine == "distributed" else engine,  # its results, hence its key
         "precision": precision,
     }
     with argument_errors():
@@ -243,6 +241,11 @@ def reproduce(
             dataset,
         )
         _check_engines(configs)
+    if engine == "distributed":
+        from qsgd_lab.cli.sweep.ranks import reproduce_on_ranks
+
+        reproduce_on_ranks(configs, folder, data_dir, format_name, dry_run=dry_run)
+        return
     store = RunStore(folder)
     plan = Plan.make(configs, store)
     if not dry_run:
@@ -367,7 +370,8 @@ def _print_outcome(
 
     records = [record for config in plan.configs() if (record := store.record(config)) is not None]
     if outcome.stopped_by != "interrupt" and records:
-        click.echo(render(records, format_name, TableOptions(width=text_width())).encode(), nl=False)
+        options = TableOptions(width=text_width(), margins=margins())
+        click.echo(render(records, format_name, options).encode(), nl=False)
     for failure in outcome.failed:
         where = store.error_log_path(failure.config)
         click.echo(f"Error: {cell_name(failure.config)}: {failure.reason} (see {where})", err=True)

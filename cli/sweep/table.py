@@ -29,6 +29,7 @@ from qsgd_lab.report.tables.options import (
 )
 from qsgd_lab.report.tables.units import format_bandwidth, format_seconds
 from qsgd_lab.terminal import MIN_WIDTH, text_width
+from qsgd_lab.training.presets import margins
 
 #: More columns than this are a slip of the keyboard.
 MAX_WIDTH = 1000
@@ -138,11 +139,12 @@ def table(
 ) -> None:
     """Print stored runs as tables.
 
-    Shows test accuracy and epochs to the target as mean ± standard deviation over the seeds, and the
-    measured bits per coordinate. Arrows mark what differs from fp32 by paired t tests after Holm's
-    adjustment, ≈ what is within 0.5 points of it, bold print the best; the legend says which tests were
-    made. Runs of different presets, data sets, models or settings come in tables of their own, or with
-    --by model or --by setting side by side. CSV and JSON have every seed's values too.
+    Shows test accuracy and epochs to the target as mean ± standard deviation over the seeds, the difference
+    from fp32 with 95 % intervals, and the measured bits per coordinate. With five seeds or more, arrows mark
+    what is shown to differ from fp32, ≈ what is shown to be near it, bold print what is shown to be near the
+    best of its N; the legend says by which tests. Runs of different presets, data sets, models or settings
+    come in tables of their own, or with --by model or --by setting side by side. CSV and JSON have every
+    seed's values too.
 
     \b
     Example:
@@ -160,6 +162,7 @@ def table(
         link=_link(link, latency),
         compute=compute,
         published=published,
+        margins=margins(),
         **_fitting(format_name, width),
     )
     if "network" not in show and (link, latency, compute) != (None, None, None):

@@ -103,7 +103,8 @@ def _section(name: str, preset: Preset) -> str:
     quantizer = _table(name, preset, QUANTIZER_COLUMNS)
     return (
         f"## `{name}`\n\n{preset.title[0].upper()}{preset.title[1:]}. Momentum "
-        f"{_word(preset.settings['momentum'])}, seeds {', '.join(map(str, preset.seeds))}.\n"
+        f"{_word(preset.settings['momentum'])}, seeds {', '.join(map(str, preset.seeds))}, "
+        f"margin {preset.margin:g} points.\n"
         f"Methods: {methods}.\n\n{settings}\n\n{quantizer}\n"
     )
 

@@ -13,13 +13,11 @@ from paper_runs import FULL_PRECISION, PaperRuns
 from quantizer_table import measured_rows
 from setting_claims import SETTING_CLAIMS
 from step_times import LATENCY, modelled, quantize_shares
-from verdict import ALIKE, KEEPS_UP, Verdict, decide
+from verdict import ALIKE, Verdict, decide, loses_little
 
 from qsgd_lab.report.analysis.communication import Link, exchange_of, pays_between, speed_up
-from qsgd_lab.report.analysis.statistics import smallest_visible_difference
+from qsgd_lab.report.analysis.statistics import MIN_SEEDS, smallest_visible_difference
 
-#: A method "fails" when it loses more than this; points.
-FAILURE = 10.0
 #: Means of one algorithm over a few seeds that differ by less than this are quiet; points.
 QUIET = 1.0
 
@@ -30,26 +28,19 @@ EPOCHS_ALIKE = 2.0
 SLOW_LINK, FAST_LINK = 1.25e6, 1.25e10
 
 
-def _losses(runs: PaperRuns, label: str) -> dict[int, float]:
-    """Return N -> points that a method's mean lies below float32's."""
-    return {
-        nodes: reference - mean
-        for nodes in runs.group.nodes
-        if (mean := runs.mean_accuracy(label, nodes)) is not None
-        if (reference := runs.mean_accuracy(FULL_PRECISION, nodes)) is not None
-    }
-
-
 def noise_fails_alone(runs: PaperRuns) -> Verdict:
-    """Unbiased two-bit levels without feedback fail on the fewest nodes and keep up on the most."""
-    losses = _losses(runs, COARSEST)
-    if len(losses) < 2:
+    """Unbiased two-bit levels without feedback diverge more often than float32 on the fewest nodes alone.
+
+    On the fewest nodes Fisher's exact test must show it, and on the most no run may have diverged.
+    """
+    nodes = runs.group.nodes
+    alone, many = (runs.cell(COARSEST, count) for count in (nodes[0], nodes[-1]))
+    if alone is None or many is None or len(nodes) < 2 or alone.num_seeds < MIN_SEEDS:
         return decide([])
-    fewest, most = min(losses), max(losses)
     return decide(
         [
-            (losses[fewest] > FAILURE, f"on {fewest} node it loses {losses[fewest]:.1f} points only"),
-            (losses[most] < KEEPS_UP, f"on {most} nodes it still loses {losses[most]:.1f} points"),
+            (alone.verdict.claim == "fails", f"on {nodes[0]} node it is not shown to diverge more often"),
+            (not many.num_diverged, f"on {nodes[-1]} nodes {many.num_diverged} runs diverge"),
         ]
     )
 
@@ -109,28 +100,40 @@ def bounds_hold(_runs: PaperRuns) -> Verdict:
 
 
 def feedback_keeps_up(runs: PaperRuns) -> Verdict:
-    """Stochastic rounding with feedback loses little in every cell."""
-    return decide(
-        [
-            (loss < KEEPS_UP, f"{method.label} loses {loss:.1f} points at N = {nodes}")
-            for method in runs.with_feedback
-            for nodes, loss in _losses(runs, method.label).items()
-        ]
-    )
+    """With stochastic rounding and feedback no cell is shown to lose, and the mean over N loses little.
+
+    The lower end of the interval decides, not the mean.
+    """
+    cells = [
+        (cell.verdict.claim != "worse", f"{method.label} loses at N = {cell.nodes}")
+        for method in runs.with_feedback
+        for cell in method.cells
+        if cell.verdict.is_tested
+    ]
+    found = decide(cells)
+    if not found.holds or any(method.mean_over_nodes is None for method in runs.with_feedback):
+        return found if found.holds is False else decide([])
+    return decide([loses_little(method) for method in runs.with_feedback])
 
 
 def nearest_loses(runs: PaperRuns) -> Verdict:
-    """Nearest rounding without feedback has a lower mean than float32 at every N."""
-    losses = _losses(runs, NEAREST)
-    return decide([(loss > 0, f"at N = {nodes} it does not") for nodes, loss in losses.items()])
+    """Nearest rounding without feedback is shown to lose, averaged over N."""
+    mean = runs.mean_over_nodes(NEAREST)
+    return decide([(mean.claim == "worse", "that is not shown")] if mean else [])
 
 
 def feedback_mends_nearest(runs: PaperRuns) -> Verdict:
-    """Nearest rounding has a higher mean with feedback than without at every N."""
-    without, mended = _losses(runs, NEAREST), _losses(runs, f"{NEAREST} + EF")
-    return decide(
-        [(mended[n] < without[n], f"not at N = {n}") for n in sorted(without.keys() & mended.keys())]
-    )
+    """Averaged over N nearest rounding is better with feedback than without.
+
+    Both intervals hold together, so that it is shown where the one lies above the other.
+    """
+    intervals = [
+        mean.interval for label in (NEAREST, f"{NEAREST} + EF") if (mean := runs.mean_over_nodes(label))
+    ]
+    if len(intervals) < 2 or None in intervals:
+        return decide([])
+    (_, without), (mended, _) = intervals  # type: ignore[misc]
+    return decide([(without < mended, "the intervals meet")])
 
 
 def tests_are_weak(runs: PaperRuns) -> Verdict:

@@ -13,6 +13,7 @@ import click
 from qsgd_lab.errors import DataMissingError
 from qsgd_lab.report.analysis.cells import Cell
 from qsgd_lab.report.analysis.grouping import Group, Method, group_records
+from qsgd_lab.report.analysis.verdict import Contrast
 from qsgd_lab.report.render import render
 from qsgd_lab.runs.record import RunRecord
 from qsgd_lab.runs.store import RunStore
@@ -97,6 +98,11 @@ class PaperRuns:
         """Return the mean test accuracy of a cell in percent, or None."""
         cell = self.cell(label, nodes)
         return cell.accuracy.mean if cell and cell.accuracy else None
+
+    def mean_over_nodes(self, label: str) -> Contrast | None:
+        """Return a method's difference from float32 averaged over N, or None where it is not tested."""
+        method = self.methods.get(label)
+        return method.mean_over_nodes if method else None
 
     def means(self, methods: Sequence[Method]) -> list[float]:
         """Return the mean accuracies of all the cells of some rows that have runs."""

@@ -17,7 +17,7 @@ from worked_example import worked_example
 
 from qsgd_lab.data.registry import DATASETS, dataset_title
 from qsgd_lab.report.formats.latex import escape
-from qsgd_lab.report.tables.entries import rounded
+from qsgd_lab.report.tables.entries import mean_difference_entry, rounded
 from qsgd_lab.theory.code_length import NORM_BITS
 from qsgd_lab.theory.published import QSGD_TABLE_1
 from qsgd_lab.theory.variance import paper_variance_bound, worst_case_variance_l2, worst_case_variance_max
@@ -153,14 +153,17 @@ def _accuracy(runs: PaperRuns) -> _Pairs:
     yield "control spread", MISSING if spread is None else rounded(spread, 1)
     for label, nodes in product(TEXT_METHODS, TEXT_NODES):
         yield f"accuracy, {label}, N={nodes}", _mean(runs, label, nodes)
-    losses = [
-        reference - mean
-        for method in runs.with_feedback
-        for nodes in runs.group.nodes
-        if (mean := runs.mean_accuracy(method.label, nodes)) is not None
-        if (reference := runs.mean_accuracy(FULL_PRECISION, nodes)) is not None
-    ]
-    yield "largest loss with feedback", rounded(max(losses), 1) if losses else MISSING
+    means = {label: runs.mean_over_nodes(label) for label in TEXT_METHODS}
+    for label, mean in means.items():
+        entry = mean_difference_entry(mean)
+        yield f"mean over N, {label}", rf"${entry.mean} \pm {entry.deviation}$" if mean else MISSING
+    of_feedback = (runs.mean_over_nodes(method.label) for method in runs.with_feedback)
+    lowest = [mean.interval[0] for mean in of_feedback if mean and mean.interval]
+    yield "lowest interval with feedback", f"${rounded(min(lowest), 1)}$" if lowest else MISSING
+    for label, nodes in product((FULL_PRECISION, *TEXT_METHODS), TEXT_NODES):
+        cell = runs.cell(label, nodes)
+        counted = f"{cell.num_diverged} of {cell.num_seeds}" if cell else MISSING
+        yield f"diverged, {label}, N={nodes}", counted
 
 
 def _mean(runs: PaperRuns, label: str, nodes: int) -> str:

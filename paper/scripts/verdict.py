@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-#: A method "keeps up" when it loses less than this; points.
-KEEPS_UP = 3.0
+from qsgd_lab.report.analysis.grouping import Method
+
+#: "A few" points: what a method is shown to lose less than by the lower end of an interval.
+FEW_POINTS = 3.0
 #: Ratios that count as about one.
 ALIKE = (0.75, 4 / 3)
 
@@ -32,3 +34,11 @@ def decide(values: list[tuple[bool, str]]) -> Verdict:
         return Verdict(None, "they lack the cells that would decide")
     broken = [reason for holds, reason in values if not holds]
     return Verdict(not broken, broken[0] if broken else "")
+
+
+def loses_little(method: Method) -> tuple[bool, str]:
+    """Return whether a method is shown to lose less than a few points averaged over N, or why not."""
+    interval = method.mean_over_nodes.interval if method.mean_over_nodes else None
+    if interval is None:
+        return False, f"{method.label} is not tested at every N"
+    return interval[0] > -FEW_POINTS, f"{method.label} may lose {-interval[0]:.1f} points"

@@ -65,9 +65,11 @@ class LocalSGD(Algorithm):
         self.anchor = parameters[0].clone()
         self.mean, self.difference = torch.zeros_like(self.anchor), torch.empty_like(parameters)
         self.rounds.begin(settings.num_steps)
-        # Fused: N models take one pass over memory, three times as fast as an operation after the other.
+        # A tensor a node: torch rounds the last coordinates of a tensor otherwise than the others, so that a
+        # node on a rank of its own would differ. Fused: one pass over memory, three times as fast.
+        self.models = list(parameters.unbind())
         self.optimizer = torch.optim.SGD(
-            [parameters],
+            self.models,
             settings.learning_rate,
             settings.momentum,
             weight_decay=settings.weight_decay,
@@ -81,7 +83,8 @@ class LocalSGD(Algorithm):
         """Take a step at every node, and exchange where the round ends."""
         if step >= self.round_end:
             self.round_end = self.rounds.end(step, rate)
-        self.parameters.grad = gradients
+        for model, gradient in zip(self.models, gradients, strict=True):
+            model.grad = gradient
         self.optimizer.param_groups[0]["lr"] = rate
         self.optimizer.step()
         if step + 1 == self.round_end:
@@ -90,38 +93,45 @@ class LocalSGD(Algorithm):
     def agree(self, step: int) -> None:
         """End the round: average the differences, and let all nodes go on from the same model."""
         torch.sub(self.anchor, self.parameters, out=self.difference)
-        self.exchange.mean(compressors_view(self.difference), step, compressors_view(self.mean))
+        self.send(step)
         self.move_anchor()
         self.parameters.copy_(self.anchor.expand_as(self.parameters))
         self._end_momentum(step)
+
+    def send(self, step: int) -> None:
+        """Write the mean of the differences, as they are sent."""
+        self.exchange.mean(compressors_view(self.difference), step, compressors_view(self.mean))
 
     def move_anchor(self) -> None:
         """Take the mean of the differences off the model that the round began with."""
         self.anchor -= self.mean
 
     def _end_momentum(self, step: int) -> None:
-        buffer = self.optimizer.state[self.parameters].get("momentum_buffer")
-        if buffer is None:
+        momenta = [self.optimizer.state[model].get("momentum_buffer") for model in self.models]
+        if momenta[0] is None or self.momentum == "kept":
             return
-        if self.momentum == "reset":
-            buffer.zero_()
+        mean = torch.zeros_like(self.anchor)
         if self._momentum_exchange is not None:
-            mean = torch.empty_like(self.anchor)
-            self._momentum_exchange.mean(compressors_view(buffer), step, compressors_view(mean))
-            buffer.copy_(mean.expand_as(buffer))
+            self._momentum_exchange.mean(compressors_view(torch.stack(momenta)), step, compressors_view(mean))
+        for momentum in momenta:
+            momentum.copy_(mean)
 
     def consensus(self) -> torch.Tensor:
         """Return the mean of the models; in the middle of a round nobody holds it."""
-        return self.parameters.mean(dim=0)
+        mean: torch.Tensor = self.exchange.all_rows(self.parameters).mean(dim=0)
+        return mean
 
     def arrays(self) -> Arrays:
         """Return the momenta, the model that the round began with, and when the round ends."""
-        momenta = momentum_arrays(self.optimizer, self.parameters)
-        return {**momenta, "anchor": self.anchor.cpu().numpy(), "round_end": np.array(self.round_end)}
+        momenta = [momentum_arrays(self.optimizer, model) for model in self.models]
+        kept = {f"{name}{i}": array for i, arrays in enumerate(momenta) for name, array in arrays.items()}
+        return {**kept, "anchor": self.anchor.cpu().numpy(), "round_end": np.array(self.round_end)}
 
     def restore(self, arrays: Arrays) -> None:
         """Continue in the middle of a round."""
-        restore_momentum(self.optimizer, self.parameters, arrays)
+        for i, model in enumerate(self.models):
+            if f"momentum{i}" in arrays:
+                restore_momentum(self.optimizer, model, {"momentum": arrays[f"momentum{i}"]})
         self.anchor.copy_(torch.from_numpy(np.array(arrays["anchor"])))
         self.round_end = int(arrays["round_end"])
 
@@ -129,8 +139,12 @@ class LocalSGD(Algorithm):
 def label_of(options: Mapping[str, Any]) -> str:
     """Return the row's name in tables."""
     momentum = "" if options["momentum"] == "kept" else f", momentum {options['momentum']}"
-    schedule = Rounds(**{option.name: options[option.name] for option in OPTIONS})
-    return f"local SGD ({schedule}{momentum})"
+    return f"local SGD ({schedule_label(options)}{momentum})"
+
+
+def schedule_label(options: Mapping[str, Any]) -> str:
+    """Return the schedule of a spec's options in words."""
+    return str(Rounds(**{option.name: options[option.name] for option in OPTIONS}))
 
 
 METHOD = Method(

@@ -50,10 +50,14 @@ class Synchronous(Algorithm):
     def step(self, gradients: torch.Tensor, step: int, rate: float) -> None:
         """Average the gradients and take an SGD step along the mean."""
         self.exchange.at_rate(rate)
-        buffered = self.exchange.buffer is not None
-        self.exchange.mean(None if buffered else compressors_view(gradients), step, self._mean_view)
+        self.agree(None if self.exchange.buffer is not None else gradients, step)
         self.optimizer.param_groups[0]["lr"] = rate
         self.optimizer.step()
+
+    def agree(self, gradients: torch.Tensor | None, step: int) -> None:
+        """Write the gradient that all step along; None where gradients are in the exchange's buffer."""
+        vectors = None if gradients is None else compressors_view(gradients)
+        self.exchange.mean(vectors, step, self._mean_view)
 
     def consensus(self) -> torch.Tensor:
         """Return the parameters, which all nodes share."""

@@ -194,22 +194,22 @@ def _codec(target: Any, q: Any) -> Iterator[_Work]:
 
 def _packing(gradient: Any, target: Any, q: Any) -> tuple[Callable[[], object], Callable[[], object]]:
     """Return quantize-and-pack and unpack-and-dequantize of a gradient, on buffers made beforehand."""
-    from qsgd_lab.kernels.cuda.device import device_view, home_of
+    from qsgd_lab.kernels.cuda.device import context_of, device_view
     from qsgd_lab.kernels.cuda.fixed_width import launch_quantize_pack, launch_unpack_dequantize, packed_words
     from qsgd_lab.kernels.cuda.rows import row_tables
 
-    home, width = home_of(gradient), fixed_width(q.num_levels)
-    tables = row_tables(q.partition, home)
-    words = home.scratch(packed_words(len(q), width), np.uint32)
+    context, width = context_of(gradient), fixed_width(q.num_levels)
+    tables = row_tables(q.partition, context)
+    words = context.scratch(packed_words(len(q), width), np.uint32)
     x, values = (device_view(array, np.float32) for array in (gradient, target))
     norms = device_view(q.norms, np.float32)
     key = Stream().kernel_key()
 
     def pack() -> None:
-        launch_quantize_pack(home, tables, x, key, 0, True, q.num_levels, width, words, norms)
+        launch_quantize_pack(context, tables, x, key, 0, True, q.num_levels, width, words, norms)
 
     def unpack() -> None:
-        launch_unpack_dequantize(home, tables, words, width, norms, q.num_levels, values)
+        launch_unpack_dequantize(context, tables, words, width, norms, q.num_levels, values)
 
     return pack, unpack
 

@@ -33,14 +33,14 @@ def dense_bits(reached: NDArray[np.int64], num_norms: int, code: str) -> int:
     Raises
     ------
     ValueError
-        If the code is not a key of `qsgd_lab.coding.lengths.LENGTHS`.
+        If the code is not a key of `qsgd_lab.coding.elias.LENGTHS`.
     """
     return _dense_bits(reached, num_norms)[list(LENGTHS).index(code)]
 
 
 def _dense_bits(reached: NDArray[Any], num_norms: int) -> list[int]:
     """Return the bits by code, in the order of LENGTHS: codewords grow by `length_steps` at powers of 2."""
-    signs = reached[1:2].sum()
+    signs = reached[1:2].sum()  # of levels other than 0; there is no such entry in an empty count
     codewords = length_steps()[:, : reached.size] @ reached.astype(np.int64)
     sizes: list[int] = (codewords + signs + num_norms * FLOAT_BITS).tolist()
     return sizes
@@ -69,7 +69,7 @@ def quantized_size(
         norms); with `costs` also "auto", the shortest of these and of the sparse forms message by message,
         and "message", the whole of what `qsgd_lab.encode` would send, with header, directory and checksums.
     """
-    count = int(reached[0])
+    count = int(reached[0])  # every coordinate has |level| + 1 >= 1
     bits = {"fixed": count * (magnitude_bits(num_levels) + 1) + num_norms * FLOAT_BITS}
     bits |= dict(zip(LENGTHS, _dense_bits(reached, num_norms), strict=True))
     if costs is not None:

@@ -6,17 +6,12 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from qsgd_lab.arrays import is_torch, like_input, not_compiled, resolve_backend
-from qsgd_lab.coding.message import Frame, host_bytes, kernel_scheme, open_frame, raise_unless_good
-from qsgd_lab.coding.threads import num_threads, run_ranges
+from qsgd_lab.arrays import is_torch, like_input, not_compiled
+from qsgd_lab.coding.codec import codec_for
+from qsgd_lab.coding.message import host_bytes
+from qsgd_lab.coding.threads import num_threads
 from qsgd_lab.coding.version2 import check_kinds_of_version_1, decode_version_2, is_version_2
-from qsgd_lab.errors import MessageError
-from qsgd_lab.partition import excerpt
-from qsgd_lab.quantization import QuantizedGradient, level_dtype
-from qsgd_lab.wire.checks import check_dead
+from qsgd_lab.quantization import QuantizedGradient
 from qsgd_lab.wire.message import limits_of
 
 
@@ -89,19 +84,14 @@ def decode(
     ([2, -3, 0, 0], [-3, 0])
     """
     threads = num_threads(threads)
-    backend = resolve_backend(message, backend)
-    on_device = backend == "cuda"
-    example, message = message, message if on_device else host_bytes(message)
-    if is_version_2(message, on_device):
-        payload = decode_version_2(message, start, stop, limits_of(max_coordinates, kinds), on_device)
-        return payload if on_device else _like(payload, example)
-    check_kinds_of_version_1(kinds)
-    if on_device:
-        from qsgd_lab.coding.device.decode import decode_on_device
-
-        return decode_on_device(message, start, stop, max_coordinates)
-    frame = open_frame(message, max_coordinates)
-    return _like(_read_frame(frame, start, stop, threads, backend), example)
+    codec = codec_for(message, backend)
+    bytes_ = message if codec.IS_DEVICE else host_bytes(message)
+    if is_version_2(bytes_, codec.IS_DEVICE):
+        payload = decode_version_2(bytes_, start, stop, limits_of(max_coordinates, kinds), codec.IS_DEVICE)
+    else:
+        check_kinds_of_version_1(kinds)
+        payload = codec.decode(bytes_, start, stop, max_coordinates, threads, backend)
+    return payload if codec.IS_DEVICE else _like(payload, message)
 
 
 def _like(payload: Any, message: Any) -> Any:
@@ -111,78 +101,3 @@ def _like(payload: Any, message: Any) -> Any:
     # A view of the message is read-only, of which torch would warn.
     norms = payload.norms if payload.norms.flags.writeable else payload.norms.copy()
     return replace(payload, levels=like_input(payload.levels, message), norms=like_input(norms, message))
-
-
-def _read_frame(
-    frame: Frame, start: int | None, stop: int | None, threads: int, backend: str
-) -> QuantizedGradient:
-    """Return coordinates start..stop-1 of a message of version 1, or all with its shape."""
-    header, index = frame.header, frame.index
-    low, high, _ = slice(start, stop).indices(header.num_coordinates)
-    if (start, stop) == (None, None):
-        levels = _read_levels(frame, 0, header.num_coordinates, threads, backend)
-        check_dead(index.norms, levels, index.partition)
-        return QuantizedGradient(
-            levels, index.norms, header.num_levels, header.norm, index.partition, index.shape
-        )
-    high = max(low, high)
-    levels = _read_levels(frame, low, high, threads, backend)
-    parts, buckets = excerpt(index.partition, low, high)
-    check_dead(index.norms[buckets], levels, parts)
-    return QuantizedGradient(
-        levels, index.norms[buckets], header.num_levels, header.norm, parts, (high - low,)
-    )
-
-
-def _read_levels(frame: Frame, low: int, high: int, threads: int | None, backend: str) -> NDArray[Any]:
-    """Return levels low..high-1."""
-    if low == high:
-        return np.empty(0, level_dtype(frame.header.num_levels))
-    size = frame.header.chunk_size
-    first, last = low // size, -(-high // size)
-    offset = first * size
-    read = _read_reference if backend == "reference" else _read_cpu
-    return read(frame, first, last, threads)[low - offset : high - offset]
-
-
-def _read_reference(frame: Frame, first: int, last: int, threads: int | None) -> NDArray[Any]:
-    from qsgd_lab.coding.header import crc32c
-    from qsgd_lab.coding.reference import decode_chunk
-
-    del threads
-    header, directory, parts = frame.header, frame.index.directory, []
-    for chunk in range(first, last):
-        payload = frame.payload[frame.starts[chunk] : frame.starts[chunk + 1]].tobytes()
-        if crc32c(payload) != directory.checksums[chunk]:
-            raise MessageError(f"chunk {chunk} is damaged: its checksum does not match", "damaged")
-        size = min(header.chunk_size, header.num_coordinates - chunk * header.chunk_size)
-        nonzeros = int(directory.num_nonzeros[chunk]) if header.layout == "sparse" else 0
-        parts.append(decode_chunk(payload, size, nonzeros, header.num_levels, header.layout, header.code))
-    return np.concatenate(parts).astype(level_dtype(header.num_levels))
-
-
-def _read_cpu(frame: Frame, first: int, last: int, threads: int | None) -> NDArray[Any]:
-    from qsgd_lab.coding.tables import decode_tables
-    from qsgd_lab.kernels.cpu.decode import decode_chunks
-
-    header, directory = frame.header, frame.index.directory
-    size = header.chunk_size
-    tables = tuple(decode_tables(header.layout, header.code, header.num_levels))
-    scheme = kernel_scheme(header)
-    total = min(last * size, header.num_coordinates) - first * size
-    levels = np.empty(total, level_dtype(header.num_levels))
-
-    def read(low: int, high: int) -> tuple[int, int]:
-        outcome: tuple[int, int] = decode_chunks(
-            frame.payload,
-            (frame.starts, directory.checksums, directory.num_nonzeros),
-            (header.num_coordinates, size, first + high),
-            first + low,
-            scheme,
-            tables,
-            levels[low * size :],
-        )
-        return outcome
-
-    raise_unless_good(run_ranges(read, last - first, threads))
-    return levels

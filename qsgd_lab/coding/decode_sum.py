@@ -6,26 +6,12 @@ from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from qsgd_lab.arrays import is_device_array, is_torch, like_input, not_compiled, resolve_backend
-from qsgd_lab.coding.message import (
-    Frame,
-    check_total,
-    host_bytes,
-    kernel_scheme,
-    open_frame,
-    raise_unless_good,
-)
-from qsgd_lab.coding.tables import decode_tables
-from qsgd_lab.coding.threads import num_threads, run_ranges
-from qsgd_lab.coding.version2 import (
-    add_version_2,
-    check_kinds_of_version_1,
-    is_version_2,
-    values_version_2,
-)
-from qsgd_lab.quantization import level_dtype
+from qsgd_lab.arrays import is_device_array, is_torch, like_input, not_compiled
+from qsgd_lab.coding.codec import codec_for
+from qsgd_lab.coding.message import host_bytes
+from qsgd_lab.coding.threads import num_threads
+from qsgd_lab.coding.version2 import check_kinds_of_version_1, is_version_2, values_version_2
 from qsgd_lab.wire.message import limits_of
 
 
@@ -69,21 +55,14 @@ def decode_values(
     bytes; see `decode`.
     """
     threads = num_threads(threads)
-    backend = resolve_backend(message, backend)
-    on_device = backend == "cuda"
-    example, message = message, message if on_device else host_bytes(message)
-    if is_version_2(message, on_device):
-        values = values_version_2(message, limits_of(max_coordinates, kinds), on_device)
-        return values if on_device else like_input(values, example)
-    check_kinds_of_version_1(kinds)
-    if on_device:
-        from qsgd_lab.coding.device.decode import decode_values_on_device
-
-        return decode_values_on_device(message, max_coordinates)
-    frame = open_frame(message, max_coordinates)
-    values = np.empty(frame.header.num_coordinates, np.float32)
-    _deliver(frame, values, add=False, threads=threads)
-    return like_input(values.reshape(frame.index.shape), example)
+    codec = codec_for(message, backend)
+    bytes_ = message if codec.IS_DEVICE else host_bytes(message)
+    if is_version_2(bytes_, codec.IS_DEVICE):
+        values = values_version_2(bytes_, limits_of(max_coordinates, kinds), codec.IS_DEVICE)
+    else:
+        check_kinds_of_version_1(kinds)
+        values = codec.decode_values(bytes_, max_coordinates, threads)
+    return values if codec.IS_DEVICE else like_input(values, message)
 
 
 @not_compiled
@@ -122,61 +101,4 @@ def add_decoded(
     single = isinstance(messages, bytes | bytearray | memoryview | np.ndarray) or is_torch(messages)
     if single or is_device_array(messages):
         raise TypeError("add_decoded takes an iterable of messages: put a single one in a list")
-    if resolve_backend(total, backend) == "cuda":
-        from qsgd_lab.coding.device.decode import add_decoded_on_device
-
-        add_decoded_on_device(messages, total, kinds)
-        return
-    flat = _flat_total(total)
-    for message in messages:
-        message = host_bytes(message)
-        if is_version_2(message, on_device=False):
-            add_version_2(message, flat, kinds)
-            continue
-        check_kinds_of_version_1(kinds)
-        frame = open_frame(message)
-        check_total(frame.header.num_coordinates, flat.size)
-        _deliver(frame, flat, add=True, threads=threads)
-
-
-def _flat_total(total: Any) -> NDArray[np.float32]:
-    """Return a flat view of what is added to."""
-    try:
-        array = total.detach().numpy() if is_torch(total) else total
-    except (RuntimeError, TypeError):  # sparse, nested, negated by a bit, or without data
-        array = None
-    is_plain = isinstance(array, np.ndarray) and not isinstance(array, np.ma.MaskedArray)
-    if not is_plain or array.dtype != np.float32 or not array.flags.c_contiguous:
-        raise TypeError("total must be a contiguous float32 array or CPU torch tensor")
-    if not array.flags.writeable:
-        raise TypeError("total must be writable")
-    flat: NDArray[np.float32] = array.reshape(-1)
-    return flat
-
-
-def _deliver(frame: Frame, values: NDArray[np.float32], *, add: bool, threads: int | None) -> None:
-    """Write or add the values of a message."""
-    from qsgd_lab.kernels.cpu.decode import GROUP, deliver_chunks
-
-    header, index = frame.header, frame.index
-    directory = (frame.starts, index.directory.checksums, index.directory.num_nonzeros)
-    scheme = kernel_scheme(header)
-    tables = tuple(decode_tables(header.layout, header.code, header.num_levels))
-
-    def deliver(first: int, last: int) -> tuple[int, int]:
-        outcome: tuple[int, int] = deliver_chunks(
-            frame.payload,
-            directory,
-            (header.num_coordinates, header.chunk_size, last),
-            first,
-            scheme,
-            tables,
-            index.norms,
-            index.partition.bucket_offsets,
-            np.empty(GROUP * header.chunk_size, level_dtype(header.num_levels)),
-            add,
-            values,
-        )
-        return outcome
-
-    raise_unless_good(run_ranges(deliver, header.num_chunks, threads))
+    codec_for(total, backend).add_decoded(messages, total, kinds, threads)

@@ -136,9 +136,9 @@ def write_integers(values: Any, code: str) -> NDArray[np.uint8]:
         raise TypeError(f"values are {array.dtype}; Elias codes take integers")
     if array.size and array.min() < 1:
         raise ValueError(f"Elias codes start at 1, got {array.min()}")
-    integers = np.ascontiguousarray(array, dtype=np.uint64)
+    integers = np.ascontiguousarray(array, dtype=np.uint64)  # checked above: a cast would wrap negatives
     bits = elias.measure_integers(integers, CODES[code])
-    stream = np.zeros(-(-bits // 8) + 8, np.uint8)
+    stream = np.zeros(-(-bits // 8) + 8, np.uint8)  # stores of eight bytes run over the end
     elias.write_integers(integers, CODES[code], stream)
     return stream[:-8]
 
@@ -156,7 +156,7 @@ def read_integers(stream: Any, count: int, code: str) -> NDArray[np.uint64]:
     Raises
     ------
     MessageError
-        If the stream ends before, or a codeword stands for more than 2**64 - 1.
+        If the stream ends before, or a codeword is of more than 2**64 - 1.
     ValueError
         If `count` is negative or the code unknown.
     """
@@ -166,9 +166,9 @@ def read_integers(stream: Any, count: int, code: str) -> NDArray[np.uint64]:
     if count < 0:
         raise ValueError(f"count is {count}; it must not be negative")
     data = np.frombuffer(stream, np.uint8)
-    if count > 8 * data.size:
+    if count > 8 * data.size:  # before anything of the size that a stranger claims is allocated
         raise MessageError(f"a stream of {data.size} bytes cannot hold {count} codewords")
-    padded = np.concatenate([data, np.zeros(8, np.uint8)])
+    padded = np.concatenate([data, np.zeros(8, np.uint8)])  # loads of eight bytes run over the end
     values = np.empty(count, np.uint64)
     if elias.read_integers(padded, 8 * data.size, CODES[code], values) < 0:
         raise MessageError(f"the stream does not hold {count} codewords of the {code} code")

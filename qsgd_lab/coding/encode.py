@@ -5,21 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from qsgd_lab.arrays import is_device_array, is_torch, not_compiled, resolve_backend
+from qsgd_lab.arrays import is_device_array, is_torch, not_compiled
+from qsgd_lab.coding.codec import codec_for
 from qsgd_lab.coding.elias import CODES
-from qsgd_lab.coding.header import TAIL_BYTES, Header, check_lists, crc32c
-from qsgd_lab.coding.index import WORD_BYTES, Directory, Index
 from qsgd_lab.coding.layouts import DEFAULT_CHUNK_SIZE, LAYOUTS, check_chunk_size
-from qsgd_lab.coding.message import Message, seal
-from qsgd_lab.coding.payload import ChunkScheme, lead_bytes, out_of_range, write_levels
-from qsgd_lab.coding.sizes import shortest
+from qsgd_lab.coding.message import Message
 from qsgd_lab.coding.threads import num_threads
 from qsgd_lab.coding.version2 import encode_version_2
-from qsgd_lab.partition import Partition
-from qsgd_lab.quantization import QuantizedGradient, host_arrays
-from qsgd_lab.wire.checks import check_dead, storable_scales, writing
+from qsgd_lab.quantization import QuantizedGradient
 from qsgd_lab.wire.key import Key
 from qsgd_lab.wire.structure import Structure
 
@@ -97,25 +91,11 @@ def encode(
     check_chunk_size(chunk_size)
     threads = num_threads(threads)
     around = {"structure": structure, "key": key, "used": used}
+    codec = codec_for(getattr(payload, "levels", None), backend)
     if _version_for(payload, layout, version, around) == 2:
-        return encode_version_2(payload, code, layout, around, backend)
+        return encode_version_2(payload, code, layout, around, codec.IS_DEVICE)
     check_choice(code, layout)
-    quantized = payload
-    backend = resolve_backend(quantized.levels, backend)
-    if backend == "cuda":
-        from qsgd_lab.coding.device.encode import encode_on_device
-
-        return encode_on_device(quantized, code, layout, chunk_size)
-    levels, norms = host_arrays(quantized)
-    norms = storable_scales(norms)
-    with writing():
-        check_dead(norms, levels, quantized.partition)
-    code, layout = _choose(levels, quantized.num_levels, code, layout, chunk_size, threads)
-    scheme = ChunkScheme(layout, code, quantized.num_levels, chunk_size)
-    lead = lead_bytes(quantized.partition, quantized.shape, scheme)
-    write = _write_reference if backend == "reference" else write_levels
-    stream, directory = write(levels, scheme, threads, lead)
-    return assemble(stream, directory, norms, scheme, quantized.norm, quantized.partition, quantized.shape)
+    return codec.encode(payload, code, layout, chunk_size, threads, backend)
 
 
 def _refuse_arrays(payload: Any) -> None:
@@ -139,40 +119,12 @@ def _version_for(payload: Any, layout: str, version: int | None, around: dict[st
     """
     if version not in (None, 1, 2):
         raise ValueError(f"version is {version!r}; it must be 1 or 2")
+    # Only what version 1 cannot say is of version 2: version 1 has the Elias codes.
     needs_2 = not isinstance(payload, QuantizedGradient) or layout == "base3" or payload.norm == "shared"
     needs_2 = needs_2 or any(value is not None for value in around.values())
     if version == 1 and needs_2:
         raise ValueError("version 1 carries levels under Elias codes, without key, mask or lists of arrays")
     return version or (2 if needs_2 else 1)
-
-
-def assemble(
-    stream: NDArray[np.uint8],
-    directory: Directory,
-    norms: NDArray[np.float32],
-    scheme: ChunkScheme,
-    norm: str,
-    parts: Partition,
-    shape: tuple[int, ...],
-) -> Message:
-    """Return the message whose payload stands in `stream`, after `lead_bytes` and before eight bytes."""
-    with writing():
-        check_lists(parts.tensor_sizes, shape, parts.num_coordinates)
-    index = Index(parts, shape, norms, directory).pack()
-    header = Header(
-        scheme.layout,
-        scheme.code if scheme.layout != "fixed" else "none",
-        norm,
-        scheme.num_levels,
-        scheme.chunk_size,
-        stream.size,
-        parts.num_coordinates,
-        parts.bucket_size,
-        len(parts.tensor_sizes),
-        len(shape),
-        crc32c(index),
-    )
-    return seal(header, index, stream)
 
 
 def check_choice(code: str, layout: str) -> None:
@@ -187,34 +139,3 @@ def check_choice(code: str, layout: str) -> None:
         raise ValueError(f"unknown code {code!r}; known: auto, {', '.join(CODES)}")
     if layout != "auto" and layout not in LAYOUTS:
         raise ValueError(f"unknown layout {layout!r}; known: auto, {', '.join(LAYOUTS)}")
-
-
-def _choose(
-    levels: NDArray[Any], num_levels: int, code: str, layout: str, chunk_size: int, threads: int | None
-) -> tuple[str, str]:
-    """Resolve "auto"."""
-    if layout == "fixed" or "auto" not in (code, layout):
-        return code, layout
-    return shortest(levels, num_levels, code, layout, chunk_size, threads)
-
-
-def _write_reference(
-    levels: NDArray[Any], scheme: ChunkScheme, threads: int | None, lead: int
-) -> tuple[NDArray[np.uint8], Directory]:
-    """Return the payload after `lead` bytes and before eight, and the directory."""
-    from qsgd_lab.coding.reference import encode_chunk
-
-    del threads
-    layout, code, num_levels, chunk_size = scheme
-    if levels.size and max(int(levels.max()), -int(levels.min())) > num_levels:
-        raise out_of_range(num_levels)
-    parts = [levels[start : start + chunk_size] for start in range(0, levels.size, chunk_size)]
-    chunks = [encode_chunk(part, num_levels, layout, code) for part in parts]
-    nonzeros = [np.count_nonzero(part) for part in parts] if layout == "sparse" else []
-    directory = Directory(
-        np.array([crc32c(chunk) for chunk in chunks], np.uint32),
-        np.array([len(chunk) // WORD_BYTES for chunk in chunks], np.uint16),
-        np.array(nonzeros, np.uint16),
-    )
-    stream = bytearray(lead) + b"".join(chunks) + bytes(TAIL_BYTES)
-    return np.frombuffer(stream, np.uint8), directory

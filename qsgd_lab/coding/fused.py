@@ -6,18 +6,17 @@ import math
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from qsgd_lab.arrays import dense_input, flat_float32, not_compiled, resolve_backend
-from qsgd_lab.coding.encode import assemble, check_choice, encode
-from qsgd_lab.coding.index import Directory
-from qsgd_lab.coding.layouts import DEFAULT_CHUNK_SIZE, LAYOUTS, check_chunk_size, fixed_width
+from qsgd_lab.arrays import dense_input, not_compiled
+from qsgd_lab.coding.codec import codec_for
+from qsgd_lab.coding.encode import check_choice, encode
+from qsgd_lab.coding.layouts import DEFAULT_CHUNK_SIZE, check_chunk_size
 from qsgd_lab.coding.message import Message
-from qsgd_lab.coding.payload import ChunkScheme, lead_bytes, write_payload
+from qsgd_lab.coding.payload import ChunkScheme
 from qsgd_lab.coding.threads import num_threads
-from qsgd_lab.levels import NORMS, num_levels
+from qsgd_lab.levels import num_levels
 from qsgd_lab.partition import partition
-from qsgd_lab.quantization import check_scheme, level_dtype, quantize
+from qsgd_lab.quantization import check_scheme, quantize
 from qsgd_lab.stream import Stream
 
 
@@ -88,8 +87,9 @@ def quantize_and_encode(
     check_choice(code, layout)
     threads = num_threads(threads)
     gradient = dense_input(gradient)
-    backend = resolve_backend(gradient, backend)
-    if layout != "fixed" and (backend == "cuda" or "auto" in (code, layout)):
+    codec = codec_for(gradient, backend)
+    # Without the levels nothing can be compared; on a device only the fixed layout has a fused kernel.
+    if layout != "fixed" and (codec.IS_DEVICE or "auto" in (code, layout)):
         quantized = quantize(
             gradient,
             bits,
@@ -112,53 +112,6 @@ def quantize_and_encode(
     assert s is not None
     check_scheme(s, norm, rounding)
     stream = Stream(seed, node, step, tensor).check()
-    shape = tuple(np.shape(gradient))
-    parts = partition(math.prod(shape), bucket_size, tensor_sizes)
+    parts = partition(math.prod(np.shape(gradient)), bucket_size, tensor_sizes)
     scheme = ChunkScheme(layout, code, int(s), chunk_size)
-    if backend == "cuda":
-        from qsgd_lab.coding.device.fused import quantize_and_pack_on_device
-
-        return quantize_and_pack_on_device(gradient, parts, scheme, norm, rounding == "stochastic", stream)
-    x = flat_float32(gradient)
-    norms = np.empty(parts.num_buckets, np.float32)
-    offsets = (parts.bucket_offsets, parts.tensor_offsets)
-    write = _writer(x, offsets, stream, (NORMS.index(norm), rounding == "stochastic"), scheme, norms)
-    payload, directory = write_payload(write, x.size, scheme, threads, lead_bytes(parts, shape, scheme))
-    return assemble(payload, directory, norms, scheme, norm, parts, shape)
-
-
-def _writer(
-    x: NDArray[np.float32],
-    offsets: tuple[NDArray[np.int64], NDArray[np.int64]],
-    stream: Stream,
-    rounding: tuple[int, bool],
-    scheme: ChunkScheme,
-    norms: NDArray[np.float32],
-) -> Any:
-    """Return what writes a run of chunks, as `write_payload` takes it."""
-    from qsgd_lab.coding.tables import encode_tables
-    from qsgd_lab.kernels.cpu.quantize_encode import CHUNKS_AT_A_TIME, quantize_and_encode_chunks
-    from qsgd_lab.kernels.fixed_point import fraction_bits
-
-    s = scheme.num_levels
-    quantizer = (*rounding, np.uint32(s), np.uint32(fraction_bits(s)))
-    tables = encode_tables(scheme.layout, scheme.code, s)
-    coder = (LAYOUTS[scheme.layout], np.uint64(fixed_width(s)), tables)
-
-    def write(first: int, last: int, target: NDArray[np.uint8], directory: Directory) -> int:
-        size: int = quantize_and_encode_chunks(
-            x,
-            x.view(np.int32),
-            offsets,
-            stream.kernel_key(),
-            quantizer,
-            (scheme.chunk_size, first, last),
-            coder,
-            np.empty(CHUNKS_AT_A_TIME * scheme.chunk_size, level_dtype(s)),
-            target,
-            (directory.num_words, directory.checksums, directory.num_nonzeros),
-            norms,
-        )
-        return size
-
-    return write
+    return codec.quantize_and_encode(gradient, parts, scheme, norm, rounding == "stochastic", stream, threads)

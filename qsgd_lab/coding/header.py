@@ -156,11 +156,12 @@ def parse_header(data: Any) -> Header:
         raise MessageError(f"a message has at least {HEADER_BYTES} bytes; this has {len(raw)}", "truncated")
     if raw[:4] != MAGIC:
         raise MessageError("not a message: it does not begin with QSGD", "foreign")
-    if raw[4] != VERSION:
+    if raw[4] != VERSION:  # before the checksum, which another version may have elsewhere
         raise MessageError(f"the message is of version {raw[4]}; this library reads 1 and 2", "version")
     if crc32c(raw[: _FIELDS.size]) != _CHECKSUM.unpack(raw[_FIELDS.size :])[0]:
         raise MessageError("the header is damaged: its checksum does not match")
     _, _, layout, code, norm, *numbers, reserved, index_crc = _FIELDS.unpack(raw[: _FIELDS.size])
+    # A good checksum is no proof: whoever made the message may have made it to mislead.
     _check_kinds(layout, code, norm, reserved)
     levels, chunk_size, size, coordinates, bucket, tensors, dimensions = numbers
     _check_numbers(levels, chunk_size, size, coordinates, bucket, dimensions)
@@ -225,9 +226,9 @@ def check_lists(sizes: Sequence[int], shape: Sequence[int], coordinates: int) ->
         raise MessageError(f"tensor sizes do not sum to the {coordinates} coordinates", "structure")
     elements = extent = 1
     for length in shape:
-        if length > MAX_COORDINATES // extent:
+        if length > MAX_COORDINATES // extent:  # by division, so that no product grows without bound
             raise MessageError(f"a shape of more than {MAX_COORDINATES} coordinates", "structure")
         elements *= length
-        extent *= max(length, 1)
+        extent *= max(length, 1)  # a 0 must not hide lengths that no array could have
     if elements != coordinates:
         raise MessageError(f"the shape does not hold the {coordinates} coordinates", "structure")

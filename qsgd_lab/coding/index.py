@@ -1,4 +1,4 @@
-"""What stands between a message's header and its payload: sizes, shape, norms and the directory of chunks.
+"""The index between a message's header and its payload: sizes, shape, norms and the directory of chunks.
 
 Everything read here is untrusted: what a field claims is compared with the bytes that are there before
 anything of that size is allocated.
@@ -53,7 +53,7 @@ class Directory:
 
 @dataclass(frozen=True)
 class Index:
-    """What stands between header and payload.
+    """What is between header and payload.
 
     Attributes
     ----------
@@ -73,7 +73,7 @@ class Index:
         """Return the bytes between header and payload."""
         lists = np.array([*self.partition.tensor_sizes, *self.shape], np.uint64).tobytes()
         packed = lists + self.norms.tobytes() + self.directory.pack()
-        return packed + bytes(-len(packed) % ALIGNMENT)
+        return packed + bytes(-len(packed) % ALIGNMENT)  # so that the payload's words are aligned
 
 
 def directory_bytes(num_chunks: int, layout: str) -> int:
@@ -121,10 +121,11 @@ def parse_index(data: Any, header: Header, tail: bytes | None = None) -> tuple[I
     view = memoryview(data)
     sizes, shape, num_norms, size = _extent(view, header)
     lists = len(sizes) + len(shape)
+    # Sizes first: the checksum is of as many bytes as they say.
     if crc32c(view[HEADER_BYTES : HEADER_BYTES + size]) != header.index_crc:
         raise MessageError("norms or directory are damaged: their checksum does not match", "damaged")
     first_norm = HEADER_BYTES + 8 * lists
-    norms = np.frombuffer(view, "<f4", num_norms, first_norm).astype(np.float32)
+    norms = np.frombuffer(view, "<f4", num_norms, first_norm).astype(np.float32)  # aligned, and one's own
     directory = _parse_directory(view, header, first_norm + 4 * num_norms)
     check_scales(norms)
     zeros = bytes(view[-TAIL_BYTES:]) if tail is None else tail
@@ -135,7 +136,7 @@ def parse_index(data: Any, header: Header, tail: bytes | None = None) -> tuple[I
 
 
 def check_room(header: Header) -> int:
-    """Return where the lists end, in bytes, if the message has room for them and the directory.
+    """Return where the lists end, in bytes, if the message is long enough for them and the directory.
 
     Raises
     ------
@@ -144,6 +145,7 @@ def check_room(header: Header) -> int:
     """
     lists = header.num_tensors + header.num_dimensions
     available = header.message_bytes - HEADER_BYTES - TAIL_BYTES
+    # Norms are not known yet: their number follows from the lists.
     if index_bytes(lists, 0, header.num_chunks, header.layout) > available:
         raise MessageError(
             "the message is too short for the tensors and chunks that its header claims", "length"
@@ -157,7 +159,7 @@ def payload_start(data: Any, header: Header) -> int:
     Raises
     ------
     MessageError
-        If these contradict each other, or the message has no room for what they imply.
+        If these contradict each other, or the message is too short for what they imply.
     """
     return HEADER_BYTES + _extent(memoryview(data), header)[3]
 
@@ -209,6 +211,7 @@ def check_chunks(header: Header, directory: Directory) -> None:
         if (directory.num_nonzeros > sizes).any():
             raise MessageError("a chunk counts more levels than it has coordinates", "length")
         sizes = directory.num_nonzeros.astype(np.int64)
+    # With this a message of m bytes describes fewer than 512 m coordinates, see `qsgd_lab.decode`.
     bits = sizes * min_bits_per_coordinate(header.layout, header.num_levels)
     short = directory.num_words < -(-bits // WORD_BITS)
     if short.any():
@@ -219,7 +222,7 @@ def _check_extent(
     view: memoryview, tail: bytes, directory: Directory, header: Header, size: int, lists: int, norms: int
 ) -> None:
     """Check that the parts fill the message exactly, and that what separates them is zero."""
-    payload = WORD_BYTES * int(directory.num_words.sum(dtype=np.int64))
+    payload = WORD_BYTES * int(directory.num_words.sum(dtype=np.int64))  # uint16 would wrap
     if HEADER_BYTES + size + payload + TAIL_BYTES != header.message_bytes:
         raise MessageError("the directory's chunks do not fill the message", "length")
     used = 8 * lists + 4 * norms + directory_bytes(header.num_chunks, header.layout)

@@ -1,4 +1,4 @@
-"""The ways in which the levels of a chunk can be laid down in bits.
+"""The ways in which the levels of a chunk are written in bits.
 
 fixed
     Each level in two's complement, lowest bit first, in the magnitude's bits and one for the sign.
@@ -13,7 +13,10 @@ sparse
 
 from __future__ import annotations
 
-from qsgd_lab.coding.elias import LENGTHS
+import numpy as np
+
+from qsgd_lab.coding.elias import CODES, LENGTHS
+from qsgd_lab.kernels.arguments import ChunkFormat
 from qsgd_lab.kernels.constants import DENSE, DENSE_SIGNED, FIXED, SPARSE
 from qsgd_lab.levels import magnitude_bits
 
@@ -29,33 +32,38 @@ MAX_CHUNK_SIZE = 4096
 WORD_BITS = 32
 
 
-def fixed_width(levels: int) -> int:
-    """Return the bits of a level of a quantizer with s = `levels` at fixed width, its sign included.
+def fixed_width(num_levels: int) -> int:
+    """Return the bits of a level of a quantizer with s levels at fixed width, its sign included.
 
     Examples
     --------
     >>> [fixed_width(s) for s in (1, 3, 7, 8, 127)]
     [2, 3, 4, 5, 8]
     """
-    return magnitude_bits(levels) + 1
+    return magnitude_bits(num_levels) + 1
 
 
-def max_bits_per_coordinate(layout: str, code: str, levels: int) -> int:
+def chunk_format(layout: str, code: str, num_levels: int) -> ChunkFormat:
+    """Return a layout, a code (any, where it has no part) and s as the kernels take them."""
+    return ChunkFormat(LAYOUTS[layout], CODES.get(code, 0), num_levels, np.uint64(fixed_width(num_levels)))
+
+
+def max_bits_per_coordinate(layout: str, code: str, num_levels: int) -> int:
     """Return an upper bound on the bits of any one coordinate in any chunk.
 
     A sparse chunk is longest where every level is non-zero or gaps are 2: no code takes more than 2 bits a
     coordinate for gaps.
     """
     if layout == "fixed":
-        return fixed_width(levels)
+        return fixed_width(num_levels)
     if layout == "sparse":
-        return 2 + 1 + LENGTHS[code](levels)
-    return LENGTHS[code](levels + 1) + 1
+        return 2 + 1 + LENGTHS[code](num_levels)  # distance, sign, magnitude
+    return LENGTHS[code](num_levels + 1) + 1  # codes begin at 1, so that |level| + 1 is sent
 
 
-def min_bits_per_coordinate(layout: str, levels: int) -> int:
+def min_bits_per_coordinate(layout: str, num_levels: int) -> int:
     """Return a lower bound on the bits of a coordinate; in the sparse layout, of a level other than 0."""
-    return {"fixed": fixed_width(levels), "dense": 1, "dense-signed": 2, "sparse": 3}[layout]
+    return {"fixed": fixed_width(num_levels), "dense": 1, "dense-signed": 2, "sparse": 3}[layout]
 
 
 def check_layout(layout: str) -> None:

@@ -2,8 +2,6 @@
 
 A message is header, index (tensor sizes, shape, norms, directory of chunks), payload and eight zero bytes.
 docs/wire-format.md describes it completely.
-
-What decoding kernels are told of a message's chunks, and what their answers mean.
 """
 
 from __future__ import annotations
@@ -16,10 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qsgd_lab.arrays import is_device_array, is_torch
-from qsgd_lab.coding.elias import CODES
 from qsgd_lab.coding.header import HEADER_BYTES, MAGIC, TAIL_BYTES, Header, parse_header
 from qsgd_lab.coding.index import Index, directory_bytes, parse_index
-from qsgd_lab.coding.layouts import LAYOUTS, fixed_width
 from qsgd_lab.errors import LimitError, MessageError
 from qsgd_lab.wire.envelope import Sections, open_sections
 
@@ -151,10 +147,10 @@ def open_frame(data: Any, max_coordinates: int | None = None) -> Frame:
     view = memoryview(data).cast("B")
     header = parse_header(view)
     check_length(header, len(view))
-    check_limit(header, max_coordinates)
+    check_limit(header, max_coordinates)  # before the index, whose size grows with the claim
     index, payload_start = parse_index(view, header)
     payload = np.frombuffer(view, np.uint8, offset=payload_start)
-    payload.flags.writeable = False
+    payload.flags.writeable = False  # also where the caller's memory is not: kernels compile for one kind
     return Frame(header, index, payload)
 
 
@@ -218,9 +214,9 @@ class Message(np.ndarray[tuple[int], np.dtype[np.uint8]]):
 
 
 def seal(header: Header, index: bytes, stream: NDArray[np.uint8]) -> Message:
-    """Return the message whose payload stands in `stream`; nothing is copied.
+    """Return the message whose payload is in `stream`; nothing is copied.
 
-    The stream has room for header and index before the payload and eight bytes after it.
+    The stream has space for header and index before the payload and eight bytes after it.
     """
     stream[:HEADER_BYTES] = np.frombuffer(header.pack(), np.uint8)
     stream[HEADER_BYTES : HEADER_BYTES + len(index)] = np.frombuffer(index, np.uint8)
@@ -230,27 +226,17 @@ def seal(header: Header, index: bytes, stream: NDArray[np.uint8]) -> Message:
     return message
 
 
-def kernel_scheme(header: Header) -> tuple[int, int, int, np.uint64]:
-    """Return (layout, code, s, fixed width) as the kernels take them."""
-    return (
-        LAYOUTS[header.layout],
-        CODES.get(header.code, 0),
-        header.num_levels,
-        np.uint64(fixed_width(header.num_levels)),
-    )
-
-
 def raise_unless_good(outcomes: list[tuple[int, int]]) -> None:
     """Raise a `MessageError` for the first (outcome, chunk) that says that a chunk could not be decoded."""
     from qsgd_lab.kernels.constants import DAMAGED, GOOD, NOT_CANONICAL
 
-    for outcome, chunk in outcomes:
+    for outcome, chunk in outcomes:  # one a thread, in the order of their chunks: the first bad one is named
         if outcome == DAMAGED:
             raise MessageError(f"chunk {chunk} is damaged: its checksum does not match", "damaged")
         if outcome == NOT_CANONICAL:
             raise MessageError("a bucket of norm 0 or NaN has levels other than 0", "canonical")
         if outcome != GOOD:
-            raise MessageError(f"chunk {chunk} is not what an encoder writes", "code")
+            raise MessageError(f"chunk {chunk} is malformed: no encoder writes such bits", "code")
 
 
 def check_limit(header: Header, max_coordinates: int | None) -> None:

@@ -45,7 +45,7 @@ def length_steps() -> NDArray[np.int64]:
     """
     lengths = [[length(2**j) for j in range(_LENGTH_CLASSES)] for length in LENGTHS.values()]
     steps = np.array(lengths, np.int64)
-    steps[:, 1:] -= steps[:, :-1].copy()
+    steps[:, 1:] -= steps[:, :-1].copy()  # a copy, since the difference is taken in place
     return steps
 
 
@@ -60,7 +60,7 @@ def _around_bytes(lists: int, norms: int, chunks: int) -> NDArray[np.int64]:
 def _fixed_cost(size: int, num_levels: int) -> tuple[int, int]:
     """Return the bits and the 32-bit words of levels at fixed width."""
     width, words = fixed_width(num_levels), 0
-    for count in (size % DEFAULT_CHUNK_SIZE, DEFAULT_CHUNK_SIZE):
+    for count in (size % DEFAULT_CHUNK_SIZE, DEFAULT_CHUNK_SIZE):  # the last chunk, and the whole ones
         chunks = size // DEFAULT_CHUNK_SIZE if count == DEFAULT_CHUNK_SIZE else 1
         words += chunks * -(-count * width // WORD_BITS)
     return size * width, words
@@ -68,7 +68,7 @@ def _fixed_cost(size: int, num_levels: int) -> tuple[int, int]:
 
 def length_fields(field: int) -> NDArray[np.uint64]:
     """Return uint64[16]: entry j holds the lengths of the codeword of 2^j, by code, `field` bits each."""
-    lengths = np.cumsum(length_steps(), axis=1).astype(np.uint64)
+    lengths = np.cumsum(length_steps(), axis=1).astype(np.uint64)  # side by side, so that a kernel adds once
     shifts = (field * np.arange(len(LENGTHS))).astype(np.uint64)
     fields: NDArray[np.uint64] = (lengths << shifts[:, None]).sum(axis=0, dtype=np.uint64)
     return fields
@@ -114,6 +114,7 @@ def message_costs(
     """
     size = parts.num_coordinates
     fixed_bits, fixed_words = _fixed_cost(size, num_levels)
+    # Two questions, which may choose different forms: the fewest bits, and the shortest whole message.
     shortest = np.minimum(bits.min(axis=1), fixed_bits)
     chunks = -(-size // DEFAULT_CHUNK_SIZE)
     around = _around_bytes(len(parts.tensor_sizes) + num_dimensions, parts.num_buckets, chunks)

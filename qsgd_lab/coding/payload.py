@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -10,9 +11,20 @@ from numpy.typing import NDArray
 
 from qsgd_lab.coding.header import HEADER_BYTES, TAIL_BYTES
 from qsgd_lab.coding.index import WORD_BYTES, Directory, index_bytes
-from qsgd_lab.coding.layouts import LAYOUTS, WORD_BITS, fixed_width, max_bits_per_coordinate
+from qsgd_lab.coding.layouts import WORD_BITS, chunk_format, max_bits_per_coordinate
 from qsgd_lab.coding.threads import run_ranges
+from qsgd_lab.kernels.arguments import ChunkFormat
 from qsgd_lab.partition import Partition
+
+
+def _memory_function(name: str, *arguments: Any) -> Any:
+    """Return a function of Python's own allocator, which tracemalloc sees."""
+    return ctypes.PYFUNCTYPE(ctypes.c_void_p, *arguments)((name, ctypes.pythonapi))
+
+
+_malloc = _memory_function("PyMem_RawMalloc", ctypes.c_size_t)
+_realloc = _memory_function("PyMem_RawRealloc", ctypes.c_void_p, ctypes.c_size_t)
+_free = _memory_function("PyMem_RawFree", ctypes.c_void_p)
 
 
 class ChunkScheme(NamedTuple):
@@ -32,7 +44,11 @@ class ChunkScheme(NamedTuple):
     num_levels: int
     chunk_size: int
 
-    def room(self) -> int:
+    def format(self) -> ChunkFormat:
+        """Return the same as kernels take it."""
+        return chunk_format(self.layout, self.code, self.num_levels)
+
+    def max_chunk_bytes(self) -> int:
         """Return the bytes that one chunk may take, and eight by which stores run over."""
         bits = self.chunk_size * max_bits_per_coordinate(self.layout, self.code, self.num_levels)
         return WORD_BYTES * -(-bits // WORD_BITS) + TAIL_BYTES
@@ -70,20 +86,51 @@ def write_payload(
     Memory that was reserved and not written is never touched.
     """
     chunks = -(-num_coordinates // scheme.chunk_size)
+    # Not zeroed: threads fill every entry.
     counts = chunks if scheme.layout == "sparse" else 0
     directory = Directory(
         np.empty(chunks, np.uint32), np.empty(chunks, np.uint16), np.empty(counts, np.uint16)
     )
-    room = scheme.room()
-    stream = np.empty(lead + room * chunks + TAIL_BYTES, np.uint8)
+    most = scheme.max_chunk_bytes()
+    memory = _ShrinkingMemory(lead + most * chunks + TAIL_BYTES)
 
     def write(first: int, last: int) -> tuple[int, int]:
-        start = lead + room * first
-        return start, write_range(first, last, stream[start : lead + room * last], directory)
+        start = lead + most * first
+        return start, write_range(first, last, memory.bytes()[start : lead + most * last], directory)
 
+    # Threads do not know how long the chunks before theirs will be, and so begin where these end at most.
     regions = run_ranges(write, chunks, threads)
-    stream.resize(_close_gaps(stream, lead, regions) + TAIL_BYTES, refcheck=False)
-    return stream, directory
+    memory.shrink(_close_gaps(memory.bytes(), lead, regions) + TAIL_BYTES)
+    return memory.bytes(), directory
+
+
+class _ShrinkingMemory:
+    """Memory whose end can be given back, of which arrays are views.
+
+    `numpy.ndarray.resize` does it too, but since NumPy 2.5 it counts old and new memory as held together.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._address = _malloc(size)
+        if not self._address:
+            raise MemoryError(f"a message takes up to {size} bytes while it is written, which are not free")
+
+    def bytes(self) -> NDArray[np.uint8]:
+        """Return the bytes as an array, which keeps the memory."""
+        return np.asarray(self)
+
+    def shrink(self, size: int) -> None:
+        """Give back what follows the first `size` bytes; earlier arrays must not be used any more."""
+        self._address = _realloc(self._address, size) or self._address  # None: nothing has changed
+        self._size = size
+
+    @property
+    def __array_interface__(self) -> dict[str, Any]:
+        return {"shape": (self._size,), "typestr": "|u1", "data": (self._address, False), "version": 3}
+
+    def __del__(self, free: Any = _free) -> None:  # bound here: modules may be gone when a program ends
+        free(self._address)
 
 
 def write_levels(
@@ -94,29 +141,20 @@ def write_levels(
     Raises
     ------
     ValueError
-        If a level lies outside -s..s.
+        If a level is outside -s..s.
     """
     from qsgd_lab.coding.tables import encode_tables
     from qsgd_lab.kernels.cpu.encode import OUT_OF_RANGE, encode_chunks
 
-    num_levels = scheme.num_levels
-    tables = encode_tables(scheme.layout, scheme.code, num_levels)
+    form = tuple(scheme.format())
+    tables = tuple(encode_tables(scheme.layout, scheme.code, scheme.num_levels))
 
     def write(first: int, last: int, stream: NDArray[np.uint8], directory: Directory) -> int:
-        size = encode_chunks(
-            levels,
-            scheme.chunk_size,
-            first,
-            last,
-            num_levels,
-            LAYOUTS[scheme.layout],
-            np.uint64(fixed_width(num_levels)),
-            tables,
-            stream,
-            (directory.num_words, directory.checksums, directory.num_nonzeros),
-        )
+        chunks = (levels.size, scheme.chunk_size, first, last)
+        lists = (directory.num_words, directory.checksums, directory.num_nonzeros)
+        size = encode_chunks(levels, chunks, form, tables, stream, lists)
         if size == OUT_OF_RANGE:
-            raise out_of_range(num_levels)
+            raise out_of_range(scheme.num_levels)
         return int(size)
 
     return write_payload(write, levels.size, scheme, threads, lead)
@@ -124,14 +162,14 @@ def write_levels(
 
 def out_of_range(num_levels: int) -> ValueError:
     """Return what is raised for a level beyond s."""
-    return ValueError(f"a level lies outside -{num_levels}..{num_levels}")
+    return ValueError(f"a level is outside -{num_levels}..{num_levels}")
 
 
 def _close_gaps(stream: NDArray[np.uint8], end: int, regions: list[tuple[int, int]]) -> int:
     """Move regions (start, size) together behind `end`, in place; return where the last one ends."""
     with stream.data as bytes_:  # assigning slices of it moves memory without a copy aside
         for start, size in regions:
-            if start != end:
+            if start != end:  # the first region is in place
                 bytes_[end : end + size] = bytes_[start : start + size]
             end += size
     return end

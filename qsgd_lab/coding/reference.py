@@ -77,7 +77,7 @@ class _Reader:
         known, word = _integers_of(code, largest), ""
         while word not in known:
             if len(word) > 64:
-                raise MessageError("the chunk holds a codeword that stands for no level or distance")
+                raise MessageError("the chunk holds a codeword that is of no level or distance")
             word += self.bits(1)
         return known[word]
 

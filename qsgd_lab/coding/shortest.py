@@ -18,7 +18,7 @@ def shortest_of(sizes: dict[tuple[str, str], int], chunks: int, code: str, layou
     candidates = [
         choice for choice in CHOICES if layout in ("auto", choice[0]) and code in ("auto", choice[1])
     ]
-    if layout == "dense-signed":
+    if layout == "dense-signed":  # not among the choices, but a code may be chosen for it
         candidates = [(layout, name) for name in LENGTHS]
     kind, name = min(candidates, key=lambda choice: sizes[choice] + around[choice[0]])
     return name, kind

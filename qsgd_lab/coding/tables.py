@@ -1,47 +1,22 @@
-"""Tables of codewords, by which kernels encode many levels at once.
+"""Tables by which kernels encode many levels, and decode many codewords, at once.
 
-An entry is a codeword (bit 0 is read first) in the low 58 bits of a uint64 and its length in the six above.
-
-Tables of levels, by which kernels decode many codewords at once.
-
-A window is the next k bits of a stream, the first of them lowest. A table that covers every window of k bits
-answers by one look-up what stands at its beginning.
+An entry for encoding is a codeword (bit 0 is read first) in the low 58 bits of a uint64 and its length in the
+six above. For decoding, a window is the next k bits of a stream, the first of them lowest; a table of every
+window of k bits answers by one look-up what the stream goes on with.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import lru_cache
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qsgd_lab.coding.elias import codeword
 from qsgd_lab.coding.layouts import MAX_CHUNK_SIZE
+from qsgd_lab.kernels.arguments import DecodeTables, EncodeTables
 from qsgd_lab.kernels.constants import CODE_MASK, LENGTH_SHIFT
-
-
-class EncodeTables(NamedTuple):
-    """What the encoding kernels look up.
-
-    Attributes
-    ----------
-    field_bits : int
-        Width of the fields that index `joined`: 2, 4 or 8; 0 where there is no such table.
-    joined : uint64, shape (65536,) or (1,)
-        By 16 bits of two's complement fields, lowest first: the codewords of all of them.
-    single : uint64, shape (2 s + 1,)
-        By level + s: the codeword of a level, its sign included.
-    gaps : uint64, shape (4097,) or (1,)
-        By distance: its codeword.
-    """
-
-    field_bits: int
-    joined: NDArray[np.uint64]
-    single: NDArray[np.uint64]
-    gaps: NDArray[np.uint64]
-
 
 _NONE = np.zeros(1, np.uint64)
 
@@ -68,8 +43,8 @@ def join_fields(single: NDArray[np.uint64], num_levels: int, field_bits: int) ->
     code, size = np.zeros(65536, np.uint64), np.zeros(65536, np.uint64)
     for shift in range(0, 16, field_bits):
         level = (index >> shift) & (2**field_bits - 1)
-        level -= (level >> (field_bits - 1)) << field_bits
-        known = np.abs(level) <= num_levels
+        level -= (level >> (field_bits - 1)) << field_bits  # two's complement
+        known = np.abs(level) <= num_levels  # the rest cannot occur: kernels check levels before
         part = np.where(known, single[np.clip(level + num_levels, 0, 2 * num_levels)], np.uint64(0))
         code |= (part & CODE_MASK) << size
         size += part >> LENGTH_SHIFT
@@ -81,7 +56,7 @@ def encode_tables(layout: str, code: str, num_levels: int) -> EncodeTables:
     """Return the tables of a layout and code (any code for the fixed layout, which needs none)."""
     if layout == "fixed":
         return EncodeTables(0, _NONE, _NONE, _NONE)
-    levels = range(-num_levels, num_levels + 1)
+    levels = range(-num_levels, num_levels + 1)  # indexed by level + s, so that no sign is asked for
     single = np.array([entry(spell_level(level, layout, code)) for level in levels], np.uint64)
     if layout == "sparse":
         gaps = [0, *(entry(codeword(gap, code)) for gap in range(1, MAX_CHUNK_SIZE + 1))]
@@ -96,31 +71,6 @@ def encode_tables(layout: str, code: str, num_levels: int) -> EncodeTables:
 TERNARY_WINDOW, SMALL_WINDOW, LARGE_WINDOW = 12, 14, 14
 SINGLE_WINDOW = 13
 GAP_WINDOW = 14
-
-
-class DecodeTables(NamedTuple):
-    """What the decoding kernels look up; a layout uses its own, the rest are of shape (1,).
-
-    Attributes
-    ----------
-    wide : uint64, shape (2**k,)
-        The levels, int8, of the codewords that lie whole in a window, up to eight.
-    sizes : uint16, shape (2**k,)
-        The bits of these codewords, and from bit 8 their number; 0 if there is none.
-    narrow : uint32, shape (2**k,)
-        The bits of the codewords that lie whole in a window, from bit 6 their levels, up to three, and from
-        bit 30 their number.
-    singles : int32, shape (2**k,)
-        The first level times 256, plus the bits of its codeword; 0 if it is longer.
-    gaps : uint16, shape (2**k,)
-        The first distance (below 4096) times 16, plus the bits of its codeword; 0 if it is longer.
-    """
-
-    wide: NDArray[np.uint64]
-    sizes: NDArray[np.uint16]
-    narrow: NDArray[np.uint32]
-    singles: NDArray[np.int32]
-    gaps: NDArray[np.uint16]
 
 
 _NO_TABLES = DecodeTables(
@@ -145,6 +95,7 @@ def first_symbols(symbols: Iterable[tuple[int, str]], window_bits: int) -> NDArr
     table = np.zeros(2**window_bits, np.int32)
     for value, bits in symbols:
         if len(bits) <= window_bits:
+            # All windows whose lowest bits are the codeword: one stride.
             table[int(bits[::-1], 2) :: 2 ** len(bits)] = value * 256 + len(bits)
     return table
 
@@ -158,8 +109,9 @@ def join_symbols(
     levels = np.zeros(singles.size, np.uint64)
     used, count = np.zeros(singles.size, np.int64), np.zeros(singles.size, np.int64)
     whole = np.ones(singles.size, bool)
-    for place in range(most):
+    for place in range(most):  # for all windows at once, one codeword further in each round
         found = singles[windows >> used]
+        # The windows' upper bits are shifted in as zeros, so that a codeword may seem to end beyond them.
         whole &= (found != 0) & (used + (found & 255) <= window_bits)
         byte = ((found >> 8) & 255).astype(np.uint64) << np.uint64(8 * place)
         levels |= np.where(whole, byte, np.uint64(0))
@@ -194,8 +146,9 @@ def decode_tables(layout: str, code: str, num_levels: int) -> DecodeTables:
         return _NO_TABLES._replace(
             singles=first_symbols(symbols, SINGLE_WINDOW), gaps=entries.astype(np.uint16)
         )
-    if num_levels > 127:
+    if num_levels > 127:  # int16 levels: joined entries hold bytes
         return _NO_TABLES._replace(singles=first_symbols(symbols, SINGLE_WINDOW))
+    # As wide as the longest codeword, so that a legal one is always found.
     singles = first_symbols(symbols, max(len(bits) for _, bits in symbols))
     if num_levels > 7:
         narrow = narrow_entries(first_symbols(symbols, LARGE_WINDOW))

@@ -51,7 +51,7 @@ def run_ranges(function: Callable[[int, int], Result], count: int, threads: int 
     if workers == 1 or not threading.main_thread().is_alive():
         return [function(0, count)]
     bounds = [count * i // workers for i in range(workers + 1)]
-    helpers = _helpers(workers - 1, os.getpid())
+    helpers = _helpers(workers - 1, os.getpid())  # kept from call to call
     others: list[Future[Result]] = []
     try:
         for first, last in pairwise(bounds[1:]):

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qsgd_lab.arrays import resolve_backend
 from qsgd_lab.coding.message import Message, check_total, version_of
 from qsgd_lab.quantization import QuantizedGradient
 from qsgd_lab.wire.envelope import open_sections
@@ -22,7 +21,7 @@ from qsgd_lab.wire.message import check_bound, limits_of, pack
 
 
 def encode_version_2(
-    payload: Any, code: str, layout: str, around: dict[str, Any], backend: str
+    payload: Any, code: str, layout: str, around: dict[str, Any], on_device: bool
 ) -> Message | Any:
     """Return the message of version 2 that carries a payload.
 
@@ -35,8 +34,8 @@ def encode_version_2(
         Of levels.
     around : dict
         What `qsgd_lab.wire.message.pack` takes beside the payload.
-    backend : str
-        As `encode` takes it.
+    on_device : bool
+        Whether a quantized gradient's arrays live on a device.
 
     Raises
     ------
@@ -47,16 +46,16 @@ def encode_version_2(
         raise ValueError(f"version 2 has no code {code!r}; messages under Elias codes are of version 1")
     if layout not in ("auto", *LAYOUTS):
         raise ValueError(f"version 2 has no layout {layout!r}; known: auto, {', '.join(LAYOUTS)}")
-    home = None
+    context = None
     if isinstance(payload, QuantizedGradient):
-        payload, home = _to_host(payload, resolve_backend(payload.levels, backend))
+        payload, context = _to_host(payload, on_device)
         if layout != "auto":
             payload = Levels.of(payload, layout)
     elif layout != "auto":
         raise ValueError(f"layout {layout!r} is of levels, which a {type(payload).__name__} does not have")
     message = pack(payload, **around)
-    if home is not None:
-        return home.from_host(np.asarray(message))
+    if context is not None:
+        return context.from_host(np.asarray(message))
     return message.view(Message)
 
 
@@ -64,7 +63,7 @@ def decode_version_2(
     message: Any, start: int | None, stop: int | None, limits: Limits, on_device: bool
 ) -> Any:
     """Return the payload of a message, or of coordinates start..stop-1 of it, where the message lives."""
-    host, home = _bytes_of(message, on_device)
+    host, context = _bytes_of(message, on_device)
     sections = open_sections(host, limits)
     kind, options, content, side, body, _ = sections
     if (start, stop) == (None, None):
@@ -72,32 +71,32 @@ def decode_version_2(
     else:
         low, high, _ = slice(start, stop).indices(content.structure.num_coordinates)
         payload = kind.read_range(sections, limits, low, max(low, high))
-    if home is None or not isinstance(payload, QuantizedGradient):
+    if context is None or not isinstance(payload, QuantizedGradient):
         return payload
-    with home.active():
-        arrays = home.from_host(payload.levels), home.from_host(payload.norms)
+    with context.active():
+        arrays = context.from_host(payload.levels), context.from_host(payload.norms)
     return QuantizedGradient(*arrays, payload.num_levels, payload.norm, payload.partition, payload.shape)
 
 
 def values_version_2(message: Any, limits: Limits, on_device: bool) -> Any:
     """Return the dense values of a message, float32, where it lives."""
-    host, home = _bytes_of(message, on_device)
+    host, context = _bytes_of(message, on_device)
     sections = open_sections(host, limits)
     check_bound(sections, limits)
     structure = sections.content.structure
     values = np.empty(structure.num_coordinates, np.float32)
     sections.kind.deliver(sections, limits, values, add=False)
-    if home is None:
+    if context is None:
         return values.reshape(structure.shape)
-    with home.active():
-        return home.from_host(values).reshape(structure.shape)
+    with context.active():
+        return context.from_host(values).reshape(structure.shape)
 
 
 def add_version_2(
     message: Any, total: NDArray[np.float32], kinds: Iterable[str] | None, on_device: bool = False
 ) -> None:
     """Add the dense values of a message to flat `total` on the host."""
-    limits = limits_of(total.size, kinds)
+    limits = limits_of(total.size, kinds)  # a message of more could not be added
     host, _ = _bytes_of(message, on_device)
     sections = open_sections(host, limits)
     check_total(sections.content.structure.num_coordinates, total.size)
@@ -105,10 +104,10 @@ def add_version_2(
 
 
 def add_version_2_on_device(message: Any, total: Any, kinds: Iterable[str] | None) -> None:
-    """Add the dense values of a message to `total`, a flat Numba array on a device, by way of the host."""
+    """Add the dense values of a message to `total`, a flat Numba array on a device, through host memory."""
     from qsgd_lab.kernels.cuda.device import to_host
 
-    summed = np.array(to_host(total))
+    summed = np.array(to_host(total))  # a copy that may be written
     add_version_2(message, summed, kinds, on_device=True)
     total.copy_to_device(summed)
 
@@ -118,7 +117,7 @@ def is_version_2(message: Any, on_device: bool) -> bool:
     if on_device:
         from qsgd_lab.kernels.cuda.device import device_view, to_host
 
-        message = to_host(device_view(message, np.uint8, "message").reshape(-1)[:5])
+        message = to_host(device_view(message, np.uint8, "message").reshape(-1)[:5])  # magic and version
     return version_of(message) == 2
 
 
@@ -128,21 +127,21 @@ def check_kinds_of_version_1(kinds: Iterable[str] | None) -> None:
 
 
 def _bytes_of(message: Any, on_device: bool) -> tuple[Any, Any]:
-    """Return a message on the host and, if it lives on a device, its home there."""
+    """Return a message on the host and, if it lives on a device, its context there."""
     if not on_device:
         return message, None
-    from qsgd_lab.kernels.cuda.device import device_view, home_of, to_host
+    from qsgd_lab.kernels.cuda.device import context_of, device_view, to_host
 
-    return to_host(device_view(message, np.uint8, "message").reshape(-1)), home_of(message, "message")
+    return to_host(device_view(message, np.uint8, "message").reshape(-1)), context_of(message, "message")
 
 
-def _to_host(quantized: QuantizedGradient, backend: str) -> tuple[QuantizedGradient, Any]:
-    """Return a quantized gradient on the host and, if it lives on a device, its home there."""
-    if backend != "cuda":
+def _to_host(quantized: QuantizedGradient, on_device: bool) -> tuple[QuantizedGradient, Any]:
+    """Return a quantized gradient on the host and, if it lives on a device, its context there."""
+    if not on_device:
         return quantized, None
     from qsgd_lab.coding.device.sizes import device_arrays
     from qsgd_lab.kernels.cuda.device import to_host
 
-    home, levels, norms = device_arrays(quantized)
+    context, levels, norms = device_arrays(quantized)
     scheme = (quantized.num_levels, quantized.norm, quantized.partition, quantized.shape)
-    return QuantizedGradient(to_host(levels), to_host(norms), *scheme), home
+    return QuantizedGradient(to_host(levels), to_host(norms), *scheme), context

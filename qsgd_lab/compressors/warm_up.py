@@ -44,7 +44,7 @@ def warm_up() -> Iterator[str]:
         for message in map(bytes, messages):
             ql.decode(message)
             ql.decode_values(message)
-            ql.add_decoded(message, np.zeros_like(gradient))
+            ql.add_decoded([message], np.zeros_like(gradient))
     yield "integers"
     integers = np.arange(1, 100)
     for code in CODES:

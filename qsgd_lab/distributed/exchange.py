@@ -13,6 +13,7 @@ from qsgd_lab.compressors import ErrorFeedback
 from qsgd_lab.compressors.protocol import Array, Compressor, Gather, Layout, divide
 from qsgd_lab.distributed.lane import Lane
 from qsgd_lab.errors import MessageError, PeerError
+from qsgd_lab.exchange.simulated import SimulatedExchange
 from qsgd_lab.exchange.state import flatten, restored
 from qsgd_lab.ledger import Ledger, Size
 from qsgd_lab.levels import FLOAT_BITS
@@ -64,6 +65,14 @@ class DistributedExchange:
         other.after_mean = lambda: self.after_mean()
         return other
 
+    def server(self, compressor: Compressor) -> SimulatedExchange:
+        """Return what a server sends by; see `Exchange.server`.
+
+        Every rank has the server's vector, and compresses it by the same words to the same bits.
+        """
+        self._forks += 1
+        return SimulatedExchange(compressor, 1, self.seed ^ (self._forks << 56), self.layout)
+
     @property
     def ledger(self) -> Ledger:
         """What this rank has sent, by this exchange and its forks; `total_ledger` adds all ranks up."""
@@ -86,6 +95,10 @@ class DistributedExchange:
     def buffer(self) -> Array | None:
         """None: vectors are passed."""
         return None
+
+    def at_rate(self, rate: float) -> None:
+        """Tell the compressor the learning rate of the next mean; see `Exchange.at_rate`."""
+        self.state = self.compressor.at_rate(self.state, rate)
 
     def mean(self, vectors: Array | None, step: int, out: Array) -> None:
         """Write the mean of what all nodes' payloads decode to; see `Exchange.mean`."""
@@ -123,12 +136,13 @@ class DistributedExchange:
         if self.compressor.interactive:
             sent = self._play_rounds(vector, stream, mean)
         else:
-            payload, self.state = self.compressor.compress(vector, self.state, stream)
+            payload, after = self.compressor.compress(vector, self.state, stream)
             self.ledger.add(self.compressor.wire.size(payload))
             for rank, message in enumerate(self._gather_messages(payload)):
                 with _from(rank, step):
                     self.compressor.add_decoded(bytes(message), self.layout, mean)
             divide(mean, self.nodes)
+            self.state = self.compressor.settled(self.state, after, mean)
             sent = self.compressor.decompress(payload)
         if isinstance(out, np.ndarray):
             out[...] = mean

@@ -67,10 +67,25 @@ class Exchange(Protocol):
             As in `mean`.
         """
 
+    def all_rows(self, rows: Array) -> Array:
+        """Return the rows of all nodes, shape (N, n), as they are: to evaluate; what it sends is not counted.
+
+        Parameters
+        ----------
+        rows : float32, shape (len(local), n)
+        """
+
     def fork(self, compressor: Compressor) -> Exchange:
         """Return a second exchange among the same nodes, with states and random words of its own.
 
         It counts in the same ledger. Its states are in no checkpoint but that of who forked.
+        """
+
+    def server(self, compressor: Compressor) -> Exchange:
+        """Exchange through a server from now on, and return what it sends by.
+
+        That is an exchange of one sender, whose messages all nodes receive: its `mean` takes one row. This
+        exchange's `mean` is then what the server computes.
         """
 
     def arrays(self) -> dict[str, NDArray[np.generic]]:

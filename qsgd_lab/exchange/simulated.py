@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -50,6 +51,13 @@ class SimulatedExchange:
         self._ledger, self._parent = Ledger(), parent
         self._like = like
         self._on_host = is_torch(like) and not compressor.takes_device_arrays
+        if self._on_host and like is not None and like.device.type != "cpu":
+            # One text for all of a method's exchanges, so that Python prints it once.
+            warnings.warn(
+                f"{type(compressor).__name__} works in host memory: gradients on {like.device.type} are "
+                "copied there and back each step",
+                stacklevel=2,
+            )
         self.states: Any = compressor.init_nodes(nodes, layout, None if self._on_host else like)
         #: Called after each agreement; training measures its time by it.
         self.after_mean: Callable[[], None] = lambda: None
@@ -61,6 +69,14 @@ class SimulatedExchange:
         # Seeds of users are far below 2**56: no fork has the words of another run.
         seed = self.seed ^ (self._forks << 56)
         other = SimulatedExchange(compressor, self.nodes, seed, self.layout, self._like, parent=self)
+        other.after_mean = lambda: self.after_mean()
+        return other
+
+    def server(self, compressor: Compressor) -> SimulatedExchange:
+        """Return what a server sends by; see `Exchange.server`. It counts in a ledger of its own."""
+        self._forks += 1
+        seed = self.seed ^ (self._forks << 56)
+        other = SimulatedExchange(compressor, 1, seed, self.layout, self._like)
         other.after_mean = lambda: self.after_mean()
         return other
 
@@ -123,6 +139,10 @@ class SimulatedExchange:
         else:
             self._partial_mean(rows, step, out)
         self.after_mean()
+
+    def all_rows(self, rows: Array) -> Array:
+        """Return the rows: all nodes are here."""
+        return rows
 
     def _partial_mean(self, rows: Array, step: int, out: Array) -> None:
         stream = Stream(self.seed, 0, step)

@@ -71,19 +71,19 @@ def packs(scope: Scope) -> Comparisons:
 
 def packed(x: Any, like: QuantizedGradient, seed: int, rounding: str) -> tuple[Any, Any, Any]:
     """Return (words as int32, norms, values) of a device gradient, quantized, packed and unpacked."""
-    from qsgd_lab.kernels.cuda.device import device_view, flat_device_float32, home_of
+    from qsgd_lab.kernels.cuda.device import context_of, device_view, flat_device_float32
     from qsgd_lab.kernels.cuda.fixed_width import launch_quantize_pack, launch_unpack_dequantize, packed_words
     from qsgd_lab.kernels.cuda.rows import row_tables
 
-    home, width = home_of(x), fixed_width(like.num_levels)
-    tables = row_tables(like.partition, home)
-    words = home.empty(packed_words(len(like), width), np.int32)
-    norms = home.empty(like.partition.num_buckets, np.float32)
-    values = home.empty(len(like), np.float32)
+    context, width = context_of(x), fixed_width(like.num_levels)
+    tables = row_tables(like.partition, context)
+    words = context.empty(packed_words(len(like), width), np.int32)
+    norms = context.empty(like.partition.num_buckets, np.float32)
+    values = context.empty(len(like), np.float32)
     word_view, norm_view = device_view(words, np.int32).view(np.uint32), device_view(norms, np.float32)
     kind, key = NORMS.index(like.norm), Stream(seed=seed).kernel_key()
     launch_quantize_pack(
-        home,
+        context,
         tables,
         flat_device_float32(x),
         key,
@@ -95,7 +95,7 @@ def packed(x: Any, like: QuantizedGradient, seed: int, rounding: str) -> tuple[A
         norm_view,
     )
     view = device_view(values, np.float32)
-    launch_unpack_dequantize(home, tables, word_view, width, norm_view, like.num_levels, view)
+    launch_unpack_dequantize(context, tables, word_view, width, norm_view, like.num_levels, view)
     return words, norms, values
 
 

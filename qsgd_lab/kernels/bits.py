@@ -37,7 +37,7 @@ def _load64_raw(typing_context, array, offset):
 
     def codegen(context, builder, signature, args):
         pointer = _pointer(context, builder, signature, args, ir.IntType(64))
-        return builder.load(pointer, align=1)
+        return builder.load(pointer, align=1)  # at any byte; processors load across words at no cost
 
     return types.uint64(array, types.int64), codegen
 
@@ -74,6 +74,7 @@ def _nonzero64_raw(typing_context, array, offset):
     def codegen(context, builder, signature, args):
         vector = ir.VectorType(ir.IntType(width), 64)
         loaded = builder.load(_pointer(context, builder, signature, args, vector), align=1)
+        # One comparison of 64 lanes, whose flags are the mask: with AVX-512 a single instruction for bytes.
         flags = builder.icmp_unsigned("!=", loaded, ir.Constant(vector, None))
         return builder.bitcast(flags, ir.IntType(64))
 
@@ -88,6 +89,7 @@ def _at_least64_raw(typing_context, array, offset, threshold):
     def codegen(context, builder, signature, args):
         vector = ir.VectorType(element, 64)
         loaded = builder.load(_pointer(context, builder, signature, args, vector), align=1)
+        # The threshold in all lanes: LLVM's way is to put it into the first and to shuffle that everywhere.
         first = builder.insert_element(
             ir.Constant(vector, ir.Undefined), builder.trunc(args[2], element), ir.IntType(32)(0)
         )
@@ -225,6 +227,7 @@ def window(stream, position):
 @njit(cache=True, fastmath=False, forceinline=True)
 def reverse64(word):
     """Return a uint64 with its bits in the opposite order."""
+    # Neighbours are swapped, then pairs, fours, bytes and so on; a GPU's compiler sees its one instruction.
     word = ((word >> np.uint64(1)) & np.uint64(0x5555555555555555)) | (
         (word & np.uint64(0x5555555555555555)) << np.uint64(1)
     )
@@ -246,6 +249,6 @@ def reverse64(word):
 @njit(cache=True, fastmath=False, forceinline=True)
 def first_bits_reversed(word, count):
     """Return the lowest `count` bits (uint64) of a word as a number that is read highest bit first."""
-    if count == np.uint64(0):
+    if count == np.uint64(0):  # a shift by 64 is not defined
         return np.uint64(0)
     return reverse64(word) >> (np.uint64(64) - count)

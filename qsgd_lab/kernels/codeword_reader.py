@@ -1,8 +1,8 @@
-"""One level at a time off a stream: what a decoder does where its tables end, or has none.
+"""Single levels read from a stream, where a decoder's tables end or it has none.
 
-What a codeword and its sign say stands here once, as functions of a window: a uint64 whose lowest bits are
-the next of the stream. Whatever a legal message has there, a codeword of at most 31 bits and a sign, lies
-inside the first 32. CPU kernels take their windows from a stream of bytes, CUDA kernels from one of words.
+Codewords and signs are read by functions of a window: a uint64 whose lowest bits are the next of the stream.
+What a legal message has there, a codeword of at most 31 bits and a sign, is inside the first 32. CPU kernels
+take their windows from a stream of bytes, CUDA kernels from one of words.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ _NOTHING = np.int64(0)
 def gamma_number(bits, most_zeros):
     """Return (k, bits of its codeword), both uint64, of the gamma codeword that a window begins with.
 
-    (0, 0) where more than `most_zeros` (uint64) zeros stand before its digits.
+    (0, 0) where more than `most_zeros` (uint64) zeros come before its digits.
     """
-    zeros = trailing_zeros(bits)
+    zeros = trailing_zeros(bits)  # of a window of zeros 64, which exceeds every limit
     if zeros > most_zeros:
         return _ZERO, _ZERO
     return first_bits_reversed(bits >> zeros, zeros + _ONE), zeros + zeros + _ONE
@@ -40,7 +40,7 @@ def delta_number(bits):
     digits, size = gamma_number(bits, _DELTA_ZEROS)
     if size == _ZERO or digits > MOST_DIGITS:
         return _ZERO, _ZERO
-    more = digits - _ONE
+    more = digits - _ONE  # the first digit is always 1, and not sent
     return (_ONE << more) | first_bits_reversed(bits >> size, more), size + more
 
 
@@ -48,6 +48,7 @@ def delta_number(bits):
 def omega_number(bits):
     """Return (k, bits of its codeword) of the omega codeword that a window begins with, or (0, 0)."""
     k, size = _ONE, _ZERO
+    # Groups begin with 1, the end is a 0. The limit on digits ends the loop on any bits.
     while (bits >> size) & _ONE != _ZERO:
         digits = k + _ONE
         if digits > MOST_DIGITS:
@@ -95,7 +96,7 @@ def signed_level(bits, code, num_levels):
     successor, size = number_at(bits >> _ONE, code)
     if size == _ZERO or successor > np.uint64(num_levels + 1):
         return _NOTHING, _NOTHING
-    if successor == _ONE and negative != _ZERO:
+    if successor == _ONE and negative != _ZERO:  # a negative zero, which no encoder writes
         return _NOTHING, _NOTHING
     return signed_magnitude(successor - _ONE, negative), np.int64(size + _ONE)
 
@@ -113,6 +114,7 @@ def nonzero_level(bits, code, num_levels):
 def fixed_level(bits, width):
     """Return the level, int64, of the lowest `width` bits (uint64) of a window, in two's complement."""
     value = bits & ((_ONE << width) - _ONE)
+    # Two's complement: flipping the sign bit and taking it off extends it.
     sign = _ONE << (width - _ONE)
     return np.int64(value ^ sign) - np.int64(sign)
 
@@ -158,5 +160,5 @@ def only_zeros_left(bits, left):
 
 @njit(cache=True, fastmath=False, forceinline=True)
 def is_finished(stream, position, end):
-    """Whether only zeros stand before bit `end`, fewer than 32, so that no whole word is left over."""
+    """Whether only zeros are left before bit `end`, fewer than 32, so that no whole word is left over."""
     return only_zeros_left(window(stream, position), end - position)

@@ -1,4 +1,4 @@
-"""Numbers that kernels of both backends share with the code around them: kinds, outcomes, table entries."""
+"""Numbers that the kernels of both backends share with their callers: kinds, outcomes, table entries."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ GOOD, DAMAGED, MALFORMED, NOT_CANONICAL = 0, 1, 2, 3
 LENGTH_SHIFT = np.uint64(58)
 CODE_MASK = np.uint64((1 << 58) - 1)
 
-#: Lengths of gamma, delta and omega codewords are side by side in one uint64, 21 bits each: room for a chunk
-#: of 4096 times 61 bits.
+#: Lengths of gamma, delta and omega codewords are side by side in one uint64, 21 bits each: enough for a
+#: chunk of 4096 times 61 bits.
 LANE_BITS = np.uint64(21)
 LANE_MASK = np.uint64((1 << 21) - 1)

@@ -3,11 +3,10 @@
 The check value of the nine ASCII digits ``123456789`` is 0xE3069283. Where the processor has an instruction
 for it (SSE 4.2), eight bytes take three cycles; elsewhere eight tables take about as many nanoseconds.
 
-CRC-32C in parallel: checksums of pieces, moved past what follows them and added.
-
-Without its initial and final inversion a CRC is linear: it is the sum of the data's 32-bit words, each times
-x^32 for every word from it to the end, modulo the polynomial. Any number of threads may therefore add up
-words of their own. The initial inversion is that of the first word.
+Checksums of pieces can be computed in parallel, moved past what follows them and added. Without its initial
+and final inversion a CRC is linear: it is the sum of the data's 32-bit words, each times x^32 for every word
+from it to the end, modulo the polynomial. Any number of threads may therefore add up words of their own. The
+initial inversion is that of the first word.
 
 An element is a uint32 in the CRC's reflected order: bit 31 is the coefficient of 1, bit 0 that of x^31.
 """
@@ -51,6 +50,7 @@ _TABLES = _make_tables()
 
 def _has_instruction() -> bool:
     """Whether kernels are compiled for a processor with SSE 4.2."""
+    # Other settings of Numba may compile for a processor that does not have it, or ask for checks.
     if config.CPU_NAME or config.CPU_FEATURES or config.BOUNDSCHECK or not IS_COMPILED:
         return False
     x86 = binding.get_default_triple().startswith("x86_64")
@@ -66,7 +66,7 @@ def _step1_tables(crc, byte):
 @njit(cache=True, fastmath=False)
 def _step8_tables(crc, word):
     """Return the state after eight bytes, given as a little-endian uint64."""
-    word ^= crc
+    word ^= crc  # the state is added to the first four bytes; the rest is linear
     crc = np.uint64(0)
     for j in range(8):
         crc ^= _TABLES[7 - j, (word >> np.uint64(8 * j)) & _BYTE]
@@ -116,7 +116,7 @@ def crc32c_of_four(data, edges, checksums):
     """
     e0, e1, e2, e3, e4 = edges[0], edges[1], edges[2], edges[3], edges[4]
     c0 = c1 = c2 = c3 = _ONES
-    common = min(e1 - e0, e2 - e1, e3 - e2, e4 - e3) & ~_SEVEN
+    common = min(e1 - e0, e2 - e1, e3 - e2, e4 - e3) & ~_SEVEN  # as far as all four go
     for offset in range(0, common, 8):
         c0 = _step8(c0, load64(data, e0 + offset))
         c1 = _step8(c1, load64(data, e1 + offset))
@@ -140,7 +140,7 @@ def crc32c_of_ranges(data, edges, checksums):
 
 LANES = 32  # threads that share a piece, every 32nd word being one thread's
 ONE = 0x80000000
-LONG_RANGE = 1 << 15  # bytes from which four CRCs in turn repay the products that join them
+LONG_RANGE = 1 << 15  # bytes from which four CRCs in turn gain more than the products that join them cost
 _POLYNOMIAL = np.uint32(POLYNOMIAL)
 _ZERO = np.uint32(0)
 _BIT = np.uint32(1)
@@ -152,7 +152,7 @@ def times(a, b):
     """Return the product of two elements, uint32."""
     product = _ZERO
     for _ in range(32):
-        product ^= a & np.uint32(_ZERO - (b >> _TOP))
+        product ^= a & np.uint32(_ZERO - (b >> _TOP))  # a mask of ones where the bit is set: no branch
         b = np.uint32(b << _BIT)
         a = np.uint32((a >> _BIT) ^ (_POLYNOMIAL & np.uint32(_ZERO - (a & _BIT))))
     return product
@@ -161,7 +161,7 @@ def times(a, b):
 @njit(cache=True, fastmath=False)
 def past_bytes(count):
     """Return the element x^(8 count), by which multiplying moves a CRC past `count` bytes."""
-    power, square = np.uint32(ONE), np.uint32(ONE >> 8)
+    power, square = np.uint32(ONE), np.uint32(ONE >> 8)  # 1 and x^8, squared once for each bit of the count
     while count > 0:
         if count & 1:
             power = times(power, square)
@@ -184,7 +184,7 @@ def crc32c_after(data, start, stop, before):
         edges[i] = start + i * quarter
     edges[4] = stop
     crc32c_of_four(data, edges, parts)
-    crc, step = before, past_bytes(quarter)
+    crc, step = before, past_bytes(quarter)  # three quarters are of one length, and share the factor
     for i in range(3):
         crc = np.uint32(times(crc, step) ^ parts[i])
     return np.uint32(times(crc, past_bytes(stop - edges[3])) ^ parts[3])

@@ -1,9 +1,7 @@
-"""Elias codewords of positive integers, bit by bit in words: what one integer undergoes.
+"""Elias codewords of positive integers: lengths, writing and reading, of one integer and of arrays.
 
 Codes are numbered GAMMA, DELTA, OMEGA. A codeword of 1 to 2^64 - 1 is at most 127 bits; it is written as (at
 most) a few short binary numbers, each highest bit first. Streams are LSB-first, as in ``bits``.
-
-Arrays of positive integers in and out of one stream of codewords, one after another.
 """
 
 from __future__ import annotations
@@ -14,7 +12,7 @@ from qsgd_lab.kernels.bits import first_bits_reversed, leading_zeros, load64, st
 from qsgd_lab.kernels.jit import njit
 
 GAMMA, DELTA, OMEGA = 1, 2, 3
-BAD = np.int64(-1)  # the position after a codeword that is cut off or stands for no uint64
+BAD = np.int64(-1)  # the position after a codeword that is cut off or exceeds uint64
 
 _ZERO = np.uint64(0)
 _ONE = np.uint64(1)
@@ -46,7 +44,7 @@ def put_number(stream, position, number, count):
     """Write the lowest `count` bits (uint64) of a number, highest first; return the position after them."""
     done = np.uint64(0)
     while done < count:
-        size = min(count - done, np.uint64(32))
+        size = min(count - done, np.uint64(32))  # with up to seven bits of shift, parts fit one store
         part = first_bits_reversed((number >> (count - done - size)) & ((_ONE << size) - _ONE), size)
         byte = (position + np.int64(done)) >> 3
         shift = np.uint64((position + np.int64(done)) & 7)
@@ -58,14 +56,14 @@ def put_number(stream, position, number, count):
 @njit(cache=True, fastmath=False)
 def put_gamma(stream, position, k):
     """Write a gamma codeword into a zeroed stream; return the position after it."""
-    exponent = floor_log2(k)
+    exponent = floor_log2(k)  # the stream is zeroed, so that the leading zeros are there
     return put_number(stream, position + np.int64(exponent), k, exponent + _ONE)
 
 
 @njit(cache=True, fastmath=False)
 def put_delta(stream, position, k):
     """Write a delta codeword into a zeroed stream; return the position after it."""
-    exponent = floor_log2(k)
+    exponent = floor_log2(k)  # the number's digits but the first, which is always 1
     return put_number(stream, put_gamma(stream, position, exponent + _ONE), k, exponent)
 
 
@@ -74,7 +72,7 @@ def put_omega(stream, position, k):
     """Write an omega codeword into a zeroed stream; return the position after it."""
     end = position + codeword_length(k, OMEGA)
     start = end - 1  # the final zero
-    while k > _ONE:
+    while k > _ONE:  # its groups are found last first
         size = floor_log2(k) + _ONE
         start -= np.int64(size)
         put_number(stream, start, k, size)
@@ -107,11 +105,11 @@ def get_number(stream, position, count):
 
 @njit(cache=True, fastmath=False)
 def count_zeros(stream, position, end):
-    """Return how many zeros stand before the next one, or `end` - `position` if none comes."""
+    """Return the number of zeros before the next one, or `end` - `position` if none comes."""
     start = position
     while position < end:
         zeros = np.int64(trailing_zeros(window(stream, position)))
-        if zeros < 57:
+        if zeros < 57:  # else the window ends first: only 57 of its bits are certain
             return min(position + zeros, end) - start
         position += 57
     return end - start
@@ -122,7 +120,7 @@ def get_gamma(stream, position, end):
     """Return (k, the position after it), or (0, BAD)."""
     exponent = count_zeros(stream, position, end)
     start = position + exponent
-    if exponent > 63 or start + exponent + 1 > end:
+    if exponent > 63 or start + exponent + 1 > end:  # above 2^64 - 1, or cut off
         return _ZERO, BAD
     return get_number(stream, start, exponent + 1), start + exponent + 1
 
@@ -146,11 +144,12 @@ def get_omega(stream, position, end):
     while position < end:
         if get_number(stream, position, 1) == _ZERO:
             return k, position + 1
-        size = np.int64(k) + 1
+        size = np.int64(k) + 1  # the number read last says how long the next is
         if size > 64 or position + size > end:
             return _ZERO, BAD
         k = get_number(stream, position, size)
         position += size
+        # A further group would have 2^63 bits or more, and its length would not fit int64.
         if size == 64 and position < end and get_number(stream, position, 1) != _ZERO:
             return _ZERO, BAD
     return _ZERO, BAD

@@ -1,4 +1,4 @@
-"""What one coordinate undergoes: float to fixed point, random rounding, and back to a value.
+"""Scalar quantization arithmetic: float to fixed point, random rounding, and back to a value.
 
 A coordinate x of a bucket with norm M and s levels becomes ``y = trunc(|x| * (s 2^F / M))``, its level with F
 fraction bits; adding a uniform F-bit word and dropping the fraction rounds it up with the probability of its
@@ -41,7 +41,7 @@ def storable_norm(norm):
     """Return the float32 stored for a float64 norm: NaN if not finite, at most the largest float32."""
     if not math.isfinite(norm):
         return np.float32(np.nan)
-    if norm > np.float64(FLOAT32_MAX):
+    if norm > np.float64(FLOAT32_MAX):  # as an l2 norm may; this one still dominates all |x|
         return FLOAT32_MAX
     return np.float32(norm)
 
@@ -54,7 +54,7 @@ def bucket_factors(norm, top):
     attains the norm then gets level s for certain, and a one-hot bucket is sent without any error.
     """
     if norm == _ZERO or math.isnan(norm):
-        return _ZERO, _ZERO
+        return _ZERO, _ZERO  # a scale of 0 tells the caller to write zeros
     factor = SMALL_NORM_FACTOR if norm < SMALL_NORM else _ONE
     scaled = np.float32(norm * factor)
     scale = np.float32(top / scaled)
@@ -69,13 +69,15 @@ def round_level(x, factor, scale, word, fraction, num_levels):
 
     `fraction` is F as uint32 and `num_levels` s as uint32. The sum stays below 2^32 for every |x| <= norm.
     """
-    magnitude = np.float32(abs(x) * factor)
+    magnitude = np.float32(abs(x) * factor)  # exact: a power of two, or 1
+    # Rounded to float32 before the conversion, which truncates; int32 first, since vector units have that.
     fixed = np.uint32(np.int32(np.float32(magnitude * scale)))
     # The masks say that shifts are below 32; without that the compiler shifts in 64 bits, at twice the cost.
     dither = np.uint32(word >> np.uint32((_WORD_BITS - fraction) & _SHIFT_MASK))
     level = np.uint32(np.uint32(fixed + dither) >> np.uint32(fraction & _SHIFT_MASK))
+    # A product rounded up may exceed s 2^F by a little, and then carry into s + 1.
     signed = np.int32(level if level < num_levels else num_levels)
-    return np.int32(-signed) if x < _ZERO else signed
+    return np.int32(-signed) if x < _ZERO else signed  # -0.0 is not below 0, and its level is 0
 
 
 @njit(cache=True, fastmath=False, forceinline=True)

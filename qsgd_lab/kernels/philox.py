@@ -46,7 +46,7 @@ def philox_round(c0, c1, c2, c3, k0, k1):
 def philox4x32(c0, c1, c2, c3, k0, k1):
     """Return the four uint32 words of counter (c0..c3) under key (k0, k1), all uint32, after ten rounds."""
     c0, c1, c2, c3 = np.uint64(c0), np.uint64(c1), np.uint64(c2), np.uint64(c3)
-    for _ in range(10):
+    for _ in range(10):  # the constants and the ten rounds are those of the paper
         c0, c1, c2, c3 = philox_round(c0, c1, c2, c3, np.uint64(k0), np.uint64(k1))
         k0 = np.uint32(k0 + _WEYL_0)
         k1 = np.uint32(k1 + _WEYL_1)
@@ -80,11 +80,12 @@ def fill_group(words, group, count, stream):
     """
     k0, k1, step, tensor, node = stream
     first = np.uint32(group * STRIDE)
+    # Four streams of stores, each to consecutive words: vector stores, and no shuffles between lanes.
     quarter_0 = words[0:STRIDE]
     quarter_1 = words[STRIDE : 2 * STRIDE]
     quarter_2 = words[2 * STRIDE : 3 * STRIDE]
     quarter_3 = words[3 * STRIDE : 4 * STRIDE]
-    for j in range(min(count, STRIDE)):
+    for j in range(min(count, STRIDE)):  # a short group still needs all blocks that reach into it
         w0, w1, w2, w3 = philox4x32(np.uint32(first + np.uint32(j)), step, tensor, node, k0, k1)
         quarter_0[j] = w0
         quarter_1[j] = w1

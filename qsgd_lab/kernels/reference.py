@@ -32,6 +32,7 @@ def philox_words(count: int, seed: int, node: int, step: int, tensor: int) -> ND
 
 def tree_sum(terms: NDArray[np.float64]) -> float:
     """Return the sum of float64 terms in the kernels' order: 512-blocks, 32 lanes, halving, and so on up."""
+    # Padding with zeros changes no sum, and gives every block the same shape.
     while True:
         blocks = max(1, -(-terms.size // 512))
         padded = np.zeros(512 * blocks)
@@ -83,14 +84,14 @@ def quantize(
     seed, node, step, tensor : int
         The stream.
     """
-    fraction = min(24, 31 - num_levels.bit_length())
+    fraction = min(24, 31 - num_levels.bit_length())  # so that s 2^F stays below 2^31
     words = [
         philox_words(int(size), seed, node, step, (tensor + t) & 0xFFFFFFFF)
         for t, size in enumerate(np.diff(tensor_offsets))
     ]
     word = np.concatenate([*words, np.empty(0, np.uint32)])
     if rounding == "nearest":
-        word = np.full(x.size, 0x80000000, np.uint32)
+        word = np.full(x.size, 0x80000000, np.uint32)  # one half: a fraction of at least that rounds up
     dither = word.astype(np.uint64) >> np.uint64(32 - fraction)
     top = np.float32(num_levels * 2.0**fraction)
     levels = np.zeros(x.size, np.int16)

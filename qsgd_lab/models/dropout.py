@@ -28,10 +28,11 @@ class KeyedDropout(nn.Module):
             raise ValueError(f"the share to drop is {share}; it must be at least 0 and below 1")
         self.share = share
         self._random: np.random.Generator | None = None
+        self._rows_before = 0
 
-    def open_stream(self, random: np.random.Generator) -> None:
-        """Draw from a generator from now on."""
-        self._random = random
+    def open_stream(self, random: np.random.Generator, rows_before: int = 0) -> None:
+        """Draw from a generator from now on, after the rows of so many images before."""
+        self._random, self._rows_before = random, rows_before
 
     def forward(self, activations: torch.Tensor) -> torch.Tensor:
         """Return the activations, thinned in training mode, as they are in evaluation mode.
@@ -45,6 +46,9 @@ class KeyedDropout(nn.Module):
             return activations
         if self._random is None:
             raise RuntimeError("dropout has no stream: call open_dropout_streams before each step")
+        if self._rows_before:
+            self._random.random((self._rows_before, *activations.shape[1:]), dtype=np.float32)
+            self._rows_before = 0
         drawn = self._random.random(tuple(activations.shape), dtype=np.float32)
         kept = torch.from_numpy(drawn >= np.float32(self.share)).to(activations.device)
         return activations * kept / (1 - self.share)
@@ -55,7 +59,7 @@ class KeyedDropout(nn.Module):
 
 
 def open_dropout_streams(
-    module: nn.Module, seed: int, index: int, purpose: Purpose = Purpose.DROPOUT
+    module: nn.Module, seed: int, index: int, purpose: Purpose = Purpose.DROPOUT, rows_before: int = 0
 ) -> None:
     """Give every dropout layer of a network its stream for one step.
 
@@ -66,9 +70,11 @@ def open_dropout_streams(
     index : int
         The step, 0 to 2**32 - 1.
     purpose : Purpose
+    rows_before : int
+        Images of the global batch that other processes compute before the first one here.
     """
     layers = (layer for layer in module.modules() if isinstance(layer, KeyedDropout))
     for position, layer in enumerate(layers):
         source = generator(seed, purpose, index).bit_generator
         assert isinstance(source, np.random.Philox)
-        layer.open_stream(np.random.Generator(source.jumped(position)))
+        layer.open_stream(np.random.Generator(source.jumped(position)), rows_before)

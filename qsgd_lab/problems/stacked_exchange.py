@@ -56,6 +56,10 @@ class StackedExchange:
         Numbers of the repetitions; each has random words of its own.
     seed : int
         Below 2**32.
+    traffic : Traffic, optional
+        Where to count; by default a count of its own.
+    receivers : int
+        0: nodes receive what the others send. Above: this is a server, whose messages so many nodes receive.
     """
 
     def __init__(
@@ -66,11 +70,12 @@ class StackedExchange:
         repeats: range,
         seed: int,
         traffic: Traffic | None = None,
+        receivers: int = 0,
     ) -> None:
         self.compressor, self.nodes, self.seed = compressor, nodes, seed
         self.dimension, self.repeats = dimension, repeats
         self.local, self.ledger, self.traffic = range(nodes), Ledger(), traffic or Traffic()
-        self._forks = 0
+        self._forks, self._receivers, self._at_server = 0, receivers, False
         # float32 coordinates as they are need no exchange a repetition: their mean is one pass over all.
         self._exchanges = (
             []
@@ -86,11 +91,29 @@ class StackedExchange:
         """None: vectors are passed."""
         return
 
+    def server(self, compressor: Compressor) -> StackedExchange:
+        """Return what a server sends by; see `Exchange.server`."""
+        self._forks += 1
+        self._at_server = True
+        seed = self.seed ^ (self._forks << 32)
+        return StackedExchange(
+            compressor, 1, self.dimension, self.repeats, seed, self.traffic, receivers=self.nodes
+        )
+
+    def at_rate(self, rate: float) -> None:
+        """Tell the compressor the learning rate of the next mean; see `Exchange.at_rate`."""
+        for exchange in self._exchanges:
+            exchange.at_rate(rate)
+
     def fork(self, compressor: Compressor) -> StackedExchange:
         """Return a second exchange among the same nodes; see `Exchange.fork`."""
         self._forks += 1
         seed = self.seed ^ (self._forks << 32)
         return StackedExchange(compressor, self.nodes, self.dimension, self.repeats, seed, self.traffic)
+
+    def all_rows(self, rows: Any) -> Any:
+        """Return the rows: all nodes are here."""
+        return rows
 
     def mean(self, vectors: Any, step: int, out: Any) -> None:
         """Write the mean of what is decoded; see `Exchange.mean`."""
@@ -128,6 +151,12 @@ class StackedExchange:
         self._count(step, bits)
 
     def _count(self, step: int, sent: int) -> None:
+        if self._receivers:
+            self.traffic.add(step, 0, self._receivers * sent)
+            return
+        if self._at_server:
+            self.traffic.add(step, sent, 0)
+            return
         others = 1 if self.compressor.aggregates == "sums" and self.nodes > 1 else self.nodes - 1
         self.traffic.add(step, sent, others * sent)
 

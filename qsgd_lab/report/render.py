@@ -54,7 +54,7 @@ def render(
     """
     if format_name not in FORMATS:
         raise ValueError(f"no table format {format_name!r}; there are {', '.join(FORMATS)}")
-    groups = group_records(records)
+    groups = group_records(records, options.margins)
     if not groups:
         raise ValueError("no run records; a table needs at least one")
     return FORMATS[format_name](groups, options)

@@ -79,6 +79,9 @@ class RunConfig:
     versions : tuple of str
         ``name=version`` of the data set and the network, where they have one, sorted: editing either under
         the same name gives other keys.
+    split : str
+        Which training images each node has: ``iid`` (any, in every epoch anew), or canonical text of
+        `qsgd_lab.data.node_split`: a share of its own, dealt by the seed.
     target_accuracy : float
         Validation accuracy (in [0, 1]) whose first epoch is the run's convergence time.
     """
@@ -115,6 +118,7 @@ class RunConfig:
     algorithm: str = SYNCHRONOUS
     plugins: tuple[str, ...] = ()
     versions: tuple[str, ...] = ()
+    split: str = "iid"
 
     @property
     def batch_size(self) -> int:

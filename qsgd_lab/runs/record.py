@@ -7,7 +7,7 @@ import json
 import math
 import typing
 from dataclasses import asdict, dataclass, field
-from typing import Any, ClassVar, Literal, TypedDict, TypeVar
+from typing import Any, ClassVar, Literal, NotRequired, TypedDict, TypeVar
 
 from qsgd_lab.runs import validation
 from qsgd_lab.runs.config import LATER_DEFAULTS, RunConfig
@@ -30,7 +30,7 @@ class RunResult(TypedDict):
     Accuracies are shares in [0, 1]; `best_epoch` and `epochs_to_target` count epochs from 1, and `best_epoch`
     is 0 when no epoch was finished; the two ``..._to_target`` are None when the target was never reached;
     `final_train_loss` is None when it is not finite; `bits_per_coordinate` has an entry a code, norms
-    included.
+    included. `num_test` (test images, by which an accuracy moves in steps) is not in older records.
     """
 
     test_accuracy: float
@@ -44,6 +44,7 @@ class RunResult(TypedDict):
     num_parameters: int
     coordinates_sent: int
     bits_per_coordinate: dict[str, float]
+    num_test: NotRequired[int]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -183,7 +184,10 @@ def finite(value: Json) -> Json:
 
 
 def _result(value: Any, name: str) -> dict[str, Any]:
-    return validation.fields(value, name, _RESULT_CHECKS)
+    later = {
+        key: check for key, check in _LATER_RESULT_CHECKS.items() if isinstance(value, dict) and key in value
+    }
+    return validation.fields(value, name, _RESULT_CHECKS | later)
 
 
 def _status(value: Any, name: str) -> str:
@@ -212,6 +216,9 @@ _RESULT_CHECKS: dict[str, validation.Check] = {
     "coordinates_sent": validation.count,
     "bits_per_coordinate": validation.mapping_of(validation.number),
 }
+
+#: Fields that older records lack.
+_LATER_RESULT_CHECKS: dict[str, validation.Check] = {"num_test": validation.count}
 
 _RECORD_CHECKS: dict[str, validation.Check] = {
     "schema": validation.count,

@@ -69,6 +69,21 @@ def algorithm_text(text: str) -> tuple[str, tuple[str, ...]]:
     return str(spec), spec.origins
 
 
+def check_algorithm(config: RunConfig) -> None:
+    """Refuse an algorithm that cannot exchange by the run's compressor, before any run.
+
+    Raises
+    ------
+    ValueError
+        In one line.
+    """
+    if config.algorithm != SYNCHRONOUS:
+        try:
+            algorithm_of(config).check_compressor(compressor_of(config))
+        except ValueError as error:
+            raise ValueError(f"{config.algorithm} with {config.method.partition(', ')[0]}: {error}") from None
+
+
 def algorithm_of(config: RunConfig) -> Algorithm:
     """Return the algorithm of a run, not begun yet."""
     from qsgd_lab.algorithms.registry import ALGORITHMS

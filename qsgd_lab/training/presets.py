@@ -13,14 +13,20 @@ from typing import Any
 
 from qsgd_lab.compressors import COMPRESSORS, QSGD
 from qsgd_lab.compressors.stacking import stacking_warnings
+from qsgd_lab.data.node_split import check_split
 from qsgd_lab.data.registry import DatasetEntry, dataset_entry, dataset_origins, dataset_version
 from qsgd_lab.levels import num_levels
 from qsgd_lab.runs.config import FULL_PRECISION_BITS, SYNCHRONOUS, RunConfig
 from qsgd_lab.training.flaws import check_flaws
-from qsgd_lab.training.methods import algorithm_text, compressor_fields
+from qsgd_lab.training.methods import algorithm_text, check_algorithm, compressor_fields
 from qsgd_lab.training.preset_table import FP32, MODEL_VERSIONS, PRESETS, Method, Preset
 
-__all__ = ["FP32", "PRESETS", "Method", "Preset", "configurations", "methods_of"]
+__all__ = ["FP32", "PRESETS", "Method", "Preset", "configurations", "margins", "methods_of"]
+
+
+def margins() -> dict[str, float]:
+    """Return the margin of every preset; see `Preset.margin`."""
+    return {name: preset.margin for name, preset in PRESETS.items()}
 
 
 def methods_of(
@@ -151,12 +157,15 @@ def _settings(
     if settings.get("augmentation") not in entry.augmentations:
         settings["augmentation"] = None
     check_flaws(settings.get("flaws", ()))
+    if "split" in settings:
+        settings["split"] = check_split(settings["split"])
     if settings.get("convention") == "magnitude":  # the default has one key, however it is asked for
         settings["convention"] = None
     return settings
 
 
 def _check(config: RunConfig, entry: DatasetEntry) -> None:
+    check_algorithm(config)
     if config.has_quantizer_fields:
         assert config.bits is not None
         num_levels(config.bits, config.convention or "magnitude")

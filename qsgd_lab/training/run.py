@@ -13,10 +13,11 @@ from typing import Any
 import torch
 
 from qsgd_lab.data import Part, load_dataset
+from qsgd_lab.ledger import Ledger
 from qsgd_lab.plugins import load_from_environment
 from qsgd_lab.runs.config import RunConfig
 from qsgd_lab.runs.record import Interrupted, RunOutcome, RunResult
-from qsgd_lab.training.checkpoint import Selection, load_checkpoint, save_checkpoint
+from qsgd_lab.training.checkpoint import Arrays, Selection, load_checkpoint, save_checkpoint
 from qsgd_lab.training.devices import describe, prepare, resolve_device
 from qsgd_lab.training.evaluation import accuracy, accuracy_in_training_mode
 from qsgd_lab.training.flaws import (
@@ -108,7 +109,7 @@ def run_training(
     check_plugins(config)
     place = resolve_device(device)
     prepare(place)
-    run = _Run(config, checkpoint, place)
+    run = Run(config, checkpoint, place)
     while run.has_more():
         if should_stop():
             run.save()
@@ -120,28 +121,47 @@ def run_training(
     return run.outcome()
 
 
-class _Run:
+class Run:
+    """A run under way: its trainer, its progress, and the best parameters so far.
+
+    Parameters
+    ----------
+    config : RunConfig
+    checkpoint : Path
+        Where the state is kept, and found.
+    device : torch.device
+    """
+
     def __init__(self, config: RunConfig, checkpoint: Path, device: torch.device) -> None:
         self.config, self.path, self.device = config, checkpoint, device
         on_host = load_dataset(config.dataset)
         self.data_sha256 = on_host.sha256
         self.dataset = on_host if device.type == "cpu" else on_host.to(device)
-        self.trainer = Trainer(config, self.dataset, device)
+        self.trainer = self._make_trainer()
         self.progress = Progress()
         candidates = CANDIDATES if TEST_SET_SELECTION in config.flaws else 1
         self.best = Selection(self.trainer.model.snapshot(), candidates)
-        stored = load_checkpoint(checkpoint, config.key)
+        stored = self._stored()
         self.watch = Stopwatch(self._load(*stored) if stored else None, clock_of(device))
         self._losses: list[torch.Tensor] = []
         self.saved_at = time.monotonic()
 
+    def _make_trainer(self) -> Trainer:
+        return Trainer(self.config, self.dataset, self.device)
+
+    def _stored(self) -> tuple[Arrays, dict[str, Any]] | None:
+        return load_checkpoint(self.path, self.config.key)
+
     def has_more(self) -> bool:
+        """Whether steps remain."""
         return self.progress.step < self.trainer.num_steps and not self.progress.diverged
 
     def at_end_of_epoch(self) -> bool:
+        """Whether the last step ended an epoch."""
         return self.progress.step % self.trainer.steps_per_epoch == 0 and not self.progress.diverged
 
     def step(self) -> None:
+        """Take a step, and evaluate at the end of an epoch."""
         progress = self.progress
         self._losses.append(self.trainer.step(progress.step, self.watch))
         progress.step += 1
@@ -195,17 +215,26 @@ class _Run:
             return accuracy(module, part)
         return accuracy_in_training_mode(module, part, config.global_batch, config.seed, self.progress.step)
 
+    def is_time_to_save(self) -> bool:
+        """Whether the last checkpoint is old."""
+        return time.monotonic() - self.saved_at > CHECKPOINT_EVERY_S
+
     def save_now_and_then(self) -> None:
-        if time.monotonic() - self.saved_at > CHECKPOINT_EVERY_S:
+        """Save if the last checkpoint is old."""
+        if self.is_time_to_save():
             self.save()
 
     def save(self) -> None:
+        """Write a checkpoint."""
         self._look_at_losses()
         arrays, scalars = self.trainer.state()
         scalars |= {"progress": asdict(self.progress), "timing": self.watch.read()}
         scalars["best_ranks"] = self.best.ranks
-        save_checkpoint(self.path, self.config.key, {**arrays, **self.best.arrays()}, scalars)
+        self._write({**arrays, **self.best.arrays()}, scalars)
         self.saved_at = time.monotonic()
+
+    def _write(self, arrays: Arrays, scalars: dict[str, Any]) -> None:
+        save_checkpoint(self.path, self.config.key, arrays, scalars)
 
     def _load(self, arrays: dict[str, Any], scalars: dict[str, Any]) -> dict[str, float]:
         self.best.load(arrays, scalars["best_ranks"])
@@ -259,8 +288,13 @@ class _Run:
         flawed = TRAIN_MODE_EVALUATION in self.config.flaws
         return self._accuracy(self.dataset.test, in_training_mode=flawed)
 
+    def _ledger(self) -> Ledger:
+        """Return what all nodes have sent."""
+        ledger: Ledger = self.trainer.exchange.ledger
+        return ledger
+
     def _result(self, test: float, validation: float, final_loss: float) -> RunResult:
-        ledger = self.trainer.exchange.ledger
+        ledger = self._ledger()
         reached = [e for e in self.progress.epochs if e["validation_accuracy"] >= self.config.target_accuracy]
         finite = math.isfinite(final_loss) and not self.progress.diverged
         return RunResult(
@@ -275,4 +309,5 @@ class _Run:
             num_parameters=self.trainer.model.num_parameters,
             coordinates_sent=ledger.coordinates + ledger.raw_coordinates,
             bits_per_coordinate=ledger.bits_per_coordinate(),
+            num_test=len(self.dataset.test),
         )

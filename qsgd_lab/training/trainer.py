@@ -5,11 +5,14 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from qsgd_lab.algorithms.protocol import Hyperparameters, compressors_view
 from qsgd_lab.data import Dataset
 from qsgd_lab.data.augmentation import draw_placements
+from qsgd_lab.data.node_split import IID, node_split
 from qsgd_lab.exchange import SimulatedExchange
 from qsgd_lab.ledger import Ledger
 from qsgd_lab.models import make_model
@@ -42,7 +45,7 @@ class Trainer:
     gradients : torch.Tensor
         float32, shape (N, n): of the last step, before quantization; with error feedback what is then still
         to be sent.
-    exchange : SimulatedExchange
+    exchange : Exchange
     algorithm : Algorithm
     parameters : torch.Tensor
         What the algorithm updates, float32: shape (n,), or (N, n) where every node has its own.
@@ -55,13 +58,7 @@ class Trainer:
         self.model = FlatModel(module.train().to(self.device))
         self.steps_per_epoch = len(dataset.train) // config.batch_size
         self.num_steps = self.steps_per_epoch * config.epochs
-        self.exchange = SimulatedExchange(
-            compressor_of(config),
-            config.nodes,
-            config.seed,
-            self.model.layout,
-            like=compressors_view(self.model.parameters),
-        )
+        self.exchange = self._make_exchange()
         if self.device.type == "cpu":
             self.exchange.warm_up()
         self.algorithm = algorithm_of(config)
@@ -80,12 +77,26 @@ class Trainer:
             replicas=self.parameters if self.algorithm.replicas else None,
         )
         self._epoch = -1
+        labels = dataset.train.labels.cpu().numpy()
+        own = config.split != IID
+        self._examples = node_split(labels, config.nodes, config.split, config.seed) if own else None
+
+    def _make_exchange(self) -> Any:
+        """Return how the nodes agree."""
+        config = self.config
+        return SimulatedExchange(
+            compressor_of(config),
+            config.nodes,
+            config.seed,
+            self.model.layout,
+            like=compressors_view(self.model.parameters),
+        )
 
     def _make_parameters(self) -> torch.Tensor:
         """Return what the algorithm updates: the model's vector itself, or a replica of it for each node."""
         if not self.algorithm.replicas:
             return self.model.parameters
-        return self.model.parameters.repeat(self.config.nodes, 1)
+        return self.model.parameters.repeat(len(self.exchange.local), 1)
 
     def _hyperparameters(self) -> Hyperparameters:
         config = self.config
@@ -98,7 +109,7 @@ class Trainer:
         buffer = self.algorithm.gradient_buffer
         if buffer is not None:
             return (torch.from_numpy(buffer) if self.device.type == "cpu" else buffer), True
-        rows = torch.zeros(self.config.nodes, self.model.num_parameters, device=self.device)
+        rows = torch.zeros(len(self.exchange.local), self.model.num_parameters, device=self.device)
         return rows, False
 
     def step(self, step: int, watch: Stopwatch) -> torch.Tensor:
@@ -139,10 +150,19 @@ class Trainer:
         """Draw the order of the images, and where each is cropped and flipped."""
         seed, count = self.config.seed, len(self.dataset.train)
         self._epoch = epoch
-        order = torch.from_numpy(generator(seed, Purpose.DATA_ORDER, epoch).permutation(count))
-        self._order = order.to(self.device)
+        self._order = torch.from_numpy(self._draw_order(epoch)).to(self.device)
         placed = self.config.augmentation is not None
         self._placements = draw_placements(count, seed, epoch).to(self.device) if placed else None
+
+    def _draw_order(self, epoch: int) -> NDArray[np.int64]:
+        """Return the images of an epoch in their order: of every global batch share i is node i's."""
+        random = generator(self.config.seed, Purpose.DATA_ORDER, epoch)
+        if self._examples is None:
+            return random.permutation(len(self.dataset.train))
+        share = self.config.batch_size // self.config.nodes
+        own = random.permuted(self._examples, axis=1)[:, : self.steps_per_epoch * share]
+        by_step = own.reshape(len(own), self.steps_per_epoch, share).swapaxes(0, 1)
+        return np.ascontiguousarray(by_step).reshape(-1)
 
     def show_consensus(self) -> FlatModel:
         """Return the model with the parameters that are evaluated."""

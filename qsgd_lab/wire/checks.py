@@ -55,8 +55,10 @@ def check_zeros(data: Bytes, what: str) -> None:
 
 
 def dead_scales(scales: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Return which scales are +0 or NaN, shape (B,)."""
-    return ~(scales > 0)
+    """Return which of scales that `check_scales` allows are +0 or NaN, shape (B,)."""
+    bits = scales.view(np.uint32)  # a comparison of floats takes denormals for 0 where they are flushed
+    dead: NDArray[np.bool_] = (bits == 0) | (bits > np.uint32(0x7F800000))
+    return dead
 
 
 def check_scales(scales: NDArray[np.float32]) -> bool:

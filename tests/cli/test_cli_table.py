@@ -125,7 +125,7 @@ def test_no_match(capsys: pytest.CaptureFixture[str], runs: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--show", "accuracy,speed"], "'speed' is not among them; write a list of: accuracy, epochs, bits"),
+        (["--show", "accuracy,speed"], "'speed' is not among them; write a list of: accuracy, difference"),
         (["--show", "accuracy,"], "the list has an empty part"),
         (["--link", "1Gbit/s"], "add --show network"),
         (["--compute", "80ms", "--show", "time"], "add --show network"),

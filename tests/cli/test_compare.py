@@ -131,6 +131,38 @@ def test_plug_ins_compare_too(capsys, tmp_path):
     assert two["method"] == "mine"
 
 
+def test_networks_are_compared_on_a_data_set(capsys, monkeypatch):
+    """Trained once and kept: accuracy by seed, the traffic of the rounds, and validation under a budget."""
+    monkeypatch.setattr("qsgd_lab.cli.sweep.reproduce.usable_cores", lambda: 2)
+    arguments = ["compare", "--problem", "digits", "--nodes", "2", "--seeds", "0", "--epochs", "2"]
+    arguments += ["--split", "shards:4", "--jobs", "1", "--format", "json"]
+    arguments += ["--method", "synchronous", "--method", "local-sgd(interval=16)"]
+    rows = json.loads(compare(capsys, *arguments)[0])
+    assert [row["method"] for row in rows] == ["synchronous, fp32", "local SGD (H = 16)"]
+    assert [row["runs"] for row in rows] == [1, 1]
+    assert rows[0]["sent_bits"] == rows[0]["received_bits"] == rows[0]["steps"] * 32 * 159578
+    assert rows[0]["rounds"] == rows[0]["steps"]
+    assert rows[1]["rounds"] == -(-rows[1]["steps"] // 16)
+    assert all(10 < row["mean"] <= 100 for row in rows)
+
+    again = [*arguments, "--budget", "1.5x"]
+    within, said = compare(capsys, *again)
+    assert "Training" not in said
+    assert [row["steps"] for row in json.loads(within)] == [rows[0]["steps"] // 2, rows[1]["steps"]]
+
+
+def test_options_of_the_other_kind_are_refused(capsys):
+    """Repetitions belong to problems, seeds to networks."""
+    common = ["--method", "synchronous"]
+    _, said = compare(capsys, "compare", "--problem", "digits", "--repeats", "9", *common, code=2)
+    assert "digits is a data set; leave out --repeats" in said
+    _, said = compare(capsys, "compare", "--problem", "kinked", "--seeds", "1", *common, code=2)
+    assert "kinked is a problem with a known optimum; leave out --seeds" in said
+    down = ["--method", "parameter-server(down=top-k)"]
+    _, said = compare(capsys, "compare", "--problem", "digits", *down, code=2)
+    assert "does not count what is sent down" in said
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -61,6 +61,22 @@ def test_encoding_reserves_no_more_than_the_gradient(gradient, levels, code, lay
         assert len(message) <= peak <= 1.01 * gradient.nbytes + index_memory(message) + SCRATCH
 
 
+@pytest.mark.parametrize(("code", "layout"), [("auto", "fixed"), ("omega", "dense"), ("gamma", "sparse")])
+def test_a_message_keeps_its_own_bytes_alone(gradient, code, layout):
+    """What was reserved beyond the message is given back before it is returned, and all of it at its end."""
+    quantized = ql.quantize(gradient, levels=7)
+    ql.encode(quantized, code, layout, threads=2)  # compiles, and fills tables that stay
+    tracemalloc.start()
+    try:
+        message = ql.encode(quantized, code, layout, threads=2)
+        kept = tracemalloc.get_traced_memory()[0]
+        assert len(message) <= kept <= len(message) + SCRATCH
+        del message
+        assert tracemalloc.get_traced_memory()[0] <= SCRATCH
+    finally:
+        tracemalloc.stop()
+
+
 @pytest.mark.parametrize("levels", [1, 127])
 def test_one_pass_makes_no_array_of_levels(gradient, levels):
     """From gradient to fixed width, memory is the message, its index and a few chunks a thread."""
@@ -69,7 +85,7 @@ def test_one_pass_makes_no_array_of_levels(gradient, levels):
             lambda t=threads: ql.quantize_and_encode(gradient, levels=levels, layout="fixed", threads=t)
         )
 
-        # The lists of the index stand twice while the message is put together.
+        # The lists of the index are there twice while the message is put together.
         assert peak <= len(message) + index_memory(message) + 2 * SCRATCH * threads
         assert peak < len(message) + SIZE or threads > 1
 

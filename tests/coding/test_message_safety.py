@@ -154,7 +154,7 @@ def test_levels_beyond_s_are_refused():
         frame = ql.open_message(message)
         header = Header(**(vars(frame.header) | {"num_levels": 6}))
         forged = seal(header, message[HEADER_BYTES : -frame.payload.size].tobytes(), np.array(message))
-        with pytest.raises(ql.MessageError, match="chunk 0 is not what an encoder writes"):
+        with pytest.raises(ql.MessageError, match="chunk 0 is malformed"):
             ql.decode(forged)
 
 

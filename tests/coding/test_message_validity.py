@@ -137,5 +137,5 @@ def test_levels_of_a_wider_type_are_not_wrapped():
     """A level that only fits after wrapping round is a ValueError."""
     quantized = gradient([0] * 6, [1, 1])
     wide = ql.QuantizedGradient(np.array([257] * 6), quantized.norms, 3, "l2", quantized.partition, (6,))
-    with pytest.raises(ValueError, match=r"a level lies outside -3\.\.3"):
+    with pytest.raises(ValueError, match=r"a level is outside -3\.\.3"):
         ql.encode(wide, "omega", "dense")

@@ -11,7 +11,7 @@ from numba import cuda
 
 from qsgd_lab import dequantize, encode, quantize
 from qsgd_lab.coding.layouts import fixed_width
-from qsgd_lab.kernels.cuda.device import home_of
+from qsgd_lab.kernels.cuda.device import context_of
 from qsgd_lab.kernels.cuda.fixed_width import launch_quantize_pack, launch_unpack_dequantize, packed_words
 from qsgd_lab.kernels.cuda.launch import launch_shape
 from qsgd_lab.kernels.cuda.rows import row_tables
@@ -26,16 +26,18 @@ def assert_packs_as_the_cpu(x, warps, blocks, **scheme):
     q = quantize(x, seed=5, **scheme)
     width = fixed_width(q.num_levels)
     device_x = cuda.to_device(x)
-    home = home_of(device_x)
-    tables = row_tables(q.partition, home)
+    context = context_of(device_x)
+    tables = row_tables(q.partition, context)
     words = cuda.to_device(np.full(packed_words(x.size, width), 0xA5A5A5A5, np.uint32))
     norms = cuda.to_device(np.zeros(q.partition.num_buckets, np.float32))
     values = cuda.to_device(np.zeros(x.size, np.float32))
     key, kind = Stream(seed=5).kernel_key(), NORMS.index(q.norm)
     stochastic = scheme.get("rounding", "stochastic") == "stochastic"
     with launch_shape(warps, blocks):
-        launch_quantize_pack(home, tables, device_x, key, kind, stochastic, q.num_levels, width, words, norms)
-        launch_unpack_dequantize(home, tables, words, width, norms, q.num_levels, values)
+        launch_quantize_pack(
+            context, tables, device_x, key, kind, stochastic, q.num_levels, width, words, norms
+        )
+        launch_unpack_dequantize(context, tables, words, width, norms, q.num_levels, values)
     message = bytes(encode(q, layout="fixed"))
     payload = words.copy_to_host().tobytes()
 

@@ -18,7 +18,7 @@ NAMES = [
     "piece_states",
     "seal_header",
     "copy_bytes",
-    "deliver_chunks",
+    "decode_to_values",
     "find_levels-int8",
     "find_levels-int16",
     "encode_chunks-int8",

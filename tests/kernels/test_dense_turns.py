@@ -59,7 +59,7 @@ def test_a_malformed_chunk_among_many_is_named(chunk, num_levels):
     damaged[end - 4 : end] = 0xFF  # no omega codeword of so many ones is a level, and padding is 0
     mended = mend(damaged, message, chunk, end)
 
-    with pytest.raises(ql.MessageError, match=f"chunk {chunk} is not what an encoder writes"):
+    with pytest.raises(ql.MessageError, match=f"chunk {chunk} is malformed"):
         ql.decode(mended)
 
 

@@ -11,12 +11,12 @@ import mmap
 import numpy as np
 import pytest
 
-from qsgd_lab.coding.elias import CODES
 from qsgd_lab.coding.index import Directory
-from qsgd_lab.coding.layouts import LAYOUTS, fixed_width
+from qsgd_lab.coding.layouts import chunk_format
 from qsgd_lab.coding.tables import decode_tables, encode_tables
+from qsgd_lab.kernels.arguments import ChunkDirectory
 from qsgd_lab.kernels.constants import DAMAGED, GOOD
-from qsgd_lab.kernels.cpu.decode import decode_chunks, deliver_chunks
+from qsgd_lab.kernels.cpu.decode import decode_chunks, decode_to_values
 from qsgd_lab.kernels.cpu.encode import encode_chunk, enter_chunk
 from qsgd_lab.kernels.crc32c import crc32c
 
@@ -34,14 +34,12 @@ def far_stream():
 
 def write_five_chunks(levels, num_levels, layout, code, stream, start):
     """Write five chunks from a byte on; return where they begin and end, and the directory's lists."""
-    tables, width = encode_tables(layout, code, num_levels), np.uint64(fixed_width(num_levels))
-    directory = (np.zeros(5, np.uint16), np.zeros(5, np.uint32), np.zeros(5, np.uint16))
+    tables, form = encode_tables(layout, code, num_levels), chunk_format(layout, code, num_levels)
+    directory = ChunkDirectory(np.zeros(5, np.uint16), np.zeros(5, np.uint32), np.zeros(5, np.uint16))
     positions, edges, starts = np.empty(CHUNK, np.int32), np.zeros(6, np.int64), [start]
     for chunk in range(5):
         part = levels[chunk * CHUNK : (chunk + 1) * CHUNK]
-        end, count = encode_chunk(
-            part, num_levels, LAYOUTS[layout], width, tables, positions, stream, starts[-1]
-        )
+        end, count = encode_chunk(part, form, tables, positions, stream, starts[-1])
         enter_chunk(chunk, starts[-1], end, count, stream, edges, chunk == 4, directory)
         starts.append(end)
     return np.array(starts, np.int64), directory
@@ -70,23 +68,21 @@ def test_chunks_are_written_and_read_far_into_a_payload(far_stream, layout, code
     payload.flags.writeable = False
     _, checksums, counts = directory
     listed = (starts, checksums, counts if layout == "sparse" else np.empty(0, np.uint16))
-    scheme = (LAYOUTS[layout], CODES[code], num_levels, np.uint64(fixed_width(num_levels)))
+    form = tuple(chunk_format(layout, code, num_levels))
     tables = tuple(decode_tables(layout, code, num_levels))
-    geometry = (levels.size, CHUNK, 5)
+    chunks = (levels.size, CHUNK, 0, 5)
     received = np.full(levels.size, 99, dtype)
-    assert decode_chunks(payload, listed, geometry, 0, scheme, tables, received) == (GOOD, 5)
+    assert decode_chunks(payload, listed, chunks, form, tables, received) == (GOOD, 5)
     assert received.tolist() == levels.tolist()
 
     values, scratch = np.zeros(levels.size, np.float32), np.empty(8 * CHUNK, dtype)
     norms, buckets = np.full(1, num_levels, np.float32), np.array([0, levels.size])
-    delivered = deliver_chunks(
-        payload, listed, geometry, 0, scheme, tables, norms, buckets, scratch, True, values
-    )
+    delivered = decode_to_values(payload, listed, chunks, form, tables, norms, buckets, scratch, True, values)
     assert delivered == (GOOD, 5)
     assert values.tolist() == levels.tolist()
 
     far_stream[starts[3]] ^= 1
-    assert decode_chunks(payload, listed, geometry, 0, scheme, tables, received) == (DAMAGED, 3)
+    assert decode_chunks(payload, listed, chunks, form, tables, received) == (DAMAGED, 3)
 
 
 def test_checksums_are_of_the_bytes_where_they_lie(far_stream):

@@ -65,10 +65,11 @@ def test_holes_are_said() -> None:
     """Diverged, missing and absent cells, single seeds and missing epochs are named, place by place."""
     said = remarks(dataclasses.replace(DEMO, epochs={}))
 
-    assert said[0].startswith("diverged, drawn with a cross: 2 bit, stochastic, N=1 (3/3); ")
-    assert said[1] == "fewer than 3 seeds: 2 bit, nearest, N=4 (2)"
-    assert said[2] == "not run: 8 bit, stochastic + EF, N=8"
-    assert said[3] == "80 runs have no epochs.jsonl and no curve"
+    assert said[0] == "3 seeds: nothing is tested"
+    assert said[1].startswith("diverged, drawn with a cross: 2 bit, stochastic, N=1 (3/3); ")
+    assert said[2] == "fewer than 3 seeds: 2 bit, nearest, N=4 (2)"
+    assert said[3] == "not run: 8 bit, stochastic + EF, N=8"
+    assert said[4] == "80 runs have no epochs.jsonl and no curve"
     assert remarks(data_of([record()])) == ["one seed: no deviation is drawn, nothing is tested"]
 
 

@@ -213,7 +213,7 @@ def test_claims_stand_beside_their_points() -> None:
 
     assert beside == {("≈", 90), ("↓", 80)}
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert labels[-2:] == ["worse than fp32", "within 0.5 of fp32"]
+    assert labels[-2:] == ["worse than fp32", "shown to be within 0.5 points of fp32"]
 
 
 _DRAW = """

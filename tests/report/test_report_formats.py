@@ -28,7 +28,7 @@ GOLDEN = checkout.ROOT / "tests" / "golden"
 
 @pytest.fixture
 def golden_records(monkeypatch: pytest.MonkeyPatch) -> list[RunRecord]:
-    """Three tables' records: the demo with all kinds of cells, two seeds of a wider one, one seed of fp32."""
+    """Three tables' records: five seeds of all kinds of cells, two of a wider table, one of fp32."""
     monkeypatch.setattr(qsgd_lab, "__version__", "0.0.0")
     monkeypatch.setattr(run_config, "COMPONENT_VERSIONS", {"golden": 0})
     wide = {
@@ -39,7 +39,7 @@ def golden_records(monkeypatch: pytest.MonkeyPatch) -> list[RunRecord]:
         "norm": "l2",
     }
     return [
-        *demo_records(),
+        *demo_records(seeds=(0, 1, 2, 3, 4)),
         *(record(**wide, nodes=nodes, seed=seed) for nodes in (1, 2, 4, 8, 16, 32, 64) for seed in (3, 7)),
         record(bits=32, preset="single", accuracy=0.5),
     ]
@@ -93,7 +93,8 @@ def test_golden_side_by_side(
     """Theory beside practice, marked, with traffic and published figures, is the committed table."""
     monkeypatch.setattr(qsgd_lab, "__version__", "0.0.0")
     monkeypatch.setattr(run_config, "COMPONENT_VERSIONS", {"golden": 0})
-    options = TableOptions(show=("accuracy", "bits", "traffic"), by="setting", style=style, published=True)
+    show = ("accuracy", "difference", "bits", "traffic")
+    options = TableOptions(show=show, by="setting", style=style, published=True)
     written = render(_two_settings(), format_name, options)
     if os.environ.get("UPDATE_GOLDEN"):
         (GOLDEN / name).write_text(written, encoding="utf-8")
@@ -127,13 +128,14 @@ def _printed_by_json(records: list[RunRecord], options: TableOptions) -> Counter
     parts = [part for table in document["tables"] for part in table["methods"]]
     cells = [cell for part in parts for cell in part["cells"]]
     printed = [value for part in (*parts, *cells) for name, value in part.items() if name in asked]
-    return Counter(value for value in printed if re.match(r"\d", value))
+    return Counter(value for value in printed if re.match(NUMBER, value))
 
 
 def _asked_fields(options: TableOptions) -> set[str]:
     names = {
         "accuracy": {"printed_test_accuracy_percent"},
         "epochs": {"printed_epochs_to_target"},
+        "difference": {"printed_difference", "mean_over_nodes_printed_difference"},
         "bits": {"printed_fixed_bits", "printed_elias_bits", "printed_ratio"},
         "codes": {f"printed_{code}_bits_per_coordinate" for code in ("gamma", "delta", "omega")},
         "traffic": {f"printed_{n}" for n in ("sent_bytes_per_step", "moved_bytes_per_step", "sent_bytes")},
@@ -143,22 +145,27 @@ def _asked_fields(options: TableOptions) -> set[str]:
     return {name for show in options.show for name in names[show]}
 
 
+NUMBER = r"[+-]?\d"
+
 _TIMING = {"total_s": 4.0, "compute_s": 3.0, "quantize_s": 0.5}
 
 
-@pytest.mark.parametrize("show", [("accuracy", "epochs"), ("bits",), ("traffic",), ("time",), ("network",)])
+@pytest.mark.parametrize(
+    "show",
+    [("accuracy", "epochs"), ("difference",), ("bits",), ("traffic",), ("time",), ("network",)],
+)
 @pytest.mark.parametrize(
     ("format_name", "style"), [("latex", "siunitx"), ("latex", "plain"), ("markdown", "siunitx")]
 )
 def test_all_formats_print_the_same_numbers(format_name: str, style: str, show: tuple[str, ...]) -> None:
     """The numbers of LaTeX in both styles and of Markdown are, string for string, those of JSON."""
-    records = [dataclasses.replace(run, timing=_TIMING) for run in demo_records()]
+    records = [dataclasses.replace(run, timing=_TIMING) for run in demo_records(seeds=(0, 1, 2, 3, 4))]
     options = TableOptions(show=show, style=style)  # type: ignore[arg-type]
     cells_of = latex_cells if format_name == "latex" else markdown_cells
     cells = map(without_markup, cells_of(render(records, format_name, options)))
     levels = {"s": 0, "255": 1, "15": 1, "3": 4} if "bits" in show else {}
 
-    found = Counter(cell for cell in cells if re.match(r"\d", cell))
+    found = Counter(cell for cell in cells if re.match(NUMBER, cell))
     assert found.total() >= 6
     assert found - Counter(levels) == _printed_by_json(records, options)
 
@@ -192,15 +199,20 @@ def test_csv_has_every_seed() -> None:
 
 
 def test_machine_formats_say_what_was_tested() -> None:
-    """CSV and JSON have the test, its p-values before and after adjustment, and the claim."""
-    baseline = [record(bits=32, seed=seed, accuracy=0.9 + seed / 100) for seed in range(4)]
-    method = [record(seed=seed, accuracy=0.8 + (seed + seed % 2 / 10) / 100) for seed in range(4)]
+    """CSV and JSON have the test, its interval and p-values, the claims, and the counts of seeds."""
+    baseline = [record(bits=32, seed=seed, accuracy=0.9 + seed / 100) for seed in range(5)]
+    method = [record(seed=seed, accuracy=0.8 + (seed + seed % 2 / 10) / 100) for seed in range(5)]
     rows = list(csv.DictReader(io.StringIO(render([*baseline, *method], "csv"))))
 
     assert [row["test_against_fp32"] for row in rows] == ["baseline", "paired"]
-    assert float(rows[1]["points_above_fp32"]) == pytest.approx(-9.95)
+    assert float(rows[1]["points_above_fp32"]) == pytest.approx(-9.96)
+    assert rows[1]["printed_difference"] == "-9.96 ± 0.14"
+    assert float(rows[1]["interval_high"]) == pytest.approx(-9.96 + 0.140808, abs=1e-6)
+    assert [rows[1][name] for name in ("num_pairs", "seeds_below", "seeds_above")] == ["5", "5", "0"]
     assert rows[1]["p_different"] == rows[1]["p_different_holm"]
-    assert (rows[1]["claim"], rows[1]["is_among_best"]) == ("worse", "False")
+    assert [rows[i]["is_bold"] for i in (0, 1)] == ["True", "False"]
+    assert (rows[1]["claim"], rows[1]["blocked_by"], rows[1]["p_divergence"]) == ("worse", "fp32", "")
+    assert rows[1]["mean_over_nodes_printed_difference"] == "--"
 
 
 def test_json_has_unrounded_values_and_keys() -> None:
@@ -285,7 +297,9 @@ def test_markdown_rows_have_equal_cells() -> None:
 
 def test_captions_are_honest_about_seeds() -> None:
     """One seed: no deviation, and the caption says so; two: it says that they are few."""
-    one, two, three = (render([record(seed=seed) for seed in range(n)], "text") for n in (1, 2, 3))
+    one, two, three = (
+        " ".join(render([record(seed=seed) for seed in range(n)], "text").split()) for n in (1, 2, 3)
+    )
 
     assert "one seed, hence no deviation" in one
     assert "±" not in one

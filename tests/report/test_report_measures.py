@@ -221,7 +221,7 @@ def test_times_are_shown_only_when_asked_for() -> None:
 
 def test_unknown_shows_are_refused() -> None:
     """What cannot be shown is named, with what can."""
-    with pytest.raises(ValueError, match=r"cannot show 'speed'; it can show accuracy, epochs"):
+    with pytest.raises(ValueError, match=r"cannot show 'speed'; it can show accuracy, difference, epochs"):
         TableOptions(show=("speed",))
     with pytest.raises(ValueError, match="nothing to show"):
         TableOptions(show=())

@@ -15,16 +15,27 @@ from qsgd_lab.exchange import SimulatedExchange
 class Run:
     """N nodes in one algorithm; `gradient(node, step, model)` returns a node's gradient.
 
-    `algorithm` and `compressor` are texts, or objects already made.
+    `algorithm` and `compressor` are texts, or objects already made. With `double`, everything is float64, as
+    far as the compressor keeps it so.
     """
 
     def __init__(
-        self, algorithm, start, gradient, nodes, num_steps, compressor="fp32", momentum=0.0, decay=0.0
+        self,
+        algorithm,
+        start,
+        gradient,
+        nodes,
+        num_steps,
+        compressor="fp32",
+        momentum=0.0,
+        decay=0.0,
+        double=False,
     ):
         self.algorithm = ALGORITHMS.parse(algorithm).make() if isinstance(algorithm, str) else algorithm
         made = COMPRESSORS.parse(compressor).make() if isinstance(compressor, str) else compressor
         self.exchange = SimulatedExchange(made, nodes, 5, Layout.of(len(start)))
-        first = torch.tensor(np.asarray(start, np.float32))
+        self.dtype = np.float64 if double else np.float32
+        first = torch.tensor(np.asarray(start, self.dtype))
         self.parameters = first.repeat(nodes, 1) if self.algorithm.replicas else first
         settings = Hyperparameters(1.0, momentum, decay, nesterov=False, num_steps=num_steps)
         self.algorithm.begin(self.parameters, self.exchange, settings)
@@ -38,7 +49,7 @@ class Run:
     def step(self, step, rate):
         """Take one step."""
         rows = [self.gradient(node, step, model) for node, model in enumerate(self.models())]
-        gradients = torch.tensor(np.array(rows, np.float32))
+        gradients = torch.tensor(np.array(rows, self.dtype))
         buffer = self.algorithm.gradient_buffer
         if buffer is not None:
             buffer += gradients.numpy()

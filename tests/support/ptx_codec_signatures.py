@@ -37,8 +37,8 @@ def codec_kernels():
         "piece_states": (checksum_cuda.piece_states, void(WORDS, i64, i64, CHECKSUM_TABLES, WORDS)),
         "seal_header": (message_frame_cuda.seal_header, void(WORDS, WORDS, CHECKSUM_TABLES, CHECKSUM_TABLES)),
         "copy_bytes": (message_frame_cuda.copy_bytes, void(BYTES, BYTES)),
-        "deliver_chunks": (
-            decode_cuda.deliver_chunks,
+        "decode_to_values": (
+            decode_cuda.decode_to_values,
             void(
                 WORDS,
                 types.int64[:, ::1],

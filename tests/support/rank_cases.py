@@ -197,3 +197,30 @@ def hook_settings_differ():
     from qsgd_lab.distributed.hook import QSGDHook
 
     QSGDHook(2 + dist.get_rank()).register(DistributedDataParallel(make_network()))
+
+
+def run_cell(fields, folder, stop_at=None):
+    """Train one configuration on the ranks; return the record's result, epochs and status."""
+    from pathlib import Path
+
+    from qsgd_lab.runs.config import RunConfig
+    from qsgd_lab.runs.record import Interrupted
+    from qsgd_lab.training.ranks import run_on_ranks
+
+    asked = [0]
+
+    def should_stop():
+        asked[0] += 1
+        return stop_at is not None and asked[0] > stop_at
+
+    try:
+        outcome = run_on_ranks(
+            RunConfig.from_dict(fields),
+            lane(),
+            checkpoint=Path(folder) / "checkpoint.npz",
+            should_stop=should_stop,
+            progress=lambda *_: None,
+        )
+    except Interrupted:
+        return "interrupted"
+    return outcome.status, dict(outcome.result), outcome.epochs

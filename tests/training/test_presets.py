@@ -53,10 +53,10 @@ def test_naming_any_option_asks_for_its_grid(request_: tuple, expected: list[Met
 
 
 def test_cells_are_seeds_times_models_times_methods_times_nodes() -> None:
-    """The default sweep has 84 cells with 84 keys, all of the first seed first."""
+    """The default sweep has 140 cells with 140 keys, all of the first seed first."""
     cells = configurations("demo", ["alexnet"], [1, 2, 4, 8], DEMO.methods, DEMO.seeds, {})
-    assert len({cell.key for cell in cells}) == len(cells) == 84
-    assert [cell.seed for cell in cells] == [0] * 28 + [1] * 28 + [2] * 28
+    assert len({cell.key for cell in cells}) == len(cells) == 140
+    assert [cell.seed for cell in cells] == [seed for seed in range(5) for _ in range(28)]
 
 
 def test_fp32_has_one_key_whatever_the_quantizers_options() -> None:

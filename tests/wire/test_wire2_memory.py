@@ -11,8 +11,11 @@ import pytest
 from qsgd_lab.errors import MessageError
 from qsgd_lab.partition import Partition
 from qsgd_lab.wire.key import Key
+from qsgd_lab.wire.kinds.exponential import ExponentialLevels
 from qsgd_lab.wire.kinds.levels import Levels
+from qsgd_lab.wire.kinds.natural import Powers
 from qsgd_lab.wire.kinds.none import Nothing
+from qsgd_lab.wire.kinds.one_bit import OneBit
 from qsgd_lab.wire.kinds.raw import Raw
 from qsgd_lab.wire.kinds.rotated import Rotated
 from qsgd_lab.wire.kinds.select import select
@@ -62,6 +65,23 @@ CASES = {
         sparse(zeros(Partition((SIZE,), "model"), 1, "base3"), IndexCode(RICE, 0, 12))
     ),
     "bitmap, base 3": lambda: pack(sparse(zeros(Partition((SIZE,), "model"), 1, "base3"), IndexCode(BITMAP))),
+    "natural": lambda: pack(Powers(np.ones(SIZE, np.uint8), FLAGS)),
+    "one-bit": lambda: pack(
+        OneBit(np.tile(FLAGS, 16), np.ones((1, 1), np.float32), Partition((16 * SIZE,), "model"))
+    ),
+    "one-bit, buckets of 1": lambda: pack(
+        OneBit(FLAGS, np.stack([FLAGS - 1, 1 * FLAGS], 1).astype(np.float32), Partition((SIZE,), 1))
+    ),
+    "exponential": lambda: pack(
+        ExponentialLevels(
+            np.zeros(SIZE, np.int8),
+            np.ones(1, np.float32),
+            1,
+            False,
+            "max",
+            Partition((SIZE,), "model"),
+        )
+    ),
     "one bit": lambda: pack(rotated(16 * SIZE, 1, 4096, None)),
     "uniform, blocks of 1": lambda: pack(rotated(SIZE, 1, 1, np.zeros(SIZE, np.float32))),
     "select": lambda: pack(

@@ -24,19 +24,19 @@ class DeviceCounts:
 
     Parameters
     ----------
-    levels : int
+    num_levels : int
         s.
-    home : Home
+    context : DeviceContext
         The device.
     """
 
-    def __init__(self, levels: int, home: Any) -> None:
+    def __init__(self, num_levels: int, context: Any) -> None:
         from qsgd_lab.kernels.cuda.message_cost import FIELD
 
-        self.levels, self.home, self.norms = levels, home, 0
-        self._classes = home.to_device(np.zeros(16, np.int64))
-        self._sums = home.to_device(np.zeros(2, np.int64))
-        self._lengths = home.to_device(length_fields(FIELD))
+        self.num_levels, self.context, self.norms = num_levels, context, 0
+        self._classes = context.to_device(np.zeros(16, np.int64))
+        self._sums = context.to_device(np.zeros(2, np.int64))
+        self._lengths = context.to_device(length_fields(FIELD))
         self._by_shape: dict[tuple[Partition, int], tuple[Any, Any]] = {}
 
     def measure(self, parts: Partition, levels: Any) -> None:
@@ -44,32 +44,36 @@ class DeviceCounts:
         from qsgd_lab.kernels.cuda.message_cost import launch_message_costs
 
         nodes = levels.shape[0]
-        if (parts, nodes) not in self._by_shape:
+        if (parts, nodes) not in self._by_shape:  # buffers are left as zeros, and used again
             zeros = np.zeros((nodes, len(COUNTED)), np.int64)
-            fixed_bits, fixed_bytes, around = uncounted_costs(parts, self.levels)
-            constants = fixed_bits, fixed_bytes, self.home.to_device(around)
-            buffers = self.home.to_device(zeros), self.home.to_device(zeros)
+            fixed_bits, fixed_bytes, around = uncounted_costs(parts, self.num_levels)
+            constants = fixed_bits, fixed_bytes, self.context.to_device(around)
+            buffers = self.context.to_device(zeros), self.context.to_device(zeros)
             self._by_shape[parts, nodes] = buffers, constants
         buffers, constants = self._by_shape[parts, nodes]
-        launch_message_costs(self.home, levels, self._lengths, buffers, self._classes, constants, self._sums)
+        launch_message_costs(
+            self.context, levels, self._lengths, buffers, self._classes, constants, self._sums
+        )
         self.norms += nodes * parts.num_buckets
 
     def add_to(self, ledger: Ledger) -> None:
         """Add the counts to a ledger in host memory; this waits for the device."""
         from qsgd_lab.kernels.cuda.device import to_host
 
-        with self.home.active():
+        with self.context.active():
             exactly, sums = to_host(self._classes), to_host(self._sums)
-        reached = np.cumsum(exactly[::-1])[::-1]
+        reached = np.cumsum(exactly[::-1])[::-1]  # from "exactly class j" to "class j or higher"
         costs = MessageCosts(int(sums[0]) + self.norms * FLOAT_BITS, 8 * int(sums[1]))
-        ledger.add(quantized_size(self.levels, self.norms, reached[: num_classes(self.levels)], costs))
+        ledger.add(
+            quantized_size(self.num_levels, self.norms, reached[: num_classes(self.num_levels)], costs)
+        )
 
 
-def device_counts(ledger: Ledger, levels: int, home: Any) -> DeviceCounts:
-    """Return the ledger's counts on a device for s = `levels`, made at first use."""
-    key = (levels, home.package, home.device)
+def device_counts(ledger: Ledger, num_levels: int, context: Any) -> DeviceCounts:
+    """Return the ledger's counts on a device for s levels, made at first use."""
+    key = (num_levels, context.package, context.device)
     if key not in ledger.pending:
-        ledger.pending[key] = DeviceCounts(levels, home)
+        ledger.pending[key] = DeviceCounts(num_levels, context)
     counts = ledger.pending[key]
     assert isinstance(counts, DeviceCounts)
     return counts

@@ -6,7 +6,7 @@ else is waited for.
 Messages on a device: what the host must know of one before its payload can be read there.
 
 Header and index, a few hundredths of a large message, are copied to the host and checked by the code that
-checks them for the CPU, so that every offset and count that a kernel is given is known to lie inside the
+checks them for the CPU, so that every offset and count that a kernel is given is known to be inside the
 message. The payload stays where it is.
 """
 
@@ -23,12 +23,12 @@ from qsgd_lab.coding.device.sizes import device_memory
 from qsgd_lab.coding.device.tables import bucket_offsets, word_checksum_tables
 from qsgd_lab.coding.header import TAIL_BYTES, Header, parse_header
 from qsgd_lab.coding.index import WORD_BYTES, Index, check_room, parse_index, payload_start
+from qsgd_lab.coding.layouts import chunk_format
 from qsgd_lab.coding.message import (
     Message,
     check_length,
     check_limit,
     check_total,
-    kernel_scheme,
     raise_unless_good,
 )
 from qsgd_lab.coding.version2 import add_version_2_on_device, check_kinds_of_version_1, is_version_2
@@ -45,7 +45,7 @@ class DeviceFrame:
 
     Attributes
     ----------
-    home : Home
+    context : DeviceContext
         Where it lives.
     header : Header
     index : Index
@@ -54,7 +54,7 @@ class DeviceFrame:
         Payload and the eight zeros after it.
     """
 
-    home: Any
+    context: Any
     header: Header
     index: Index
     words: Any
@@ -90,11 +90,12 @@ def open_device_message(message: Any, max_coordinates: int | None = None) -> Dev
     TypeError, ValueError
         If it is not a contiguous array of bytes on a device.
     """
-    from qsgd_lab.kernels.cuda.device import device_view, home_of, to_host
+    from qsgd_lab.kernels.cuda.device import context_of, device_view, to_host
     from qsgd_lab.kernels.cuda.message_frame import word_view
 
-    home = home_of(message, "message")
+    context = context_of(message, "message")
     view = device_view(message, np.uint8, "message").reshape(-1)
+    # One copy is enough for most messages; each waits for the device.
     head = to_host(view[:FIRST_READ]) if view.size else np.empty(0, np.uint8)
     header = parse_header(head)
     check_length(header, view.size)
@@ -104,7 +105,7 @@ def open_device_message(message: Any, max_coordinates: int | None = None) -> Dev
     head = _read_on(view, head, start)
     tail = to_host(view[view.size - TAIL_BYTES :]).tobytes()
     index, start = parse_index(head[:start], header, tail)
-    return DeviceFrame(home, header, index, word_view(home, view[start:]))
+    return DeviceFrame(context, header, index, word_view(context, view[start:]))
 
 
 def _read_on(view: Any, head: NDArray[np.uint8], end: int) -> NDArray[np.uint8]:
@@ -153,9 +154,9 @@ def decode_on_device(
     MemoryError
         If the device has not enough memory.
     """
-    from qsgd_lab.kernels.cuda.device import home_of
+    from qsgd_lab.kernels.cuda.device import context_of
 
-    with home_of(message, "message").active():
+    with context_of(message, "message").active():
         return _decode(open_device_message(message, max_coordinates), start, stop)
 
 
@@ -167,20 +168,20 @@ def _decode(frame: DeviceFrame, start: int | None, stop: int | None) -> Quantize
     levels = _read_levels(frame, low, high)
     parts, buckets = (index.partition, slice(None)) if whole else excerpt(index.partition, low, high)
     shape = index.shape if whole else (high - low,)
-    check_dead_on_device(frame.home, index.norms[buckets], levels, parts)
-    norms = frame.home.from_host(index.norms[buckets])
+    check_dead_on_device(frame.context, index.norms[buckets], levels, parts)
+    norms = frame.context.from_host(index.norms[buckets])
     return QuantizedGradient(levels, norms, header.num_levels, header.norm, parts, shape)
 
 
 def decode_values_on_device(message: Any, max_coordinates: int | None) -> Any:
     """Return the float32 gradient of a message, on the device; raises as `decode_on_device` does."""
-    from qsgd_lab.kernels.cuda.device import device_view, home_of
+    from qsgd_lab.kernels.cuda.device import context_of, device_view
 
-    with home_of(message, "message").active():
+    with context_of(message, "message").active():
         frame = open_device_message(message, max_coordinates)
         count = frame.header.num_coordinates
         with device_memory("decoding", 4 * count):
-            values = frame.home.empty(count, np.float32)
+            values = frame.context.empty(count, np.float32)
         _check(_deliver(frame, device_view(values, np.float32), add=False))
     return values.reshape(frame.index.shape)
 
@@ -199,16 +200,17 @@ def add_decoded_on_device(messages: Iterable[Any], total: Any, kinds: Iterable[s
         If `total` is not a contiguous float32 array on a device, or a message not a contiguous array of bytes
         there.
     """
-    from qsgd_lab.kernels.cuda.device import device_view, home_of
+    from qsgd_lab.kernels.cuda.device import context_of, device_view
 
     flat = device_view(total, np.float32, "total").reshape(-1)
-    with home_of(total, "total").active():
-        listed = list(messages)
+    with context_of(total, "total").active():
+        listed = list(messages)  # read twice, and an iterable may be read once
         if any(is_version_2(message, on_device=True) for message in listed):
             for message in listed:  # in order: a sum in float32 depends on it
                 _add_one(message, flat, kinds)
             return
         check_kinds_of_version_1(kinds)
+        # All are opened before any is added, so that a bad header leaves the total as it was.
         frames = [open_device_message(message) for message in listed]
         for frame in frames:
             check_total(frame.header.num_coordinates, flat.size)
@@ -227,7 +229,7 @@ def _add_one(message: Any, flat: Any, kinds: Iterable[str] | None) -> None:
     _check(_deliver(frame, flat, add=True))
 
 
-def check_dead_on_device(home: Any, norms: NDArray[np.float32], levels: Any, parts: Partition) -> None:
+def check_dead_on_device(context: Any, norms: NDArray[np.float32], levels: Any, parts: Partition) -> None:
     """Check norms, which are on the host, and that buckets of norm 0 or NaN have no levels other than 0.
 
     Raises
@@ -238,18 +240,18 @@ def check_dead_on_device(home: Any, norms: NDArray[np.float32], levels: Any, par
     from qsgd_lab.kernels.cuda.decode import launch_find_levels
     from qsgd_lab.kernels.cuda.device import device_view
 
-    if check_scales(norms):
+    if check_scales(norms):  # only then is anything asked of the device
         dead = dead_scales(norms)
-        offsets, status = parts.bucket_offsets, _new_status(home)
-        bounds = home.to_device(np.stack([offsets[:-1][dead], offsets[1:][dead]]))
-        launch_find_levels(home, device_view(levels, (np.int8, np.int16)).reshape(-1), bounds, status)
+        offsets, status = parts.bucket_offsets, _new_status(context)
+        bounds = context.to_device(np.stack([offsets[:-1][dead], offsets[1:][dead]]))
+        launch_find_levels(context, device_view(levels, (np.int8, np.int16)).reshape(-1), bounds, status)
         _check(status)
 
 
-def _new_status(home: Any) -> Any:
+def _new_status(context: Any) -> Any:
     from qsgd_lab.kernels.cuda.decode import ALL_GOOD
 
-    return home.to_device(np.array([ALL_GOOD]))
+    return context.to_device(np.array([ALL_GOOD]))
 
 
 def _check(status: Any) -> None:
@@ -259,7 +261,7 @@ def _check(status: Any) -> None:
 
     found = int(to_host(status)[0])
     if found != ALL_GOOD:
-        chunk, outcome = divmod(found, OUTCOMES)
+        chunk, outcome = divmod(found, OUTCOMES)  # one number, whose least is the first bad chunk
         raise_unless_good([(outcome, chunk)])
 
 
@@ -268,21 +270,21 @@ def _read_levels(frame: DeviceFrame, low: int, high: int) -> Any:
     from qsgd_lab.kernels.cuda.decode import launch_decode
     from qsgd_lab.kernels.cuda.device import device_view
 
-    header, home = frame.header, frame.home
+    header, context = frame.header, frame.context
     dtype = level_dtype(header.num_levels)
     with device_memory("decoding", (high - low) * np.dtype(dtype).itemsize):
-        levels = home.empty(high - low, dtype)
+        levels = context.empty(high - low, dtype)
     if low == high:
         return levels
     first, last = low // header.chunk_size, -(-high // header.chunk_size)
-    status = _new_status(home)
+    status = _new_status(context)
     launch_decode(
-        home,
+        context,
         frame.words,
-        home.to_device(frame.directory(first, last)),
+        context.to_device(frame.directory(first, last)),
         (header.num_coordinates, header.chunk_size, first, low),
-        kernel_scheme(header),
-        word_checksum_tables(home),
+        tuple(chunk_format(header.layout, header.code, header.num_levels)),
+        word_checksum_tables(context),
         device_view(levels, dtype),
         status,
     )
@@ -292,20 +294,20 @@ def _read_levels(frame: DeviceFrame, low: int, high: int) -> Any:
 
 def _deliver(frame: DeviceFrame, values: Any, *, add: bool) -> Any:
     """Write or add the values of a message; return the status of its chunks."""
-    from qsgd_lab.kernels.cuda.decode import launch_deliver
+    from qsgd_lab.kernels.cuda.decode import launch_decode_to_values
 
-    header, index, home = frame.header, frame.index, frame.home
-    status = _new_status(home)
+    header, index, context = frame.header, frame.index, frame.context
+    status = _new_status(context)
     if header.num_coordinates:
-        launch_deliver(
-            home,
+        launch_decode_to_values(
+            context,
             frame.words,
-            home.to_device(frame.directory(0, header.num_chunks)),
+            context.to_device(frame.directory(0, header.num_chunks)),
             (header.num_coordinates, header.chunk_size, 0, 0),
-            kernel_scheme(header),
-            word_checksum_tables(home),
-            home.to_device(index.norms),
-            bucket_offsets(home, index.partition),
+            tuple(chunk_format(header.layout, header.code, header.num_levels)),
+            word_checksum_tables(context),
+            context.to_device(index.norms),
+            bucket_offsets(context, index.partition),
             add,
             values,
             status,

@@ -27,7 +27,7 @@ from qsgd_lab.wire.checks import writing
 
 
 def seal_on_device(
-    home: Any,
+    context: Any,
     words: Any,
     scheme: ChunkScheme,
     norm: str,
@@ -36,11 +36,11 @@ def seal_on_device(
     norms: Any,
     directory: tuple[Any, Any, Any],
 ) -> None:
-    """Write all of a message but its payload, which stands in `words`; nothing is waited for.
+    """Write all of a message but its payload, which is in `words`; nothing is waited for.
 
     Parameters
     ----------
-    home : Home
+    context : DeviceContext
     words : Numba uint32
         The message.
     scheme, norm, parts, shape
@@ -66,17 +66,17 @@ def seal_on_device(
     )
     lists = np.array([*parts.tensor_sizes, *shape], np.uint64).tobytes()
     lead = np.frombuffer(header.pack() + lists, np.uint32)
-    words[: lead.size].copy_to_device(lead, stream=home.stream)
+    words[: lead.size].copy_to_device(lead, stream=context.stream)
     launch_seal(
-        home,
+        context,
         words,
         lead.size,
         lead_bytes(parts, shape, scheme) // WORD_BYTES,
         norms.view(np.uint32),
         directory,
         scheme.layout == "sparse",
-        word_checksum_tables(home),
-        piece_checksum_tables(home),
+        word_checksum_tables(context),
+        piece_checksum_tables(context),
     )
 
 
@@ -99,17 +99,23 @@ def encode_on_device(quantized: QuantizedGradient, code: str, layout: str, chunk
     Raises
     ------
     ValueError, TypeError
-        If the arrays are not what a quantizer makes, or a level lies outside -s..s.
+        If the arrays are not what a quantizer makes, or a level is outside -s..s.
     MemoryError
         If the device has not enough memory.
     """
-    home, levels, norms = device_arrays(quantized)
-    with home.active():
-        return _encode(home, quantized, levels, norms, code, layout, chunk_size)
+    context, levels, norms = device_arrays(quantized)
+    with context.active():
+        return _encode(context, quantized, levels, norms, code, layout, chunk_size)
 
 
 def _encode(
-    home: Any, quantized: QuantizedGradient, levels: Any, norms: Any, code: str, layout: str, chunk_size: int
+    context: Any,
+    quantized: QuantizedGradient,
+    levels: Any,
+    norms: Any,
+    code: str,
+    layout: str,
+    chunk_size: int,
 ) -> Any:
     from qsgd_lab.kernels.cuda.device import device_view, to_host
     from qsgd_lab.kernels.cuda.encode import launch_encode, launch_gather
@@ -119,40 +125,42 @@ def _encode(
         sizes = device_payload_bytes(quantized, chunk_size)
         code, layout = shortest_of(sizes, chunks, code, layout)
     scheme = ChunkScheme(layout, code, quantized.num_levels, chunk_size)
-    slot = (scheme.room() - TAIL_BYTES) // WORD_BYTES
+    # Lengths are not known yet: every chunk is written into a slot of the longest possible.
+    slot = (scheme.max_chunk_bytes() - TAIL_BYTES) // WORD_BYTES
     with device_memory("encoding", WORD_BYTES * slot * chunks):
-        slots = home.scratch(slot * chunks, np.uint32)
+        slots = context.scratch(slot * chunks, np.uint32)
         directory = (
-            home.scratch(chunks, np.int32),
-            home.scratch(chunks, np.uint32),
-            home.scratch(chunks, np.int32),
+            context.scratch(chunks, np.int32),
+            context.scratch(chunks, np.uint32),
+            context.scratch(chunks, np.int32),
         )
-        ends = home.scratch(chunks + 2, np.int64)
+        ends = context.scratch(chunks + 2, np.int64)
     launch_encode(
-        home,
+        context,
         levels,
         chunk_size,
         (LAYOUTS[layout], quantized.num_levels, np.uint64(fixed_width(quantized.num_levels))),
-        codeword_entries(home, layout, code, quantized.num_levels),
+        codeword_entries(context, layout, code, quantized.num_levels),
         slot,
-        word_checksum_tables(home),
+        word_checksum_tables(context),
         slots,
         directory,
         ends,
     )
+    # The one wait: how long the message is.
     num_words, flaws = (int(number) for number in to_host(ends[chunks:]))
     if flaws:
         raise out_of_range(quantized.num_levels)
     with writing():
         check_lists(quantized.partition.tensor_sizes, quantized.shape, levels.size)
-        check_dead_on_device(home, to_host(norms), levels, quantized.partition)
+        check_dead_on_device(context, to_host(norms), levels, quantized.partition)
     payload = lead_bytes(quantized.partition, quantized.shape, scheme)
     size = payload + WORD_BYTES * num_words + TAIL_BYTES
     with device_memory("a message", size):
-        message = home.empty(size, np.uint8)
+        message = context.empty(size, np.uint8)
     words = device_view(message, np.uint8).view(np.uint32)
-    launch_gather(home, slots, slot, ends[: chunks + 1], words, payload // WORD_BYTES)
+    launch_gather(context, slots, slot, ends[: chunks + 1], words, payload // WORD_BYTES)
     seal_on_device(
-        home, words, scheme, quantized.norm, quantized.partition, quantized.shape, norms, directory
+        context, words, scheme, quantized.norm, quantized.partition, quantized.shape, norms, directory
     )
     return message

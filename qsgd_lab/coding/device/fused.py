@@ -34,23 +34,23 @@ def quantize_and_pack_on_device(
         If the device has not enough memory.
     """
     from qsgd_lab.kernels.cuda.checksum import launch_enter_equal_chunks
-    from qsgd_lab.kernels.cuda.device import device_view, flat_device_float32, home_of
+    from qsgd_lab.kernels.cuda.device import context_of, device_view, flat_device_float32
     from qsgd_lab.kernels.cuda.fixed_width import launch_quantize_pack, packed_words
     from qsgd_lab.kernels.cuda.rows import row_tables
 
-    home, shape = home_of(gradient, "gradient"), tuple(np.shape(gradient))
-    with home.active():
+    context, shape = context_of(gradient, "gradient"), tuple(np.shape(gradient))
+    with context.active():
         x = flat_device_float32(gradient)
         width = fixed_width(scheme.num_levels)
         payload, count = lead_bytes(parts, shape, scheme), packed_words(x.size, width)
         size = payload + WORD_BYTES * count + TAIL_BYTES
         with device_memory("a message", size):
-            message = home.empty(size, np.uint8)
-            norms = home.scratch(parts.num_buckets, np.float32)
+            message = context.empty(size, np.uint8)
+            norms = context.scratch(parts.num_buckets, np.float32)
         words, first = device_view(message, np.uint8).view(np.uint32), payload // WORD_BYTES
         launch_quantize_pack(
-            home,
-            row_tables(parts, home),
+            context,
+            row_tables(parts, context),
             x,
             stream.kernel_key(),
             NORMS.index(norm),
@@ -61,17 +61,17 @@ def quantize_and_pack_on_device(
             norms,
         )
         chunks = -(-x.size // scheme.chunk_size)
-        num_words, checksums = home.scratch(chunks, np.int32), home.scratch(chunks, np.uint32)
+        num_words, checksums = context.scratch(chunks, np.int32), context.scratch(chunks, np.uint32)
         launch_enter_equal_chunks(
-            home,
+            context,
             words,
             first,
             count,
             scheme.chunk_size * width // WORD_BITS,
-            word_checksum_tables(home),
+            word_checksum_tables(context),
             num_words,
             checksums,
         )
         directory = (num_words, checksums, num_words)
-        seal_on_device(home, words, scheme, norm, parts, shape, norms, directory)
+        seal_on_device(context, words, scheme, norm, parts, shape, norms, directory)
     return message

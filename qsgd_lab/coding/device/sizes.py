@@ -20,7 +20,7 @@ from qsgd_lab.quantization import QuantizedGradient, level_dtype
 
 
 def device_arrays(quantized: QuantizedGradient) -> tuple[Any, Any, Any]:
-    """Return home, levels and norms as Numba arrays of the sizes that the partition implies.
+    """Return context, levels and norms as Numba arrays of the sizes that the partition implies.
 
     Raises
     ------
@@ -29,9 +29,9 @@ def device_arrays(quantized: QuantizedGradient) -> tuple[Any, Any, Any]:
     ValueError
         If either is not contiguous, they do not fit the partition, or there is no device.
     """
-    from qsgd_lab.kernels.cuda.device import device_view, home_of
+    from qsgd_lab.kernels.cuda.device import context_of, device_view
 
-    home = home_of(quantized.levels, "levels")
+    context = context_of(quantized.levels, "levels")
     levels = device_view(quantized.levels, level_dtype(quantized.num_levels), "levels").reshape(-1)
     norms = device_view(quantized.norms, np.float32, "norms").reshape(-1)
     parts = quantized.partition
@@ -40,7 +40,7 @@ def device_arrays(quantized: QuantizedGradient) -> tuple[Any, Any, Any]:
             f"{levels.size} levels and {norms.size} norms do not fit a partition of "
             f"{parts.num_coordinates} coordinates and {parts.num_buckets} buckets"
         )
-    return home, levels, norms
+    return context, levels, norms
 
 
 @contextmanager
@@ -55,6 +55,7 @@ def device_memory(purpose: str, size: int) -> Iterator[None]:
     try:
         yield
     except Exception as error:
+        # torch, CuPy and Numba have each their own class and words for it.
         said = f"{type(error).__name__} {error}".lower().replace("_", "").replace(" ", "")
         if "outofmemory" not in said:
             raise
@@ -67,16 +68,16 @@ def device_payload_bytes(quantized: QuantizedGradient, chunk_size: int) -> dict[
     Raises
     ------
     ValueError, TypeError
-        If the arrays are not what a quantizer makes, or a level lies outside -s..s.
+        If the arrays are not what a quantizer makes, or a level is outside -s..s.
     """
     from qsgd_lab.kernels.cuda.device import to_host
     from qsgd_lab.kernels.cuda.sizes import BEYOND, DENSE, DENSE_SIGNED, SPARSE, TOTALS, launch_measure
 
-    home, levels, _ = device_arrays(quantized)
+    context, levels, _ = device_arrays(quantized)
     num_levels = quantized.num_levels
-    with home.active():
-        words = home.to_device(np.zeros(TOTALS, np.int64))
-        launch_measure(home, levels, chunk_size, num_levels, codeword_lengths(home, num_levels), words)
+    with context.active():
+        words = context.to_device(np.zeros(TOTALS, np.int64))
+        launch_measure(context, levels, chunk_size, num_levels, codeword_lengths(context, num_levels), words)
         totals = to_host(words)
     if totals[BEYOND]:
         raise out_of_range(num_levels)

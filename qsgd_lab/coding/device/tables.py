@@ -20,30 +20,30 @@ Arrays = tuple[Any, ...]
 _tables: OrderedDict[tuple[Any, ...], Arrays] = OrderedDict()
 
 
-def _kept(home: Any, key: tuple[Any, ...], make: Callable[[], tuple[NDArray[Any], ...]]) -> Arrays:
+def _kept(context: Any, key: tuple[Any, ...], make: Callable[[], tuple[NDArray[Any], ...]]) -> Arrays:
     """Return arrays on the device, made and copied there at first."""
-    place = (home.package, home.device, *key)
+    place = (context.package, context.device, *key)
     if place not in _tables:
-        _tables[place] = tuple(home.to_device(array) for array in make())
-        if home.stream:
-            home.stream.synchronize()  # once: other streams may use them next
-        while len(_tables) > KEPT:
+        _tables[place] = tuple(context.to_device(array) for array in make())
+        if context.stream:
+            context.stream.synchronize()  # once: other streams may use them next
+        while len(_tables) > KEPT:  # the least recently used go first
             _tables.popitem(last=False)
     _tables.move_to_end(place)
     return _tables[place]
 
 
-def codeword_entries(home: Any, layout: str, code: str, num_levels: int) -> Arrays:
+def codeword_entries(context: Any, layout: str, code: str, num_levels: int) -> Arrays:
     """Return (entries by level + s, entries by distance), uint64, as `EncodeTables` describes them."""
 
     def make() -> tuple[NDArray[Any], ...]:
         tables = encode_tables(layout, code, num_levels)
         return tables.single, tables.gaps
 
-    return _kept(home, ("codewords", layout, code, num_levels), make)
+    return _kept(context, ("codewords", layout, code, num_levels), make)
 
 
-def codeword_lengths(home: Any, num_levels: int) -> Arrays:
+def codeword_lengths(context: Any, num_levels: int) -> Arrays:
     """Return lengths under the three codes, 21 bits each: of |level| + 1, of a distance, of sign and |level|.
 
     uint64, by |level|, distance and |level|.
@@ -57,24 +57,24 @@ def codeword_lengths(home: Any, num_levels: int) -> Arrays:
             lengths_side_by_side(num_levels, 1),
         )
 
-    return _kept(home, ("lengths", num_levels), make)
+    return _kept(context, ("lengths", num_levels), make)
 
 
-def word_checksum_tables(home: Any) -> Arrays:
+def word_checksum_tables(context: Any) -> Arrays:
     """Return the `ShiftTables` of words."""
     from qsgd_lab.kernels.crc32c import word_tables
 
-    return _kept(home, ("words",), lambda: tuple(word_tables()))
+    return _kept(context, ("words",), lambda: tuple(word_tables()))
 
 
-def piece_checksum_tables(home: Any) -> Arrays:
+def piece_checksum_tables(context: Any) -> Arrays:
     """Return the `ShiftTables` of pieces."""
     from qsgd_lab.kernels.crc32c import piece_tables
     from qsgd_lab.kernels.cuda.checksum import PIECE
 
-    return _kept(home, ("pieces",), lambda: tuple(piece_tables(PIECE)))
+    return _kept(context, ("pieces",), lambda: tuple(piece_tables(PIECE)))
 
 
-def bucket_offsets(home: Any, parts: Partition) -> Any:
+def bucket_offsets(context: Any, parts: Partition) -> Any:
     """Return the boundaries of a partition's buckets, int64[B + 1]."""
-    return _kept(home, ("buckets", parts), lambda: (parts.bucket_offsets,))[0]
+    return _kept(context, ("buckets", parts), lambda: (parts.bucket_offsets,))[0]

@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from qsgd_lab.arrays import is_device_array, is_torch, resolve_backend
+from qsgd_lab.arrays import is_device_array, is_torch
+from qsgd_lab.coding.chunk_bits import chunk_bits
 from qsgd_lab.coding.class_counts import quantized_size
+from qsgd_lab.coding.codec import codec_for
 from qsgd_lab.coding.decode import decode
 from qsgd_lab.coding.decode_sum import add_decoded
 from qsgd_lab.coding.elias import num_classes
@@ -18,7 +20,6 @@ from qsgd_lab.coding.encode import encode
 from qsgd_lab.coding.layouts import DEFAULT_CHUNK_SIZE
 from qsgd_lab.coding.message_costs import costs_by_chunk, length_steps, message_costs
 from qsgd_lab.coding.shortest import COUNTED
-from qsgd_lab.coding.sizes import chunk_bits
 from qsgd_lab.compressors.protocol import Array, Compressor, Layout, NodeRows, Wire
 from qsgd_lab.compressors.registry import BucketSize, Method, Option
 from qsgd_lab.errors import MessageError
@@ -174,10 +175,9 @@ class QSGD(Compressor):
             return states
         gradients, residuals = (_NONE if part is None else part for part in rows)
         _check_shapes(states, out, gradients, residuals)
-        if resolve_backend(out, self.backend) == "cuda":
-            self._mean_on_device(gradients, residuals, states, stream, out, ledger)
-        else:
-            self._mean_on_host(gradients, residuals, states, stream, out, ledger)
+        on_device = codec_for(out, self.backend).IS_DEVICE
+        mean = self._mean_on_device if on_device else self._mean_on_host
+        mean(gradients, residuals, states, stream, out, ledger)
         return states
 
     @cached_property
@@ -207,13 +207,9 @@ class QSGD(Compressor):
         kernel(
             gradients,
             residuals,
-            state.bucket_offsets,
-            state.tensor_offsets,
+            (state.bucket_offsets, state.tensor_offsets),
             stream.kernel_key(),
-            NORMS.index(self.norm),
-            self.rounding == "stochastic",
-            np.uint32(self.levels),
-            fraction,
+            (NORMS.index(self.norm), self.rounding == "stochastic", np.uint32(self.levels), fraction),
             total,
             True,  # divide by the number of nodes
             (length_steps(), scratch, bits, words, reached),
@@ -234,15 +230,15 @@ class QSGD(Compressor):
         """Average on the device and stream of `total`; nothing waits, and counts stay on the device."""
         from qsgd_lab.coding.device.counts import device_counts
         from qsgd_lab.kernels.cuda.accumulate import launch_accumulate
-        from qsgd_lab.kernels.cuda.device import device_view, home_of
+        from qsgd_lab.kernels.cuda.device import context_of, device_view
         from qsgd_lab.kernels.cuda.rows import row_tables
 
-        home = home_of(total, "the sum")
+        context = context_of(total, "the sum")
         nodes = max(len(gradients), len(residuals))
-        levels = home.scratch((nodes, state.num_coordinates), level_dtype(self.levels))
+        levels = context.scratch((nodes, state.num_coordinates), level_dtype(self.levels))
         launch_accumulate(
-            home,
-            row_tables(state, home),
+            context,
+            row_tables(state, context),
             device_view(gradients, np.float32, "gradients") if len(gradients) else None,
             device_view(residuals, np.float32, "residuals") if len(residuals) else None,
             stream.kernel_key(),
@@ -253,7 +249,7 @@ class QSGD(Compressor):
             device_view(total, np.float32, "the sum"),
             levels,
         )
-        device_counts(ledger, self.levels, home).measure(state, levels)
+        device_counts(ledger, self.levels, context).measure(state, levels)
 
 
 def _in_host_memory(levels: Any) -> Any:
@@ -296,6 +292,6 @@ METHOD = Method(
     _label,
     summary="stochastic rounding to s levels of a bucket's norm, Elias-coded",
     source="Alistarh, Grubic, Li, Tomioka, Vojnovic, NeurIPS 2017",
-    theory="qsgd_lab.theory.variance",
+    theory="qsgd_lab.theory.methods.qsgd",
     columns={"num_levels": lambda options: 2 ** options["bits"] - 1},
 )

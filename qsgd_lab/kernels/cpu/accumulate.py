@@ -4,7 +4,7 @@ Training needs of the nodes' gradients only the sum of their decoded values, the
 and, with error feedback, what was not sent. All three come out of one pass over pieces of 2048 coordinates: a
 piece of the sum stays in cache while every node adds to it, and levels never leave it.
 
-Shapes: N nodes, n coordinates, B buckets, T tensors; offsets as in ``cpu.quantize``.
+Shapes: N nodes, n coordinates, B buckets, T tensors.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from qsgd_lab.kernels.arguments import MessageCounter, Offsets, Quantizer, StreamKey
+from qsgd_lab.kernels.cpu.float_mode import keep_denormals, set_float_mode
 from qsgd_lab.kernels.cpu.message_cost import count_piece, open_chunks
 from qsgd_lab.kernels.cpu.norms import BLOCK, LANES, add_and_norm, bucket_norm
 from qsgd_lab.kernels.cpu.quantize import PIECE, longest_bucket, quantize_segment
@@ -28,17 +30,17 @@ def magnitude_scratch(num_levels: int) -> Any:
 
 
 @njit(cache=True, fastmath=False, forceinline=True)
-def deliver_segment(levels, step, total):
+def add_segment(levels, step, total):
     """Add the values of levels to the receiver's total."""
     for i in range(total.size):
         total[i] += level_value(levels[i], step)
 
 
 @njit(cache=True, fastmath=False, forceinline=True)
-def deliver_and_keep_segment(levels, step, total, residual):
+def add_and_keep_segment(levels, step, total, residual):
     """Add the values of levels to the total and take them from what was to be sent."""
     for i in range(residual.size):
-        value = level_value(levels[i], step)
+        value = level_value(levels[i], step)  # rounded to float32 once: what is sent is what is kept back
         total[i] += value
         residual[i] -= value
 
@@ -54,7 +56,7 @@ def open_piece(piece, total, average):
 def close_piece(piece, total, divisor):
     """Write the sum of a piece to the total, divided in float32."""
     for i in range(total.size):
-        total[i] = piece[i] / divisor
+        total[i] = piece[i] / divisor  # a division, not a product with 1/N, which would round otherwise
 
 
 @njit(cache=True, fastmath=False)
@@ -74,8 +76,9 @@ def enter_bucket(gradients, residuals, low, high, kind, lanes, sums, norms):
 
 
 @njit(cache=True, fastmath=False)
-def send_piece(x, first, bucket, bucket_offsets, norms, words, fraction, num_levels, levels, total, keep):
-    """Round and deliver a piece of one node, whose first coordinate is `first`, in bucket `bucket`."""
+def send_piece(x, first, bucket, bucket_offsets, norms, words, quantizer, levels, total, keep):
+    """Round and add a piece of one node, whose first coordinate is `first`, in bucket `bucket`."""
+    fraction, num_levels = quantizer.fraction, quantizer.num_levels
     top = np.float32(np.float64(num_levels) * 2.0 ** np.float64(fraction))
     x, words, levels, total = unowned_view(x), unowned_view(words), unowned_view(levels), unowned_view(total)
     position = 0
@@ -84,34 +87,20 @@ def send_piece(x, first, bucket, bucket_offsets, norms, words, fraction, num_lev
         factors = bucket_factors(norms[bucket], top)
         step = level_step(norms[bucket], num_levels)
         segment, segment_levels = x[position:end], levels[position:end]
-        if factors[1] == np.float32(0.0):
+        if factors[1] == np.float32(0.0):  # norm 0 or NaN; level 0 times a step of NaN still is NaN
             segment_levels[:] = 0
         else:
             quantize_segment(segment, words[position:end], factors, fraction, num_levels, segment_levels)
         if keep:
-            deliver_and_keep_segment(segment_levels, step, total[position:end], segment)
+            add_and_keep_segment(segment_levels, step, total[position:end], segment)
         else:
-            deliver_segment(segment_levels, step, total[position:end])
+            add_segment(segment_levels, step, total[position:end])
         position = end
         bucket += 1
 
 
 @njit(cache=True, fastmath=False, nogil=True)
-def accumulate_nodes(
-    gradients,
-    residuals,
-    bucket_offsets,
-    tensor_offsets,
-    key,
-    kind,
-    stochastic,
-    num_levels,
-    fraction,
-    total,
-    average,
-    counter,
-    norms,
-):
+def accumulate_nodes(gradients, residuals, offsets, key, quantizer, total, average, counter, norms):
     """Add to `total` what a receiver decodes of every node's gradient, or write their mean there.
 
     Parameters
@@ -120,59 +109,59 @@ def accumulate_nodes(
     residuals : float32[N, n] or float32[0, n]
         Where there are any, gradient + residual is sent, and what was not sent is left here. Without
         gradients, they are taken to be added already.
-    key : (k0, k1, step, first tensor, first node), each uint32
-        Node i draws from stream ``first node + i``.
+    offsets, key, quantizer
+        Fields of `Offsets`, `StreamKey` and `Quantizer`. Node i draws from stream ``key.node + i``.
     total : float32[n]
     average : bool
         Write the mean over the nodes, whatever `total` held, instead of adding.
-    counter : (steps int64[3, 16], magnitudes, bits int64[N, 6], words int64[N, 6], reached int64[K])
-        ``steps`` as `close_chunk` takes them; ``magnitudes`` is scratch, of `magnitude_scratch`. The others
-        are added to: the cost of each node's message in bits and in 32-bit words, chunks of 4096 rounded up,
-        and the class counts of all.
+    counter
+        Fields of `MessageCounter`.
     norms : float32[B, N]
+        Overwritten.
     """
-    k0, k1, step, first_tensor, first_node = key
-    steps, magnitudes, bits, words_sent, reached = counter
-    magnitudes = unowned_view(magnitudes)
+    mode = keep_denormals()
+    offsets, key, quantizer = Offsets(*offsets), StreamKey(*key), Quantizer(*quantizer)
+    counter = MessageCounter(*counter)
+    magnitudes = unowned_view(counter.magnitudes)
     gradients, residuals, total = unowned_view(gradients), unowned_view(residuals), unowned_view(total)
     nodes = norms.shape[1]
     keep = residuals.shape[0] > 0
     lanes = np.empty(LANES, np.float64)
-    sums = np.empty(longest_bucket(bucket_offsets) // BLOCK + 1, np.float64)
-    words = np.full(PIECE, HALF_WORD, np.uint32)
+    sums = np.empty(longest_bucket(offsets.buckets) // BLOCK + 1, np.float64)
+    words = np.full(PIECE, HALF_WORD, np.uint32)  # which rounds to nearest, unless words are drawn
     levels = np.empty(PIECE, np.int32)
     piece = np.empty(PIECE, np.float32)
-    masks, dense, sparse, scratch = open_chunks(nodes, num_levels)
+    masks, dense, sparse, scratch = open_chunks(nodes, quantizer.num_levels)
     sent = residuals if keep else gradients
     divisor = np.float32(nodes if average else 1)
-    next_bucket = 0
+    next_bucket = 0  # the first whose norms are not yet taken
     bucket = 0
-    for tensor in range(tensor_offsets.size - 1):
-        start, stop = tensor_offsets[tensor], tensor_offsets[tensor + 1]
+    for tensor in range(offsets.tensors.size - 1):
+        start, stop = offsets.tensors[tensor], offsets.tensors[tensor + 1]
         for first in range(start, stop, PIECE):
             last = min(stop, first + PIECE)
-            while next_bucket < bucket_offsets.size - 1 and bucket_offsets[next_bucket] < last:
-                low, high = bucket_offsets[next_bucket], bucket_offsets[next_bucket + 1]
-                enter_bucket(gradients, residuals, low, high, kind, lanes, sums, norms[next_bucket])
+            # Norms of all buckets that begin in the piece: with residuals this pass also adds the gradients.
+            while next_bucket < offsets.buckets.size - 1 and offsets.buckets[next_bucket] < last:
+                low, high = offsets.buckets[next_bucket], offsets.buckets[next_bucket + 1]
+                enter_bucket(gradients, residuals, low, high, quantizer.kind, lanes, sums, norms[next_bucket])
                 next_bucket += 1
-            while bucket_offsets[bucket + 1] <= first:
+            while offsets.buckets[bucket + 1] <= first:
                 bucket += 1
             open_piece(piece, total[first:last], average)
-            for node in range(nodes):
-                if stochastic:
-                    stream_node = np.uint32(first_node + np.uint32(node))
-                    stream_tensor = np.uint32(first_tensor + np.uint32(tensor))
-                    stream = (k0, k1, step, stream_tensor, stream_node)
+            for node in range(nodes):  # in this order, on which a float32 sum depends
+                if quantizer.stochastic:
+                    own_node = np.uint32(key.node + np.uint32(node))
+                    own_tensor = np.uint32(key.tensor + np.uint32(tensor))
+                    stream = (key.low_seed, key.high_seed, key.step, own_tensor, own_node)
                     fill_groups(words, (first - start) // GROUP, last - first, stream)
                 send_piece(
                     sent[node, first:last],
                     first,
                     bucket,
-                    bucket_offsets,
+                    offsets.buckets,
                     norms[:, node],
                     words,
-                    fraction,
-                    num_levels,
+                    quantizer,
                     levels,
                     piece,
                     keep,
@@ -183,11 +172,12 @@ def accumulate_nodes(
                     first,
                     total.size,
                     chunk,
-                    steps,
+                    counter.steps,
                     magnitudes,
                     scratch,
-                    bits[node],
-                    words_sent[node],
-                    reached,
+                    counter.bits[node],
+                    counter.words[node],
+                    counter.reached,
                 )
             close_piece(piece, total[first:last], divisor)
+    set_float_mode(mode)

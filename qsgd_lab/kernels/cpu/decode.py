@@ -1,121 +1,109 @@
-"""Payload to levels on the CPU, chunk after chunk; every chunk is held against its checksum first.
+"""Payload to levels, or to their values, on the CPU, chunk after chunk.
 
-The payload is untrusted. What makes loads legal: chunks lie inside ``stream``, which has eight bytes after
-the last of them; and nothing is loaded at a position at or beyond the end of its chunk.
-
-Payload to values on the CPU, without the levels of more than eight chunks in between.
+Every chunk is compared with its checksum first. The payload is untrusted. What makes loads legal: chunks are
+inside ``stream``, which has eight bytes after the last of them; and nothing is loaded at a position at or
+beyond the end of its chunk. Where values are asked for, the levels of no more than eight chunks exist.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
+from qsgd_lab.kernels.arguments import ChunkFormat, ChunkRange, DecodeTables, ReadDirectory
 from qsgd_lab.kernels.codeword_reader import is_finished
-from qsgd_lab.kernels.constants import DAMAGED, DENSE_SIGNED, FIXED, GOOD, MALFORMED, NOT_CANONICAL, SPARSE
+from qsgd_lab.kernels.constants import DAMAGED, FIXED, GOOD, MALFORMED, NOT_CANONICAL, SPARSE
 from qsgd_lab.kernels.cpu.decode_dense import decode_dense_bytes, decode_dense_in_turn, finish_singly
 from qsgd_lab.kernels.cpu.decode_sparse import decode_four_sparse, decode_sparse_chunk
 from qsgd_lab.kernels.cpu.encode import extremes
 from qsgd_lab.kernels.cpu.fixed_width import decode_fixed_chunk
+from qsgd_lab.kernels.cpu.float_mode import keep_denormals, set_float_mode
 from qsgd_lab.kernels.crc32c import crc32c_of_ranges
 from qsgd_lab.kernels.fixed_point import level_step, level_value
 from qsgd_lab.kernels.jit import njit
 
-STATE_SIZE = 40  # of the chunks that are decoded in turn
+STATE_SIZE = 40  # of the chunks that are decoded in turn: five numbers for each of eight
 #: Chunks that are checked, and decoded in turn, at a time.
 GROUP = 8
 
 
 @njit(cache=True, fastmath=False)
-def decode_chunk(stream, start, end, scheme, tables, count, levels):
+def decode_chunk(stream, start, end, form, tables, count, levels):
     """Decode the chunk in bytes start..end-1; return whether it was what an encoder writes.
 
-    ``scheme`` is (layout, code, s, bits of a level in the fixed layout); ``tables`` is (wide, sizes, narrow,
-    single levels, distances), of which a layout uses its own; ``count`` is the number of non-zeros.
+    ``form`` and ``tables`` are a `ChunkFormat` and `DecodeTables`; ``count`` is the number of non-zeros.
     """
-    layout, code, num_levels, width = scheme
-    wide, sizes, narrow, singles, gaps = tables
-    first, last = start << 3, end << 3
-    if layout == FIXED:
-        if end - start != ((levels.size * np.int64(width) + 31) >> 5) << 2:
-            return False
-        position = decode_fixed_chunk(stream, start, width, levels)
+    first, last = start << 3, end << 3  # in bits
+    if form.layout == FIXED:
+        if end - start != ((levels.size * np.int64(form.width) + 31) >> 5) << 2:
+            return False  # before anything is read, since nothing below checks the end
+        position = decode_fixed_chunk(stream, start, form.width, levels)
         low, high = extremes(levels)
-        return low >= -num_levels and high <= num_levels and is_finished(stream, position, last)
-    if layout == SPARSE:
-        return decode_sparse_chunk(stream, first, last, (gaps, singles), code, num_levels, count, levels)
-    signed = layout == DENSE_SIGNED
+        return low >= -form.num_levels and high <= form.num_levels and is_finished(stream, position, last)
+    if form.layout == SPARSE:
+        return decode_sparse_chunk(stream, first, last, form, tables, count, levels)
     begun = np.int64(0)  # a literal 0 would compile all that takes it twice
-    if levels.itemsize == 1:
-        bytewise = ((wide, sizes, narrow), singles)
-        return decode_dense_bytes(stream, first, last, bytewise, code, num_levels, signed, levels, begun)
-    return finish_singly(stream, first, last, singles, code, num_levels, signed, levels, begun)
+    if levels.itemsize == 1:  # the joined tables hold levels as bytes
+        return decode_dense_bytes(stream, first, last, form, tables, levels, begun)
+    return finish_singly(stream, first, last, form, tables.singles, levels, begun)
 
 
 @njit(cache=True, fastmath=False)
-def decode_in_turn(stream, edges, counts, scheme, tables, levels, chunk_size, state):
+def decode_in_turn(stream, edges, counts, form, tables, levels, chunk_size, state):
     """Decode whole chunks in turn, unless fixed: eight or four, of the sparse layout four.
 
     `edges` is the bytes where they begin and end. Returns whether all were what an encoder writes.
     """
-    layout, code, num_levels, _ = scheme
-    wide, sizes, narrow, singles, gaps = tables
-    if layout == SPARSE:
-        pair = (gaps, singles)
-        return decode_four_sparse(stream, edges, pair, code, num_levels, counts, levels, chunk_size, state)
-    bytewise = ((wide, sizes, narrow), singles)
-    signed = layout == DENSE_SIGNED
-    return decode_dense_in_turn(stream, edges, bytewise, code, num_levels, signed, levels, chunk_size, state)
+    if form.layout == SPARSE:
+        return decode_four_sparse(stream, edges, form, tables, counts, levels, chunk_size, state)
+    return decode_dense_in_turn(stream, edges, form, tables, levels, chunk_size, state)
 
 
 @njit(cache=True, fastmath=False)
-def decode_group(stream, directory, geometry, chunk, scheme, tables, levels, scratch):
-    """Decode up to eight chunks into `levels`; return (outcome, chunk) as `decode_chunks` does.
+def decode_group(stream, directory, chunks, chunk, form, tables, levels, scratch):
+    """Decode up to eight chunks, from `chunk` on, into `levels`; return (outcome, chunk) as `decode_chunks`.
 
     Chunks that could be decoded in turn but are not all good are decoded again one by one, to find the bad
     one.
     """
-    starts, checksums, num_nonzeros = directory
     state, computed = scratch
-    num_coordinates, chunk_size, last_chunk = geometry
-    stop = min(chunk + GROUP, last_chunk)
+    chunk_size = chunks.size
+    stop = min(chunk + GROUP, chunks.stop)
     found = computed[: stop - chunk]
-    crc32c_of_ranges(stream, starts[chunk : stop + 1], found)
+    crc32c_of_ranges(stream, directory.starts[chunk : stop + 1], found)
     for i in range(chunk, stop):
-        if found[i - chunk] != checksums[i]:
+        if found[i - chunk] != directory.checksums[i]:
             return DAMAGED, i
-    in_turn = scheme[0] == SPARSE or (scheme[0] != FIXED and levels.itemsize == 1)
-    whole = min(stop, num_coordinates // chunk_size) if in_turn else chunk
+    # Fixed chunks depend on no earlier codeword, and int16 levels have no joined tables: no turns for them.
+    in_turn = form.layout == SPARSE or (form.layout != FIXED and levels.itemsize == 1)
+    whole = min(stop, chunks.num_coordinates // chunk_size) if in_turn else chunk
     done = chunk
     while done + 4 <= whole:
-        size = 8 if scheme[0] != SPARSE and done + 8 <= whole else 4
+        size = 8 if form.layout != SPARSE and done + 8 <= whole else 4
         part = levels[(done - chunk) * chunk_size : (done - chunk + size) * chunk_size]
-        edges, counts = starts[done : done + size + 1], num_nonzeros[done : done + size]
-        if not decode_in_turn(stream, edges, counts, scheme, tables, part, chunk_size, state):
+        edges, counts = directory.starts[done : done + size + 1], directory.num_nonzeros[done : done + size]
+        if not decode_in_turn(stream, edges, counts, form, tables, part, chunk_size, state):
             break
         done += size
     for i in range(done, stop):
         low = (i - chunk) * chunk_size
-        high = min(num_coordinates - chunk * chunk_size, low + chunk_size)
-        count = np.int64(num_nonzeros[i]) if num_nonzeros.size else np.int64(0)
-        if not decode_chunk(stream, starts[i], starts[i + 1], scheme, tables, count, levels[low:high]):
+        high = min(chunks.num_coordinates - chunk * chunk_size, low + chunk_size)
+        count = np.int64(directory.num_nonzeros[i]) if directory.num_nonzeros.size else np.int64(0)
+        start, end = directory.starts[i], directory.starts[i + 1]
+        if not decode_chunk(stream, start, end, form, tables, count, levels[low:high]):
             return MALFORMED, i
     return GOOD, stop
 
 
 @njit(cache=True, fastmath=False, nogil=True)
-def decode_chunks(stream, directory, geometry, first_chunk, scheme, tables, levels):
-    """Decode chunks from ``first_chunk`` on into `levels`, which begins with the first of them.
+def decode_chunks(stream, directory, chunks, form, tables, levels):
+    """Decode a range of chunks into `levels`, which begins with the first of them.
 
     Parameters
     ----------
     stream : uint8, read-only
         Payload and eight bytes more.
-    directory : (int64[C + 1], uint32[C], uint16[C] or uint16[0])
-        Where chunks begin, in bytes; checksums; numbers of non-zeros.
-    geometry : (n, chunk size, the chunk to stop before)
-    first_chunk : int
-    scheme, tables
-        As `decode_chunk` takes them.
+    directory, chunks, form, tables
+        Fields of `ReadDirectory`, `ChunkRange`, `ChunkFormat` and `DecodeTables`.
     levels : int8 or int16
 
     Returns
@@ -123,14 +111,15 @@ def decode_chunks(stream, directory, geometry, first_chunk, scheme, tables, leve
     (int, int)
         GOOD and the chunk to stop before, or what is wrong and with which chunk.
     """
-    chunk_size, last_chunk = geometry[1], geometry[2]
+    directory, chunks = ReadDirectory(*directory), ChunkRange(*chunks)
+    form, tables = ChunkFormat(*form), DecodeTables(*tables)
     scratch = np.empty(STATE_SIZE, np.int64), np.empty(GROUP, np.uint32)
-    for chunk in range(first_chunk, last_chunk, GROUP):
-        part = levels[(chunk - first_chunk) * chunk_size :]
-        outcome, where = decode_group(stream, directory, geometry, chunk, scheme, tables, part, scratch)
+    for chunk in range(chunks.first, chunks.stop, GROUP):
+        part = levels[(chunk - chunks.first) * chunks.size :]
+        outcome, where = decode_group(stream, directory, chunks, chunk, form, tables, part, scratch)
         if outcome != GOOD:
             return outcome, where
-    return GOOD, last_chunk
+    return GOOD, chunks.stop
 
 
 @njit(cache=True, fastmath=False)
@@ -152,21 +141,26 @@ def any_level(levels):
     """Return whether a level is not 0."""
     found = levels.dtype.type(0)
     for i in range(levels.size):
-        found |= levels[i]
+        found |= levels[i]  # no early end: without a branch the loop is vector code
     return found != 0
 
 
 @njit(cache=True, fastmath=False, nogil=True)
 def live_level(levels, norms, bucket_offsets):
     """Return the first bucket of norm 0 or NaN that has a level other than 0; -1 if there is none."""
+    mode = keep_denormals()  # a denormal norm is not 0
+    found = -1
     for bucket in range(norms.size):
+        # Not "<= 0", which would be false of a NaN.
         if not norms[bucket] > 0 and any_level(levels[bucket_offsets[bucket] : bucket_offsets[bucket + 1]]):
-            return bucket
-    return -1
+            found = bucket
+            break
+    set_float_mode(mode)
+    return found
 
 
 @njit(cache=True, fastmath=False)
-def deliver_levels(levels, first, bucket, norms, bucket_offsets, num_levels, add, values):
+def put_values(levels, first, bucket, norms, bucket_offsets, num_levels, add, values):
     """Write or add the values of levels that begin at coordinate `first`, in bucket `bucket`.
 
     Returns the bucket in which they end, or -1 if one of norm 0 or NaN has levels other than 0.
@@ -188,27 +182,35 @@ def deliver_levels(levels, first, bucket, norms, bucket_offsets, num_levels, add
     return bucket
 
 
-@njit(cache=True, fastmath=False, nogil=True)
-def deliver_chunks(
-    stream, directory, geometry, first_chunk, scheme, tables, norms, bucket_offsets, scratch, add, values
-):
-    """Decode chunks from ``first_chunk`` on, and write or add their values into float32 `values`, shape (n,).
-
-    Parameters as of `decode_chunks`; ``scratch`` holds the levels of `GROUP` chunks. Returns (outcome, chunk)
-    as it does; chunks before a bad one have been delivered.
-    """
-    num_coordinates, chunk_size, last_chunk = geometry
-    first = first_chunk * chunk_size
+@njit(cache=True, fastmath=False)
+def put_chunks(stream, directory, chunks, form, tables, norms, bucket_offsets, scratch, add, values):
+    """Do the work of `decode_to_values`, with named tuples."""
     state = np.empty(STATE_SIZE, np.int64), np.empty(GROUP, np.uint32)
+    first = chunks.first * chunks.size
     bucket = np.int64(np.searchsorted(bucket_offsets, first, side="right")) - 1
-    for chunk in range(first_chunk, last_chunk, GROUP):
-        first = chunk * chunk_size
-        last = min(num_coordinates, min(chunk + GROUP, last_chunk) * chunk_size)
+    for chunk in range(chunks.first, chunks.stop, GROUP):
+        first = chunk * chunks.size
+        last = min(chunks.num_coordinates, min(chunk + GROUP, chunks.stop) * chunks.size)
         levels = scratch[: last - first]
-        outcome, where = decode_group(stream, directory, geometry, chunk, scheme, tables, levels, state)
+        outcome, where = decode_group(stream, directory, chunks, chunk, form, tables, levels, state)
         if outcome != GOOD:
             return outcome, where
-        bucket = deliver_levels(levels, first, bucket, norms, bucket_offsets, scheme[2], add, values)
+        bucket = put_values(levels, first, bucket, norms, bucket_offsets, form.num_levels, add, values)
         if bucket < 0:
             return NOT_CANONICAL, chunk
-    return GOOD, last_chunk
+    return GOOD, chunks.stop
+
+
+@njit(cache=True, fastmath=False, nogil=True)
+def decode_to_values(stream, directory, chunks, form, tables, norms, bucket_offsets, scratch, add, values):
+    """Decode a range of chunks, and write or add their values into float32 `values`, shape (n,).
+
+    Parameters as of `decode_chunks`; ``scratch`` holds the levels of `GROUP` chunks. Returns (outcome, chunk)
+    as it does; the values of chunks before a bad one are then written.
+    """
+    directory, chunks = ReadDirectory(*directory), ChunkRange(*chunks)
+    form, tables = ChunkFormat(*form), DecodeTables(*tables)
+    mode = keep_denormals()
+    found = put_chunks(stream, directory, chunks, form, tables, norms, bucket_offsets, scratch, add, values)
+    set_float_mode(mode)
+    return found

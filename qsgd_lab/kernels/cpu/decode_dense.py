@@ -1,11 +1,14 @@
 """Dense chunks back to levels.
 
-The next bits of the stream are the index of a table whose entry gives the levels of all codewords that lie
+The next bits of the stream are the index of a table whose entry gives the levels of all codewords that are
 whole in them, up to eight, and how many bits and levels these are. One 64-bit load serves four look-ups, and
 eight or four chunks are decoded in turn (`cpu.decode_dense_interleaved`).
 
 A table's entry is empty (no bits, no levels) where its first codeword is longer than the index or not legal;
 such are read bit by bit. Fast loops run only while what they may read and write is inside the chunk.
+
+``form`` and ``tables`` are a `ChunkFormat` and `DecodeTables`; ``state`` is the positions of all chunks in
+bits, then their places in `levels`.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ import numpy as np
 
 from qsgd_lab.kernels.bits import store32, store64, window
 from qsgd_lab.kernels.codeword_reader import get_dense_level, get_signed_level, is_finished
+from qsgd_lab.kernels.constants import DENSE_SIGNED
 from qsgd_lab.kernels.cpu.decode_dense_interleaved import (
     LOOKUPS,
     run_4_narrow,
@@ -24,8 +28,8 @@ from qsgd_lab.kernels.cpu.decode_dense_interleaved import (
 from qsgd_lab.kernels.elias import BAD
 from qsgd_lab.kernels.jit import njit
 
-READ_MARGIN = 56
-WRITE_MARGIN = 32
+READ_MARGIN = 56  # bits that a turn may use: four look-ups of 14
+WRITE_MARGIN = 32  # levels that a turn may write: four entries of eight
 WIDE_STORE, NARROW_STORE = 8, 4  # bytes that are stored for an entry, whatever it holds
 
 
@@ -37,37 +41,37 @@ def safe_turns(state, limits, most):
     for i in range(count):
         for_bits = (limits[i] - state[i]) // READ_MARGIN
         turns = min(turns, for_bits, (limits[count + i] - state[count + i]) // most)
-    return turns + 1
+    return turns + 1  # one more: the margins are those of a turn that begins at the limit
 
 
 @njit(cache=True, fastmath=False)
-def next_level(stream, position, end, code, num_levels, signed):
+def next_level(stream, position, end, form):
     """Return (level, the position after it), or (0, BAD)."""
-    if signed:
-        return get_signed_level(stream, position, end, code, num_levels)
-    return get_dense_level(stream, position, end, code, num_levels)
+    if form.layout == DENSE_SIGNED:
+        return get_signed_level(stream, position, end, form.code, form.num_levels)
+    return get_dense_level(stream, position, end, form.code, form.num_levels)
 
 
 @njit(cache=True, fastmath=False, forceinline=True)
-def single_level(stream, position, end, singles, code, num_levels, signed):
+def single_level(stream, position, end, form, singles):
     """Return (level, the position after it) by the table of single levels, else bit by bit; or (0, BAD)."""
     found = np.int64(singles[window(stream, position) & np.uint64(singles.size - 1)])
     if found & 255:
         return found >> 8, position + (found & 255)
-    return next_level(stream, position, end, code, num_levels, signed)
+    return next_level(stream, position, end, form)
 
 
 @njit(cache=True, fastmath=False)
-def finish_singly(stream, position, end, singles, code, num_levels, signed, levels, done):
+def finish_singly(stream, position, end, form, singles, levels, done):
     """Decode the rest of a chunk level by level; return whether it was what an encoder writes.
 
     `singles` (int32[2^k]) gives for k bits the first level times 256 and its codeword's length, 0 where there
     is none.
     """
     for i in range(done, levels.size):
-        if position >= end:
+        if position >= end:  # nothing may be loaded there
             return False
-        level, position = single_level(stream, position, end, singles, code, num_levels, signed)
+        level, position = single_level(stream, position, end, form, singles)
         if position == BAD:
             return False
         levels[i] = level
@@ -75,20 +79,18 @@ def finish_singly(stream, position, end, singles, code, num_levels, signed, leve
 
 
 @njit(cache=True, fastmath=False, forceinline=True)
-def first_entry(stream, position, joined):
+def first_entry(stream, position, tables):
     """Return the entry at a position, 0 if it is empty."""
-    wide, sizes, narrow = joined
     bits = window(stream, position)
-    if narrow.size > 1:
-        return np.int64(narrow[bits & np.uint64(narrow.size - 1)])
-    return np.int64(sizes[bits & np.uint64(wide.size - 1)])
+    if tables.narrow.size > 1:  # the layout and s have either narrow entries or wide ones
+        return np.int64(tables.narrow[bits & np.uint64(tables.narrow.size - 1)])
+    return np.int64(tables.sizes[bits & np.uint64(tables.wide.size - 1)])
 
 
 @njit(cache=True, fastmath=False)
-def step_over(stream, state, ends, i, tables, code, num_levels, signed, levels):
+def step_over(stream, state, ends, i, form, singles, levels):
     """Decode one level of chunk i where the joined tables have none; return whether there was one."""
-    _, singles = tables
-    level, position = single_level(stream, state[i], ends[i], singles, code, num_levels, signed)
+    level, position = single_level(stream, state[i], ends[i], form, singles)
     if position == BAD:
         return False
     place = state.size // 2 + i
@@ -108,7 +110,7 @@ def step_wide(stream, position, end, wide, sizes, levels, done):
         used = size & 63
         if size == 0 or position + used > end:
             break
-        store64(levels, done, wide[index])
+        store64(levels, done, wide[index])  # all eight bytes; those beyond the entry's levels come next
         position += used
         done += size >> 8
     return position, done
@@ -130,35 +132,32 @@ def step_narrow(stream, position, end, narrow, levels, done):
 
 
 @njit(cache=True, fastmath=False)
-def decode_dense_bytes(stream, position, end, tables, code, num_levels, signed, levels, done):
-    """Decode a chunk of int8 levels, `done` of which stand before bit `position`.
+def decode_dense_bytes(stream, position, end, form, tables, levels, done):
+    """Decode a chunk of int8 levels, of which `done` are decoded and `position` is the next bit.
 
     Returns whether it was what an encoder writes.
     """
-    joined, singles = tables
-    wide, sizes, narrow = joined
     while done + WIDE_STORE <= levels.size:
-        if narrow.size > 1:
-            position, done = step_narrow(stream, position, end, narrow, levels, done)
+        if tables.narrow.size > 1:
+            position, done = step_narrow(stream, position, end, tables.narrow, levels, done)
         else:
-            position, done = step_wide(stream, position, end, wide, sizes, levels, done)
+            position, done = step_wide(stream, position, end, tables.wide, tables.sizes, levels, done)
         if done == levels.size:
             break
         if position >= end:
             return False
-        level, position = single_level(stream, position, end, singles, code, num_levels, signed)
+        level, position = single_level(stream, position, end, form, tables.singles)
         if position == BAD:
             return False
         levels[done] = level
         done += 1
-    return finish_singly(stream, position, end, singles, code, num_levels, signed, levels, done)
+    return finish_singly(stream, position, end, form, tables.singles, levels, done)
 
 
 @njit(cache=True, fastmath=False)
-def run_in_turn(stream, state, limits, ends, tables, code, num_levels, signed, levels):
+def run_in_turn(stream, state, limits, ends, form, tables, levels):
     """Decode chunks in turn until one comes near its end; return whether no codeword was bad so far."""
-    joined, _ = tables
-    wide, sizes, narrow = joined
+    wide, sizes, narrow = tables.wide, tables.sizes, tables.narrow
     most = LOOKUPS * (3 if narrow.size > 1 else 8)
     while True:
         turns = safe_turns(state, limits, most)
@@ -172,15 +171,16 @@ def run_in_turn(stream, state, limits, ends, tables, code, num_levels, signed, l
             run_8_wide(stream, state, turns, wide, sizes, levels)
         else:
             run_4_wide(stream, state, turns, wide, sizes, levels)
+        # A run ends early where a chunk meets an empty entry: all such are stepped over, then turns go on.
         for i in range(ends.size):
-            if first_entry(stream, state[i], joined) == 0 and not step_over(
-                stream, state, ends, i, tables, code, num_levels, signed, levels
+            if first_entry(stream, state[i], tables) == 0 and not step_over(
+                stream, state, ends, i, form, tables.singles, levels
             ):
                 return False
 
 
 @njit(cache=True, fastmath=False)
-def decode_dense_in_turn(stream, edges, tables, code, num_levels, signed, levels, chunk_size, scratch):
+def decode_dense_in_turn(stream, edges, form, tables, levels, chunk_size, scratch):
     """Decode eight or four whole chunks of int8 levels in turn; return whether all were as encoders write.
 
     `edges` is the bytes where they begin and end, one more than there are chunks; `levels` has their length,
@@ -193,11 +193,11 @@ def decode_dense_in_turn(stream, edges, tables, code, num_levels, signed, levels
         places[i], ends[i] = edges[i] << 3, edges[i + 1] << 3
         places[count + i] = i * chunk_size
         limits[i], limits[count + i] = ends[i] - READ_MARGIN, (i + 1) * chunk_size - WRITE_MARGIN
-    if not run_in_turn(stream, places, limits, ends, tables, code, num_levels, signed, levels):
+    if not run_in_turn(stream, places, limits, ends, form, tables, levels):
         return False
-    for i in range(count):
+    for i in range(count):  # what is left of each, with its end checked at every step
         part = levels[i * chunk_size : (i + 1) * chunk_size]
         done = places[count + i] - i * chunk_size
-        if not decode_dense_bytes(stream, places[i], ends[i], tables, code, num_levels, signed, part, done):
+        if not decode_dense_bytes(stream, places[i], ends[i], form, tables, part, done):
             return False
     return True

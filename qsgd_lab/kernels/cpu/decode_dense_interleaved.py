@@ -1,4 +1,4 @@
-"""Turns of decoding dense chunks: one 64-bit load and four look-ups for each of eight chunks, or of four.
+"""Dense chunks decoded in turn: one 64-bit load and four look-ups for each of eight chunks, or of four.
 
 The chain from one look-up to the next is what limits a single stream; with eight of them the processor has
 something to do while each waits (against four: 1.15 to 1.2 times as fast). They are written out, since only
@@ -37,7 +37,7 @@ def advance_wide(stream, position, wide, sizes, levels, done):
     for _ in range(LOOKUPS):
         index = bits & mask
         size = np.uint64(sizes[index])
-        store64(levels, done, wide[index])
+        store64(levels, done, wide[index])  # eight levels whatever it holds; the next look-up overwrites
         bits >>= size & _SHIFT_MASK
         total += size
         done += np.int64(size >> _EIGHT)
@@ -75,8 +75,8 @@ def run_4_wide(stream, state, turns, wide, sizes, levels):
         q1, o1 = advance_wide(stream, p1, wide, sizes, levels, o1)
         q2, o2 = advance_wide(stream, p2, wide, sizes, levels, o2)
         q3, o3 = advance_wide(stream, p3, wide, sizes, levels, o3)
-        if q0 == p0 or q1 == p1 or q2 == p2 or q3 == p3:
-            turns = np.int64(0)
+        if q0 == p0 or q1 == p1 or q2 == p2 or q3 == p3:  # a chunk that did not move met an empty entry
+            turns = np.int64(0)  # the loop's own condition ends it, which is cheaper than a second exit
         p0, p1, p2, p3 = q0, q1, q2, q3
     state[0], state[4] = p0, o0
     state[1], state[5] = p1, o1
@@ -132,8 +132,8 @@ def run_4_narrow(stream, state, turns, narrow, levels):
         q1, o1 = advance_narrow(stream, p1, narrow, levels, o1)
         q2, o2 = advance_narrow(stream, p2, narrow, levels, o2)
         q3, o3 = advance_narrow(stream, p3, narrow, levels, o3)
-        if q0 == p0 or q1 == p1 or q2 == p2 or q3 == p3:
-            turns = np.int64(0)
+        if q0 == p0 or q1 == p1 or q2 == p2 or q3 == p3:  # a chunk that did not move met an empty entry
+            turns = np.int64(0)  # the loop's own condition ends it, which is cheaper than a second exit
         p0, p1, p2, p3 = q0, q1, q2, q3
     state[0], state[4] = p0, o0
     state[1], state[5] = p1, o1

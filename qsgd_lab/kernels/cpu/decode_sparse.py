@@ -28,11 +28,11 @@ def peek(stream, position, gaps, singles):
 
 
 @njit(cache=True, fastmath=False)
-def read_some(stream, position, end, tables, code, num_levels, count, levels, place):
+def read_some(stream, position, end, form, tables, count, levels, place):
     """Decode `count` levels after `place`; return the new (position, place), or BAD and a place."""
-    gaps, singles = tables
+    gaps, singles = tables.gaps, tables.singles
     for _ in range(count):
-        if position >= end:
+        if position >= end:  # nothing may be loaded there
             return BAD, place
         found, level = peek(stream, position, gaps, singles)
         if found != 0 and level != 0:
@@ -40,7 +40,9 @@ def read_some(stream, position, end, tables, code, num_levels, count, levels, pl
             position += (found & 15) + (level & 255)
             level >>= 8
         else:
-            gap, level, position = get_gap_and_level(stream, position, end, code, num_levels, levels.size)
+            gap, level, position = get_gap_and_level(
+                stream, position, end, form.code, form.num_levels, levels.size
+            )
             place += gap
         if position == BAD or place >= levels.size:
             return BAD, place
@@ -49,11 +51,11 @@ def read_some(stream, position, end, tables, code, num_levels, count, levels, pl
 
 
 @njit(cache=True, fastmath=False)
-def decode_sparse_chunk(stream, start, end, tables, code, num_levels, count, levels):
+def decode_sparse_chunk(stream, start, end, form, tables, count, levels):
     """Decode a chunk of `count` non-zero levels; return whether it was what an encoder writes."""
     levels[:] = 0
-    place = np.int64(-1)
-    position, place = read_some(stream, start, end, tables, code, num_levels, count, levels, place)
+    place = np.int64(-1)  # the first distance is counted from here
+    position, place = read_some(stream, start, end, form, tables, count, levels, place)
     return position != BAD and is_finished(stream, position, end)
 
 
@@ -64,27 +66,12 @@ def run_sparse(stream, state, limits, turns, tables, levels):
     ``state`` (int64[8]) is four bit positions and four places in `levels`, updated; ``limits`` are the last
     positions from which a turn is safe, and the last places.
     """
-    gaps, singles = tables
-    p0, p1, p2, p3, o0, o1, o2, o3 = (
-        state[0],
-        state[1],
-        state[2],
-        state[3],
-        state[4],
-        state[5],
-        state[6],
-        state[7],
-    )
-    r0, r1, r2, r3, w0, w1, w2, w3 = (
-        limits[0],
-        limits[1],
-        limits[2],
-        limits[3],
-        limits[4],
-        limits[5],
-        limits[6],
-        limits[7],
-    )
+    gaps, singles = tables.gaps, tables.singles
+    # Scalars, since only they stay in registers: positions p, places o, and their limits r and w.
+    p0, p1, p2, p3 = state[0], state[1], state[2], state[3]
+    o0, o1, o2, o3 = state[4], state[5], state[6], state[7]
+    r0, r1, r2, r3 = limits[0], limits[1], limits[2], limits[3]
+    w0, w1, w2, w3 = limits[4], limits[5], limits[6], limits[7]
     done = 0
     while done < turns and p0 <= r0 and p1 <= r1 and p2 <= r2 and p3 <= r3:
         g0, q0 = peek(stream, p0, gaps, singles)
@@ -92,7 +79,7 @@ def run_sparse(stream, state, limits, turns, tables, levels):
         g2, q2 = peek(stream, p2, gaps, singles)
         g3, q3 = peek(stream, p3, gaps, singles)
         if g0 == 0 or g1 == 0 or g2 == 0 or g3 == 0 or q0 == 0 or q1 == 0 or q2 == 0 or q3 == 0:
-            break
+            break  # before any of the four is written, so that they stay in step
         n0, n1, n2, n3 = o0 + (g0 >> 4), o1 + (g1 >> 4), o2 + (g2 >> 4), o3 + (g3 >> 4)
         if n0 > w0 or n1 > w1 or n2 > w2 or n3 > w3:
             break
@@ -103,29 +90,20 @@ def run_sparse(stream, state, limits, turns, tables, levels):
         p2 += (g2 & 15) + (q2 & 255)
         p3 += (g3 & 15) + (q3 & 255)
         done += 1
-    state[0], state[1], state[2], state[3], state[4], state[5], state[6], state[7] = (
-        p0,
-        p1,
-        p2,
-        p3,
-        o0,
-        o1,
-        o2,
-        o3,
-    )
+    state[0], state[1], state[2], state[3] = p0, p1, p2, p3
+    state[4], state[5], state[6], state[7] = o0, o1, o2, o3
     return done
 
 
 @njit(cache=True, fastmath=False)
-def read_of_each(stream, state, edges, counts, tables, code, num_levels, levels, chunk_size, most):
+def read_of_each(stream, state, edges, counts, form, tables, levels, chunk_size, most):
     """Decode up to `most` levels of each of four chunks; return whether all were legal."""
     for i in range(4):
         part = levels[i * chunk_size : (i + 1) * chunk_size]
         count = min(most, counts[i])
         place = state[4 + i] - i * chunk_size
-        state[i], place = read_some(
-            stream, state[i], edges[i + 1] << 3, tables, code, num_levels, count, part, place
-        )
+        end = edges[i + 1] << 3
+        state[i], place = read_some(stream, state[i], end, form, tables, count, part, place)
         if state[i] == BAD:
             return False
         state[4 + i] = place + i * chunk_size
@@ -134,7 +112,7 @@ def read_of_each(stream, state, edges, counts, tables, code, num_levels, levels,
 
 
 @njit(cache=True, fastmath=False)
-def decode_four_sparse(stream, edges, tables, code, num_levels, num_nonzeros, levels, chunk_size, scratch):
+def decode_four_sparse(stream, edges, form, tables, num_nonzeros, levels, chunk_size, scratch):
     """Decode four whole chunks in turn; return whether all were what an encoder writes.
 
     `edges` is the five bytes where they begin and end, `num_nonzeros` their counts, `levels` of shape (4
@@ -151,14 +129,14 @@ def decode_four_sparse(stream, edges, tables, code, num_levels, num_nonzeros, le
         done = run_sparse(stream, state, limits, turns, tables, levels)
         for i in range(4):
             counts[i] -= done
+        # A run ends early where a table has no entry or a chunk nears its end: one level each, checked.
         if done < turns and not read_of_each(
-            stream, state, edges, counts, tables, code, num_levels, levels, chunk_size, np.int64(1)
+            stream, state, edges, counts, form, tables, levels, chunk_size, np.int64(1)
         ):
             return False
         turns = min(counts[0], counts[1], counts[2], counts[3])
-    if not read_of_each(
-        stream, state, edges, counts, tables, code, num_levels, levels, chunk_size, chunk_size
-    ):
+    # Counts differ: the rest of each chunk alone.
+    if not read_of_each(stream, state, edges, counts, form, tables, levels, chunk_size, chunk_size):
         return False
     finished = True
     for i in range(4):

@@ -1,13 +1,13 @@
 """Levels to payload on the CPU: chunk after chunk, each from a fresh 32-bit word.
 
-Shapes: n levels, C chunks, of which this call writes ``first_chunk`` to ``last_chunk - 1``. Nothing but the
-range of levels is checked.
+Shapes: n levels, C chunks. Nothing but the range of levels is checked.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
+from qsgd_lab.kernels.arguments import ChunkDirectory, ChunkFormat, ChunkRange, EncodeTables
 from qsgd_lab.kernels.constants import FIXED, SPARSE
 from qsgd_lab.kernels.cpu.encode_chunk import encode_dense_chunk, encode_sparse_chunk
 from qsgd_lab.kernels.cpu.fixed_width import encode_fixed_chunk
@@ -16,6 +16,7 @@ from qsgd_lab.kernels.crc32c import crc32c_of_ranges
 from qsgd_lab.kernels.jit import njit
 
 OUT_OF_RANGE = -1
+WAITING = 5  # the entry of `edges` with the number of chunks whose checksums are still to be computed
 
 
 @njit(cache=True, fastmath=False)
@@ -29,20 +30,28 @@ def extremes(levels):
 
 
 @njit(cache=True, fastmath=False)
-def encode_chunk(levels, num_levels, layout, width, tables, positions, stream, start):
+def encode_chunk(levels, form, tables, positions, stream, start):
     """Write one chunk from byte `start` on; return where its last word ends, and the number of non-zeros.
 
-    The number is that of the sparse layout, and 0 in the others. `positions` (int32) is as long as a chunk;
-    the rest as `encode_chunks` takes it.
+    The number is that of the sparse layout, and 0 in the others.
+
+    Parameters
+    ----------
+    levels : int8 or int16
+    form, tables : ChunkFormat, EncodeTables
+    positions : int32
+        Scratch, as long as a chunk.
+    stream : uint8
+        With eight bytes to spare.
+    start : int
     """
-    field_bits, joined, single, gaps = tables
     count = np.int64(0)
-    if layout == FIXED:
-        end = encode_fixed_chunk(levels, width, stream, start)
-    elif layout == SPARSE:
-        end, count = encode_sparse_chunk(levels, num_levels, gaps, single, positions, stream, start)
+    if form.layout == FIXED:
+        end = encode_fixed_chunk(levels, form.width, stream, start)
+    elif form.layout == SPARSE:
+        end, count = encode_sparse_chunk(levels, form.num_levels, tables, positions, stream, start)
     else:
-        end = encode_dense_chunk(levels, num_levels, field_bits, joined, single, stream, start)
+        end = encode_dense_chunk(levels, form.num_levels, tables, stream, start)
     return end, count
 
 
@@ -53,59 +62,46 @@ def enter_chunk(chunk, start, end, count, stream, edges, is_last, directory):
     Checksums are computed for four chunks in turn, or for what is left at the last one: ``edges`` (int64[6])
     is the bytes where those that wait begin and end, and in entry 5 their number.
     """
-    num_words, checksums, num_nonzeros = directory
-    num_words[chunk] = (end - start) >> 2
-    if num_nonzeros.size:
-        num_nonzeros[chunk] = count
-    if edges[5] == 0:
+    directory.num_words[chunk] = (end - start) >> 2
+    if directory.num_nonzeros.size:
+        directory.num_nonzeros[chunk] = count
+    if edges[WAITING] == 0:
         edges[0] = start
-    edges[5] += 1
-    waiting = edges[5]
+    edges[WAITING] += 1
+    waiting = edges[WAITING]
     edges[waiting] = end
-    if waiting == 4 or is_last:
-        crc32c_of_ranges(stream, edges[: waiting + 1], checksums[chunk + 1 - waiting : chunk + 1])
-        edges[5] = 0
+    if waiting == 4 or is_last:  # each step of one checksum waits for the one before: four fill the time
+        done = directory.checksums[chunk + 1 - waiting : chunk + 1]
+        crc32c_of_ranges(stream, edges[: waiting + 1], done)
+        edges[WAITING] = 0
 
 
 @njit(cache=True, fastmath=False, nogil=True)
-def encode_chunks(
-    levels,
-    chunk_size,
-    first_chunk,
-    last_chunk,
-    num_levels,
-    layout,
-    width,
-    tables,
-    stream,
-    directory,
-):
+def encode_chunks(levels, chunks, form, tables, stream, directory):
     """Write chunks one after another into `stream`; return the bytes written, or OUT_OF_RANGE.
 
     Parameters
     ----------
-    levels : int8 or int16, shape (n,)
-    chunk_size, first_chunk, last_chunk, num_levels, layout : int
-    width : uint64
-        Bits of a level in the fixed layout.
-    tables : (field bits, joined entries, single entries, entries of distances)
-        As `encode_dense_chunk` and `encode_sparse_chunk` take them.
+    levels : int8[n] or int16[n]
+    chunks, form, tables
+        Fields of `ChunkRange`, `ChunkFormat` and `EncodeTables`.
     stream : uint8
-        Room for the longest possible chunks and eight bytes more.
-    directory : (uint16[C], uint32[C], uint16[C] or uint16[0])
-        Lengths in words, checksums and, in the sparse layout, numbers of non-zeros: filled for the chunks
-        written.
+        Long enough for the longest possible chunks and eight bytes more.
+    directory
+        Fields of `ChunkDirectory`: filled for the chunks written.
     """
+    chunks, form, tables = ChunkRange(*chunks), ChunkFormat(*form), EncodeTables(*tables)
+    directory = ChunkDirectory(*directory)
     levels, stream = unowned_view(levels), unowned_view(stream)
-    positions = np.empty(chunk_size, np.int32)
+    positions = np.empty(chunks.size, np.int32)
     edges = np.zeros(6, np.int64)
     byte = np.int64(0)  # a literal 0 would compile all that takes it twice
-    for chunk in range(first_chunk, last_chunk):
-        part = levels[chunk * chunk_size : min(levels.size, (chunk + 1) * chunk_size)]
-        low, high = extremes(part)
-        if low < -num_levels or high > num_levels:
+    for chunk in range(chunks.first, chunks.stop):
+        part = levels[chunk * chunks.size : min(levels.size, (chunk + 1) * chunks.size)]
+        low, high = extremes(part)  # a level beyond s would index the tables out of bounds
+        if low < -form.num_levels or high > form.num_levels:
             return OUT_OF_RANGE
-        end, count = encode_chunk(part, num_levels, layout, width, tables, positions, stream, byte)
-        enter_chunk(chunk, byte, end, count, stream, edges, chunk == last_chunk - 1, directory)
+        end, count = encode_chunk(part, form, tables, positions, stream, byte)
+        enter_chunk(chunk, byte, end, count, stream, edges, chunk == chunks.stop - 1, directory)
         byte = end
     return byte

@@ -31,6 +31,7 @@ def lane_mask(lane, width):
 def pack_nibbles(levels, stream):
     """Pack int8 levels in four bits each, two a byte."""
     for i in range(levels.size >> 1):
+        # A plain loop on bytes, which the compiler turns into vector code.
         stream[i] = (levels[2 * i] & 15) | ((levels[2 * i + 1] & 15) << 4)
 
 
@@ -65,7 +66,7 @@ def pack_bytes(levels, width, stream, start):
     count = levels.size & ~_SEVEN
     byte, step = start, np.int64(width)
     for i in range(0, count, 8):
-        word = load64(levels, i)
+        word = load64(levels, i)  # fields are moved together: pairs of bytes, then of 16, then of 32 bits
         word = (word & even_1) | ((word >> shift_1) & odd_1)
         word = (word & even_2) | ((word >> shift_2) & odd_2)
         store64(stream, byte, (word & low) | ((word >> np.uint64(32)) << four))
@@ -90,9 +91,9 @@ def unpack_bytes(stream, start, width, levels):
         word = (word & low) | (((word >> four) & low) << np.uint64(32))
         word = (word & even_2) | ((word & odd_2) << shift_2)
         word = (word & even_1) | ((word & odd_1) << shift_1)
-        # Sign extension in every byte: the top bit lends, so that no byte borrows from its neighbour.
+        # Sign extension in every byte: the top bit is set first, so that no byte takes from its neighbour.
         extended = (((word ^ signs) | _TOP_BITS) - signs) ^ _TOP_BITS
-        store64(levels, i, word if whole else extended)
+        store64(levels, i, word if whole else extended)  # at eight bits there is nothing to extend
         byte += step
     return count
 
@@ -100,7 +101,7 @@ def unpack_bytes(stream, start, width, levels):
 @njit(cache=True, fastmath=False)
 def encode_fixed_chunk(levels, width, stream, start):
     """Write a chunk's levels in `width` (uint64) bits each; return where its last word ends."""
-    done = 0
+    done = 0  # int16 levels go one by one: rare, and at most 16 bits each
     if levels.itemsize == 1 and width == np.uint64(4):
         done = levels.size & ~_SEVEN
         pack_nibbles(levels[:done], stream[start:])

@@ -1,9 +1,9 @@
-"""What messages would cost, counted exactly from pieces of levels as they pass by.
+"""The cost of messages that are not written, counted exactly from pieces of levels.
 
 Every Elias length depends on floor(log2) alone. A dense chunk is measured by how many levels have |level| + 1
 >= 2^j, a sparse one by how many have |level| >= 2^j and how many distances between non-zeros are >= 2^j.
-Distances are not walked along: the levels that are not 0 are bits of a mask, and whether another one lies
-within 2^j - 1 places before each of them is asked of 64 places at a time. That takes the same time whatever
+Distances are not followed one by one: the levels that are not 0 are bits of a mask, and 64 places at a time
+tell whether another one is within 2^j - 1 places before each of them. That takes the same time whatever
 the density, and much less than coding.
 
 Layouts and codes are numbered dense gamma, delta, omega, sparse gamma, delta, omega.
@@ -46,6 +46,7 @@ def narrow(levels, magnitudes):
     target = magnitudes[: levels.size]
     for i in range(levels.size):
         target[i] = abs(levels[i])
+    # Counting goes by 64, also over the end.
     magnitudes[levels.size : levels.size + 64] = 0
 
 
@@ -86,13 +87,13 @@ def mark_nonzeros(magnitudes, size, start, mask):
     for i in range(0, size, 64):
         found = at_least64(magnitudes, i, _ONE)
         mask[place] |= found << shift
-        mask[place + 1] |= (found >> _ONE) >> left
+        mask[place + 1] |= (found >> _ONE) >> left  # in two steps, since a shift by 64 is not defined
         place += 1
 
 
 @njit(cache=True, fastmath=False, forceinline=True)
 def widen(covered, distance, wider):
-    """Write what lies 1 to 2 d + 1 places after a one, where `covered` is what lies 1 to d places after it.
+    """Write what is 1 to 2 d + 1 places after a one, where `covered` is what is 1 to d places after it.
 
     Both are uint64[LEAD + 64], of which the first LEAD are 0: 1..d, d more, and d + 1 more.
     """
@@ -125,10 +126,10 @@ def count_gaps(mask, covered, wider, gaps):
     """Write to ``gaps[j]`` (int64[13]) how many distances between ones of a chunk are >= 2^j.
 
     A distance is to the one before, of the first to position -1. A distance is at least 2^j where nothing
-    lies 1 to 2^j - 1 places before. `covered` and `wider` are scratch, as `widen` takes them.
+    is 1 to 2^j - 1 places before. `covered` and `wider` are scratch, as `widen` takes them.
     """
     gaps[:] = 0
-    before = _ONE  # position -1
+    before = _ONE  # position -1, to which the first distance is counted
     for i in range(MASK_WORDS):
         gaps[0] += np.int64(count_ones(mask[i]))
         covered[LEAD + i] = (mask[i] << _ONE) | before
@@ -136,10 +137,10 @@ def count_gaps(mask, covered, wider, gaps):
     distance = np.int64(1)
     for j in range(1, GAP_CLASSES):
         gaps[j] = count_uncovered(mask, covered)
-        if gaps[j] == 0:
+        if gaps[j] == 0:  # nor is any distance longer
             break
         widen(covered, distance, wider)
-        covered, wider = wider, covered
+        covered, wider = wider, covered  # in turn, so that no array is copied
         distance += distance + 1
 
 
@@ -178,7 +179,7 @@ def count_piece(levels, first, num_coordinates, chunk, steps, magnitudes, scratc
     """
     mask, dense, sparse = chunk
     done = 0
-    while done < levels.size:
+    while done < levels.size:  # a piece may end one chunk and begin the next
         start = (first + done) & (CHUNK - 1)
         size = min(levels.size - done, CHUNK - start)
         part = levels[done : done + size]

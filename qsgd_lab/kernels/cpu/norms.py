@@ -22,7 +22,7 @@ LANES = 32
 @njit(cache=True, fastmath=False, forceinline=True)
 def fold_lanes(lanes):
     """Return the sum of 32 float64 lanes by halving."""
-    for half in (16, 8, 4, 2, 1):
+    for half in (16, 8, 4, 2, 1):  # as a warp's shuffles do, and in the same order
         for lane in range(half):
             lanes[lane] += lanes[lane + half]
     return lanes[0]
@@ -32,7 +32,7 @@ def fold_lanes(lanes):
 def square(x, i):
     """Return the exact square of a float32 coordinate as float64."""
     value = np.float64(x[i])
-    return value * value
+    return value * value  # 48 bits at most, so that contraction to FMA rounds nothing that this did not
 
 
 @njit(cache=True, fastmath=False)
@@ -63,14 +63,14 @@ def full_block_sum(x, lanes):
 def block_sum(x, lanes):
     """Return the sum of squares of at most 512 coordinates; lanes that run out add nothing."""
     x, lanes = unowned_view(x), unowned_view(lanes)
-    if x.size == BLOCK:
+    if x.size == BLOCK:  # the slice tells the compiler the length
         return full_block_sum(x[:BLOCK], lanes)
     lanes[:] = 0.0
     rows = x.size // LANES
     for row in range(rows):
         part = x[row * LANES : (row + 1) * LANES]
         for lane in range(LANES):
-            lanes[lane] += square(part, lane)
+            lanes[lane] += square(part, lane)  # a row at a time, so that the loop over lanes is vector code
     tail = x[rows * LANES :]
     for lane in range(tail.size):
         lanes[lane] += square(tail, lane)
@@ -84,6 +84,7 @@ def fold_sums(sums, count, lanes):
         blocks = (count + BLOCK - 1) // BLOCK
         for block in range(blocks):
             lanes[:] = 0.0
+            # In place: block k is written after it and all before it have been read.
             for i in range(block * BLOCK, min(count, (block + 1) * BLOCK)):
                 lanes[i % LANES] += sums[i]
             sums[block] = fold_lanes(lanes)
@@ -108,7 +109,7 @@ def float_of_bits(bits):
     """Return the float32 of a bit pattern as float64; NaN if it is not finite."""
     if bits >= INFINITY_BITS:
         return np.nan
-    holder = np.empty(1, np.int32)
+    holder = np.empty(1, np.int32)  # Numba has no cast of bits between scalars
     holder[0] = bits
     return np.float64(holder.view(np.float32)[0])
 
@@ -139,7 +140,7 @@ def add_and_norm(x, x_bits, addend, kind, lanes, sums):
         low, high = block * BLOCK, min(x.size, (block + 1) * BLOCK)
         part, part_addend = x[low:high], addend[low:high]
         for i in range(part.size):
-            part[i] += part_addend[i]
+            part[i] += part_addend[i]  # stays in cache for the squares
         if kind == MAX:
             largest = largest_bits(x_bits[low:high], largest)
         else:

@@ -1,14 +1,14 @@
 """Quantize and dequantize on the CPU: loops over groups, buckets and coordinates, nothing else.
 
-Shapes: n coordinates, B buckets, T tensors. ``bucket_offsets`` (B+1) and ``tensor_offsets`` (T+1) are int64,
-start at 0 and end at n; a bucket may hold several tensors, and a tensor several buckets. Nothing here is
-checked.
+Shapes: n coordinates, B buckets, T tensors. Nothing here is checked.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
+from qsgd_lab.kernels.arguments import Offsets, Quantizer, StreamKey
+from qsgd_lab.kernels.cpu.float_mode import keep_denormals, set_float_mode
 from qsgd_lab.kernels.cpu.norms import BLOCK, LANES, bucket_norm
 from qsgd_lab.kernels.cpu.unowned import unowned_view
 from qsgd_lab.kernels.fixed_point import HALF_WORD, bucket_factors, level_step, level_value, round_level
@@ -22,15 +22,9 @@ PIECE = 4 * GROUP
 @njit(cache=True, fastmath=False, forceinline=True)
 def quantize_segment(x, words, factors, fraction, num_levels, levels):
     """Write the levels of coordinates that share a bucket and a piece."""
-    factor, scale = factors
+    factor, scale = factors  # as scalars, so that the compiler keeps them in registers
     for i in range(x.size):
         levels[i] = round_level(x[i], factor, scale, words[i], fraction, num_levels)
-
-
-@njit(cache=True, fastmath=False)
-def segment_end(end, bucket_offsets, bucket):
-    """Return where a run of coordinates of this bucket ends, at most `end`."""
-    return min(end, bucket_offsets[bucket + 1])
 
 
 @njit(cache=True, fastmath=False)
@@ -43,37 +37,46 @@ def longest_bucket(bucket_offsets):
 
 
 @njit(cache=True, fastmath=False, nogil=True)
-def quantize_all(
-    x, x_bits, bucket_offsets, tensor_offsets, key, kind, stochastic, num_levels, fraction, levels, norms
-):
-    """Quantize n coordinates; ``key`` is (k0, k1, step, first tensor, node), each uint32.
+def quantize_all(x, x_bits, offsets, key, quantizer, levels, norms):
+    """Quantize n coordinates.
 
     Norms are taken as a bucket is entered, so that its coordinates are still in cache when they are rounded.
+
+    Parameters
+    ----------
+    x, x_bits : float32[n], and the same as int32
+    offsets, key, quantizer
+        Fields of `Offsets`, `StreamKey` and `Quantizer`.
+    levels : int8[n] or int16[n]
+    norms : float32[B]
     """
-    k0, k1, step, first_tensor, node = key
+    mode = keep_denormals()
+    offsets, key, quantizer = Offsets(*offsets), StreamKey(*key), Quantizer(*quantizer)
+    kind, fraction, num_levels = quantizer.kind, quantizer.fraction, quantizer.num_levels
     x, x_bits, levels = unowned_view(x), unowned_view(x_bits), unowned_view(levels)
     lanes = np.empty(LANES, np.float64)
-    sums = np.empty(longest_bucket(bucket_offsets) // BLOCK + 1, np.float64)
-    words = np.full(PIECE, HALF_WORD, np.uint32)
+    sums = np.empty(longest_bucket(offsets.buckets) // BLOCK + 1, np.float64)
+    words = np.full(PIECE, HALF_WORD, np.uint32)  # which rounds to nearest, unless words are drawn
     top = np.float32(np.float64(num_levels) * 2.0 ** np.float64(fraction))
-    bucket = -1
+    bucket = -1  # none is entered yet
     factors = (np.float32(0.0), np.float32(0.0))
-    for tensor in range(tensor_offsets.size - 1):
-        stream = (k0, k1, step, np.uint32(first_tensor + np.uint32(tensor)), node)
-        start, stop = tensor_offsets[tensor], tensor_offsets[tensor + 1]
+    for tensor in range(offsets.tensors.size - 1):
+        own_tensor = np.uint32(key.tensor + np.uint32(tensor))  # wraps round, as the counter's field does
+        stream = (key.low_seed, key.high_seed, key.step, own_tensor, key.node)
+        start, stop = offsets.tensors[tensor], offsets.tensors[tensor + 1]
         for first in range(start, stop, PIECE):
             last = min(stop, first + PIECE)
-            if stochastic:
+            if quantizer.stochastic:
                 fill_groups(words, (first - start) // GROUP, last - first, stream)
             position = first
             while position < last:
-                while bucket < 0 or position >= bucket_offsets[bucket + 1]:
+                while bucket < 0 or position >= offsets.buckets[bucket + 1]:
                     bucket += 1
-                    low, high = bucket_offsets[bucket], bucket_offsets[bucket + 1]
+                    low, high = offsets.buckets[bucket], offsets.buckets[bucket + 1]
                     norms[bucket] = bucket_norm(x[low:high], x_bits[low:high], kind, lanes, sums)
                     factors = bucket_factors(norms[bucket], top)
-                end = segment_end(last, bucket_offsets, bucket)
-                if factors[1] == np.float32(0.0):
+                end = min(last, offsets.buckets[bucket + 1])
+                if factors[1] == np.float32(0.0):  # norm 0 or NaN: rounding would divide by it
                     levels[position:end] = 0
                 else:
                     quantize_segment(
@@ -85,6 +88,7 @@ def quantize_all(
                         levels[position:end],
                     )
                 position = end
+    set_float_mode(mode)
 
 
 @njit(cache=True, fastmath=False)
@@ -97,6 +101,8 @@ def dequantize_segment(levels, step, values):
 @njit(cache=True, fastmath=False, nogil=True)
 def dequantize_all(levels, norms, bucket_offsets, num_levels, values):
     """Write the float32 values of n levels."""
+    mode = keep_denormals()
     for bucket in range(bucket_offsets.size - 1):
         low, high = bucket_offsets[bucket], bucket_offsets[bucket + 1]
         dequantize_segment(levels[low:high], level_step(norms[bucket], num_levels), values[low:high])
+    set_float_mode(mode)

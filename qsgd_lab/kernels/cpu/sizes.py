@@ -17,7 +17,7 @@ from qsgd_lab.kernels.jit import njit
 @njit(cache=True, fastmath=False)
 def count_reached(levels, threshold):
     """Return how many levels have a magnitude of at least `threshold` (of the levels' own type, above 0)."""
-    count = np.int32(0)
+    count = np.int32(0)  # 32 bits: a vector unit counts twice as many lanes as with 64
     for i in range(levels.size):
         count = np.int32(count + np.int32((levels[i] >= threshold) | (levels[i] <= -threshold)))
     return count
@@ -47,6 +47,7 @@ def measure_sparse_chunks(levels, chunk_size, first_chunk, last_chunk, gap_lengt
         previous = np.int64(-1)
         for i in range(count):
             position = np.int64(positions[i])
+            # Lengths under all three codes at once; sums of a chunk stay inside their 21 bits.
             total += gap_lengths[position - previous] + level_lengths[abs(np.int64(part[position]))]
             previous = position
         for code in range(3):

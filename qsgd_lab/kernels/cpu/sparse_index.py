@@ -22,6 +22,7 @@ _WINDOW = 57  # bits that one load shows, whatever the position
 def put(stream, position, code):
     """Set the bits of `code` (uint64, at most 57) from bit `position` on; they were 0."""
     byte = position >> 3
+    # Read, OR and store: codes follow each other in order, so that later bytes are still zero.
     store64(stream, byte, load64(stream, byte) | (code << np.uint64(position & _SEVEN)))
 
 
@@ -58,13 +59,13 @@ def read_bitmap(stream, size, positions):
     count = 0
     for byte in range(0, size, 8):
         word = load64(stream, byte)
-        if byte + 8 > size:
+        if byte + 8 > size:  # bytes after the bitmap belong to others
             word &= (_ONE << np.uint64(8 * (size - byte))) - _ONE
         while word:
             if count == positions.size:
                 return DISORDER
             positions[count] = 8 * byte + np.int64(trailing_zeros(word))
-            word &= word - _ONE
+            word &= word - _ONE  # clears the lowest one
             count += 1
     return GOOD if count == positions.size else DISORDER
 
@@ -101,6 +102,7 @@ def read_rice_chunk(stream, at, end, parameter, bound, positions):
         while True:
             if at >= end:
                 return OVERRUN
+            # Only 57 bits are certain, so that a long run of zeros takes more than one window.
             word = window(stream, at) & ((_ONE << np.uint64(_WINDOW)) - _ONE)
             if word:
                 at += np.int64(trailing_zeros(word))
@@ -115,6 +117,7 @@ def read_rice_chunk(stream, at, end, parameter, bound, positions):
         if position >= bound:
             return DISORDER
         positions[i] = position
+    # Canonical: no whole word left over, and zeros to the end.
     if end - at >= 32 or (window(stream, at) & ((_ONE << np.uint64(end - at)) - _ONE)):
         return NOT_ZERO
     return GOOD

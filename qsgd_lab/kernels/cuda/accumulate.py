@@ -1,4 +1,4 @@
-"""What a receiver would add, without a message, on the GPU: quantize, decode and add in one pass.
+"""The sum that a receiver would add, without messages, on the GPU: quantize, decode and add in one pass.
 
 A warp takes a row of the sum and goes through the nodes in turn, so that every coordinate's float32 additions
 are the CPU's, in its order. Levels are written out once, for ``cuda.message_cost`` to measure.
@@ -66,8 +66,8 @@ def accumulate_rows(
         low, high, size = bounds_of(offsets, row, row == first + warp)
         tensor, group = tensors[row], groups[row]
         part = total[low:high]
-        load_row(part, np.uint32(0) if average else size, lane, sums)
-        for node in range(nodes):
+        load_row(part, np.uint32(0) if average else size, lane, sums)  # a mean begins at 0
+        for node in range(nodes):  # in this order, on which a float32 sum depends
             residual, part_levels = residuals[node, low:high], levels[node, low:high]
             if add:
                 load_sum(residual, gradients[node, low:high], size, lane, values)
@@ -84,7 +84,7 @@ def accumulate_rows(
                     k = quarter + QUARTERS * w
                     level = level_of(values[k], factors, words[w], scheme)
                     value = np.float32(level_value(level, step))
-                    sums[k] = np.float32(sums[k] + value)
+                    sums[k] = np.float32(sums[k] + value)  # no product is added, so nothing is contracted
                     if is_inside(lane, k, size):
                         if keep:
                             residual[at(lane, k)] = np.float32(values[k] - value)
@@ -96,17 +96,19 @@ def accumulate_rows(
 
 @cuda.jit(cache=True, fastmath=False)
 def accumulate_rows_with_norms(sent, keep, rows, stream, scheme, tables, average, total, levels):
-    """Do the same for buckets of any size, whose tables, of shape (N, B), are known.
+    """Add what a receiver decodes, or write the mean, for buckets of any size, whose tables are known.
 
     Parameters
     ----------
     sent : float32[N, n]
         Gradients or residuals; with `keep`, what was not sent is left there.
+    tables : (float32[N, B], float32[N, B], float64[N, B])
+        Factors, scales and steps of the buckets.
     """
     offsets, tensors, groups = rows[0], rows[1], rows[2]
     lane, warp = cuda.threadIdx.x % LANES, cuda.threadIdx.x // LANES
     warps = cuda.blockDim.x // LANES
-    sums = cuda.local.array(4, np.float32)
+    sums = cuda.local.array(4, np.float32)  # of the four coordinates that share a Philox block
     nodes = sent.shape[0]
     divisor = np.float32(nodes) if average else np.float32(1.0)
     for row in range(cuda.blockIdx.x * warps + warp, tensors.size, cuda.gridDim.x * warps):
@@ -139,13 +141,13 @@ def accumulate_rows_with_norms(sent, keep, rows, stream, scheme, tables, average
 
 
 def launch_accumulate(
-    home, tables, gradients, residuals, key, kind, stochastic, num_levels, average, total, levels
+    context, tables, gradients, residuals, key, kind, stochastic, num_levels, average, total, levels
 ):
     """Accumulate: one launch where a bucket is a row, else as many more as the norms take.
 
     Parameters
     ----------
-    home : Home
+    context : DeviceContext
     tables : RowTables
     gradients, residuals : Numba float32[N, n] or None
         At least one; gradient + residual is sent where both are given.
@@ -162,9 +164,9 @@ def launch_accumulate(
     keep = residuals is not None
     add = keep and gradients is not None
     sent = residuals if keep else gradients
-    addend = gradients if add else sent
-    with home.active():
-        launch = (*current_launch_shape().grid(tables.num_rows), home.stream)
+    addend = gradients if add else sent  # not read without `add`, but every kernel takes an array
+    with context.active():
+        launch = (*current_launch_shape().grid(tables.num_rows), context.stream)
         if tables.is_bucket_a_row:
             accumulate_rows[launch](
                 addend,
@@ -181,9 +183,10 @@ def launch_accumulate(
                 levels,
             )
         else:
-            norms = home.scratch((sent.shape[0], tables.num_buckets), np.float32)
-            launch_norms(home, tables, sent, addend, add, kind, norms)
-            of_buckets = launch_bucket_tables(home, norms, scheme)
+            # Norms first, in a pass of their own, which also adds the gradients to the residuals.
+            norms = context.scratch((sent.shape[0], tables.num_buckets), np.float32)
+            launch_norms(context, tables, sent, addend, add, kind, norms)
+            of_buckets = launch_bucket_tables(context, norms, scheme)
             accumulate_rows_with_norms[launch](
                 sent, keep, tables.rows, stream, scheme, of_buckets, average, total, levels
             )

@@ -1,6 +1,6 @@
 """CRC-32C on the GPU: a warp goes over a range 32 words at a time, and adds up what its lanes found.
 
-The words are aligned to the range's end, so that every lane's last word is in the last turn; what stands
+The words are aligned to the range's end, so that every lane's last word is in the last turn; what comes
 before the first word counts as zeros, which change nothing.
 """
 
@@ -14,7 +14,7 @@ from qsgd_lab.kernels.cuda.launch import current_launch_shape
 from qsgd_lab.kernels.cuda.norms import ALL_LANES
 
 INVERSION = np.uint32(0xFFFFFFFF)
-PIECE = 1024  # words of a piece, where one range is shared out to many warps
+PIECE = 1024  # words of a piece, where one range is divided among many warps
 
 _BYTE = np.uint32(0xFF)
 _EIGHT = np.uint32(8)
@@ -44,7 +44,7 @@ def warp_state(words, first, count, inverted, tables):
     by_turn, by_lane = tables
     lane = cuda.threadIdx.x % LANES
     turns = (count + LANES - 1) // LANES
-    i = count - turns * LANES + lane
+    i = count - turns * LANES + lane  # negative in the first turn of a range that is no multiple of 32
     state = _ZERO
     for _ in range(turns):
         state = moved_past_turn(state, by_turn)
@@ -53,7 +53,7 @@ def warp_state(words, first, count, inverted, tables):
             if inverted and i == 0:
                 state = np.uint32(state ^ INVERSION)
         i += LANES
-    state = np.uint32(times(state, by_lane[lane]))
+    state = np.uint32(times(state, by_lane[lane]))  # past the words that follow the lane's last one
     for half in (16, 8, 4, 2, 1):
         state = np.uint32(state ^ cuda.shfl_xor_sync(ALL_LANES, state, half))
     return state
@@ -63,7 +63,7 @@ def warp_state(words, first, count, inverted, tables):
 def warp_checksum(words, first, count, tables):
     """Return to all lanes of a warp the CRC-32C of `count` words from `first` on; conditions as above."""
     state = warp_state(words, first, count, True, tables)
-    return np.uint32(state ^ INVERSION) if count > 0 else _ZERO
+    return np.uint32(state ^ INVERSION) if count > 0 else _ZERO  # without a word nothing was inverted
 
 
 @cuda.jit(cache=True, fastmath=False)
@@ -84,7 +84,7 @@ def piece_states(words, first, count, tables, states):
     short = pieces * PIECE - count
     for start in range(cuda.blockIdx.x * warps, pieces, cuda.gridDim.x * warps):
         piece = start + warp
-        low = high = 0
+        low = high = 0  # of a warp without a piece, which still has to come to the shuffles
         if piece < pieces:
             high = (piece + 1) * PIECE - short
             low = high - PIECE if piece > 0 else 0
@@ -114,15 +114,15 @@ def enter_equal_chunks(words, first, count, chunk_words, tables, num_words, chec
         chunk = start + warp
         low = np.int64(chunk) * chunk_words
         length = count - low if count - low < chunk_words else chunk_words
-        length = length if chunk < chunks else np.int64(0)
+        length = length if chunk < chunks else np.int64(0)  # the warp still has to come to the shuffles
         checksum = warp_checksum(words, first + low, length, tables)
         if cuda.threadIdx.x % LANES == 0 and chunk < chunks:
             num_words[chunk] = np.int32(length)
             checksums[chunk] = checksum
 
 
-def launch_enter_equal_chunks(home, words, first, count, chunk_words, tables, num_words, checksums):
+def launch_enter_equal_chunks(context, words, first, count, chunk_words, tables, num_words, checksums):
     """Enter chunks of one length in a directory; arguments as of `enter_equal_chunks`."""
-    shape = (*current_launch_shape().grid(num_words.size), home.stream)
-    with home.active():
+    shape = (*current_launch_shape().grid(num_words.size), context.stream)
+    with context.active():
         enter_equal_chunks[shape](words, first, count, chunk_words, tables, num_words, checksums)

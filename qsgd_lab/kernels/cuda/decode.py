@@ -30,7 +30,7 @@ def read_entry(words, directory, i, size, scheme, tables, levels, totals, exits,
     checksum, nonzeros = np.uint32(directory[CHECKSUMS, i]), directory[NONZEROS, i]
     outcome = read_chunk(words, edges, checksum, size, nonzeros, scheme, tables, levels, totals, exits)
     if outcome != GOOD and cuda.threadIdx.x == 0:
-        cuda.atomic.min(status, 0, np.int64(chunk) * OUTCOMES + outcome)
+        cuda.atomic.min(status, 0, np.int64(chunk) * OUTCOMES + outcome)  # the first bad chunk wins
     return outcome == GOOD
 
 
@@ -44,7 +44,7 @@ def decode_chunks(words, directory, geometry, scheme, tables, levels, status):
         Payload and two words more.
     directory : int64[3, k + 1]
         Where chunks begin and the last one ends, in words; checksums; numbers of non-zeros. Checked: chunks
-        lie inside `words`, before its last two.
+        are inside `words`, before its last two.
     geometry : (n, chunk size, first chunk, first coordinate)
         The latter of `levels`.
     scheme, tables
@@ -53,6 +53,7 @@ def decode_chunks(words, directory, geometry, scheme, tables, levels, status):
     status : int64[1]
         Lowered to (chunk * 4 + outcome) of the first bad chunk.
     """
+    # A chunk is decoded in shared memory, so that nothing of a bad one reaches the caller's arrays.
     staged = cuda.shared.array(MOST_LEVELS, np.int16)
     totals = cuda.shared.array(MAX_WARPS, np.int64)
     exits = cuda.shared.array(MOST_THREADS, np.int32)
@@ -65,16 +66,16 @@ def decode_chunks(words, directory, geometry, scheme, tables, levels, status):
         if good:
             for j in range(cuda.threadIdx.x, size, cuda.blockDim.x):
                 place = low + j - origin
-                if 0 <= place < levels.size:
+                if 0 <= place < levels.size:  # the range may begin and end inside a chunk
                     levels[place] = staged[j]
-        cuda.syncthreads()
+        cuda.syncthreads()  # before the shared levels are overwritten
 
 
 @cuda.jit(device=True, cache=False, fastmath=False)
 def bucket_of(offsets, coordinate):
     """Return the bucket of a coordinate by bisection; `offsets` is int64[B + 1]."""
     low, high = np.int64(0), np.int64(offsets.size - 1)
-    while high - low > 1:
+    while high - low > 1:  # once a thread and chunk; from there on it walks
         middle = (low + high) >> 1
         if offsets[middle] <= coordinate:
             low = middle
@@ -84,7 +85,7 @@ def bucket_of(offsets, coordinate):
 
 
 @cuda.jit(cache=True, fastmath=False)
-def deliver_chunks(words, directory, geometry, scheme, tables, norms, offsets, add, values, status):
+def decode_to_values(words, directory, geometry, scheme, tables, norms, offsets, add, values, status):
     """Decode all chunks, and write their values or add them.
 
     Parameters
@@ -109,11 +110,11 @@ def deliver_chunks(words, directory, geometry, scheme, tables, norms, offsets, a
             bucket = bucket_of(offsets, low + cuda.threadIdx.x)
             step = np.float64(level_step(norms[bucket], scheme[2]))
             for j in range(cuda.threadIdx.x, size, cuda.blockDim.x):
-                if low + j >= offsets[bucket + 1]:
+                if low + j >= offsets[bucket + 1]:  # a division a bucket, not a coordinate
                     while low + j >= offsets[bucket + 1]:
                         bucket += 1
                     step = np.float64(level_step(norms[bucket], scheme[2]))
-                if staged[j] != 0 and not step > 0:
+                if staged[j] != 0 and not step > 0:  # also of NaN, of which every comparison is false
                     cuda.atomic.min(status, 0, np.int64(chunk) * OUTCOMES + NOT_CANONICAL)
                 value = np.float32(level_value(staged[j], step))
                 values[low + j] = np.float32(values[low + j] + value) if add else value
@@ -129,26 +130,28 @@ def find_levels(levels, bounds, status):
                 cuda.atomic.min(status, 0, np.int64(NOT_CANONICAL))
 
 
-def launch_find_levels(home, levels, bounds, status):
+def launch_find_levels(context, levels, bounds, status):
     """Look for levels other than 0 in ranges; arguments as of `find_levels`, at least one range."""
     blocks, threads = block_per_item(bounds.shape[1])
-    with home.active():
-        find_levels[blocks, threads, home.stream](levels, bounds, status)
+    with context.active():
+        find_levels[blocks, threads, context.stream](levels, bounds, status)
 
 
-def launch_decode(home, words, directory, geometry, scheme, tables, levels, status):
+def launch_decode(context, words, directory, geometry, scheme, tables, levels, status):
     """Decode a range of chunks; arguments as of `decode_chunks`."""
     blocks, threads = block_per_item(directory.shape[1] - 1)
-    with home.active():
-        decode_chunks[blocks, threads, home.stream](
+    with context.active():
+        decode_chunks[blocks, threads, context.stream](
             words, directory, geometry, scheme, tables, levels, status
         )
 
 
-def launch_deliver(home, words, directory, geometry, scheme, tables, norms, offsets, add, values, status):
-    """Write or add the values of all chunks; arguments as of `deliver_chunks`."""
+def launch_decode_to_values(
+    context, words, directory, geometry, scheme, tables, norms, offsets, add, values, status
+):
+    """Write or add the values of all chunks; arguments as of `decode_to_values`."""
     blocks, threads = block_per_item(directory.shape[1] - 1)
-    with home.active():
-        deliver_chunks[blocks, threads, home.stream](
+    with context.active():
+        decode_to_values[blocks, threads, context.stream](
             words, directory, geometry, scheme, tables, norms, offsets, add, values, status
         )

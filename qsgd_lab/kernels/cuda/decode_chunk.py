@@ -1,15 +1,15 @@
 """One chunk back to levels by one block, without knowing where its codewords begin.
 
-The chunk's bits are shared out in regions, one a thread. At first each thread supposes that a codeword begins
-where its region does, and reads to the region's end; then it is told where the thread before it ended, and
+The chunk's bits are divided into regions, one a thread. At first each thread supposes that a codeword begins
+where its region does, and reads to the region's end; then it learns where the thread before it ended, and
 if that is another place it reads again, until nothing changes. Codes find back into step after a few
 codewords, so two or three rounds do; and since the first thread is right from the beginning and every
 round makes one more thread right, any bytes whatever come to an end. Then running sums say which coordinate
 each thread's first level is, and a last reading writes the levels and judges the bits, which are untrusted:
 what it reads is what one thread would have read from the chunk's first bit.
 
-Nothing is loaded at or beyond the chunk's end but the bits of a codeword that begins before it, for which the
-message's last eight bytes give room; nothing is stored outside the chunk's levels.
+Nothing is loaded at or beyond the chunk's end but the bits of a codeword that begins before it, which the
+message's last eight bytes allow; nothing is stored outside the chunk's levels.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ _WORD = np.uint64(32)
 def window_at(words, position):
     """Return the bits of a stream of words that follow bit `position`, at least 33 of them."""
     word = position >> 5
+    # Two aligned loads: a GPU has none at any byte.
     pair = np.uint64(words[word]) | (np.uint64(words[word + 1]) << _WORD)
     return pair >> np.uint64(position & 31)
 
@@ -55,6 +56,7 @@ def next_symbol(words, position, scheme):
         if used == 0 or number > MOST_LEVELS:  # further than any chunk reaches
             return gap, np.int64(0), np.int64(0)
         gap, size = np.int64(number), np.int64(used)
+        # A window of its own, since distance and level together may exceed 33 bits.
         level, more = nonzero_level(window_at(words, position + size), code, num_levels)
     elif layout == DENSE_SIGNED:
         level, more = signed_level(bits, code, num_levels)
@@ -72,7 +74,7 @@ def skim(words, position, end, scheme):
     count, places = np.int32(0), np.int32(0)
     while position < end:
         gap, _, size = next_symbol(words, position, scheme)
-        if size == 0:
+        if size == 0:  # out of step, or malformed: the last reading tells which
             position = end
         else:
             position += size
@@ -85,7 +87,7 @@ def skim(words, position, end, scheme):
 def fall_into_step(words, begin, end, scheme, exits):
     """Return the thread's (first codeword, region end, levels, distances), as one thread would find them.
 
-    ``exits`` (int32, shared) has room for each thread.
+    ``exits`` (int32, shared) has an entry for each thread.
     """
     thread, threads = cuda.threadIdx.x, cuda.blockDim.x
     region = (end - begin + threads - 1) // threads
@@ -99,11 +101,12 @@ def fall_into_step(words, begin, end, scheme, exits):
     while True:
         if changed:
             found, count, places = skim(words, position, stop, scheme)
-        exits[thread] = np.int32(found - begin)
+        exits[thread] = np.int32(found - begin)  # relative, which fits 32 bits wherever the chunk is
         cuda.syncthreads()
         entry = begin + np.int64(exits[thread - 1]) if thread > 0 else begin
         changed = entry != position
         position = entry
+        # All threads leave in one round, which the barrier inside also needs.
         if not cuda.syncthreads_or(1 if changed else 0):
             return position, stop, count, places
 
@@ -143,7 +146,7 @@ def read_codewords(words, begin, end, size, needed, scheme, levels, totals, exit
         return end == begin
     if all_counted < needed:
         return False
-    place -= 1
+    place -= 1  # of the level before the thread's first
     last = done < needed <= done + count
     while done < needed and position < stop:
         gap, level, used = next_symbol(words, position, scheme)
@@ -173,13 +176,14 @@ def read_chunk(words, edges, checksum, size, nonzeros, scheme, tables, levels, t
     tables : (uint32[4, 256], uint32[32])
         Of words, for checksums.
     totals : int64, shared
-        Room for each warp.
+        An entry for each warp.
     exits : int32, shared
-        Room for each thread.
+        An entry for each thread.
     """
     first, last = edges
     number = last - first if cuda.threadIdx.x < LANES else np.int64(0)
     found = warp_checksum(words, first, number, tables)
+    # Nothing is decoded before the checksum is known to be right; one thread judges, all hear of it.
     if cuda.syncthreads_or(1 if cuda.threadIdx.x == 0 and found != checksum else 0):
         return DAMAGED
     begin, end = first << 5, last << 5

@@ -1,9 +1,9 @@
 """Arrays in device memory: seen without a copy, made where the input lives, used on the caller's stream.
 
-A `Home` is where an array lives: a library (torch, CuPy, or Numba for any other array with
+A `DeviceContext` is where an array lives: a library (torch, CuPy, or Numba for any other array with
 ``__cuda_array_interface__``), a device and a stream. Results and scratch memory come from the library's own
 allocator, which is ordered by the stream, so that nothing here waits for the device. In Numba's simulator
-(NUMBA_ENABLE_CUDASIM=1) host memory stands for device memory: torch tensors of the CPU count as tensors of
+(NUMBA_ENABLE_CUDASIM=1) host memory plays device memory: torch tensors of the CPU count as tensors of
 the device.
 """
 
@@ -28,7 +28,7 @@ NO_DEVICE = "backend 'cuda' needs a CUDA device, and there is none{why}; use 'au
 if not SIMULATED:
     show_toolkit_to_numba()
     if "NUMBA_CUDA_LOW_OCCUPANCY_WARNINGS" not in os.environ:
-        config.CUDA_LOW_OCCUPANCY_WARNINGS = 0  # small tensors give small grids; that is no news
+        config.CUDA_LOW_OCCUPANCY_WARNINGS = 0  # small tensors give small grids, as is expected
 else:
     from qsgd_lab.kernels.cuda.simulator import complete_simulator
 
@@ -72,8 +72,8 @@ def _name(array: Any) -> str:
 
 
 @dataclass(frozen=True)
-class Home:
-    """Where arrays live: make one with `home_of`.
+class DeviceContext:
+    """Where arrays live: make one with `context_of`.
 
     Attributes
     ----------
@@ -130,7 +130,7 @@ class Home:
         return "cpu" if SIMULATED else f"cuda:{self.device}"
 
 
-def home_of(array: Any, name: str = "array") -> Home:
+def context_of(array: Any, name: str = "array") -> DeviceContext:
     """Return where a device array lives, and its caller's stream: torch's current one, or the interface's.
 
     Raises
@@ -147,11 +147,11 @@ def home_of(array: Any, name: str = "array") -> Home:
                 f"{name} lives on {array.device}; backend 'cuda' takes device arrays: call .cuda() first"
             )
         if SIMULATED:
-            return Home("torch", None, 0)
+            return DeviceContext("torch", None, 0)
         handle = _torch().cuda.current_stream(array.device).cuda_stream
-        return Home("torch", array.device.index, cuda.external_stream(handle) if handle else 0)
+        return DeviceContext("torch", array.device.index, cuda.external_stream(handle) if handle else 0)
     if getattr(array, "__cuda_ndarray__", False):
-        return Home("numba", None, getattr(array, "stream", 0))
+        return DeviceContext("numba", None, getattr(array, "stream", 0))
     interface = getattr(array, "__cuda_array_interface__", None)
     if interface is None:
         raise TypeError(
@@ -160,7 +160,9 @@ def home_of(array: Any, name: str = "array") -> Home:
         )
     handle = interface.get("stream")
     device = array.device.id if _is_cupy(array) else None
-    return Home("cupy" if _is_cupy(array) else "numba", device, cuda.external_stream(handle) if handle else 0)
+    return DeviceContext(
+        "cupy" if _is_cupy(array) else "numba", device, cuda.external_stream(handle) if handle else 0
+    )
 
 
 def device_view(array: Any, dtypes: DTypeLike | tuple[DTypeLike, ...], name: str = "array") -> Any:
@@ -183,16 +185,16 @@ def device_view(array: Any, dtypes: DTypeLike | tuple[DTypeLike, ...], name: str
     ValueError
         If it is not C-contiguous.
     """
-    home = home_of(array, name)
+    context = context_of(array, name)
     dtype, contiguous = _dtype_of(array), _is_contiguous(array)
     allowed = [np.dtype(one) for one in (dtypes if isinstance(dtypes, tuple) else (dtypes,))]
     if dtype not in allowed:
         raise TypeError(f"{name} is {dtype}; it must be {' or '.join(map(str, allowed))}")
     if not contiguous:
         raise ValueError(f"{name} is not contiguous in device memory; make a contiguous copy first")
-    if home.package == "numba" and getattr(array, "__cuda_ndarray__", False):
+    if context.package == "numba" and getattr(array, "__cuda_ndarray__", False):
         return array
-    return _view(array, tuple(array.shape), dtype, home.stream)
+    return _view(array, tuple(array.shape), dtype, context.stream)
 
 
 def flat_device_float32(array: Any, name: str = "gradient") -> Any:

@@ -1,6 +1,6 @@
 """Levels to payload on the GPU: a block a chunk, into slots of the longest length, then moved together.
 
-Each thread takes neighbouring levels: it adds up their bits, a running sum over the block tells it where they
+Each thread takes neighbouring levels: it adds up their bits, a running sum over the block says where they
 begin, and it writes them as 32-bit words into the chunk's words in shared memory, by OR, since neighbours
 share a word. What a chunk is, and so its bytes, does not depend on the number of threads.
 """
@@ -16,7 +16,7 @@ from qsgd_lab.kernels.cuda.launch import block_per_item
 from qsgd_lab.kernels.cuda.norms import LANES
 from qsgd_lab.kernels.cuda.scan import MAX_WARPS, largest_before, scan_lengths, sum_before
 
-MOST_WORDS = 4096  # of a chunk
+MOST_WORDS = 4096  # of a chunk: at most 32 bits a level, and all in shared memory
 MOST_LEVELS = 4096
 #: A thread's bits and its number of non-zeros in one int32: at most 2^17 and 2^12 of a chunk.
 COUNT_SHIFT = 18
@@ -37,7 +37,7 @@ def chunk_length(num_coordinates, low, chunk_size):
 @cuda.jit(device=True, cache=False, fastmath=False)
 def span_of(size):
     """Return (first, last): the thread's neighbouring ones among `size` coordinates are first..last-1."""
-    share = (size + cuda.blockDim.x - 1) // cuda.blockDim.x
+    share = (size + cuda.blockDim.x - 1) // cuda.blockDim.x  # neighbours, so that a thread's bits are one run
     first, last = cuda.threadIdx.x * share, (cuda.threadIdx.x + 1) * share
     return first if first < size else size, last if last < size else size
 
@@ -46,7 +46,7 @@ def span_of(size):
 def level_entry(level, scheme, single):
     """Return the table entry of a level (int64): its bits, and from bit 58 their number; 0 beyond s."""
     layout, num_levels, width = scheme
-    if level < -num_levels or level > num_levels:
+    if level < -num_levels or level > num_levels:  # it would index the tables out of bounds
         return np.uint64(0)
     if layout == FIXED:
         return (np.uint64(level) & ((_ONE << width) - _ONE)) | (width << LENGTH_SHIFT)
@@ -59,7 +59,7 @@ def span_bits(levels, low, first, last, previous, scheme, single, gaps):
     layout, num_levels, _ = scheme
     bits = np.int32(0)
     count = np.int32(0)
-    legal = True
+    legal = True  # judged, not branched on: a level beyond s counts no bits, and the message is dropped
     for i in range(first, last):
         level = np.int64(levels[low + i])
         legal = legal and -num_levels <= level <= num_levels
@@ -78,6 +78,7 @@ def put_entry(words, word, filled, pending, entry):
     pending |= (entry & CODE_MASK) << filled
     filled += entry >> LENGTH_SHIFT
     if filled >= _WORD:
+        # By OR, since the thread before may own the word's first bits; the order changes nothing.
         cuda.atomic.or_(words, word, np.uint32(pending & _LOW))
         word += 1
         pending >>= _WORD
@@ -98,7 +99,7 @@ def put_span(levels, low, first, last, previous, start, scheme, single, gaps, wo
         if layout != SPARSE or level != 0:
             entry = level_entry(level, scheme, single)
             word, filled, pending = put_entry(words, word, filled, pending, entry)
-    if filled > np.uint64(0):
+    if filled > np.uint64(0):  # the rest of the span's last word, shared with the next thread's first
         cuda.atomic.or_(words, word, np.uint32(pending & _LOW))
 
 
@@ -113,7 +114,7 @@ def latest_nonzero(levels, low, first, last):
 
 
 @cuda.jit(cache=True, fastmath=False)
-def encode_chunks(levels, chunk_size, scheme, tables, room, checksum_tables, slots, directory, flaws):
+def encode_chunks(levels, chunk_size, scheme, tables, slot_words, checksum_tables, slots, directory, flaws):
     """Write chunks into slots.
 
     Parameters
@@ -122,22 +123,22 @@ def encode_chunks(levels, chunk_size, scheme, tables, room, checksum_tables, slo
     chunk_size : int
     scheme : (layout, s, bits of a level in the fixed layout as uint64)
     tables : (uint64 entries by level + s, uint64 entries by distance)
-    room : int
+    slot_words : int
         Words of a slot, enough for the longest chunk, at most 4096.
     checksum_tables : (uint32[4, 256], uint32[32])
         Of words.
-    slots : uint32[C * room]
+    slots : uint32[C * slot_words]
     directory : (int32[C], uint32[C], int32[C])
         Lengths in words, checksums and numbers of non-zeros: written.
     flaws : int64[1]
-        Set to 1 if a level lies outside -s..s.
+        Set to 1 if a level is outside -s..s.
     """
     words = cuda.shared.array(MOST_WORDS, np.uint32)
     totals = cuda.shared.array(MAX_WARPS, np.int64)
     single, gaps = tables
     num_words, checksums, num_nonzeros = directory
     thread, threads = cuda.threadIdx.x, cuda.blockDim.x
-    for i in range(thread, room, threads):
+    for i in range(thread, slot_words, threads):
         words[i] = np.uint32(0)
     cuda.syncthreads()
     for chunk in range(cuda.blockIdx.x, num_words.size, cuda.gridDim.x):
@@ -145,14 +146,15 @@ def encode_chunks(levels, chunk_size, scheme, tables, room, checksum_tables, slo
         size = chunk_length(levels.size, low, chunk_size)
         first, last = span_of(size)
         previous = np.int64(-1)
-        if scheme[0] == SPARSE:
+        if scheme[0] == SPARSE:  # a thread's first distance begins at the last non-zero of those before it
             previous = largest_before(np.int64(latest_nonzero(levels, low, first, last)), totals)
         bits, count, legal = span_bits(levels, low, first, last, previous, scheme, single, gaps)
         if not legal:
             flaws[0] = 1
+        # Bits and non-zeros in one number, so that one running sum does for both.
         before, total = sum_before(np.int64(bits + (count << COUNT_SHIFT)), totals)
         put_span(levels, low, first, last, previous, before & BITS_MASK, scheme, single, gaps, words)
-        cuda.syncthreads()
+        cuda.syncthreads()  # all words are written
         length = ((total & BITS_MASK) + 31) >> 5
         checksum = warp_checksum(words, 0, length if thread < LANES else 0, checksum_tables)
         if thread == 0:
@@ -160,20 +162,20 @@ def encode_chunks(levels, chunk_size, scheme, tables, room, checksum_tables, slo
             num_nonzeros[chunk] = np.int32(total >> COUNT_SHIFT)
             checksums[chunk] = checksum
         for i in range(thread, length, threads):
-            slots[np.int64(chunk) * room + i] = words[i]
-        cuda.syncthreads()
+            slots[np.int64(chunk) * slot_words + i] = words[i]
+        cuda.syncthreads()  # before they are cleared for the next chunk
         for i in range(thread, length, threads):
             words[i] = np.uint32(0)
         cuda.syncthreads()
 
 
 @cuda.jit(cache=True, fastmath=False)
-def gather_chunks(slots, room, starts, words, payload):
+def gather_chunks(slots, slot_words, starts, words, payload):
     """Move chunks out of their slots to where they belong, a block a chunk.
 
     Parameters
     ----------
-    slots : uint32[C * room]
+    slots : uint32[C * slot_words]
     starts : int64[C + 1]
         Where chunks begin in the payload, in words.
     words : uint32
@@ -183,34 +185,37 @@ def gather_chunks(slots, room, starts, words, payload):
     """
     for chunk in range(cuda.blockIdx.x, starts.size - 1, cuda.gridDim.x):
         start = starts[chunk]
+        # Neighbouring threads move neighbouring words: whole lines of memory are read and written.
         for i in range(cuda.threadIdx.x, starts[chunk + 1] - start, cuda.blockDim.x):
-            words[payload + start + i] = slots[np.int64(chunk) * room + i]
+            words[payload + start + i] = slots[np.int64(chunk) * slot_words + i]
 
 
-def launch_encode(home, levels, chunk_size, scheme, tables, room, checksum_tables, slots, directory, ends):
+def launch_encode(
+    context, levels, chunk_size, scheme, tables, slot_words, checksum_tables, slots, directory, ends
+):
     """Write chunks into slots, and where they begin in the payload.
 
     Parameters
     ----------
-    home : Home
-    levels, chunk_size, scheme, tables, room, checksum_tables, slots, directory
+    context : DeviceContext
+    levels, chunk_size, scheme, tables, slot_words, checksum_tables, slots, directory
         As `encode_chunks` takes them.
     ends : Numba int64[C + 2]
-        Where chunks begin and the last one ends, in words, and 1 if a level lies outside -s..s: written.
+        Where chunks begin and the last one ends, in words, and 1 if a level is outside -s..s: written.
     """
     chunks = directory[0].size
-    starts, flaws = ends[: chunks + 1], ends[chunks + 1 :]
-    flaws.copy_to_device(np.zeros(1, np.int64), stream=home.stream)
+    starts, flaws = ends[: chunks + 1], ends[chunks + 1 :]  # side by side: the host waits for both at once
+    flaws.copy_to_device(np.zeros(1, np.int64), stream=context.stream)
     blocks, threads = block_per_item(chunks)
-    with home.active():
-        encode_chunks[blocks, threads, home.stream](
-            levels, chunk_size, scheme, tables, room, checksum_tables, slots, directory, flaws
+    with context.active():
+        encode_chunks[blocks, threads, context.stream](
+            levels, chunk_size, scheme, tables, slot_words, checksum_tables, slots, directory, flaws
         )
-        scan_lengths[1, threads, home.stream](directory[0], starts)
+        scan_lengths[1, threads, context.stream](directory[0], starts)
 
 
-def launch_gather(home, slots, room, starts, words, payload):
+def launch_gather(context, slots, slot_words, starts, words, payload):
     """Move chunks out of their slots into the message; arguments as of `gather_chunks`."""
     blocks, threads = block_per_item(starts.size - 1)
-    with home.active():
-        gather_chunks[blocks, threads, home.stream](slots, room, starts, words, payload)
+    with context.active():
+        gather_chunks[blocks, threads, context.stream](slots, slot_words, starts, words, payload)

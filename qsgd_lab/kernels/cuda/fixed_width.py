@@ -60,7 +60,7 @@ def word_of(codes, count, width, begin):
     place = np.int32(first * width - begin)
     word = np.uint32(0)
     for i in range(first, count):
-        if place >= WORD_BITS:
+        if place >= WORD_BITS:  # the word is full; at width 2 that is after 16 codes
             break
         code = np.uint32(np.int64(codes[i])) & mask
         word |= np.uint32(code >> np.uint32(-place)) if place < 0 else np.uint32(code << np.uint32(place))
@@ -70,7 +70,7 @@ def word_of(codes, count, width, begin):
 
 @cuda.jit(device=True, cache=False, fastmath=False)
 def squeeze(four, width):
-    """Return 4 w bits of the four codes that stand in the bytes of a uint32, w at most 8."""
+    """Return 4 w bits of the four codes in the bytes of a uint32, w at most 8."""
     pairs = np.uint32(np.uint32(four | np.uint32(four >> np.uint32(8 - width))) & pair_mask(width))
     joined = np.uint64(pairs | np.uint32(pairs >> np.uint32(16 - 2 * width)))
     return np.uint32(joined & np.uint64((np.int64(1) << (4 * width)) - 1))
@@ -84,7 +84,7 @@ def pair_mask(width):
 
 @cuda.jit(device=True, cache=False, fastmath=False)
 def whole_word(bytes_of_four, index, width):
-    """Return word `index` of codes of 2, 4 or 8 bits that stand in bytes, four to a uint32."""
+    """Return word `index` of codes of 2, 4 or 8 bits in bytes, four to a uint32."""
     fours = np.int64(8) // width
     word = np.uint32(0)
     for j in range(fours):
@@ -97,9 +97,9 @@ def level_at(words, bit, width):
     """Return the level (int32) whose code begins at bit `bit` (int32) of a run of words, in one or two."""
     index, place = bit >> 5, np.int32(bit & 31)
     code = np.uint32(words[np.uint64(index)]) >> np.uint32(place)
-    if place + width > WORD_BITS:
+    if place + width > WORD_BITS:  # it goes on in the next word
         code |= np.uint32(np.uint64(words[np.uint64(index + 1)]) << np.uint64(WORD_BITS - place))
-    shift = np.uint32(WORD_BITS - width)
+    shift = np.uint32(WORD_BITS - width)  # to the top and back, which extends the sign
     return np.int32(np.int32(np.uint32(code) << shift) >> shift)
 
 
@@ -108,7 +108,7 @@ def clear_shared_words(offsets, width, words):
     """Set to zero each word in the midst of which a row begins."""
     for row in range(cuda.grid(1), offsets.size - 1, cuda.gridsize(1)):
         bit = offsets[row] * width
-        if bit & 31:
+        if bit & 31:  # the row before writes the word's first bits
             words[bit >> 5] = np.uint32(0)
 
 
@@ -128,6 +128,7 @@ def quantize_pack_rows(x, rows, stream, scheme, kind, width, words, norms):
     lane, warp = cuda.threadIdx.x % LANES, cuda.threadIdx.x // LANES
     warps = cuda.blockDim.x // LANES
     values = cuda.local.array(PER_LANE, np.float32)
+    # 512 codes of up to 16 bits for each warp: dynamic, since the number of warps is the caller's.
     codes = cuda.shared.array(0, uint16)[warp * ROW : (warp + 1) * ROW]
     # The same memory: a code a byte, and four of those.
     byte_codes = cuda.shared.array(0, uint8)[2 * warp * ROW : 2 * (warp + 1) * ROW]
@@ -143,7 +144,7 @@ def quantize_pack_rows(x, rows, stream, scheme, kind, width, words, norms):
             norms[row] = norm
         factors = bucket_factors(norm, scheme[0])
         begin, end = low * width, high * width
-        in_bytes = width in (2, 4, 8) and begin & 31 == 0
+        in_bytes = width in (2, 4, 8) and begin & 31 == 0  # no word cuts a code, nor reaches before the row
         for quarter in range(QUARTERS):
             drawn = draw_words(stream, tensor, 0, group, at(lane, quarter))
             for w in range(4):
@@ -153,19 +154,20 @@ def quantize_pack_rows(x, rows, stream, scheme, kind, width, words, norms):
                     byte_codes[at(lane, k)] = np.uint8(level & mask)
                 else:
                     codes[at(lane, k)] = np.uint16(level & mask)
-        cuda.syncwarp()
+        cuda.syncwarp()  # all codes of the row are in shared memory
         last = (end + WORD_BITS - 1) >> 5 if size > 0 else begin >> 5
         for index in range((begin >> 5) + lane, last, LANES):
             if in_bytes:
                 word = whole_word(fours, index - (begin >> 5), width)
             else:
                 word = word_of(codes, np.int64(size), width, (index << 5) - begin)
+            # A word that reaches into a neighbouring row was cleared before, and both rows join it.
             is_own = (index << 5) >= begin and ((index + 1) << 5 <= end or row == tensors.size - 1)
             if is_own:
                 words[index] = word
             else:
                 cuda.atomic.or_(words, index, word)
-        cuda.syncwarp()
+        cuda.syncwarp()  # before the next row's codes are written
 
 
 @cuda.jit(cache=True, fastmath=False)
@@ -201,21 +203,21 @@ def packed_words(num_coordinates, width):
     return -(-num_coordinates * width // WORD_BITS)
 
 
-def launch_pack(home, levels, width, words):
+def launch_pack(context, levels, width, words):
     """Pack levels, Numba int8[n] or int16[n], into `words`, Numba uint32."""
     if words.size == 0:
         return
-    with home.active():
-        launch = (*current_launch_shape().grid(-(-words.size // LANES)), home.stream)
+    with context.active():
+        launch = (*current_launch_shape().grid(-(-words.size // LANES)), context.stream)
         pack_levels[launch](levels, np.int64(width), words)
 
 
-def launch_quantize_pack(home, tables, x, key, kind, stochastic, num_levels, width, words, norms):
-    """Quantize and pack: one launch where a bucket is a row (two if rows share words), else by way of levels.
+def launch_quantize_pack(context, tables, x, key, kind, stochastic, num_levels, width, words, norms):
+    """Quantize and pack: one launch where a bucket is a row (two if rows share words), else through levels.
 
     Parameters
     ----------
-    home : Home
+    context : DeviceContext
     tables : RowTables
     x : Numba float32[n]
     key : (k0, k1, step, tensor, node), each uint32
@@ -228,28 +230,28 @@ def launch_quantize_pack(home, tables, x, key, kind, stochastic, num_levels, wid
     if x.size == 0:
         return
     if not tables.is_bucket_a_row:
-        levels = home.scratch(x.size, np.int8 if num_levels <= 127 else np.int16)
-        launch_quantize(home, tables, x, key, kind, stochastic, num_levels, levels, norms)
-        launch_pack(home, levels, width, words)
+        levels = context.scratch(x.size, np.int8 if num_levels <= 127 else np.int16)
+        launch_quantize(context, tables, x, key, kind, stochastic, num_levels, levels, norms)
+        launch_pack(context, levels, width, words)
         return
-    with home.active():
+    with context.active():
         if not tables.are_rows_aligned:
-            launch = (*current_launch_shape().grid(-(-tables.num_rows // LANES)), home.stream)
+            launch = (*current_launch_shape().grid(-(-tables.num_rows // LANES)), context.stream)
             clear_shared_words[launch](tables.rows[0], np.int64(width), words)
         blocks, threads = current_launch_shape().grid(tables.num_rows)
-        launch = (blocks, threads, home.stream, threads // LANES * ROW * np.dtype(np.uint16).itemsize)
+        launch = (blocks, threads, context.stream, threads // LANES * ROW * np.dtype(np.uint16).itemsize)
         quantize_pack_rows[launch](
             x, tables.rows, (stochastic, *key), scheme_of(num_levels), kind, np.int64(width), words, norms
         )
 
 
-def launch_unpack_dequantize(home, tables, words, width, norms, num_levels, values):
+def launch_unpack_dequantize(context, tables, words, width, norms, num_levels, values):
     """Unpack and dequantize: one launch where a bucket is a row, else two; `values` is a Numba float32[n]."""
     if values.size == 0:
         return
-    with home.active():
-        steps = launch_steps(home, tables, norms, num_levels)
-        launch = (*current_launch_shape().grid(tables.num_rows), home.stream)
+    with context.active():
+        steps = launch_steps(context, tables, norms, num_levels)
+        launch = (*current_launch_shape().grid(tables.num_rows), context.stream)
         unpack_dequantize_rows[launch](
             words,
             np.int64(width),

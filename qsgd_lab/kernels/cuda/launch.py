@@ -31,9 +31,7 @@ class LaunchShape:
 
     def __post_init__(self) -> None:
         if not 1 <= self.warps <= 32 or not 1 <= self.max_blocks < 2**31:
-            raise ValueError(
-                f"{self} is no launch shape; a block has 1 to 32 warps, a grid 1 to 2^31 - 1 blocks"
-            )
+            raise ValueError(f"invalid launch shape {self}: warps must be 1 to 32, blocks 1 to 2^31 - 1")
 
     def grid(self, warps_of_work: int) -> tuple[int, int]:
         """Return (blocks, threads a block) for so many warps of work."""

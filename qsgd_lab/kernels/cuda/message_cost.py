@@ -1,9 +1,9 @@
-"""What messages that are never written would cost, counted on the GPU: a warp a chunk of 4096 levels.
+"""The cost of messages that are not written, counted on the GPU: a warp a chunk of 4096 levels.
 
-Every Elias length depends on floor(log2) alone. A warp takes 32 levels of a chunk at a time; a ballot tells
-every thread where the last level other than 0 stood. Lengths under the three codes stand side by side in a
-uint64, and so add up at once; the classes of |level| + 1 stand in bytes of two. Sums of integers come out the
-same in any order.
+Every Elias length depends on floor(log2) alone. A warp takes 32 levels of a chunk at a time; from a ballot
+every thread knows where the last level other than 0 was. Lengths under the three codes are side by side in a
+uint64, and so add up at once; the classes of |level| + 1 are counted in bytes of two. Sums of integers
+are the same in any order.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def flush_classes(low, high, columns):
 
 
 @cuda.jit(device=True, cache=False, fastmath=False)
-def hand_in_classes(columns, classes):
+def add_classes(columns, classes):
     """Add the block's counts to the device's: the whole block comes here, and one thread a class adds."""
     cuda.syncthreads()
     for c in range(cuda.threadIdx.x, CLASSES, cuda.blockDim.x):
@@ -109,7 +109,7 @@ def chunk_costs(levels, lengths, bits, words, classes):
     """
     lane, warp = cuda.threadIdx.x % LANES, cuda.threadIdx.x // LANES
     warps = cuda.blockDim.x // LANES
-    columns = cuda.shared.array(0, uint32)
+    columns = cuda.shared.array(0, uint32)  # a column a thread: no two threads write to one bank's word
     for c in range(CLASSES):
         columns[c * cuda.blockDim.x + cuda.threadIdx.x] = np.uint32(0)
     size = levels.shape[1]
@@ -122,6 +122,7 @@ def chunk_costs(levels, lengths, bits, words, classes):
         end = min_of(start + CHUNK, size) if is_own else start
         dense, sparse, low, high = _NONE, _NONE, _NONE, _NONE
         last = np.int32(-1)
+        # As many rows for every warp, with or without a chunk: all must come to the ballots.
         for row in range((min_of(CHUNK, size) + LANES - 1) // LANES):
             place = np.int32(row * LANES + lane)
             level = np.int32(levels[node, start + place]) if start + place < end else np.int32(0)
@@ -132,18 +133,18 @@ def chunk_costs(levels, lengths, bits, words, classes):
                 dense += lengths[c]
                 low, high = add_class(c, low, high)
             if magnitude != 0:
-                before = np.uint32(ballot & np.uint32((1 << lane) - 1))
+                before = np.uint32(ballot & np.uint32((1 << lane) - 1))  # non-zeros of the lanes before
                 previous = np.int32(row * LANES + highest_one(before)) if before != 0 else last
                 dense += _SIGN
                 sparse += lengths[class_of(place - previous)] + lengths[class_of(magnitude)] + _SIGN
             if ballot != 0:
                 last = np.int32(row * LANES + highest_one(ballot))
-        flush_classes(low, high, columns)
+        flush_classes(low, high, columns)  # after 128 levels a thread, before a byte could overflow
         dense, sparse = warp_total(dense), warp_total(sparse)
         if lane == 0 and is_own:
             add_costs(dense, bits[node], words[node], 0)
             add_costs(sparse, bits[node], words[node], CODES)
-    hand_in_classes(columns, classes)
+    add_classes(columns, classes)
 
 
 @cuda.jit(cache=True, fastmath=False)
@@ -168,16 +169,16 @@ def close_messages(bits, words, fixed_bits, fixed_bytes, around, sums):
             whole = min_of(whole, 4 * words[node, choice] + around[choice])
             bits[node, choice] = 0
             words[node, choice] = 0
-        cuda.atomic.add(sums, 0, shortest)
+        cuda.atomic.add(sums, 0, shortest)  # these wait on the device until the ledger is read
         cuda.atomic.add(sums, 1, whole)
 
 
-def launch_message_costs(home, levels, lengths, buffers, classes, constants, sums):
+def launch_message_costs(context, levels, lengths, buffers, classes, constants, sums):
     """Measure the messages of all nodes, in two launches.
 
     Parameters
     ----------
-    home : Home
+    context : DeviceContext
     levels : Numba int8[N, n] or int16[N, n]
     lengths : Numba uint64[16]
     buffers : (bits, words), Numba int64[N, 6] each, zeros; left as zeros
@@ -187,10 +188,10 @@ def launch_message_costs(home, levels, lengths, buffers, classes, constants, sum
     """
     nodes, size = levels.shape
     bits, words = buffers
-    with home.active():
+    with context.active():
         blocks, threads = current_launch_shape().grid(nodes * -(-size // CHUNK))
         shared = CLASSES * threads * np.dtype(np.uint32).itemsize
         if size:
-            chunk_costs[blocks, threads, home.stream, shared](levels, lengths, bits, words, classes)
-        launch = (*current_launch_shape().grid(-(-nodes // LANES)), home.stream)
+            chunk_costs[blocks, threads, context.stream, shared](levels, lengths, bits, words, classes)
+        launch = (*current_launch_shape().grid(-(-nodes // LANES)), context.stream)
         close_messages[launch](bits, words, *constants, sums)

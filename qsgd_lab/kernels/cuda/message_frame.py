@@ -1,6 +1,6 @@
-"""What stands around a message's payload, written on the GPU: norms, directory, zeros, checksums.
+"""The parts of a message around its payload, written on the GPU: norms, directory, zeros, checksums.
 
-A message in device memory as 32-bit words, whatever address it begins at.
+Also a view of a message in device memory as 32-bit words, whatever address it begins at.
 """
 
 from __future__ import annotations
@@ -45,9 +45,10 @@ def write_index(words, after_lists, payload, norms, num_words, checksums, num_no
         Whether the directory has them: in the sparse layout.
     """
     directory = after_lists + norms.size
-    halves = directory + checksums.size
+    halves = directory + checksums.size  # from here on two entries of 16 bits a word
     for i in range(cuda.grid(1), payload - after_lists + TAIL_WORDS, cuda.gridsize(1)):
         word = after_lists + i
+        # One thread a word of the message, whatever it is: no launch a part.
         if word < directory:
             words[word] = norms[i]
         elif word < halves:
@@ -58,30 +59,31 @@ def write_index(words, after_lists, payload, norms, num_words, checksums, num_no
             high = directory_half(num_words, num_nonzeros, counted, half + 1)
             words[word] = np.uint32(low | np.uint32(high << np.uint32(16)))
         else:
-            words[words.size - 1 - (word - payload)] = np.uint32(0)
+            words[words.size - 1 - (word - payload)] = np.uint32(0)  # the tail, counted from the end
 
 
 @cuda.jit(cache=True, fastmath=False)
 def seal_header(words, states, word_tables, piece_tables):
     """Write the index's checksum, of which `states` are the pieces, and the header's; one warp does it."""
     lane = cuda.threadIdx.x % LANES
+    # States of pieces are joined as words are, each moved past the 1024 words of a piece.
     state = warp_state(states, 0, states.size, False, piece_tables)
     if lane == 0:
         words[INDEX_CHECKSUM] = np.uint32(state ^ INVERSION)
-    cuda.syncwarp()
+    cuda.syncwarp()  # the header's checksum is also of the index's
     checksum = warp_checksum(words, 0, HEADER_CHECKSUM, word_tables)
     if lane == 0:
         words[HEADER_CHECKSUM] = checksum
 
 
-def launch_seal(home, words, after_lists, payload, norms, directory, counted, word_tables, piece_tables):
+def launch_seal(context, words, after_lists, payload, norms, directory, counted, word_tables, piece_tables):
     """Write all of a message but header, lists and payload, and then its two outer checksums.
 
     Parameters
     ----------
-    home : Home
+    context : DeviceContext
     words, after_lists, payload, norms
-        As `write_index` takes them; header and lists stand in `words`.
+        As `write_index` takes them; header and lists are in `words`.
     directory : (int32[C], uint32[C], int32[C])
         Lengths, checksums and numbers of non-zeros.
     counted : bool
@@ -91,14 +93,15 @@ def launch_seal(home, words, after_lists, payload, norms, directory, counted, wo
     """
     num_words, checksums, num_nonzeros = directory
     count = payload - HEADER_WORDS
-    states = home.scratch(-(-count // PIECE), np.uint32)
+    states = context.scratch(-(-count // PIECE), np.uint32)
     shape = current_launch_shape()
-    by_word = (*shape.grid(-(-(payload - after_lists + TAIL_WORDS) // WARP)), home.stream)
-    by_piece = (*shape.grid(states.size), home.stream)
-    with home.active():
+    by_word = (*shape.grid(-(-(payload - after_lists + TAIL_WORDS) // WARP)), context.stream)
+    by_piece = (*shape.grid(states.size), context.stream)
+    with context.active():
         write_index[by_word](words, after_lists, payload, norms, num_words, checksums, num_nonzeros, counted)
         piece_states[by_piece](words, HEADER_WORDS, count, word_tables, states)
-        seal_header[1, WARP, home.stream](words, states, word_tables, piece_tables)
+        # Launches of one stream follow each other, so that nothing has to be waited for.
+        seal_header[1, WARP, context.stream](words, states, word_tables, piece_tables)
 
 
 WORD_BYTES = 4
@@ -117,17 +120,17 @@ def _address(view):
     return view.__cuda_array_interface__["data"][0] if memory is None else memory.ctypes.data
 
 
-def word_view(home, view):
+def word_view(context, view):
     """Return bytes as words: a view, or a copy where they do not begin at a multiple of four.
 
     Parameters
     ----------
-    home : Home
+    context : DeviceContext
     view : Numba uint8[4 w]
     """
-    if view.size and _address(view) % WORD_BYTES:
-        with home.active():
-            copy = home.scratch(view.size, np.uint8)
-            copy_bytes[(*current_launch_shape().grid(-(-view.size // WARP)), home.stream)](view, copy)
+    if view.size and _address(view) % WORD_BYTES:  # a GPU loads words at their own addresses only
+        with context.active():
+            copy = context.scratch(view.size, np.uint8)
+            copy_bytes[(*current_launch_shape().grid(-(-view.size // WARP)), context.stream)](view, copy)
         view = copy
     return view.view(np.uint32)

@@ -40,7 +40,7 @@ def is_inside(lane, k, size):
 def bounds_of(offsets, row, is_own):
     """Return where a row begins and ends (int64) and its size (uint32); 0 where it is not one's own."""
     low = offsets[row]
-    high = offsets[row + 1] if is_own else low
+    high = offsets[row + 1] if is_own else low  # a warp without a row goes through the shuffles with nothing
     return low, high, np.uint32(high - low)
 
 
@@ -66,7 +66,7 @@ def lane_term(values, kind):
     for k in range(PER_LANE):
         if kind == L2:
             value = np.float64(values[k])
-            total += value * value
+            total += value * value  # coordinates beyond the end are 0, and add nothing
         else:
             magnitude = np.float64(abs(values[k]))
             if not magnitude <= np.float64(FLOAT32_MAX):
@@ -78,6 +78,7 @@ def lane_term(values, kind):
 @cuda.jit(device=True, cache=False, fastmath=False)
 def fold_warp(total, kind):
     """Return to all threads of a warp the sum of their 32 values by halving, or the largest."""
+    # By XOR, so that every thread ends with the norm and none has to send it round.
     for half in (16, 8, 4, 2, 1):
         other = np.float64(cuda.shfl_xor_sync(ALL_LANES, total, half))
         if kind == L2:
@@ -114,11 +115,13 @@ def block_totals(x, addend, add, offsets, kind, finish, totals, norms):
     values = cuda.local.array(PER_LANE, np.float32)
     blocks = offsets.size - 1
     for first in range(cuda.blockIdx.x * warps, x.shape[0] * blocks, cuda.gridDim.x * warps):
+        # Every warp takes part in the shuffles; one that has no block takes another's, of size 0.
         item = first + warp if first + warp < x.shape[0] * blocks else first
         node, block = item // blocks, item % blocks
         low, high, size = bounds_of(offsets, block, item == first + warp)
         part = x[node, low:high]
         if add:
+            # Added in float32 and written back: what is quantized later is this sum.
             load_sum(part, addend[node, low:high], size, lane, values)
             for k in range(PER_LANE):
                 if is_inside(lane, k, size):
@@ -126,7 +129,7 @@ def block_totals(x, addend, add, offsets, kind, finish, totals, norms):
         else:
             load_row(part, size, lane, values)
         total = fold_warp(lane_term(values, kind), kind)
-        if lane == 0 and size > 0:
+        if lane == 0 and size > 0:  # one's own, and not empty
             if finish:
                 norms[node, block] = finished_norm(total, kind)
             else:
@@ -171,15 +174,15 @@ def fold_totals(totals, offsets, kind, finish, folded, norms):
                 folded[node, block] = total
 
 
-def launch_norms(home, tables, x, addend, add, kind, norms):
+def launch_norms(context, tables, x, addend, add, kind, norms):
     """Write the norm of every bucket of every node; with `add`, first add `addend` to `x` in place.
 
     Parameters
     ----------
-    home : Home
+    context : DeviceContext
     tables : RowTables
     x, addend : Numba float32[N, n]
-        Without `add` any array stands in for the second.
+        Without `add` any array does for the second.
     add : bool
     kind : 0 for l2, 1 for max
     norms : Numba float32[N, B]
@@ -187,10 +190,10 @@ def launch_norms(home, tables, x, addend, add, kind, norms):
     nodes = x.shape[0]
     totals = x
     for level, offsets in enumerate(tables.block_levels):
-        finish = level == len(tables.block_levels) - 1
+        finish = level == len(tables.block_levels) - 1  # then each bucket is one block
         blocks = offsets.size - 1
-        folded = home.scratch((1, 1) if finish else (nodes, blocks), np.float64)
-        shape = (*current_launch_shape().grid(nodes * blocks), home.stream)
+        folded = context.scratch((1, 1) if finish else (nodes, blocks), np.float64)
+        shape = (*current_launch_shape().grid(nodes * blocks), context.stream)
         if level == 0:
             block_totals[shape](x, addend, add, offsets, kind, finish, folded, norms)
         else:

@@ -8,8 +8,6 @@ taken before. Nothing here is checked.
 step, first tensor, node); ``scheme`` is (s 2^F as float32, F as uint32, s as uint32); ``tables`` is (factors,
 scales, steps) of `bucket_tables`.
 
-What a warp does with a row: words, factors and levels of the coordinates that its threads hold.
-
 Thread l takes coordinates l + 32 k of its row. Philox block j of the row's group serves coordinates j, j +
 128, j + 256 and j + 384, so four calls give a thread its 16 words, and none is shared or thrown away.
 
@@ -45,7 +43,7 @@ from qsgd_lab.kernels.fixed_point import (
 )
 from qsgd_lab.kernels.philox import STRIDE, philox4x32_narrow
 
-QUARTERS = STRIDE // LANES  # Philox calls a thread makes for a row
+QUARTERS = STRIDE // LANES  # Philox calls a thread makes for a row: four words each, none thrown away
 _HALF = np.float32(0.5)
 
 
@@ -57,9 +55,9 @@ def draw_words(stream, tensor, node, group, place):
     `node` count from those.
     """
     stochastic, k0, k1, step, first_tensor, first_node = stream
-    if not stochastic:
+    if not stochastic:  # the same for the whole grid, so that no warp diverges
         return HALF_WORD, HALF_WORD, HALF_WORD, HALF_WORD
-    block = np.uint32(np.int64(group) * STRIDE + place)
+    block = np.uint32(np.int64(group) * STRIDE + place)  # below 2^32, since a tensor has at most 2^34 words
     own_tensor = np.uint32(np.int64(first_tensor) + np.int64(tensor))
     own_node = np.uint32(np.int64(first_node) + np.int64(node))
     w0, w1, w2, w3 = philox4x32_narrow(block, step, own_tensor, own_node, k0, k1)
@@ -87,7 +85,7 @@ def level_of(x, factors, word, scheme):
 def bucket_at(i, row, rows):
     """Return the bucket of coordinate i of a row: a division of numbers below 512, made exact by the half."""
     _, _, _, buckets, lefts, inverse_size = rows
-    beyond = np.int32(i) - lefts[row]
+    beyond = np.int32(i) - lefts[row]  # a row's buckets are of one size, but for those at its ends
     if beyond < 0:
         return np.int64(buckets[row])
     return np.int64(buckets[row]) + 1 + np.int64((np.float32(beyond) + _HALF) * inverse_size)
@@ -120,12 +118,12 @@ def scheme_of(num_levels):
     return np.float32(num_levels * 2.0**fraction), np.uint32(fraction), np.uint32(num_levels)
 
 
-def launch_bucket_tables(home, norms, scheme):
+def launch_bucket_tables(context, norms, scheme):
     """Return (factors, scales, steps) of norms, a Numba float32[N, B]."""
-    factors = home.scratch(norms.shape, np.float32)
-    scales = home.scratch(norms.shape, np.float32)
-    steps = home.scratch(norms.shape, np.float64)
-    launch = (*current_launch_shape().grid(-(-norms.size // LANES)), home.stream)
+    factors = context.scratch(norms.shape, np.float32)
+    scales = context.scratch(norms.shape, np.float32)
+    steps = context.scratch(norms.shape, np.float64)
+    launch = (*current_launch_shape().grid(-(-norms.size // LANES)), context.stream)
     bucket_tables[launch](norms, scheme[0], scheme[2], factors, scales, steps)
     return factors, scales, steps
 
@@ -146,21 +144,21 @@ def quantize_rows(x, rows, stream, scheme, kind, levels, norms):
     warps = cuda.blockDim.x // LANES
     values = cuda.local.array(PER_LANE, np.float32)
     for first in range(cuda.blockIdx.x * warps, tensors.size, cuda.gridDim.x * warps):
-        row = first + warp if first + warp < tensors.size else first
+        row = first + warp if first + warp < tensors.size else first  # a spare warp takes another's, empty
         low, high, size = bounds_of(offsets, row, row == first + warp)
         tensor, group = tensors[row], groups[row]
         load_row(x[low:high], size, lane, values)
         norm = finished_norm(fold_warp(lane_term(values, kind), kind), kind)
         if lane == 0 and size > 0:
             norms[row] = norm
-        factors = bucket_factors(norm, scheme[0])
+        factors = bucket_factors(norm, scheme[0])  # in every thread: sharing them would take a barrier
         part = levels[low:high]
         for quarter in range(QUARTERS):
             words = draw_words(stream, tensor, 0, group, at(lane, quarter))
             for w in range(4):
                 k = quarter + QUARTERS * w
                 level = level_of(values[k], factors, words[w], scheme)
-                if is_inside(lane, k, size):
+                if is_inside(lane, k, size):  # only stores are guarded: what is beyond was loaded as 0
                     part[at(lane, k)] = level
 
 
@@ -174,6 +172,7 @@ def quantize_rows_with_norms(x, rows, stream, scheme, tables, levels):
         low, high, size = bounds_of(offsets, row, True)
         tensor, group = tensors[row], groups[row]
         part, part_x = levels[low:high], x[low:high]
+        # No shuffles here, so that a warp may leave lanes idle at the end of a short row.
         for place in range(lane, np.int64(size if size < STRIDE else STRIDE), LANES):
             words = draw_words(stream, tensor, 0, group, place)
             for w in range(4):
@@ -197,17 +196,17 @@ def dequantize_rows(levels, norms, rows, num_levels, is_bucket_a_row, steps, val
         for k in range(PER_LANE):
             i = at(lane, k)
             if is_inside(lane, k, size):
-                if not is_bucket_a_row:
+                if not is_bucket_a_row:  # else one step, worked out above, does for the row
                     step = steps[0, bucket_at(i, row, rows)]
                 part[i] = level_value(part_levels[i], step)
 
 
-def launch_quantize(home, tables, x, key, kind, stochastic, num_levels, levels, norms):
+def launch_quantize(context, tables, x, key, kind, stochastic, num_levels, levels, norms):
     """Quantize: one launch where a bucket is a row, else as many more as the norms take.
 
     Parameters
     ----------
-    home : Home
+    context : DeviceContext
     tables : RowTables
     x : Numba float32[n]
     key : (k0, k1, step, tensor, node), each uint32
@@ -220,39 +219,39 @@ def launch_quantize(home, tables, x, key, kind, stochastic, num_levels, levels, 
     if x.size == 0:
         return
     scheme, stream = scheme_of(num_levels), (stochastic, *key)
-    with home.active():
-        launch = (*current_launch_shape().grid(tables.num_rows), home.stream)
+    with context.active():
+        launch = (*current_launch_shape().grid(tables.num_rows), context.stream)
         if tables.is_bucket_a_row:
             quantize_rows[launch](x, tables.rows, stream, scheme, kind, levels, norms)
         else:
-            of_buckets = launch_norm_tables(home, tables, x, kind, scheme, norms)
+            of_buckets = launch_norm_tables(context, tables, x, kind, scheme, norms)
             quantize_rows_with_norms[launch](x, tables.rows, stream, scheme, of_buckets, levels)
 
 
-def launch_norm_tables(home, tables, x, kind, scheme, norms):
+def launch_norm_tables(context, tables, x, kind, scheme, norms):
     """Write the norms of a gradient, and return the tables of its buckets."""
     row, norm_row = x.reshape((1, x.size)), norms.reshape((1, norms.size))
-    launch_norms(home, tables, row, row, False, kind, norm_row)
-    return launch_bucket_tables(home, norm_row, scheme)
+    launch_norms(context, tables, row, row, False, kind, norm_row)
+    return launch_bucket_tables(context, norm_row, scheme)
 
 
-def launch_dequantize(home, tables, levels, norms, num_levels, values):
+def launch_dequantize(context, tables, levels, norms, num_levels, values):
     """Dequantize: one launch where a bucket is a row, else two.
 
     Arrays as in `launch_quantize`; `values` is a Numba float32[n].
     """
     if levels.size == 0:
         return
-    with home.active():
-        steps = launch_steps(home, tables, norms, num_levels)
-        launch = (*current_launch_shape().grid(tables.num_rows), home.stream)
+    with context.active():
+        steps = launch_steps(context, tables, norms, num_levels)
+        launch = (*current_launch_shape().grid(tables.num_rows), context.stream)
         dequantize_rows[launch](
             levels, norms, tables.rows, np.uint32(num_levels), tables.is_bucket_a_row, steps, values
         )
 
 
-def launch_steps(home, tables, norms, num_levels):
+def launch_steps(context, tables, norms, num_levels):
     """Return the steps of the buckets, float64[1, B], or a placeholder where a bucket is a row."""
     if tables.is_bucket_a_row:
-        return home.scratch((1, 1), np.float64)
-    return launch_bucket_tables(home, norms.reshape((1, norms.size)), scheme_of(num_levels))[2]
+        return context.scratch((1, 1), np.float64)  # kernels take an array of this rank in any case
+    return launch_bucket_tables(context, norms.reshape((1, norms.size)), scheme_of(num_levels))[2]

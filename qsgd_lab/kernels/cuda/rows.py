@@ -1,6 +1,6 @@
-"""The tables of rows in device memory, kept from call to call: a gradient's partition rarely changes.
+"""Tables of rows and blocks: how a partition's coordinates are divided among warps.
 
-How a partition's coordinates are shared out to warps: tables of rows and of blocks, made on the host.
+They are made on the host and kept in device memory from call to call: a gradient's partition rarely changes.
 
 A row is up to 512 coordinates of one tensor that draw their words from one group of Philox blocks; rows tile
 the gradient. A block is up to 512 coordinates of one bucket, whose squares one warp sums; blocks tile it too,
@@ -19,7 +19,7 @@ import numpy as np
 from numba import cuda
 from numpy.typing import NDArray
 
-from qsgd_lab.kernels.cuda.device import Home
+from qsgd_lab.kernels.cuda.device import DeviceContext
 from qsgd_lab.partition import Partition
 
 ROW = 512
@@ -62,7 +62,7 @@ class Rows:
 
 def _cut(offsets: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Cut runs into pieces of at most 512: return the pieces' boundaries, and each run's first piece."""
-    pieces = -(-np.diff(offsets) // ROW)
+    pieces = -(-np.diff(offsets) // ROW)  # an empty run has none
     first = np.concatenate([[0], np.cumsum(pieces)]).astype(np.int64)
     places = np.arange(first[-1]) - np.repeat(first[:-1], pieces)
     return np.append(np.repeat(offsets[:-1], pieces) + ROW * places, offsets[-1]).astype(np.int64), first
@@ -125,15 +125,15 @@ class RowTables(NamedTuple):
 _tables: OrderedDict[tuple[Partition, str, int | None], RowTables] = OrderedDict()
 
 
-def row_tables(parts: Partition, home: Home) -> RowTables:
+def row_tables(parts: Partition, context: DeviceContext) -> RowTables:
     """Return the tables of a partition on a device, copying them there at first."""
-    key = (parts, home.package, home.device)
+    key = (parts, context.package, context.device)
     if key not in _tables:
         rows = rows_of(parts)
         arrays = (rows.offsets, rows.tensor, rows.group, rows.bucket, rows.left)
         _tables[key] = RowTables(
-            (*(home.to_device(array) for array in arrays), np.float32(rows.inverse_size)),
-            tuple(home.to_device(level) for level in rows.block_levels),
+            (*(context.to_device(array) for array in arrays), np.float32(rows.inverse_size)),
+            tuple(context.to_device(level) for level in rows.block_levels),
             rows.is_bucket_a_row,
             bool((rows.offsets[:-1] % 32 == 0).all()),
             rows.offsets.size - 1,

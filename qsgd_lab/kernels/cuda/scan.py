@@ -1,6 +1,6 @@
 """Running sums and maxima over the threads of a block, and over the chunks of a message.
 
-Values are int64; `totals`, in shared memory, has room for one a warp. Every thread of the block comes to each
+Values are int64; `totals`, in shared memory, has one a warp. Every thread of the block comes to each
 of these.
 """
 
@@ -29,7 +29,7 @@ def sum_before(value, totals):
         totals[warp] = inclusive
     cuda.syncthreads()
     before = inclusive - value
-    total = before - before
+    total = before - before  # a zero of the values' type
     for i in range(cuda.blockDim.x // LANES):
         if i < warp:
             before += totals[i]
@@ -49,14 +49,14 @@ def largest_before(value, totals):
             inclusive = other
     before = cuda.shfl_up_sync(ALL_LANES, inclusive, 1)
     if lane == 0:
-        before = value - value - 1
+        before = value - value - 1  # -1, of the values' type
     if lane == LANES - 1:
         totals[warp] = inclusive
     cuda.syncthreads()
     for i in range(warp):
         if totals[i] > before:
             before = totals[i]
-    cuda.syncthreads()
+    cuda.syncthreads()  # `totals` may be used again
     return before
 
 
@@ -84,6 +84,6 @@ def scan_lengths(lengths, starts):
             if i < count:
                 starts[i] = before
                 before += np.int64(lengths[i])
-        base += total
+        base += total  # the same in all threads, so that nothing is exchanged
     if cuda.threadIdx.x == 0:
         starts[count] = base

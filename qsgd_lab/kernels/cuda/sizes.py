@@ -1,6 +1,6 @@
 """Exact lengths of payloads without coding them, on the GPU: a block a chunk, all layouts and codes at once.
 
-Lengths under the three codes stand side by side in one uint64, as in ``cpu.sizes``.
+Lengths under the three codes are side by side in one uint64, as in ``cpu.sizes``.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def lane_of(lengths, code):
 @cuda.jit(device=True, cache=False, fastmath=False)
 def add_words(words, place, bits):
     """Add the words of a chunk of so many bits to a total."""
-    cuda.atomic.add(words, place, np.int64((bits + 31) >> 5))
+    cuda.atomic.add(words, place, np.int64((bits + 31) >> 5))  # of integers, so that no order matters
 
 
 @cuda.jit(cache=True, fastmath=False)
@@ -51,13 +51,14 @@ def measure_chunks(levels, chunk_size, num_levels, lengths, words):
         low = np.int64(chunk) * chunk_size
         size = chunk_length(levels.size, low, chunk_size)
         first, last = span_of(size)
+        # A thread's first distance begins at the last non-zero of the threads before it.
         previous = largest_before(np.int64(latest_nonzero(levels, low, first, last)), totals)
         dense, sparse = np.uint64(0), np.uint64(0)
         nonzeros = np.int64(0)
         for i in range(first, last):
             level = np.int64(levels[low + i])
             magnitude = -level if level < 0 else level
-            if magnitude > num_levels:
+            if magnitude > num_levels:  # it would index the tables out of bounds
                 cuda.atomic.add(words, BEYOND, np.int64(1))
                 magnitude = np.int64(0)
             dense += dense_lengths[magnitude]
@@ -65,6 +66,7 @@ def measure_chunks(levels, chunk_size, num_levels, lengths, words):
                 sparse += gap_lengths[i - previous] + level_lengths[magnitude]
                 previous = i
                 nonzeros += np.int64(1)
+        # Lanes of the three codes add up at once, since a chunk's sums stay inside their 21 bits.
         _, all_nonzeros = sum_before(nonzeros, totals)
         _, all_dense = sum_before(np.int64(dense), totals)
         _, all_sparse = sum_before(np.int64(sparse), totals)
@@ -75,8 +77,8 @@ def measure_chunks(levels, chunk_size, num_levels, lengths, words):
                 add_words(words, SPARSE + code, lane_of(all_sparse, code))
 
 
-def launch_measure(home, levels, chunk_size, num_levels, lengths, words):
+def launch_measure(context, levels, chunk_size, num_levels, lengths, words):
     """Add up the words of all chunks; arguments as of `measure_chunks`."""
     blocks, threads = block_per_item(-(-levels.size // chunk_size))
-    with home.active():
-        measure_chunks[blocks, threads, home.stream](levels, chunk_size, num_levels, lengths, words)
+    with context.active():
+        measure_chunks[blocks, threads, context.stream](levels, chunk_size, num_levels, lengths, words)

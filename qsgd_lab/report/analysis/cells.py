@@ -5,18 +5,15 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
-from qsgd_lab.report.analysis.statistics import SIGNIFICANCE_LEVEL, Comparison
+from qsgd_lab.report.analysis.verdict import NOT_JUDGED, Verdict
 
 if TYPE_CHECKING:
     from qsgd_lab.runs.record import RunRecord
 
 ELIAS_CODES = ("gamma", "delta", "omega")
 FULL_PRECISION_CODE = "fp32"
-
-Claim = Literal["worse", "better", "equivalent"]
-Reason = Literal["paired", "welch", "too few seeds", "no variance", "diverged", "no baseline", "baseline", ""]
 
 
 @dataclass(frozen=True)
@@ -46,49 +43,6 @@ def summarize(values: Sequence[float]) -> Statistic | None:
         return None
     deviation = statistics.stdev(values) if len(values) > 1 else None
     return Statistic(float(statistics.mean(values)), deviation, len(values))
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What may be said of one cell's accuracy.
-
-    Attributes
-    ----------
-    test : str
-        The test against fp32 of the same N, or why there was none: ``too few seeds``, ``no variance``,
-        ``diverged`` (one of the two cells has a diverged run), ``no baseline``; ``baseline`` for fp32 itself;
-        empty for a cell without runs.
-    comparison : Comparison or None
-        With fp32; None where the two could not be set side by side.
-    p_different_holm, p_not_equivalent_holm : float or None
-        Adjusted by Holm's method, each over all the tests against fp32 in the table.
-    is_among_best : bool
-        Highest mean of its N, or not worse than that by a one-sided test at the level. This test is not
-        adjusted: that would let in more cells.
-    """
-
-    test: Reason = ""
-    comparison: Comparison | None = None
-    p_different_holm: float | None = None
-    p_not_equivalent_holm: float | None = None
-    is_among_best: bool = False
-
-    @property
-    def is_tested(self) -> bool:
-        """Whether the cell was tested against fp32."""
-        return self.test in ("paired", "welch")
-
-    @property
-    def claim(self) -> Claim | None:
-        """What is significant after Holm's adjustment; both may be, and then the difference is named."""
-        if self.comparison is None or self.p_different_holm is None or self.p_not_equivalent_holm is None:
-            return None
-        if self.p_different_holm <= SIGNIFICANCE_LEVEL:
-            return "worse" if (self.comparison.difference or 0.0) < 0 else "better"
-        return "equivalent" if self.p_not_equivalent_holm <= SIGNIFICANCE_LEVEL else None
-
-
-NOT_JUDGED = Verdict()
 
 
 @dataclass(frozen=True)

@@ -232,6 +232,14 @@ def compute_seconds(records: Iterable[RunRecord]) -> float | None:
     return statistics.median(shares) if shares else None
 
 
+def measures_coding(records: Iterable[RunRecord]) -> bool:
+    """Whether `node_work` of these runs has the coding of messages, and so a share of the quantizing."""
+    return (
+        _code_seconds([run for run in records if run.result["steps"] > 0 and "quantize_s" in run.timing])
+        is not None
+    )
+
+
 def _code_seconds(runs: list[RunRecord]) -> float | None:
     """Return the time to write one message and to read those of the other nodes; None if not measured."""
     seconds = [

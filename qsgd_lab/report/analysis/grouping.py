@@ -5,14 +5,18 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from qsgd_lab.compressors.registry import COMPRESSORS
+from qsgd_lab.data.registry import DATASETS, dataset_origins
 from qsgd_lab.errors import IntegrityError
 from qsgd_lab.levels import num_levels
 from qsgd_lab.report.analysis.cells import Cell, cell_of
 from qsgd_lab.report.analysis.communication import Traffic, traffic_of
-from qsgd_lab.report.analysis.significance import judged
+from qsgd_lab.report.analysis.significance import averaged, judged
+from qsgd_lab.report.analysis.statistics import EQUIVALENCE_MARGIN
+from qsgd_lab.report.analysis.verdict import Contrast
 from qsgd_lab.runs.config import FULL_PRECISION_BITS, SYNCHRONOUS, RunConfig
 
 if TYPE_CHECKING:
@@ -46,6 +50,8 @@ class Method:
         One for each number of nodes of the table, in its order.
     traffic : Traffic
         Measured bits, averaged over the cells.
+    mean_over_nodes : Contrast or None
+        Difference of the accuracy from fp32, averaged over the numbers of nodes; None where it is not tested.
     """
 
     label: str
@@ -56,6 +62,7 @@ class Method:
     num_levels: int | None
     cells: tuple[Cell, ...]
     traffic: Traffic
+    mean_over_nodes: Contrast | None = None
 
 
 @dataclass(frozen=True)
@@ -74,6 +81,8 @@ class Group:
         All that occur, ascending.
     methods : tuple of Method
         In the fixed order: fp32, then bits descending, within them `VARIANT_ORDER`, then other methods.
+    margin : float
+        How near to each other two accuracies count as alike, in percentage points; fixed before the runs.
     """
 
     shared: Mapping[str, Any]
@@ -82,6 +91,7 @@ class Group:
     seeds: tuple[int, ...]
     nodes: tuple[int, ...]
     methods: tuple[Method, ...]
+    margin: float = EQUIVALENCE_MARGIN
 
     @property
     def run_keys(self) -> tuple[str, ...]:
@@ -89,7 +99,9 @@ class Group:
         return tuple(sorted(key for method in self.methods for cell in method.cells for key in cell.run_keys))
 
 
-def group_records(records: Iterable[RunRecord]) -> tuple[Group, ...]:
+def group_records(
+    records: Iterable[RunRecord], margins: Mapping[str, float] = MappingProxyType({})
+) -> tuple[Group, ...]:
     """Sort run records into the groups that a table may show together.
 
     Runs whose configurations differ in anything but method, nodes and seed never share a group. Runs of
@@ -99,6 +111,8 @@ def group_records(records: Iterable[RunRecord]) -> tuple[Group, ...]:
     ----------
     records : iterable of RunRecord
         In any order.
+    margins : mapping of str to float
+        Preset -> `Group.margin`, where it is not `statistics.EQUIVALENCE_MARGIN`.
 
     Returns
     -------
@@ -123,7 +137,7 @@ def group_records(records: Iterable[RunRecord]) -> tuple[Group, ...]:
     for identity, runs in baselines.items():
         for host in hosts.get(identity, {identity}):
             members.setdefault(host, []).extend(runs)
-    return tuple(_group(identity, members[identity]) for identity in sorted(members, key=_sort_key))
+    return tuple(_group(identity, members[identity], margins) for identity in sorted(members, key=_sort_key))
 
 
 _Identity = tuple[bool, tuple[tuple[str, Any], ...]]
@@ -142,8 +156,10 @@ def _sort_key(identity: _Identity) -> tuple[Any, ...]:
     return (not is_current, *((type(value).__name__, "" if value is None else value) for _, value in outer))
 
 
-def _group(identity: _Identity, records: list[RunRecord]) -> Group:
+def _group(identity: _Identity, records: list[RunRecord], margins: Mapping[str, float]) -> Group:
     is_current, outer = identity
+    shared = dict(outer)
+    margin = margins.get(shared["preset"], EQUIVALENCE_MARGIN)
     seeds = tuple(sorted({record.config.seed for record in records}))
     nodes = tuple(sorted({record.config.nodes for record in records}))
     _refuse_duplicates(records)
@@ -151,22 +167,41 @@ def _group(identity: _Identity, records: list[RunRecord]) -> Group:
     for record in records:
         rows.setdefault(method_order(record.config), []).append(record)
     return Group(
-        shared=dict(outer),
+        shared=shared,
         is_current=is_current,
         num_parameters=tuple(sorted({record.result["num_parameters"] for record in records})),
         seeds=seeds,
         nodes=nodes,
-        methods=_judged([_method(rows[order], nodes, seeds) for order in sorted(rows)]),
+        methods=_judged(
+            [_method(rows[order], nodes, seeds) for order in sorted(rows)], margin, accuracy_step(records)
+        ),
+        margin=margin,
     )
 
 
-def _judged(methods: list[Method]) -> tuple[Method, ...]:
-    """Return the methods with verdicts in their cells."""
+def _judged(methods: list[Method], margin: float, step: float) -> tuple[Method, ...]:
+    """Return the methods with what the tests say of them and of their cells."""
     baseline = next((i for i, method in enumerate(methods) if method.bits == FULL_PRECISION_BITS), None)
-    rows = judged([method.cells for method in methods], baseline)
+    rows = [method.cells for method in methods]
+    means = averaged(rows, baseline, margin, step)
     return tuple(
-        dataclasses.replace(method, cells=cells) for method, cells in zip(methods, rows, strict=True)
+        dataclasses.replace(method, cells=cells, mean_over_nodes=mean)
+        for method, cells, mean in zip(methods, judged(rows, baseline, margin, step), means, strict=True)
     )
+
+
+def accuracy_step(records: Iterable[RunRecord]) -> float:
+    """Return by how many points one test image moves an accuracy, or 0 where the test set's size is unknown.
+
+    The records say how many test images there were; older ones are of data sets whose size is known by name.
+    """
+    sizes: set[int | None] = set()
+    for record in records:
+        entry = DATASETS.get(record.config.dataset)
+        known = entry.sizes[-1] if entry and not dataset_origins(entry.name) else None
+        sizes.add(record.result.get("num_test") or known)
+    size = sizes.pop() if len(sizes) == 1 else None
+    return 100 / size if size else 0.0
 
 
 def method_order(config: RunConfig) -> tuple[Any, ...]:

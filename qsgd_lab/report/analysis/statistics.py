@@ -1,151 +1,158 @@
-"""Is one method worse than another, or as good? Tests over a few seeds, in percentage points.
+"""Tests over a few seeds, in percentage points, of whether a method is worse than another or near it.
 
 Runs of one seed share their initial weights and the order of their data, so two methods are compared by their
-differences seed by seed (paired t). Where seeds do not match, Welch's test compares the two samples. That a
-test finds no difference is no proof that there is none: "no loss" is a claim of its own, and takes two
-one-sided tests (TOST) that the difference is below a margin.
+differences seed by seed (paired t). That a test finds no difference is no proof that there is none: "within a
+margin" is a claim of its own, and takes one-sided tests. Diverged runs are counted, by Fisher's exact test.
 
 References
 ----------
-Student 1908 (t); Welch 1947; Holm 1979, "A simple sequentially rejective multiple test procedure";
-Schuirmann 1987 (TOST).
+Student 1908 (t); Fisher 1935, "The logic of inductive inference" (the exact test); Holm 1979, "A simple
+sequentially rejective multiple test procedure"; Schuirmann 1987 (two one-sided tests).
 """
 
 from __future__ import annotations
 
 import math
-import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 #: A claim is made where its p-value is at most this.
 SIGNIFICANCE_LEVEL = 0.05
-#: "No loss" is a difference below this, in percentage points.
+#: Means nearer to each other than this, in percentage points, count as alike; the default of presets.
 EQUIVALENCE_MARGIN = 0.5
-#: With fewer values on a side, or fewer pairs, nothing is tested.
-MIN_SEEDS = 3
+#: With fewer common seeds nothing is tested: three see next to nothing, and coarse cells tie by chance.
+MIN_SEEDS = 5
+#: More seeds than this are not worth naming.
+MOST_SEEDS = 1000
 
-#: A standard error below this, in points, is rounding: accuracies over a million images differ by 1e-4.
-_NO_VARIANCE = 1e-9
+#: Differences below this, in points, are float64's rounding; over a million images accuracies differ by 1e-4.
+_SAME = 1e-9
 
-TestName = Literal["paired", "welch", "too few seeds", "no variance"]
+TestName = Literal["paired", "too few seeds", "no variance"]
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """How the values of one method compare with those of another.
+    """How the values of one method compare with those of another, over the seeds that both have.
 
     Attributes
     ----------
-    test : {"paired", "welch", "too few seeds", "no variance"}
-        The test that was made, or why none was. Values that differ by the same in every seed leave no
-        variance to judge by, and a t of infinity would be no evidence: accuracy moves in steps of one image.
+    test : {"paired", "too few seeds", "no variance"}
+        The test that was made, or why none was.
     num_pairs : int
-        Seeds that both have.
+        n, seeds that both have.
+    num_below, num_above : int
+        Seeds in which the first is below and above the second.
     difference : float or None
-        Mean of the first minus mean of the second over the values that were used; None without values.
+        Mean of the differences; None without a common seed.
+    error : float or None
+        Standard error of that mean, not less than the rounding of the values explains; None where nothing was
+        tested, like the p-values.
     p_different : float or None
-        Two-sided, that the means are equal; None where nothing was tested, like the others.
+        Two-sided, that the means are equal.
     p_worse : float or None
         One-sided, that the first is not below the second: small where it is worse.
     p_not_equivalent : float or None
         The larger p of the two one-sided tests: small where the means are within the margin of each other.
+    p_not_near : float or None
+        One-sided, that the first is below the second by the margin or more: small where it is not.
     """
 
     test: TestName
     num_pairs: int
+    num_below: int = 0
+    num_above: int = 0
     difference: float | None = None
+    error: float | None = None
     p_different: float | None = None
     p_worse: float | None = None
     p_not_equivalent: float | None = None
+    p_not_near: float | None = None
+
+    @property
+    def is_tested(self) -> bool:
+        """Whether there are p-values."""
+        return self.test == "paired"
 
 
 def compare(
-    values: Mapping[int, float], reference: Mapping[int, float], margin: float = EQUIVALENCE_MARGIN
+    values: Mapping[int, float],
+    reference: Mapping[int, float],
+    margin: float = EQUIVALENCE_MARGIN,
+    step: float = 0.0,
 ) -> Comparison:
-    """Compare a method's values with another's.
-
-    Paired over the seeds that both have, if these are at least `MIN_SEEDS`; by Welch's test over all values
-    if each side has that many but they share fewer seeds; otherwise not at all.
+    """Compare a method's values with another's, paired over the seeds that both have.
 
     Parameters
     ----------
     values, reference : mapping of int to float
         Seed -> value of the method, and of what it is compared with.
     margin : float
-        Largest difference that counts as none, in the values' unit; above 0.
+        Means nearer than this count as alike, in the values' unit; above 0.
+    step : float
+        The values are multiples of this, such as 100 / T points for T test images; 0 where it is unknown. The
+        deviation of the differences is taken to be at least step / sqrt(6), that of rounding both values. So
+        the same difference in every seed can be tested, which without a step it cannot.
+
+    Raises
+    ------
+    ValueError
+        If the margin is not above 0, or the step is below 0.
 
     Examples
     --------
-    >>> round(compare({0: 90.0, 1: 92.0, 2: 91.0}, {0: 93.0, 1: 94.0, 2: 95.0}).p_different, 4)
-    0.0351
+    >>> found = compare({s: 90.0 - s % 2 for s in range(5)}, {s: 91.0 for s in range(5)})
+    >>> found.difference, round(found.p_different, 4), found.num_below
+    (-1.4, 0.0046, 5)
     """
     if not margin > 0:
         raise ValueError(f"the margin is {margin}; it must be above 0")
-    seeds = sorted(set(values) & set(reference))
-    if len(seeds) >= MIN_SEEDS:
-        return _paired([values[seed] - reference[seed] for seed in seeds], margin)
-    if min(len(values), len(reference)) >= MIN_SEEDS:
-        return _welch(list(values.values()), list(reference.values()), len(seeds), margin)
-    difference = _mean_difference(values, reference, seeds)
-    return Comparison("too few seeds", len(seeds), difference)
+    if not step >= 0:
+        raise ValueError(f"the step is {step}; it must be 0 or more")
+    differences = [values[seed] - reference[seed] for seed in sorted(set(values) & set(reference))]
+    return compare_differences(differences, margin, step / math.sqrt(6))
 
 
-def _mean_difference(
-    values: Mapping[int, float], reference: Mapping[int, float], seeds: Sequence[int]
-) -> float | None:
-    if seeds:
-        return statistics.fmean(values[seed] - reference[seed] for seed in seeds)
-    if values and reference:
-        return statistics.fmean(values.values()) - statistics.fmean(reference.values())
-    return None
-
-
-def _paired(differences: Sequence[float], margin: float) -> Comparison:
+def compare_differences(differences: Sequence[float], margin: float, least_deviation: float) -> Comparison:
+    """Return what the differences seed by seed say; their deviation is at least ``least_deviation``."""
     count = len(differences)
-    error = statistics.stdev(differences) / math.sqrt(count)
-    return _by_t("paired", count, statistics.fmean(differences), error, count - 1, margin)
+    signs = (sum(d < -_SAME for d in differences), sum(d > _SAME for d in differences))
+    mean = math.fsum(differences) / count if differences else None
+    if mean is None or count < MIN_SEEDS:
+        return Comparison("too few seeds", count, *signs, mean)
+    variance = math.fsum((d - mean) ** 2 for d in differences) / (count - 1)
+    error = max(math.sqrt(variance), least_deviation) / math.sqrt(count)
+    if error <= _SAME:  # a t of infinity would be no evidence: accuracy moves in steps
+        return Comparison("no variance", count, *signs, mean)
 
-
-def _welch(values: Sequence[float], reference: Sequence[float], num_pairs: int, margin: float) -> Comparison:
-    samples = (values, reference)
-    squares = [statistics.variance(sample) / len(sample) for sample in samples]  # squared errors of the means
-    error = math.sqrt(sum(squares))
-    difference = statistics.fmean(values) - statistics.fmean(reference)
-    freedom = (
-        sum(squares) ** 2 / sum(s * s / (len(x) - 1) for s, x in zip(squares, samples, strict=True))
-        if error > _NO_VARIANCE
-        else math.inf
-    )
-    return _by_t("welch", num_pairs, difference, error, freedom, margin)
-
-
-def _by_t(
-    test: TestName, num_pairs: int, difference: float, error: float, freedom: float, margin: float
-) -> Comparison:
-    """Return the three p-values of a mean ``difference`` with this standard error."""
-    if error <= _NO_VARIANCE:
-        return Comparison("no variance", num_pairs, difference)
-
-    def below(shift: float) -> float:
-        """Return the probability of a t below that of the difference less ``shift``."""
-        return _student_cdf((difference - shift) / error, freedom)
+    def below(t: float) -> float:
+        """Return the probability that Student's t lies below this one."""
+        return _student_cdf(t, count - 1)
 
     return Comparison(
-        test,
-        num_pairs,
-        difference,
-        p_different=min(1.0, 2 * _student_cdf(-abs(difference) / error, freedom)),
-        p_worse=below(0.0),
-        p_not_equivalent=max(below(margin), _student_cdf(-(difference + margin) / error, freedom)),
+        "paired",
+        count,
+        *signs,
+        mean,
+        error,
+        p_different=min(1.0, 2 * below(-abs(mean) / error)),
+        p_worse=below(mean / error),
+        p_not_equivalent=below((abs(mean) - margin) / error),
+        p_not_near=below(-(mean + margin) / error),
     )
 
 
-def _student_cdf(t: float, freedom: float) -> float:
+def _student_cdf(t: float, freedom: int) -> float:
     from scipy.special import stdtr  # scipy.stats would take half a second to import
 
     return float(stdtr(freedom, t))
+
+
+def _student_quantile(probability: float, freedom: int) -> float:
+    from scipy.special import stdtrit
+
+    return float(stdtrit(freedom, probability))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -168,6 +175,55 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
+def divergence_p(diverged: int, runs: int, reference_diverged: int, reference_runs: int) -> float:
+    """Return Fisher's exact two-sided p that runs of two methods diverge equally often.
+
+    The seeds' pairing is left out of account: the paired test (McNemar) cannot fall below 0.0625 with five
+    seeds, and dependence within a seed only makes Fisher's cautious.
+
+    Parameters
+    ----------
+    diverged, runs : int
+        k of n runs of the method.
+    reference_diverged, reference_runs : int
+        k0 of n0 runs of what it is compared with.
+
+    Raises
+    ------
+    ValueError
+        If a count is negative, or more diverged than there are runs.
+
+    Examples
+    --------
+    >>> round(divergence_p(5, 5, 0, 5), 6), divergence_p(1, 5, 0, 5)
+    (0.007937, 1.0)
+    """
+    if not (0 <= diverged <= runs and 0 <= reference_diverged <= reference_runs):
+        raise ValueError(
+            f"{diverged} of {runs} and {reference_diverged} of {reference_runs} runs: the diverged runs must "
+            "be from 0 to all runs"
+        )
+    total = diverged + reference_diverged
+    # Ways to have x of the `total` diverged runs among the first n, all counts as they are: exact integers.
+    ways = [
+        math.comb(runs, x) * math.comb(reference_runs, total - x)
+        for x in range(max(0, total - reference_runs), min(runs, total) + 1)
+    ]
+    own = math.comb(runs, diverged) * math.comb(reference_runs, reference_diverged)
+    return sum(count for count in ways if count <= own) / sum(ways)
+
+
+def half_width(error: float, num_pairs: int, family: int, level: float = SIGNIFICANCE_LEVEL) -> float:
+    """Return half the width of a mean difference's interval, of which ``family`` hold together (Bonferroni).
+
+    Examples
+    --------
+    >>> round(half_width(0.272166, 5, 22), 4)
+    1.8869
+    """
+    return _student_quantile(1 - level / (2 * family), num_pairs - 1) * error
+
+
 def smallest_visible_difference(num_pairs: int, family: int, level: float = SIGNIFICANCE_LEVEL) -> float:
     """Return how large a mean difference must be to be the first that Holm's method finds.
 
@@ -185,9 +241,41 @@ def smallest_visible_difference(num_pairs: int, family: int, level: float = SIGN
 
     Examples
     --------
-    >>> round(smallest_visible_difference(3, 1), 2), round(smallest_visible_difference(3, 24), 1)
-    (2.48, 12.6)
+    >>> round(smallest_visible_difference(5, 1), 2), round(smallest_visible_difference(5, 24), 1)
+    (1.24, 3.2)
     """
-    from scipy.special import stdtrit
+    return half_width(1 / math.sqrt(num_pairs), num_pairs, family, level)
 
-    return float(stdtrit(num_pairs - 1, 1 - level / (2 * family))) / math.sqrt(num_pairs)
+
+def seeds_for(
+    deviation: float, margin: float, family: int, power: float = 0.8, level: float = SIGNIFICANCE_LEVEL
+) -> int | None:
+    """Return about how many seeds it takes to show that two equal means are within a margin.
+
+    Parameters
+    ----------
+    deviation : float
+        Standard deviation of the differences, in the unit of ``margin``.
+    margin : float
+    family : int
+        Comparisons that share the level; Holm's stepping is left out of account.
+    power : float
+        Chance to show it.
+
+    Returns
+    -------
+    int or None
+        At least `MIN_SEEDS`; None above `MOST_SEEDS`.
+
+    Examples
+    --------
+    >>> seeds_for(0.27, 0.5, 24), seeds_for(20.0, 0.5, 24)
+    (9, None)
+    """
+    # With equal means both one-sided tests must pass, so each may fail with half the chance.
+    tails = (1 - level / family, 1 - (1 - power) / 2)
+    for count in range(MIN_SEEDS, MOST_SEEDS + 1):
+        quantiles = sum(_student_quantile(tail, count - 1) for tail in tails)
+        if quantiles * deviation / math.sqrt(count) <= margin:
+            return count
+    return None

@@ -37,6 +37,8 @@ class Outcome:
         Shape (R,): what stands in place of the last row where a run is compared whole: test accuracies.
     aggregates : {"sums", "gathers"}
         Which collective the messages take.
+    dimension : int
+        n, coordinates of a vector.
     """
 
     nodes: int
@@ -48,6 +50,7 @@ class Outcome:
     received_bits: Floats
     values: Floats
     aggregates: str
+    dimension: int
     final: Floats | None = None
 
     def at(self, checkpoint: int) -> Floats:
@@ -61,7 +64,7 @@ class Outcome:
         return np.asarray(self.sent_bits + self.received_bits)
 
 
-def outcome_of(method: str, aggregates: str, blocks: Sequence[ProblemRecord]) -> Outcome:
+def outcome_of(method: str, aggregates: str, dimension: int, blocks: Sequence[ProblemRecord]) -> Outcome:
     """Return the outcome of the blocks of one method at one N, which share their checkpoints."""
     first = blocks[0]
     weights = np.array([block.config.repeats for block in blocks], np.float64)
@@ -84,6 +87,7 @@ def outcome_of(method: str, aggregates: str, blocks: Sequence[ProblemRecord]) ->
         received_bits=mean([block.received_bits for block in blocks]),
         values=np.concatenate([np.array(block.errors) for block in blocks], axis=1),
         aggregates=aggregates,
+        dimension=dimension,
     )
 
 

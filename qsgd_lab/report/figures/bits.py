@@ -7,9 +7,9 @@ from fractions import Fraction
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from qsgd_lab.report.analysis.cells import Cell, Claim
+from qsgd_lab.report.analysis.cells import Cell
 from qsgd_lab.report.analysis.communication import exchange_of
-from qsgd_lab.report.analysis.statistics import EQUIVALENCE_MARGIN
+from qsgd_lab.report.analysis.verdict import Claim
 from qsgd_lab.report.figures.data import FigureRuns, plain, values
 from qsgd_lab.report.figures.panels import (
     CROSS,
@@ -28,7 +28,7 @@ from qsgd_lab.report.tables.entries import CLAIM_MARKS
 _CLAIMS: dict[Claim, tuple[str, str]] = {
     "worse": (r"$\downarrow$", "worse than fp32"),
     "better": (r"$\uparrow$", "better than fp32"),
-    "equivalent": (r"$\approx$", f"within {EQUIVALENCE_MARGIN:g} of fp32"),
+    "equivalent": (r"$\approx$", "shown to be within {margin:g} points of fp32"),
 }
 
 _TICKS = (1 / 16, 1 / 4, 1, 4, 16)
@@ -63,7 +63,12 @@ def draw(data: FigureRuns) -> Figure | None:
     if any(cell.num_diverged for cell in every):
         keys.append(cross_key())
     claims = {cell.verdict.claim for cell in every}
-    keys += [mark_key(symbol, words) for claim, (symbol, words) in _CLAIMS.items() if claim in claims]
+    margin = data.group.margin
+    keys += [
+        mark_key(symbol, words.format(margin=margin))
+        for claim, (symbol, words) in _CLAIMS.items()
+        if claim in claims
+    ]
     return panels.finish(data.title(), "test accuracy (%)", keys)
 
 
@@ -74,7 +79,7 @@ def _draw_point(axes: Axes, label: str, bits: float, cell: Cell, look: Look) -> 
     axes.errorbar([bits], [cell.accuracy.mean], bar, elinewidth=0.8, capsize=1.5, label=label, **look.style)
     if cell.num_diverged:
         axes.plot([bits], [cell.accuracy.mean], **CROSS)
-    if cell.verdict.claim:
-        mark = CLAIM_MARKS[cell.verdict.claim]
+    mark = CLAIM_MARKS[cell.verdict.claim] if cell.verdict.claim else ""
+    if mark:
         place = (bits, cell.accuracy.mean)
         axes.annotate(mark, place, (2, 1), textcoords="offset points", fontsize=7, color=look.colour)

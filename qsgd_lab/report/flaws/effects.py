@@ -7,13 +7,13 @@ A diverged run is a result, but no sample of an accuracy: a difference that rest
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from qsgd_lab.report.analysis.statistics import SIGNIFICANCE_LEVEL, Comparison, compare, holm
+from qsgd_lab.report.analysis.grouping import accuracy_step
+from qsgd_lab.report.analysis.statistics import SIGNIFICANCE_LEVEL, Comparison, compare, half_width, holm
 
 if TYPE_CHECKING:
     from qsgd_lab.runs.record import RunRecord
@@ -57,8 +57,8 @@ class Effect:
     comparison : Comparison or None
         With the mended protocol; None for the mended one itself and where the flaw is void.
     half_width : float or None
-        Of the 95 % confidence interval of the mean difference over the seeds; None where there are too few,
-        or all differ by the same.
+        Of the 95 % confidence interval of the mean difference over the seeds, by itself; None where nothing
+        was tested.
     p_holm : float or None
         Two-sided, adjusted over the table.
     """
@@ -94,8 +94,7 @@ class Effect:
     @property
     def is_identical(self) -> bool:
         """Whether every seed reports the very accuracy of the mended protocol."""
-        same = self.comparison is not None and self.comparison.test == "no variance"
-        return same and self.comparison is not None and self.comparison.difference == 0
+        return _is_identical(self.comparison)
 
     @property
     def _test(self) -> str | None:
@@ -157,18 +156,34 @@ def effects(cells: Sequence[Cell]) -> list[Effect]:
 def _effect(cell: Cell, reference: Cell) -> Effect:
     own, other = _accuracies(cell), _accuracies(reference)
     is_compared = cell.applies and cell.protocol != MENDED
-    comparison = compare(own, other) if is_compared else None
-    differences = [own[seed] - other[seed] for seed in own if seed in other]
+    step = accuracy_step((*cell.records.values(), *reference.records.values()))
+    comparison = compare(own, other, step=step) if is_compared else None
     if comparison is not None and _num_diverged(cell) + _num_diverged(reference):
-        comparison = replace(comparison, p_different=None, p_worse=None, p_not_equivalent=None)
-    is_tested = comparison is not None and comparison.p_different is not None
+        comparison = _without_test(comparison)
+    elif comparison is not None and _is_identical(comparison):
+        comparison = replace(_without_test(comparison), test="no variance")
+    width = None
+    if comparison is not None and comparison.error is not None:
+        width = half_width(comparison.error, comparison.num_pairs, family=1)
     return Effect(
         cell=cell,
         accuracies=own,
         num_diverged=_num_diverged(cell),
         comparison=comparison,
-        half_width=_half_width(differences) if is_tested else None,
+        half_width=width,
     )
+
+
+def _without_test(comparison: Comparison) -> Comparison:
+    """Return what is left of a comparison that is not tested after all."""
+    return Comparison(*astuple(comparison)[:5])
+
+
+def _is_identical(comparison: Comparison | None) -> bool:
+    """Whether the two have the same accuracy in every seed, and at least two seeds."""
+    if comparison is None or comparison.num_pairs < 2:
+        return False
+    return comparison.num_below == comparison.num_above == 0
 
 
 def _num_diverged(cell: Cell) -> int:
@@ -181,12 +196,3 @@ def _accuracies(cell: Cell) -> dict[int, float]:
 
 def _p(effect: Effect) -> float | None:
     return effect.comparison.p_different if effect.comparison else None
-
-
-def _half_width(differences: Sequence[float]) -> float:
-    """Return half the width of Student's 95 % interval of the mean."""
-    from scipy.special import stdtrit  # scipy.stats would take half a second to import
-
-    count = len(differences)
-    quantile = float(stdtrit(count - 1, 1 - SIGNIFICANCE_LEVEL / 2))
-    return quantile * statistics.stdev(differences) / math.sqrt(count)

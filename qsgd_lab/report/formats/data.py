@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import json
 import re
@@ -12,15 +13,22 @@ from typing import Any
 import qsgd_lab
 from qsgd_lab.report.analysis.cells import Cell, Statistic
 from qsgd_lab.report.analysis.grouping import Group, Method
+from qsgd_lab.report.analysis.verdict import Contrast
 from qsgd_lab.report.tables.cell_measures import CellMeasure, Place, cell_measures
-from qsgd_lab.report.tables.entries import MISSING
+from qsgd_lab.report.tables.entries import MISSING, difference_entry, mean_difference_entry
 from qsgd_lab.report.tables.layout import Table, lay_out
 from qsgd_lab.report.tables.method_measures import BITS_MEASURES, method_measures
-from qsgd_lab.report.tables.options import DEFAULT_OPTIONS, DEFAULT_SHOW, TIMED_SHOWS, TableOptions
+from qsgd_lab.report.tables.options import (
+    DEFAULT_OPTIONS,
+    DEFAULT_SHOW,
+    DIFFERENCE,
+    TIMED_SHOWS,
+    TableOptions,
+)
 from qsgd_lab.report.tables.published_measures import published_figures_of
 
 #: Raise when a field of the JSON document changes its name or meaning.
-JSON_SCHEMA = 1
+JSON_SCHEMA = 2
 
 #: How the printed forms of these are named, apart from the unrounded ones.
 _PRINTED_NAMES = {
@@ -62,7 +70,7 @@ def write_csv(groups: Sequence[Group], options: TableOptions = DEFAULT_OPTIONS) 
 def _by_nodes(options: TableOptions) -> TableOptions:
     """Return what these formats show: the usual, and what else was asked for."""
     show = tuple(dict.fromkeys((*DEFAULT_SHOW, *options.show)))
-    return TableOptions(show=show, link=options.link, compute=options.compute, published=options.published)
+    return dataclasses.replace(options, show=show, by="nodes", style="siunitx")
 
 
 def _table(table: Table, options: TableOptions) -> dict[str, Any]:
@@ -73,6 +81,7 @@ def _table(table: Table, options: TableOptions) -> dict[str, Any]:
         "notes": list(table.notes),
         "config": dict(group.shared),
         "is_stale": not group.is_current,
+        "margin_points": group.margin,
         "num_parameters": list(group.num_parameters),
         "seeds": list(group.seeds),
         "nodes": list(group.nodes),
@@ -101,6 +110,7 @@ def _method_fields(
         "error_feedback": method.error_feedback,
         **{field: measure.value(group, method) for field, measure in measures.items()},
         "elias_code": method.traffic.elias_code,
+        **_mean_over_nodes(method),
         **{
             _PRINTED_NAMES.get(field, f"printed_{field}"): measures[field].entry(group, method).number
             for field in printed
@@ -111,7 +121,9 @@ def _method_fields(
 def _cell(place: Place) -> dict[str, Any]:
     cell, options = place.cell, place.options
     timed = bool(TIMED_SHOWS & set(options.show))
-    measures = [m for show in options.show for m in cell_measures(show, [place.group], options)]
+    # The difference from fp32 is in any case there, with all that the tests found.
+    shows = [show for show in options.show if show != DIFFERENCE]
+    measures = [m for show in shows for m in cell_measures(show, [place.group], options)]
     return {
         "nodes": cell.nodes,
         "state": _state(cell),
@@ -121,7 +133,7 @@ def _cell(place: Place) -> dict[str, Any]:
         "seeds": list(cell.seeds),
         "missing_seeds": list(cell.missing_seeds),
         **{name: value for measure in measures for name, value in _measured(measure, place).items()},
-        **_verdict(cell),
+        **_verdict(place.group, cell),
         "run_keys": list(cell.run_keys),
         "runs": [_run(run, timed) for run in cell.runs],
     }
@@ -137,19 +149,51 @@ def _measured(measure: CellMeasure, place: Place) -> dict[str, Any]:
     return {measure.field: value} | printed
 
 
-def _verdict(cell: Cell) -> dict[str, Any]:
+def _verdict(group: Group, cell: Cell) -> dict[str, Any]:
     verdict = cell.verdict
-    comparison = verdict.comparison
+    blocker = None if verdict.blocked_by is None else group.methods[verdict.blocked_by].label
     return {
         "test_against_fp32": verdict.test or None,
-        "points_above_fp32": comparison.difference if comparison else None,
-        "p_different": comparison.p_different if comparison else None,
-        "p_different_holm": verdict.p_different_holm,
-        "p_not_equivalent": comparison.p_not_equivalent if comparison else None,
-        "p_not_equivalent_holm": verdict.p_not_equivalent_holm,
+        "printed_difference": difference_entry(cell).number,
+        **_contrast(verdict),
+        "p_divergence": verdict.p_divergence,
+        "p_divergence_holm": verdict.p_divergence_holm,
         "claim": verdict.claim,
-        "is_among_best": verdict.is_among_best,
+        "p_not_near": verdict.p_not_near,
+        "p_not_near_holm": verdict.p_not_near_holm,
+        "p_beaten": verdict.p_beaten,
+        "blocked_by": blocker,
+        "is_bold": verdict.is_bold,
     }
+
+
+def _contrast(contrast: Contrast | None) -> dict[str, Any]:
+    """Return a difference from fp32 in points, with its 95 % interval and p-values; null where not tested."""
+    comparison = contrast.comparison if contrast else None
+    low, high = (contrast.interval if contrast else None) or (None, None)
+    return {
+        "points_above_fp32": comparison.difference if comparison else None,
+        "interval_low": low,
+        "interval_high": high,
+        "num_pairs": comparison.num_pairs if comparison else None,
+        "seeds_below": comparison.num_below if comparison else None,
+        "seeds_above": comparison.num_above if comparison else None,
+        "p_different": comparison.p_different if comparison else None,
+        "p_different_holm": contrast.p_different_holm if contrast else None,
+        "p_not_equivalent": comparison.p_not_equivalent if comparison else None,
+        "p_not_equivalent_holm": contrast.p_not_equivalent_holm if contrast else None,
+    }
+
+
+def _mean_over_nodes(method: Method) -> dict[str, Any]:
+    """Return the test of a method's mean over N, each field's name led by ``mean_over_nodes``."""
+    mean = method.mean_over_nodes
+    fields = {
+        "printed_difference": mean_difference_entry(mean).number,
+        **_contrast(mean),
+        "claim": mean.claim if mean else None,
+    }
+    return {f"mean_over_nodes_{name}": value for name, value in fields.items()}
 
 
 def _run(run: Any, timed: bool) -> dict[str, Any]:

@@ -64,11 +64,9 @@ def with_symbols(text: str) -> str:
 #: What a document needs for each style.
 PACKAGES: dict[Style, tuple[str, ...]] = {"siunitx": ("booktabs", "siunitx"), "plain": ("booktabs",)}
 
+_SWITCHES = ("separate-uncertainty", "retain-zero-uncertainty", "retain-explicit-plus", "detect-weight")
 #: Set before each table. With `detect-weight` an S column obeys \bfseries.
-_SETUP = (
-    ", ".join(f"{key}=true" for key in ("separate-uncertainty", "retain-zero-uncertainty", "detect-weight"))
-    + ", table-align-uncertainty=false"
-)
+_SETUP = ", ".join(f"{key}=true" for key in _SWITCHES) + ", table-align-uncertainty=false"
 
 
 def setup(style: Style) -> list[str]:
@@ -129,7 +127,8 @@ def _overhang(entry: Entry) -> str:
 
 
 def _digits(numbers: Sequence[str]) -> str:
-    """Return ``integer.decimal`` digits that hold every one of ``numbers``."""
-    parts = [number.partition(".") for number in numbers]
+    """Return ``integer.decimal`` digits that hold all of ``numbers``, after ``+`` where any has a sign."""
+    parts = [number.lstrip("+-").partition(".") for number in numbers]
     whole = max((len(before) for before, _, _ in parts), default=1)
-    return f"{whole}.{max((len(after) for _, _, after in parts), default=0)}"
+    sign = "+" if any(number[0] in "+-" for number in numbers) else ""
+    return f"{sign}{whole}.{max((len(after) for _, _, after in parts), default=0)}"

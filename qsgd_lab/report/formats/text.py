@@ -16,8 +16,10 @@ from qsgd_lab.terminal import fill
 BOLD_SIGN = "*"
 
 #: Ways to lay a table out, the preferred first: the first that fits is taken.
-_SHAPES: tuple[Shape, ...] = (
-    *({"max_columns": columns, "traffic_apart": apart} for columns in (8, 6, 4) for apart in (False, True)),
+_SHAPES = tuple(
+    Shape(max_columns=columns, traffic_apart=traffic, mean_apart=mean)
+    for columns in (8, 6, 4)
+    for traffic, mean in ((False, False), (True, False), (True, True))
 )
 
 _GAP = "  "
@@ -80,7 +82,8 @@ def _lines(panel: Panel) -> list[str]:
 
 def _column(heading: str, entries: Sequence[Entry]) -> list[str]:
     """Return heading and entries as strings of one width, with the numbers' points in line."""
-    whole = max(len(entry.mean or entry.word) for entry in entries)
+    # A word longer than every number spans mean and deviation instead of pushing them to the right.
+    whole = max((len(entry.mean) for entry in entries if entry.mean), default=0)
     deviation = max(len(entry.deviation) for entry in entries)
     marks = max(len(_marks(entry)) for entry in entries)
     numbers = [_number(entry, whole, deviation) for entry in entries]
@@ -94,7 +97,9 @@ def _number(entry: Entry, whole: int, deviation: int) -> str:
     number = (entry.mean or entry.word).rjust(whole)
     if entry.deviation:
         return f"{number} ± {entry.deviation.rjust(deviation)}"
-    return number + " " * (len(" ± ") + deviation if deviation else 0)
+    if not deviation:
+        return number
+    return number.ljust(whole + len(" ± ") + deviation)
 
 
 def _marks(entry: Entry) -> str:

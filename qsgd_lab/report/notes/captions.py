@@ -11,7 +11,7 @@ from qsgd_lab.report.tables.sheets import field_words
 #: Fields that every caption states in words; others join them where they alone tell tables apart.
 CAPTIONED_FIELDS = (
     *("preset", "dataset", "model", "epochs", "global_batch", "scaling", "norm", "bucket_size"),
-    "flaws",
+    *("flaws", "split"),
 )
 
 
@@ -64,6 +64,8 @@ def _settings(group: Group, others: Iterable[Group]) -> Iterator[str]:
     else:
         yield f"global batch {shared['global_batch']}"
     yield from _quantizer_words(shared["norm"], shared["bucket_size"])
+    if shared["split"] != "iid":
+        yield f"images dealt to nodes by {shared['split']}"
     if shared["flaws"]:
         yield f"with the published flaws {field_words(shared['flaws'])}"
     for name in distinguishing_fields(group, others):

@@ -8,25 +8,33 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from qsgd_lab.report.analysis.cells import Cell
+from qsgd_lab.report.analysis.cells import FULL_PRECISION_CODE, Cell
+from qsgd_lab.report.analysis.communication import WHOLE_MESSAGE, mean_bits, measures_coding, sent_code
 from qsgd_lab.report.analysis.grouping import Group, Method
 from qsgd_lab.report.notes.captions import caption
-from qsgd_lab.report.notes.significance import significance_notes
+from qsgd_lab.report.notes.significance import any_differences, difference_notes, significance_notes
 from qsgd_lab.report.tables.cell_measures import target_percent
-from qsgd_lab.report.tables.entries import CODE_LETTERS, FEWER_SEEDS, MISSING, SOME_DIVERGED
+from qsgd_lab.report.tables.entries import CODE_LETTERS, FEWER_SEEDS, MISSING
 from qsgd_lab.report.tables.method_measures import measured_messages
-from qsgd_lab.report.tables.options import TableOptions
+from qsgd_lab.report.tables.options import DIFFERENCE, TableOptions
 from qsgd_lab.report.tables.published_measures import published_notes
 from qsgd_lab.report.tables.sheets import Sheet
 from qsgd_lab.report.tables.units import format_bandwidth, format_seconds
 
 
-def traffic_notes() -> Iterator[str]:
-    """Yield what the bytes are."""
+def traffic_notes(cells: Iterable[Cell]) -> Iterator[str]:
+    """Yield what the bytes of these cells are."""
+    codes = {sent_code(mean_bits(cell.runs)) for cell in cells if cell.seeds} - {FULL_PRECISION_CODE, None}
+    words = []
+    if WHOLE_MESSAGE in codes:
+        words.append("in whole messages, each in the layout and code that make it shortest")
+    if codes - {WHOLE_MESSAGE}:
+        where = " where messages were not measured" if words else ""
+        words.append(f"under the code that takes the fewest bits in all{where}")
+    sent = f"Sent: a node's own gradient {' or '.join(words)}. " if words else ""
     yield (
-        "Sent: a node's own gradient under its shortest measured code (fixed width or Elias). Moved: what "
-        "a node's link carries each way, 2(N−1)/N gradients for the ring all-reduce of fp32 and N−1 messages "
-        "for the all-gather of codes, which cannot be added up on the way."
+        f"{sent}Moved: what a node's link carries each way, 2(N−1)/N gradients for the ring all-reduce of "
+        "fp32 and N−1 messages for the all-gather of codes, which cannot be added up on the way."
     )
 
 
@@ -38,8 +46,8 @@ def time_notes() -> Iterator[str]:
     )
 
 
-def network_notes(options: TableOptions) -> Iterator[str]:
-    """Yield what is modelled, with the link."""
+def network_notes(options: TableOptions, cells: Iterable[Cell]) -> Iterator[str]:
+    """Yield what is modelled of these cells, with the link."""
     compute = (
         "compute as measured, divided by N"
         if options.compute is None
@@ -47,10 +55,21 @@ def network_notes(options: TableOptions) -> Iterator[str]:
     )
     link = f"{format_bandwidth(options.link.bandwidth)} and {format_seconds(options.link.latency)} a message"
     yield (
-        f"Modelled: one step of a node on links of {link}, nothing overlapped: {compute}, quantizing as "
-        "measured for all N, coding where it was measured, and the collective. Speed-up: over fp32. Pays "
-        "below: the bandwidth under which the step is faster than that of fp32."
+        f"Modelled: one step of a node on links of {link}, nothing overlapped: {compute}; "
+        f"{_work_words(cells)}; and the collective. Speed-up: over fp32. Pays below: the bandwidth under "
+        "which the step is faster than that of fp32."
     )
+
+
+def _work_words(cells: Iterable[Cell]) -> str:
+    """Return what quantizing and coding are in the modelled step; see `communication.node_work`."""
+    quantized = [cell for cell in cells if cell.seeds and not cell.runs[0].config.is_full_precision]
+    timed = [measures_coding(cell.runs) for cell in quantized]
+    coded = "quantizing as measured, divided by N; writing one message and reading N−1, as measured"
+    uncoded = "quantizing as measured for all N nodes, and nothing for coding"
+    if all(timed):
+        return coded
+    return f"{coded}; where messages were not timed, {uncoded}" if any(timed) else uncoded
 
 
 class Shown(NamedTuple):
@@ -81,6 +100,8 @@ def notes(sheet: Sheet, others: Sequence[Group], options: TableOptions, bold_sig
         yield from _measure_notes(name, sheet, shown, options)
     if "accuracy" in options.show:
         yield from significance_notes(sheet.groups, sheet.names, bold_sign)
+    if DIFFERENCE in options.show and any_differences(sheet.groups):
+        yield from difference_notes(sheet.groups, sheet.names)
     if options.published:
         yield from published_notes(sheet.groups)
     yield from _sign_notes(sheet, shown, options)
@@ -123,13 +144,13 @@ def _measure_notes(show: str, sheet: Sheet, shown: Sequence[Shown], options: Tab
         case "bits":
             yield from _bits_notes(sheet, shown)
         case "codes" if "bits" not in options.show:
-            yield f"{_BITS_WORDS}.{_feedback_words(shown)}"
+            yield f"{_BITS_WORDS}.{_feedback_words(shown)}{_left_out_words(shown)}"
         case "traffic":
-            yield from traffic_notes()
+            yield from traffic_notes(one.cell for one in shown)
         case "time":
             yield from time_notes()
         case "network":
-            yield from network_notes(options)
+            yield from network_notes(options, (one.cell for one in shown))
 
 
 def _epochs_note(sheet: Sheet) -> str:
@@ -154,10 +175,21 @@ def _bits_notes(sheet: Sheet, shown: Sequence[Shown]) -> Iterator[str]:
     names = ", ".join(f"{letter} {code}" for code, letter in CODE_LETTERS.items())
     has_elias = any(one.method.traffic.elias for one in shown)
     elias = f"; Elias: under the shortest of the codes {names}" if has_elias else ""
+    left_out = _left_out_words(shown)
     if measured_messages(sheet.groups):
-        yield f"{_BITS_WORDS}{elias}; {_SENT_WORDS}"
+        yield f"{_BITS_WORDS}{elias}; {_SENT_WORDS}{left_out}"
     else:
-        yield f"{_BITS_WORDS}{elias}. Ratio: 32 over the fewer bits."
+        yield f"{_BITS_WORDS}{elias}. Ratio: 32 over the fewer bits.{left_out}"
+
+
+def _left_out_words(shown: Iterable[Shown]) -> str:
+    """Return of which methods diverged runs are left out of the bits; see `communication.mean_bits`."""
+    counts: dict[str, tuple[int, int]] = {}
+    for one in shown:
+        diverged, runs = counts.get(one.label, (0, 0))
+        counts[one.label] = diverged + one.cell.num_diverged, runs + one.cell.num_seeds
+    left_out = [f"{label} ({k} of {n})" for label, (k, n) in counts.items() if 0 < k < n]
+    return f" Diverged runs are left out of the bits: {', '.join(left_out)}." if left_out else ""
 
 
 def _feedback_words(shown: Iterable[Shown]) -> str:
@@ -167,8 +199,6 @@ def _feedback_words(shown: Iterable[Shown]) -> str:
 def _sign_notes(sheet: Sheet, shown: Sequence[Shown], options: TableOptions) -> Iterator[str]:
     cells = [one.cell for one in shown]
     per_seed = bool({"accuracy", "epochs"} & set(options.show))
-    if "accuracy" in options.show:
-        yield from _diverged_notes(cells)
     missing = _missing_reasons(sheet, shown, options)
     if missing:
         yield f"{MISSING}: {', '.join(missing)}."
@@ -176,16 +206,6 @@ def _sign_notes(sheet: Sheet, shown: Sequence[Shown], options: TableOptions) -> 
         yield "k/n: only k of n seeds reached the target; the mean is over those."
     if per_seed:
         yield from _fewer_seeds_notes(shown)
-
-
-def _diverged_notes(cells: Sequence[Cell]) -> Iterator[str]:
-    written = []
-    if any(cell.all_diverged for cell in cells):
-        written.append("div.: every seed diverged.")
-    if any(cell.num_diverged and not cell.all_diverged for cell in cells):
-        written.append(f"{SOME_DIVERGED} some seeds diverged; the mean is over all.")
-    if written:
-        yield " ".join(written)
 
 
 def _missing_reasons(sheet: Sheet, shown: Sequence[Shown], options: TableOptions) -> list[str]:

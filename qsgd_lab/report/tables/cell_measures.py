@@ -22,6 +22,7 @@ from qsgd_lab.report.tables.entries import (
     MISSING,
     Entry,
     accuracy_entry,
+    difference_entry,
     epochs_entry,
     number_entry,
     statistic_entry,
@@ -30,6 +31,7 @@ from qsgd_lab.report.tables.options import TableOptions
 from qsgd_lab.report.tables.units import format_bandwidth, format_pays
 
 ACCURACY_TITLE = "Test accuracy (%)"
+DIFFERENCE_TITLE = "Difference from fp32 (points)"
 BYTES_DECIMALS = 2
 MILLISECONDS_DECIMALS = 2
 SPEED_UP_DECIMALS = 2
@@ -93,6 +95,8 @@ def cell_measures(show: str, groups: Sequence[Group], options: TableOptions) -> 
     match show:
         case "accuracy":
             return [_accuracy()]
+        case "difference":
+            return [_difference()]
         case "epochs":
             return [_epochs(groups)]
         case "traffic":
@@ -117,6 +121,16 @@ def _accuracy() -> CellMeasure:
         ACCURACY_TITLE,
         lambda place: place.cell.accuracy,
         lambda place: accuracy_entry(place.cell),
+        is_statistic=True,
+    )
+
+
+def _difference() -> CellMeasure:
+    return CellMeasure(
+        "points_above_fp32",
+        DIFFERENCE_TITLE,
+        lambda place: place.cell.verdict.difference,
+        lambda place: difference_entry(place.cell),
         is_statistic=True,
     )
 

@@ -6,8 +6,10 @@ import dataclasses
 from dataclasses import dataclass
 
 from qsgd_lab.report.analysis.cells import Cell, Statistic
+from qsgd_lab.report.analysis.verdict import Contrast
 
 ACCURACY_DECIMALS = 1  # with a few seeds, a second decimal of a percentage is noise
+DIFFERENCE_DECIMALS = 2  # one of 360 images is 0.28 points
 BITS_DECIMALS = 2
 RATIO_DECIMALS = 1
 
@@ -15,8 +17,8 @@ MISSING = "--"
 DIVERGED = "div."
 SOME_DIVERGED = "†"
 FEWER_SEEDS = "‡"
-#: What the tests over the seeds allow to claim of a cell against fp32 -> its mark.
-CLAIM_MARKS = {"worse": "↓", "better": "↑", "equivalent": "≈"}
+#: What the tests over the seeds allow to claim against fp32 -> its mark; divergence has `DIVERGED` already.
+CLAIM_MARKS = {"worse": "↓", "better": "↑", "equivalent": "≈", "fails": ""}
 CODE_LETTERS = {"gamma": "γ", "delta": "δ", "omega": "ω"}
 
 
@@ -37,7 +39,7 @@ class Entry:
     reached : str
         ``k/n`` where k of n seeds reached the target, or empty when all did.
     bold : bool
-        Whether it is among the best of its N.
+        Whether it is shown to be near the best of its N.
     """
 
     mean: str = ""
@@ -71,7 +73,31 @@ def accuracy_entry(cell: Cell) -> Entry:
     if cell.verdict.claim:
         marks += CLAIM_MARKS[cell.verdict.claim]
     entry = statistic_entry(cell.accuracy, ACCURACY_DECIMALS, marks=marks)
-    return dataclasses.replace(entry, bold=cell.verdict.is_among_best)
+    return dataclasses.replace(entry, bold=cell.verdict.is_bold)
+
+
+def difference_entry(cell: Cell) -> Entry:
+    """Return the difference from fp32 in points with the half-width of its interval, or diverged runs."""
+    if cell.num_diverged:
+        return Entry(word=f"{cell.num_diverged}/{cell.num_seeds} {DIVERGED}")
+    return _contrast_entry(cell.verdict)
+
+
+def mean_difference_entry(contrast: Contrast | None) -> Entry:
+    """Return the difference averaged over the numbers of nodes, its half-width, and what the tests found."""
+    if contrast is None:
+        return Entry(word=MISSING)
+    marks = CLAIM_MARKS[contrast.claim] if contrast.claim else ""
+    return dataclasses.replace(_contrast_entry(contrast), marks=marks)
+
+
+def _contrast_entry(contrast: Contrast) -> Entry:
+    if contrast.difference is None:
+        return Entry(word=MISSING)
+    mean = rounded(contrast.difference, DIFFERENCE_DECIMALS)
+    sign = "+" if float(mean) > 0 else ""
+    width = "" if contrast.half_width is None else rounded(contrast.half_width, DIFFERENCE_DECIMALS)
+    return Entry(mean=sign + mean, deviation=width)
 
 
 def epochs_entry(cell: Cell, decimals: int) -> Entry:

@@ -5,17 +5,20 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import TypedDict
 
 from qsgd_lab.report.analysis.grouping import Group, Method
 from qsgd_lab.report.notes.captions import caption, family_caption
 from qsgd_lab.report.notes.legend import notes
-from qsgd_lab.report.tables.cell_measures import CellMeasure, Place, cell_measures
+from qsgd_lab.report.notes.significance import any_differences
+from qsgd_lab.report.tables.cell_measures import DIFFERENCE_TITLE, CellMeasure, Place, cell_measures
 from qsgd_lab.report.tables.entries import MISSING, Entry
 from qsgd_lab.report.tables.method_measures import BITS_TITLE, MethodMeasure, method_measures
-from qsgd_lab.report.tables.options import DEFAULT_OPTIONS, TableOptions
+from qsgd_lab.report.tables.options import DEFAULT_OPTIONS, DEFAULT_SHOW, DIFFERENCE, TableOptions
 from qsgd_lab.report.tables.published_measures import published_measures
 from qsgd_lab.report.tables.sheets import METHOD_STUB, Found, RowHead, Sheet, SheetColumn, sheets
+from qsgd_lab.runs.config import FULL_PRECISION_BITS
 
 _NOTHING = Entry(word=MISSING)
 
@@ -78,6 +81,7 @@ class Shape(TypedDict, total=False):
 
     max_columns: int | None
     traffic_apart: bool
+    mean_apart: bool
 
 
 def lay_out(
@@ -86,6 +90,7 @@ def lay_out(
     *,
     max_columns: int | None = None,
     traffic_apart: bool = False,
+    mean_apart: bool = False,
     bold_sign: str = "Bold",
 ) -> tuple[Table, ...]:
     """Return one table a group, or a family of groups side by side.
@@ -99,6 +104,8 @@ def lay_out(
         panels, with half as many two measures stand beside each other. None: any width, apart.
     traffic_apart : bool
         Whether the measured bits get a panel of their own instead of standing in the first one.
+    mean_apart : bool
+        Whether the differences' mean over N gets a panel of its own.
     bold_sign : str
         How the format shows, and its legend names, an entry that is bold.
 
@@ -111,7 +118,7 @@ def lay_out(
         Table(
             groups=sheet.groups,
             caption=_caption(sheet, groups),
-            panels=tuple(_panels(sheet, options, max_columns, traffic_apart)),
+            panels=tuple(_panels(sheet, options, max_columns, traffic_apart, mean_apart)),
             notes=tuple(notes(sheet, groups, options, bold_sign)),
         )
         for sheet in sheets(groups, options.by)
@@ -123,25 +130,68 @@ def _caption(sheet: Sheet, others: Sequence[Group]) -> str:
 
 
 def _panels(
-    sheet: Sheet, options: TableOptions, max_columns: int | None, traffic_apart: bool
+    sheet: Sheet, options: TableOptions, max_columns: int | None, traffic_apart: bool, mean_apart: bool
 ) -> Iterator[Panel]:
-    of_cells = [m for show in options.show for m in cell_measures(show, sheet.groups, options)]
-    panels = [
-        panel
-        for measures in _pairs(sheet, of_cells, max_columns)
-        for panel in _cell_panels(sheet, measures, options, max_columns)
-    ]
+    panels: list[Panel] = []
+    for is_difference, shows in groupby(options.show, lambda show: show == DIFFERENCE):
+        if is_difference:
+            panels += _difference_panels(sheet, options, max_columns, mean_apart)
+            continue
+        of_cells = [m for show in shows for m in cell_measures(show, sheet.groups, options)]
+        for measures in _pairs(sheet, of_cells, max_columns):
+            panels += _cell_panels(sheet, measures, options, max_columns)
     of_methods = [
         (show, panel)
         for show in (*options.show, *(("published",) if options.published else ()))
+        if show != DIFFERENCE
         for panel in _method_panels(sheet, *_of_methods(show, sheet.groups), max_columns)
     ]
-    if panels and not traffic_apart and sheet.has_method_rows and len(sheet.groups) == 1:
+    is_whole = bool(panels) and len(panels[0].rows) == len(sheet.rows)
+    if is_whole and not traffic_apart and sheet.has_method_rows and len(sheet.groups) == 1:
         beside = [panel for show, panel in of_methods if show == "bits"]
         panels[0] = _beside(panels[0], *beside)
         of_methods = [(show, panel) for show, panel in of_methods if show != "bits"]
     yield from panels
     yield from (panel for _, panel in of_methods)
+
+
+def _difference_panels(
+    sheet: Sheet, options: TableOptions, max_columns: int | None, mean_apart: bool
+) -> Iterator[Panel]:
+    """Yield the differences from fp32, without fp32 itself, and their mean over N beside them or apart.
+
+    A table that did not ask for them has none where nothing was tested.
+    """
+    if options.show == DEFAULT_SHOW and not any_differences(sheet.groups):
+        return
+    (measure,) = cell_measures(DIFFERENCE, sheet.groups, options)
+    columns = [i for i, column in enumerate(sheet.columns) if not _is_baseline(column.cells)]
+    rows = [i for i in range(len(sheet.rows)) if not _is_baseline([c.cells[i] for c in sheet.columns])]
+    parts = _parts(len(columns), max_columns, sheet.block) if columns and rows else ()
+    panels = [
+        _of_rows(_cell_panel(sheet, measure, options, [columns[i] for i in part]), rows) for part in parts
+    ]
+    of_means = _method_panels(sheet, DIFFERENCE_TITLE, method_measures(DIFFERENCE, sheet.groups), max_columns)
+    own_rows = [
+        i for i, row in enumerate(sheet.methods) if any(m and m.bits != FULL_PRECISION_BITS for m in row)
+    ]
+    means = [_of_rows(panel, own_rows) for panel in of_means]
+    has_room = panels and (max_columns is None or len(panels[-1].columns) < max_columns)
+    if means and has_room and not mean_apart and sheet.has_method_rows and len(sheet.groups) == 1:
+        panels[-1:] = [_beside(panels[-1], *means)]
+        means = []
+    yield from (*panels, *means)
+
+
+def _is_baseline(cells: Sequence[Found | None]) -> bool:
+    """Whether a row or column has nothing but fp32."""
+    return all(found is None or found[1].bits == FULL_PRECISION_BITS for found in cells)
+
+
+def _of_rows(panel: Panel, rows: Sequence[int]) -> Panel:
+    kept = [panel.rows[i] for i in rows]
+    opening = [dataclasses.replace(row, opens_block=False) for row in kept[:1]]
+    return dataclasses.replace(panel, rows=(*opening, *kept[1:]))
 
 
 def _pairs(
@@ -192,7 +242,7 @@ def _parts(num_columns: int, at_most: int | None, block: int) -> Iterator[range]
         yield range(part * num_units // num_parts * unit, (part + 1) * num_units // num_parts * unit)
 
 
-def _cell_panel(sheet: Sheet, measure: CellMeasure, options: TableOptions, part: range) -> Panel:
+def _cell_panel(sheet: Sheet, measure: CellMeasure, options: TableOptions, part: Iterable[int]) -> Panel:
     columns = [sheet.columns[i] for i in part]
     entries = [
         tuple(_cell_entry(measure, column.cells[row], options) for column in columns)

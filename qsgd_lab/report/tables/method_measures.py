@@ -9,7 +9,14 @@ from functools import partial
 from qsgd_lab.report.analysis.cells import ELIAS_CODES, FULL_PRECISION_CODE
 from qsgd_lab.report.analysis.communication import WHOLE_MESSAGE, mean_bits
 from qsgd_lab.report.analysis.grouping import Group, Method
-from qsgd_lab.report.tables.entries import Entry, bits_entry, count_entry, ratio_entry
+from qsgd_lab.report.tables.cell_measures import DIFFERENCE_TITLE
+from qsgd_lab.report.tables.entries import (
+    Entry,
+    bits_entry,
+    count_entry,
+    mean_difference_entry,
+    ratio_entry,
+)
 from qsgd_lab.runs.config import FULL_PRECISION_BITS
 
 BITS_TITLE = "Bits/coord."
@@ -75,9 +82,20 @@ BITS_MEASURES = (
     ),
 )
 
+MEAN_DIFFERENCE = MethodMeasure(
+    "points_above_fp32_mean_over_nodes",
+    "mean over N",
+    DIFFERENCE_TITLE,
+    lambda _, m: m.mean_over_nodes.difference if m.mean_over_nodes else None,
+    lambda _, m: mean_difference_entry(m.mean_over_nodes),
+)
+
 
 def method_measures(show: str, groups: Sequence[Group]) -> Sequence[MethodMeasure]:
-    """Return the measures of one of `qsgd_lab.report.tables.options.SHOWS`, none for those of cells."""
+    """Return the measures of methods in one of `qsgd_lab.report.tables.options.SHOWS`."""
+    if show == "difference":
+        has_means = any(method.mean_over_nodes for group in groups for method in group.methods)
+        return [MEAN_DIFFERENCE] if has_means else []
     if show == "bits":
         return [m for m in BITS_MEASURES if m.heading != "sent" or measured_messages(groups)]
     return [_code_measure(code) for code in codes_of(groups)] if show == "codes" else []

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 from qsgd_lab.report.analysis.communication import Link
@@ -20,6 +21,7 @@ VIEWS: dict[View, str] = {
 #: What a table can show -> in words, for help and errors.
 SHOWS: dict[str, str] = {
     "accuracy": "test accuracy",
+    "difference": "its difference from fp32, with intervals, and the mean over N",
     "epochs": "epochs to the target",
     "bits": "levels, measured bits per coordinate, compression ratio",
     "codes": "measured bits per coordinate under every code",
@@ -27,7 +29,9 @@ SHOWS: dict[str, str] = {
     "time": "measured seconds per step, and their parts",
     "network": "modelled step time over a link, speed-up, break-even bandwidth",
 }
-DEFAULT_SHOW = ("accuracy", "epochs", "bits")
+#: Stands in panels of its own: fp32 has no part in it.
+DIFFERENCE = "difference"
+DEFAULT_SHOW = ("accuracy", "epochs", "difference", "bits")
 #: These depend on how long the runs took, and so differ between two sweeps of the same runs.
 TIMED_SHOWS = frozenset({"time", "network"})
 
@@ -76,6 +80,8 @@ class TableOptions:
         Seconds of a node's forward and backward pass in the modelled step; None: as measured.
     published : bool
         Whether published figures stand beside the measured ones.
+    margins : mapping of str to float
+        Preset -> how near accuracies count as alike, in points; see `grouping.group_records`.
 
     Raises
     ------
@@ -91,6 +97,7 @@ class TableOptions:
     link: Link = DEFAULT_LINK
     compute: float | None = None
     published: bool = False
+    margins: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Refuse what cannot be shown."""

@@ -143,7 +143,7 @@ class LevelsKind(Kind[QuantizedGradient]):
         side[:] = norms.astype("<f4", copy=False).view(np.uint8)
         s = options.num_levels
         good = _write_base3(levels, room) if options.layout else _write_fixed(levels, options, room)
-        require(good, "code", f"a level lies outside -{s}..{s}")
+        require(good, "code", f"a level is outside -{s}..{s}")
 
     def read(
         self, options: LevelOptions, content: Content, side: Bytes, body: Bytes, limits: Limits
@@ -179,7 +179,7 @@ class LevelsKind(Kind[QuantizedGradient]):
         s, width = options.num_levels, np.uint64(options.width)
         norms = array_of(side, np.float32, side.size // 4)
         check_scales(norms)
-        outcome = level_string.deliver_level_string(
+        outcome = level_string.level_string_to_values(
             body,
             last_piece(options.width, body, values.size),
             width,
@@ -190,7 +190,7 @@ class LevelsKind(Kind[QuantizedGradient]):
             add,
             values,
         )
-        require(outcome != level_string.OUT_OF_RANGE, "code", f"a level lies outside -{s}..{s}")
+        require(outcome != level_string.OUT_OF_RANGE, "code", f"a level is outside -{s}..{s}")
         require(
             outcome == level_string.GOOD, "canonical", "a bucket of norm 0 or NaN has levels other than 0"
         )
@@ -257,13 +257,13 @@ def read_levels(options: LevelOptions, body: Bytes, count: int, start: int, stop
     Raises
     ------
     MessageError
-        If one lies outside -s..s, a byte of base 3 is above 242, or bits after the last level are not 0.
+        If one is outside -s..s, a byte of base 3 is above 242, or bits after the last level are not 0.
     """
     s = options.num_levels
     if count == 0:
         return np.empty(0, level_dtype(s))
     levels = (_read_base3 if options.layout else _read_fixed)(options, body, count, start, stop)
-    require(levels is not None, "code", f"a level lies outside -{s}..{s}")
+    require(levels is not None, "code", f"a level is outside -{s}..{s}")
     assert levels is not None
     return levels
 

@@ -1,0 +1,132 @@
+"""The networks of ``qsgd-lab compare``: train what the store lacks, and set the methods side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from qsgd_lab.cli.errors import argument_errors
+from qsgd_lab.cli.options.training import sweep_device
+from qsgd_lab.cli.sweep.data_sets import data_folder, describe_data, require_data
+from qsgd_lab.cli.sweep.reproduce import WORKER, usable_cores
+from qsgd_lab.registry import cut_option
+
+if TYPE_CHECKING:
+    from qsgd_lab.report.comparison.outcome import Outcome
+    from qsgd_lab.runs.config import RunConfig
+    from qsgd_lab.runs.store import RunStore
+
+
+@dataclass(frozen=True)
+class NetworkRuns:
+    """What is trained.
+
+    Attributes
+    ----------
+    preset, dataset : str
+    model : str or None
+        None: the preset's first.
+    nodes, seeds : sequence of int
+        Seeds None: the preset's.
+    settings : dict
+        Of the preset, replaced.
+    """
+
+    preset: str
+    dataset: str
+    model: str | None
+    nodes: Sequence[int]
+    seeds: Sequence[int] | None
+    settings: dict[str, Any]
+
+
+def network_outcomes(
+    asked: NetworkRuns, methods: Sequence[str], folder: Path, jobs: int | None, max_time: float | None
+) -> list[Outcome]:
+    """Train what is missing, and return the outcomes: by number of nodes, methods in the order given.
+
+    Raises
+    ------
+    click.UsageError
+        If a text names no method, or one that a training run does not count down for.
+    click.exceptions.Exit
+        If the sweep was stopped or runs failed.
+    """
+    from qsgd_lab.runs.store import RunStore
+
+    with argument_errors():
+        cells = _cells(asked, methods)
+    store = RunStore(folder)
+    _train([config for _, configs in cells for config in configs], store, jobs, max_time)
+    return [_outcome(label, configs, store) for label, configs in cells]
+
+
+def _cells(asked: NetworkRuns, methods: Sequence[str]) -> list[tuple[str, list[RunConfig]]]:
+    """Return (label, a configuration a seed) of each number of nodes and method."""
+    from qsgd_lab.problems.comparison import ComparedMethod
+    from qsgd_lab.training.presets import PRESETS, configurations
+
+    protocol = PRESETS[asked.preset]
+    cells = []
+    for nodes in asked.nodes:
+        for text in dict.fromkeys(methods):
+            algorithm, compressor = cut_option(text, "compressor")
+            method = ComparedMethod.parse(text)
+            if method.algorithm.options.get("down"):
+                raise ValueError(f"{text}: a training run does not count what is sent down; leave out down")
+            configs = configurations(
+                asked.preset,
+                [asked.model or next(iter(protocol.models))],
+                [nodes],
+                [compressor or "fp32"],
+                asked.seeds or protocol.seeds,
+                asked.settings,
+                algorithm,
+                asked.dataset,
+            )
+            cells.append((method.label, configs))
+    return cells
+
+
+def _train(configs: Sequence[RunConfig], store: RunStore, jobs: int | None, max_time: float | None) -> None:
+    from qsgd_lab.cli.sweep.progress import cell_name, display
+    from qsgd_lab.runs.plan import Plan
+    from qsgd_lab.runs.sweep import run_sweep
+
+    plan = Plan.make(configs, store)
+    missing = plan.configs("missing", "stale", "running")
+    if not missing:
+        return
+    datasets = sorted({config.dataset for config in configs})
+    with sweep_device("auto", usable_cores()) as chosen, data_folder(None) as folders:
+        describe_data(datasets, folders)
+        require_data(datasets, folders, download=False, offline=False)
+        with display(missing) as shown:
+            outcome = run_sweep(
+                plan.configs(),
+                store,
+                jobs=jobs or chosen.jobs,
+                worker=WORKER,
+                on_event=shown.show,
+                max_time_s=max_time,
+            )
+    for failure in outcome.failed:
+        click.echo(f"Error: {cell_name(failure.config)}: {failure.reason}", err=True)
+    if outcome.exit_code:
+        click.echo(f"{len(outcome.remaining)} runs remain; the same command goes on with them.", err=True)
+        click.get_current_context().exit(outcome.exit_code)
+
+
+def _outcome(label: str, configs: Sequence[RunConfig], store: RunStore) -> Outcome:
+    from qsgd_lab.report.comparison.networks import network_outcome
+    from qsgd_lab.training.methods import compressor_of
+
+    records = [store.record(config) for config in configs]
+    done = [record for record in records if record is not None]
+    epochs = [store.epochs(record) or () for record in done]
+    aggregates = "server" if configs[0].algorithm.startswith(("asynchronous", "parameter-server")) else ""
+    return network_outcome(label, aggregates or compressor_of(configs[0]).aggregates, done, epochs)

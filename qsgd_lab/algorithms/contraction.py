@@ -1,0 +1,28 @@
+"""Which compressors algorithms that keep the rest themselves can use."""
+
+from __future__ import annotations
+
+from qsgd_lab.compressors import Compressor, ErrorFeedback
+
+#: A vector of so many coordinates is long: quantizers whose factor grows with n show it here.
+_LONG = 2**20
+
+
+def require_contraction(compressor: Compressor) -> None:
+    """Refuse a compressor with residuals of its own, or one whose rest may grow.
+
+    Raises
+    ------
+    ValueError
+        With what would be right.
+    """
+    inner: Compressor | None = compressor
+    while inner is not None:
+        if isinstance(inner, ErrorFeedback) or inner.decodes_differences:
+            raise ValueError("the algorithm keeps what was not sent itself; leave out ef(...), ef21, diana")
+        inner = getattr(inner, "inner", None)
+    factor = compressor.variance_factor(_LONG)
+    if compressor.is_unbiased and factor is not None and factor >= 1:
+        raise ValueError(
+            f"what is not sent may grow: the variance factor is {factor:.3g}; damp it, damped(...)"
+        )

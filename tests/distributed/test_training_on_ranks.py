@@ -1,0 +1,138 @@
+"""Whole runs on real ranks against the simulated loop: the same record, byte for byte."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import rank_cases
+import torch
+
+from qsgd_lab.cli.main import main
+from qsgd_lab.training.presets import configurations
+from qsgd_lab.training.run import run_training
+
+STEPS = 6
+
+
+def config_of(text, nodes, *, model="alexnet", preset="demo", algorithm="synchronous", **changes):
+    """Return a short cell, by the loop engine."""
+    overrides = {"epochs": 1, "engine": "loop", "global_batch": 128, **changes}
+    (config,) = configurations(preset, [model], [nodes], [text], [1], overrides, algorithm)
+    return config
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Compute as the ranks do."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def simulated(config, folder):
+    """Return status, result and epochs of the simulation."""
+    outcome = run_training(
+        config, checkpoint=folder / "simulated.npz", should_stop=lambda: False, progress=lambda *_: None
+    )
+    return outcome.status, dict(outcome.result), outcome.epochs
+
+
+CASES = {
+    "error feedback": config_of("ef(qsgd(bits=2,norm=max,bucket_size=model))", 2),
+    "fp32": config_of("fp32", 2),
+    "top-k": config_of("ef(top-k(fraction=0.01))", 2),
+    "BatchNorm and dropout": config_of(
+        "ef(qsgd(bits=4,norm=max))", 2, model="alexnet-bn", preset="digits-report"
+    ),
+    "CSER": config_of("fp32", 2, algorithm="cser(ratio=32)"),
+    "local SGD": config_of("qsgd(bits=4,norm=max)", 2, algorithm="local-sgd(interval=4)"),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_two_ranks_have_the_simulations_record(two_ranks, tmp_path, name):
+    """Accuracies, losses and bits sent of a run, whatever the method, the algorithm and the network."""
+    config = CASES[name]
+    expected = simulated(config, tmp_path)
+    for found in two_ranks.call(rank_cases.run_cell, config.to_dict(), str(tmp_path)):
+        assert found == expected
+    assert not list(tmp_path.glob("*rank*"))
+
+
+def test_four_ranks_have_the_simulations_record_though_stopped(four_ranks, tmp_path):
+    """Stopped in the middle of an epoch and resumed, each rank from its own checkpoint."""
+    config = dataclasses.replace(CASES["error feedback"], nodes=4, global_batch=32)
+    expected = simulated(config, tmp_path)
+    stopped = four_ranks.call(rank_cases.run_cell, config.to_dict(), str(tmp_path), 2)
+    assert stopped == ["interrupted"] * 4
+    assert len(list(tmp_path.glob("checkpoint.rank*.npz"))) == 4
+    for found in four_ranks.call(rank_cases.run_cell, config.to_dict(), str(tmp_path)):
+        assert found == expected
+
+
+def test_a_damaged_part_of_a_checkpoint_starts_the_run_over(two_ranks, tmp_path):
+    """All ranks notice, whosever it was, and come to the same result."""
+    config = CASES["fp32"]
+    expected = simulated(config, tmp_path)
+    two_ranks.call(rank_cases.run_cell, config.to_dict(), str(tmp_path), 0)
+    next(tmp_path.glob("checkpoint.rank1*")).write_bytes(b"damaged")
+    for found in two_ranks.call(rank_cases.run_cell, config.to_dict(), str(tmp_path)):
+        assert found == expected
+
+
+def torchrun(folder: Path, ranks: int, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a command of the lab under torchrun, with a port that the system picks."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(ranks)]
+    command += ["--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0", "-m", "qsgd_lab", *arguments]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
+    return subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300, check=False
+    )
+
+
+def test_torchrun_writes_the_record_of_the_simulation(tmp_path):
+    """One table, on stdout; the run's key is the loop engine's, which then has nothing left to do."""
+    arguments = ["reproduce", "--nodes", "2", "--bits", "2", "--seeds", "0", "--epochs", "1"]
+    done = torchrun(tmp_path, 2, *arguments, "--engine", "distributed")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("preset demo: 1 epoch") == 1
+    records = [json.loads(path.read_text()) for path in tmp_path.glob("runs/*/run.json")]
+    assert [record["environment"]["ranks"] for record in records] == [2, 2]
+    simulation = tmp_path / "simulated"
+    simulation.mkdir()
+    os.chdir(simulation)
+    assert main([*arguments, "--engine", "loop", "--jobs", "2"]) == 0
+    others = {path.parent.name: json.loads(path.read_text()) for path in Path().glob("runs/*/run.json")}
+    for path in tmp_path.glob("runs/*/run.json"):
+        record = json.loads(path.read_text())
+        assert record["result"] == others[path.parent.name]["result"]
+
+
+def test_without_torchrun_the_command_is_named(tmp_path, monkeypatch, capsys):
+    """One line, exit code 2."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("RANK", "WORLD_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+    assert main(["reproduce", "--engine", "distributed", "--nodes", "4"]) == 2
+    assert "torchrun --nproc-per-node 4 -m qsgd_lab reproduce" in capsys.readouterr().err
+
+
+def test_other_numbers_of_nodes_are_refused(tmp_path, monkeypatch, capsys):
+    """Each rank is a node."""
+    monkeypatch.chdir(tmp_path)
+    for name, value in {
+        "RANK": "0",
+        "WORLD_SIZE": "2",
+        "MASTER_ADDR": "localhost",
+        "MASTER_PORT": "1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    assert main(["reproduce", "--engine", "distributed", "--nodes", "1,2"]) == 2
+    assert "give --nodes 2" in capsys.readouterr().err
