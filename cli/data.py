@@ -1,26 +1,29 @@
-"""``qsgd-lab data``: CIFAR-10 fetched, verified, found."""
+"""``qsgd-lab data``: the files of data sets fetched, verified, found."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import click
 
+from qsgd_lab.cli.errors import argument_errors
 from qsgd_lab.cli.lazy import Entry, LazyGroup
-from qsgd_lab.data.registry import DATASETS, Source
+from qsgd_lab.cli.options.training import import_option
+from qsgd_lab.data.registry import DATASETS, DEFAULT_DATASET, Source, dataset_entry
 
 _HERE = "qsgd_lab.cli.data"
 SUBCOMMANDS = {
-    "fetch": Entry(_HERE, "fetch", "Download CIFAR-10, or go on with a download."),
-    "verify": Entry(_HERE, "verify", "Read CIFAR-10 whole and check every byte."),
-    "where": Entry(_HERE, "where", "Print where CIFAR-10 is."),
+    "fetch": Entry(_HERE, "fetch", "Download a data set, or go on with a download."),
+    "verify": Entry(_HERE, "verify", "Read a data set whole and check every byte."),
+    "where": Entry(_HERE, "where", "Print where a data set is."),
 }
 
 
-def data_dir_option(command: Callable[..., None]) -> Callable[..., None]:
-    """Add ``--data-dir``."""
+def dataset_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the name of a data set, ``--import`` and ``--data-dir``."""
+    command = click.argument("dataset", default=DEFAULT_DATASET, metavar="[DATASET]")(import_option(command))
     return click.option(
         "--data-dir",
         type=click.Path(file_okay=False, path_type=Path),
@@ -31,11 +34,12 @@ def data_dir_option(command: Callable[..., None]) -> Callable[..., None]:
 @click.group(cls=LazyGroup, table=SUBCOMMANDS, invoke_without_command=True)
 @click.pass_context
 def data(ctx: click.Context) -> None:
-    """Fetch, verify or find CIFAR-10.
+    """Fetch, verify or find the files of a data set: CIFAR-10, or the one that is named.
 
-    It is looked for in QSGD_LAB_DATA, --data-dir, the user's cache folder, ./data and
-    $TORCH_HOME/datasets, as the archive cifar-10-binary.tar.gz or cifar-10-python.tar.gz or unpacked
-    from one of them. The handwritten digits of the demo come with scikit-learn and need none of this.
+    They are looked for in QSGD_LAB_DATA, --data-dir, the user's cache folder, ./data and
+    $TORCH_HOME/datasets; CIFAR-10 as the archive cifar-10-binary.tar.gz or cifar-10-python.tar.gz or
+    unpacked from one of them. --import brings data sets of your own. The handwritten digits of the demo
+    come with scikit-learn and need none of this.
 
     \b
     Example:
@@ -49,12 +53,13 @@ def data(ctx: click.Context) -> None:
 
 
 @click.command()
-@data_dir_option
+@dataset_options
 @click.option("--offline", is_flag=True, help="Open no connection, as if QSGD_LAB_OFFLINE=1.")
-def fetch(data_dir: Path | None, offline: bool) -> None:
-    """Download CIFAR-10 (170 MB), or go on with a download, and print where it is.
+def fetch(dataset: str, data_dir: Path | None, offline: bool, imports: Sequence[str]) -> None:
+    """Download a data set, or go on with a download, and print where it is.
 
-    A copy that is there already is verified instead. QSGD_LAB_CIFAR_URL names a mirror to try before
+    CIFAR-10 (170 MB) if none is named. A copy that is there already is verified instead.
+    QSGD_LAB_CIFAR_URL names a mirror to try before
     the University of Toronto, which may need an hour. Proxies are taken from the environment. The exit
     code is 3 if the data cannot be had, 4 if what came is something else.
 
@@ -66,20 +71,20 @@ def fetch(data_dir: Path | None, offline: bool) -> None:
     from qsgd_lab.cli.download_display import display
     from qsgd_lab.errors import IntegrityError
 
-    folders = _folders(data_dir)
+    source, folders = _source(dataset, imports), _folders(data_dir)
     try:
-        path = _sound_copy(folders)
+        path = _sound_copy(source, folders)
     except IntegrityError as error:
         click.echo(f"Not used: {error}", err=True)
         path = None
     if path is None:
         with display() as show:
-            path = _source().fetch(folders[0], progress=show.progress, notice=show.notice, offline=offline)
+            path = source.fetch(folders[0], progress=show.progress, notice=show.notice, offline=offline)
     click.echo(path)
 
 
 @click.command()
-@data_dir_option
+@dataset_options
 @click.option(
     "--format",
     "output_format",
@@ -88,19 +93,21 @@ def fetch(data_dir: Path | None, offline: bool) -> None:
     show_default=True,
     help="How to print what was found.",
 )
-def verify(data_dir: Path | None, output_format: str) -> None:
-    """Read CIFAR-10 whole, check every byte, and print what it is.
+def verify(dataset: str, data_dir: Path | None, output_format: str, imports: Sequence[str]) -> None:
+    """Read a data set whole, check every byte, and print what it is: CIFAR-10 if none is named.
 
-    Sizes and checksums of the archive and of its files, labels and their balance are checked. The digests
-    of the decoded images and of the split into training and validation are printed, and the mean and
-    deviation of the training part's channels. The exit code is 3 if there is no copy, 4 if it is damaged.
+    Of CIFAR-10, sizes and checksums of the archive and of its files, labels and their balance are
+    checked. The digests of the decoded images and of the split into training and validation are printed,
+    and the mean and deviation of the training part's channels. The exit code is 3 if there is no copy, 4
+    if it is damaged.
 
     \b
     Example:
       qsgd-lab data verify
       qsgd-lab data verify --format json
     """
-    facts = _source().describe(_source().find(_folders(data_dir)))
+    source = _source(dataset, imports)
+    facts = source.describe(source.find(_folders(data_dir)))
     if output_format == "json":
         click.echo(json.dumps(facts, indent=1))
     else:
@@ -108,9 +115,9 @@ def verify(data_dir: Path | None, output_format: str) -> None:
 
 
 @click.command()
-@data_dir_option
-def where(data_dir: Path | None) -> None:
-    """Print where CIFAR-10 is; the exit code is 3 if it is nowhere.
+@dataset_options
+def where(dataset: str, data_dir: Path | None, imports: Sequence[str]) -> None:
+    """Print where a data set is, CIFAR-10 if none is named; the exit code is 3 if it is nowhere.
 
     The copy is found by its name and not looked into.
 
@@ -118,12 +125,19 @@ def where(data_dir: Path | None) -> None:
     Example:
       qsgd-lab data where
     """
-    click.echo(_source().find(_folders(data_dir)).path)
+    click.echo(_source(dataset, imports).find(_folders(data_dir)).path)
 
 
-def _source() -> Source:
-    source = DATASETS["cifar10"].source
-    assert source is not None
+def _source(dataset: str, imports: Sequence[str]) -> Source:
+    """Return where a data set's files come from; a usage error if there is none, or it has no files."""
+    from qsgd_lab import plugins
+
+    with argument_errors():
+        plugins.load(imports)
+        source = dataset_entry(dataset).source
+        if source is None:
+            with_files = ", ".join(name for name, entry in DATASETS.items() if entry.source)
+            raise ValueError(f"the data set {dataset!r} needs no files; those that do: {with_files}")
     return source
 
 
@@ -137,13 +151,13 @@ def _folders(data_dir: Path | None) -> list[Path]:
     return folders
 
 
-def _sound_copy(folders: list[Path]) -> Path | None:
+def _sound_copy(source: Source, folders: list[Path]) -> Path | None:
     """Return the path of the first copy after reading it whole, None if there is none."""
     from qsgd_lab.errors import DataMissingError
 
     try:
-        copy = _source().find(folders)
+        copy = source.find(folders)
     except DataMissingError:
         return None
-    _source().verify(copy)
+    source.verify(copy)
     return copy.path

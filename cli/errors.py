@@ -17,7 +17,7 @@ READER_GONE = 141  # 128 + SIGPIPE
 COMPILING = "Compiling kernels, once: about 10 s; qsgd-lab warm-up compiles all of them."
 
 #: Failures of the machine rather than of the program: no space, quota used up, read-only file system.
-_MACHINE_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
+_MACHINE_ERRORS = frozenset({errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC), errno.EROFS})
 
 
 @contextmanager

@@ -49,7 +49,7 @@ COMMANDS = {
     "decode": Entry("qsgd_lab.cli.messages.decode", "decode", "Turn a message back into a gradient file."),
     "inspect": Entry("qsgd_lab.cli.messages.inspect", "inspect", "Say what a message is and what it costs."),
     "bench": Entry("qsgd_lab.cli.bench.bench", "bench", "Measure speed and size beside other libraries."),
-    "data": Entry("qsgd_lab.cli.data", "data", "Fetch, verify or find CIFAR-10."),
+    "data": Entry("qsgd_lab.cli.data", "data", "Fetch, verify or find data sets."),
     "warm-up": Entry("qsgd_lab.cli.warm_up", "warm_up", "Compile all kernels now, not at their first use."),
     "doctor": Entry("qsgd_lab.cli.doctor.doctor", "doctor", "Check this machine and say how to fix it."),
     "completion": Entry("qsgd_lab.cli.completion", "completion", "Print the completion script for a shell."),

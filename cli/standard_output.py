@@ -48,8 +48,10 @@ def cannot_be_written(error: BaseException) -> bool:
 
 
 def _is_writable() -> bool:
-    import fcntl  # only Unix has it
-
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return True
     try:
         mode = fcntl.fcntl(sys.stdout.fileno(), fcntl.F_GETFL) & os.O_ACCMODE
     except (OSError, ValueError):
@@ -62,6 +64,8 @@ def reader_is_gone() -> bool:
     try:
         descriptor = sys.stdout.fileno()
     except io.UnsupportedOperation:  # a test's buffer
+        return False
+    if not hasattr(select, "poll"):  # Windows: the next write tells
         return False
     poll = select.poll()
     poll.register(descriptor, 0)  # errors and hang-ups are reported without being asked for

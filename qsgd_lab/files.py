@@ -141,7 +141,7 @@ def save(path: Path, content: Content) -> None:
         mode = stat.S_IMODE(target.stat().st_mode) if target.exists() else None
 
         def write(file: IO[bytes]) -> None:
-            if mode is not None:
+            if mode is not None and hasattr(os, "fchmod"):  # Windows has it since Python 3.13
                 os.fchmod(file.fileno(), mode)
             if callable(content):
                 content(file)
@@ -342,6 +342,8 @@ def _temporary_prefix(path: Path) -> str:
 
 
 def _is_alive(process: int) -> bool:
+    if os.name == "nt":  # there, signal 0 is Ctrl-C
+        return True
     try:
         os.kill(process, 0)
     except (ProcessLookupError, OverflowError):
@@ -354,11 +356,14 @@ def _is_alive(process: int) -> bool:
 def _new_file(path: Path) -> IO[bytes]:
     """Open a file that is not there yet: a link that somebody put at this name is not followed."""
     path.unlink(missing_ok=True)
-    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666), "wb")
+    only_here = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)  # the second is Windows'
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | only_here, 0o666), "wb")
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make the rename itself durable."""
+    """Make the rename itself durable, where folders can be opened."""
+    if os.name == "nt":
+        return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

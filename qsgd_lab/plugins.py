@@ -21,7 +21,7 @@ from pathlib import Path
 
 from qsgd_lab.errors import LabError
 from qsgd_lab.files import read_bytes
-from qsgd_lab.registry import loading
+from qsgd_lab.registry import Loading, loading
 
 #: Names of plug-ins, joined by `os.pathsep`: worker processes import what the command imported.
 VARIABLE = "QSGD_LAB_IMPORT"
@@ -31,7 +31,7 @@ _DIGITS = 12
 _loaded: dict[str, str] = {}
 
 
-def load(names: Sequence[str]) -> None:
+def load(names: Sequence[str]) -> list[str]:
     """Import plug-ins, and leave their names in the environment for the processes that train.
 
     Parameters
@@ -39,17 +39,24 @@ def load(names: Sequence[str]) -> None:
     names : sequence of str
         Files ending in ``.py`` or ``.npz``, or modules.
 
+    Returns
+    -------
+    list of str
+        All that were wanted, those of installed distributions first.
+
     Raises
     ------
     ValueError
-        In one line, if one cannot be imported, or two bring something of one name.
+        In one line, if one cannot be imported, or two things of one kind have one name.
     """
-    for name in [*_entry_points(), *map(_resolved, names)]:
+    wanted_here = list(dict.fromkeys([*_entry_points(), *map(_resolved, names)]))
+    for name in wanted_here:
         _import(name)
     if names:
         earlier = [name for name in os.environ.get(VARIABLE, "").split(os.pathsep) if name]
         wanted = dict.fromkeys([*earlier, *map(_resolved, names)])
         os.environ[VARIABLE] = os.pathsep.join(wanted)
+    return wanted_here
 
 
 def load_from_environment() -> None:
@@ -125,7 +132,7 @@ def _import_module(name: str) -> None:
 
 @contextmanager
 def _origin(text: str) -> Iterator[None]:
-    token = loading.set(text)
+    token = loading.set(Loading(text))
     try:
         yield
     finally:

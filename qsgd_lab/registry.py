@@ -165,8 +165,36 @@ class Spec:
         return self.inner.column(name) if self.inner else None
 
 
-#: Origin of the plug-in that is being loaded; `qsgd_lab.plugins` sets it.
-loading: ContextVar[str] = ContextVar("loading", default="unknown")
+@dataclass
+class Loading:
+    """The plug-in that is being loaded: its origin, and the (kind, name) of what it has registered so far."""
+
+    origin: str
+    registered: set[tuple[str, str]] = field(default_factory=set)
+
+    def note(self, kind: str, name: str) -> None:
+        """Take down a registration.
+
+        Raises
+        ------
+        ValueError
+            If this plug-in has registered the same name of the same kind already.
+        """
+        if (kind, name) in self.registered:
+            raise ValueError(f"two {kind}s are named {name!r}, both from {self.origin}; rename one")
+        self.registered.add((kind, name))
+
+
+#: The plug-in that is being loaded, if one is; `qsgd_lab.plugins` sets it.
+loading: ContextVar[Loading | None] = ContextVar("loading", default=None)
+
+
+def _origin_of(kind: str, name: str, origin: str | None) -> str:
+    """Return the origin of what is being registered; a plug-in registers a name once."""
+    plugin = loading.get()
+    if plugin is not None:
+        plugin.note(kind, name)
+    return origin or (plugin.origin if plugin else "unknown")
 
 
 class Origins:
@@ -196,11 +224,11 @@ class Origins:
         Raises
         ------
         ValueError
-            If the name is malformed, or taken by the package or by other code.
+            If the name is malformed, taken by the package or by other code, or given twice by one plug-in.
         """
-        origin = origin or loading.get()
         if not _NAME.fullmatch(name):
             raise ValueError(f"{name!r} is not a {self.kind}'s name: use lower-case letters, digits and -")
+        origin = _origin_of(self.kind, name, origin)
         earlier = self._outside.get(name, "qsgd_lab")
         if name in taken and earlier != origin:
             raise ValueError(f"two {self.kind}s are named {name!r}, from {earlier} and {origin}; rename one")
@@ -230,7 +258,10 @@ class Registry:
     def methods(self) -> dict[str, Method]:
         """Return all methods by name, those from outside last."""
         if self._own is None:
-            self._own = {method.name: method for method in self._search()}
+            found = list(self._search())
+            self._own = {method.name: method for method in found}
+            if len(self._own) < len(found):
+                raise RuntimeError(f"two {self.kind}s of the package have one name")
         return {**self._own, **self._outside}
 
     def _search(self) -> Iterator[Method]:
@@ -255,11 +286,11 @@ class Registry:
         Raises
         ------
         ValueError
-            If the name is malformed, or taken by another method.
+            If the name is malformed, taken by another method, or given twice by one plug-in.
         """
-        origin = origin or loading.get()
         if not _NAME.fullmatch(method.name):
             raise ValueError(f"{method.name!r} is not a method's name: use lower-case letters, digits and -")
+        origin = _origin_of(self.kind, method.name, origin)
         taken = self.methods().get(method.name)
         if taken is not None and taken.origin != origin:
             raise ValueError(

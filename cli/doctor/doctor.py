@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from qsgd_lab.cli.doctor.finding import Finding, conclusion
+from qsgd_lab.cli.options.training import import_option
 
 _STYLES = {"ok": "green", "warn": "yellow", "missing": "red"}
 
@@ -29,20 +30,21 @@ _STYLES = {"ok": "green", "warn": "yellow", "missing": "red"}
     show_default=True,
     help="How to print the findings.",
 )
+@import_option
 @click.pass_context
-def doctor(ctx: click.Context, runs: Path, output_format: str) -> None:
+def doctor(ctx: click.Context, runs: Path, output_format: str, imports: Sequence[str]) -> None:
     """Check this machine and say how to fix it.
 
-    Looks at Python and the packages, torch and its device, numba and its cache, threads, data sets, the
-    folder of the runs and LaTeX. The exit code is 1 if something is missing without which the lab cannot
-    work, else 0.
+    Looks at Python and the packages, torch and its device, numba and its cache, threads, plug-ins, the files
+    of all data sets, the folder of the runs and LaTeX. The exit code is 1 if something is missing without
+    which the lab cannot work, else 0.
 
     \b
     Example:
       qsgd-lab doctor
       qsgd-lab doctor --runs /scratch/runs --format json
     """
-    findings = examine(runs)
+    findings = examine(runs, imports)
     if output_format == "json":
         click.echo(_as_json(findings))
     else:
@@ -51,16 +53,20 @@ def doctor(ctx: click.Context, runs: Path, output_format: str) -> None:
         ctx.exit(1)
 
 
-def examine(runs: Path) -> list[Finding]:
+def examine(runs: Path, imports: Sequence[str] = ()) -> list[Finding]:
     """Run every check, in the order of the report.
 
     Parameters
     ----------
     runs : Path
         The folder of the runs; it need not exist.
+    imports : sequence of str
+        Plug-ins, whose data sets are looked for too.
     """
     from qsgd_lab.cli.doctor import machine, software
+    from qsgd_lab.data.registry import DATASETS
 
+    plugins = software.check_plugins(imports)  # first: they bring data sets
     return [
         software.check_python(),
         software.check_lab(),
@@ -69,8 +75,9 @@ def examine(runs: Path) -> list[Finding]:
         software.check_numba(),
         software.check_numba_cache(),
         machine.check_threads(),
+        plugins,
         machine.check_digits(),
-        machine.check_cifar10(),
+        *(machine.check_files(entry) for entry in DATASETS.values() if entry.source is not None),
         machine.check_runs_folder(runs),
         machine.check_latex(),
     ]

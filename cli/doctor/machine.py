@@ -1,6 +1,6 @@
 """Checks of ``qsgd-lab doctor``: threads against cores, the folder of the runs, LaTeX.
 
-Checks of ``qsgd-lab doctor``: the embedded digits and CIFAR-10.
+The embedded digits, and the files of the other data sets.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from qsgd_lab.cli.doctor.finding import Finding
-from qsgd_lab.data.cifar10.find import Source, find_cifar10, search_folders
+from qsgd_lab.data.cifar10.find import search_folders
+from qsgd_lab.data.registry import DEFAULT_DATASET, DatasetEntry
+from qsgd_lab.errors import DataMissingError
 
 #: A sweep's records are small; below this much free disk something else will fail first.
 MIN_FREE_BYTES = 2**30
@@ -114,24 +116,16 @@ def check_digits() -> Finding:
     return Finding("digits", "missing", "scikit-learn's digits are not there", remedy, necessary=True)
 
 
-def check_cifar10(folders: Sequence[Path] | None = None) -> Finding:
-    """Look for CIFAR-10 in `folders` (the usual ones by default), by names and sizes alone."""
+def check_files(entry: DatasetEntry, folders: Sequence[Path] | None = None) -> Finding:
+    """Look for a data set's files in `folders` (the usual ones by default), by names and sizes alone."""
+    assert entry.source is not None
     folders = search_folders() if folders is None else folders
-    source = find_cifar10(folders)
-    if source is None:
-        detail = f"not in {', '.join(map(str, folders))}"
-        return Finding("CIFAR-10", "missing", detail, FETCH)
-    fault = _archive_fault(source) if source.is_archive else _folder_fault(source)
+    name = "" if entry.name == DEFAULT_DATASET else f" {entry.name}"
+    try:
+        copy = entry.source.find(folders)
+    except DataMissingError:
+        return Finding(entry.title, "missing", f"not in {', '.join(map(str, folders))}", FETCH + name)
+    fault = entry.source.fault(copy) if entry.source.fault else None
     if fault:
-        return Finding("CIFAR-10", "warn", f"{source.path} {fault}", f"delete it, then: {FETCH}")
-    return Finding("CIFAR-10", "ok", f"{source.form} {source.path} (checksums: qsgd-lab data verify)")
-
-
-def _archive_fault(source: Source) -> str | None:
-    actual, wanted = source.path.stat().st_size, source.edition.fingerprint.num_bytes
-    return None if actual == wanted else f"has {actual} bytes instead of {wanted}"
-
-
-def _folder_fault(source: Source) -> str | None:
-    absent = [name for name in source.edition.members if not (source.path / name).is_file()]
-    return f"lacks {', '.join(absent)}" if absent else None
+        return Finding(entry.title, "warn", f"{copy.path} {fault}", f"delete it, then: {FETCH}{name}")
+    return Finding(entry.title, "ok", f"{copy.form} {copy.path} (checksums: qsgd-lab data verify{name})")

@@ -5,11 +5,13 @@ from __future__ import annotations
 import platform
 import re
 import warnings
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 
 import qsgd_lab
 from qsgd_lab.cli.doctor.finding import Finding
+from qsgd_lab.errors import LabError
 
 REINSTALL = "python -m pip install --force-reinstall {}"
 _CPU_FLAGS_BF16 = frozenset({"avx512_bf16", "amx_bf16", "bf16"})  # x86, x86, Arm
@@ -135,3 +137,14 @@ def _example_kernel(x: float) -> float:
 def _broken(package: str, error: Exception) -> Finding:
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return Finding(package, "missing", lines[0], REINSTALL.format(package), necessary=True)
+
+
+def check_plugins(imports: Sequence[str]) -> Finding:
+    """Load the plug-ins of installed distributions and those that are named."""
+    from qsgd_lab import plugins
+
+    try:
+        names = plugins.load(imports)
+    except (ValueError, LabError) as error:
+        return Finding("plug-ins", "warn", str(error), "repair it, or uninstall the package that brings it")
+    return Finding("plug-ins", "ok", ", ".join(names) or "none")

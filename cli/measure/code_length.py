@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from qsgd_lab.cli.measure.compressors import compressor_option, measured, render_bits
 from qsgd_lab.cli.measure.vector_source import DEFAULT_DIMENSION
 from qsgd_lab.cli.options import quantizer as shared
 
@@ -19,6 +20,7 @@ _FIXED = "fixed"
 
 @click.command("code-length")
 @shared.options(
+    compressor_option,
     shared.bits_option,
     shared.levels_option,
     click.option(
@@ -50,6 +52,7 @@ _FIXED = "fixed"
 @click.pass_context
 def code_length(
     ctx: click.Context,
+    compressors: tuple[str, ...],
     bits: tuple[int, ...] | None,
     levels: tuple[int, ...] | None,
     code: str,
@@ -73,9 +76,12 @@ def code_length(
     of the levels; and what no compressor of this worst-case variance can do without. The exit code is 1 if a
     check fails; a correct coder fails with probability below 10^-6.
 
+    With --compressor, any method: the bits of its messages beside its formula; nothing is judged.
+
     \b
     Example:
       qsgd-lab code-length --bits 1..8
+      qsgd-lab code-length --compressor "top-k(fraction=0.01)" --compressor terngrad
       qsgd-lab code-length --bits 1..4 --layout sparse --code gamma
       qsgd-lab code-length --levels 16 --bucket-size 256 --distribution constant
     """
@@ -88,6 +94,10 @@ def code_length(
     check_figure_file(plot)
     source = vector_source(input_file, dim, distribution)
     elias: Code = "omega" if code == _FIXED else code  # type: ignore[assignment]  # click's choice
+    if compressors:
+        rows = measured(ctx, compressors, source, seed, trials)
+        click.echo(render_bits(rows, source.name, seed, output_format), nl=False)
+        return
     checks = sweep_code_length(
         bits,
         elias,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from qsgd_lab.cli.measure.compressors import compressor_option, measured, render_errors
 from qsgd_lab.cli.measure.vector_source import DEFAULT_DIMENSION
 from qsgd_lab.cli.options import quantizer as shared
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @shared.options(
+    compressor_option,
     shared.bits_option,
     shared.levels_option,
     shared.dim_option(DEFAULT_DIMENSION),
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 @click.pass_context
 def variance(
     ctx: click.Context,
+    compressors: tuple[str, ...],
     bits: tuple[int, ...] | None,
     levels: tuple[int, ...] | None,
     dim: int | None,
@@ -53,9 +56,13 @@ def variance(
     vector, the least bound for every vector, the paper's bound, and the same for the non-zeros. The exit
     code is 1 if a check fails; a correct quantizer fails with probability below 10^-6.
 
+    With --compressor, any method: its measured error beside the exact one for this vector, what holds for
+    every vector, and the bits of its messages; nothing is judged.
+
     \b
     Example:
       qsgd-lab variance --bits 1..8
+      qsgd-lab variance --compressor natural --compressor "rand-k(fraction=0.1)"
       qsgd-lab variance --bits 4 --distribution worst-case --norm max
       qsgd-lab variance --input grad.npy --format json --plot variance.pdf
     """
@@ -68,6 +75,10 @@ def variance(
     check_figure_file(plot)
     needed = WHOLE_BYTES if bucket_size is None else DRAWN_BYTES
     source = vector_source(input_file, dim, distribution, bytes_per_coordinate=needed)
+    if compressors:
+        rows = measured(ctx, compressors, source, seed, trials)
+        click.echo(render_errors(rows, source.name, seed, output_format), nl=False)
+        return
     checks = sweep.sweep_bits(
         bits,
         levels=levels,

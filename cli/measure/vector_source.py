@@ -81,6 +81,8 @@ def vector_source(
 
 def _check_memory(num_coordinates: int, bytes_per_coordinate: int) -> None:
     """Refuse what would be killed for its memory after minutes."""
+    if not hasattr(os, "sysconf"):  # Windows
+        return
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     needed = num_coordinates * bytes_per_coordinate
     if needed > memory:

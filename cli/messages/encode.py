@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from qsgd_lab.cli.errors import argument_errors
+from qsgd_lab.cli.messages.encode_with import encode_with
 from qsgd_lab.cli.messages.files import load_gradient, output_option, threads_option
 from qsgd_lab.cli.options.quantities import BUCKET_SIZE
 from qsgd_lab.errors import UsageError
@@ -17,6 +18,11 @@ from qsgd_lab.levels import MAX_LEVELS, NORMS
 @click.command()
 @click.argument("gradient_file", metavar="GRADIENT", type=click.Path(path_type=Path))
 @output_option
+@click.option(
+    "--compressor",
+    metavar="METHOD",
+    help="Encode with this method in place of QSGD's options, such as 'top-k(fraction=0.01)'.",
+)
 @click.option(
     "--bits", type=click.IntRange(1, 15), help="Magnitude bits b, the sign apart: s = 2^b - 1 levels."
 )
@@ -59,9 +65,12 @@ from qsgd_lab.levels import MAX_LEVELS, NORMS
     "--step", type=click.IntRange(0, 2**32 - 1), default=0, help="Of which step: its own random words."
 )
 @threads_option
+@click.pass_context
 def encode(
+    ctx: click.Context,
     gradient_file: Path,
     output: Path,
+    compressor: str | None,
     bits: int | None,
     levels: int | None,
     code: str,
@@ -85,10 +94,14 @@ def encode(
     Example:
       qsgd-lab encode grad.npy -o grad.qsgd --bits 3
       qsgd-lab encode grad.npy -o grad.qsgd --bits 1 --wire-version 2
+      qsgd-lab encode grad.npy -o grad.qsgd --compressor "top-k(fraction=0.01)"
       qsgd-lab encode grad.npy -o grad.qsgd --bits 3 --code omega --layout dense --norm max --seed 7
     """
     import qsgd_lab as ql
 
+    if compressor is not None:
+        encode_with(ctx, compressor, gradient_file, output, (seed, node, step))
+        return
     if (bits is None) == (levels is None):
         raise UsageError("give one of --bits and --levels, such as --bits 3")
     check_place(output)

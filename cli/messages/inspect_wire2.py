@@ -8,6 +8,7 @@ import numpy as np
 
 import qsgd_lab as ql
 from qsgd_lab.cli.measure.rows_output import Table, as_text
+from qsgd_lab.partition import Partition
 from qsgd_lab.wire.envelope import open_sections
 from qsgd_lab.wire.kind import Content
 from qsgd_lab.wire.kinds import kind_of
@@ -70,6 +71,8 @@ def describe_payload(content: Content) -> dict[str, Any]:
             described[name] = f"{value.size} of {value.dtype}"
         elif isinstance(value, bytes):
             described[name] = value.hex()
+        elif isinstance(value, Partition):
+            described["bucket_size"] = value.bucket_size
         elif name not in ("structure", "key"):  # which the message itself has
             described[name] = value._asdict() if hasattr(value, "_asdict") else value
     return described

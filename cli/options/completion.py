@@ -10,6 +10,12 @@ import click
 from click.core import ParameterSource
 from click.shell_completion import CompletionItem
 
+#: Problems with a known optimum, written out so that the help imports nothing heavy.
+PROBLEMS = [
+    *("kinked", "smooth", "published-local-sgd", "unlike-curvatures"),
+    *("least-squares", "ridge", "logistic"),
+]
+
 Complete = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
 
 
@@ -63,6 +69,16 @@ def algorithms(_ctx: click.Context) -> list[str]:
     from qsgd_lab.algorithms.registry import ALGORITHMS
 
     return list(ALGORITHMS.methods())
+
+
+def splits(_ctx: click.Context) -> list[str]:
+    """Return how examples may be dealt to nodes, as far as it can be known."""
+    return ["iid", "shards:", "dirichlet:"]
+
+
+def problems(ctx: click.Context) -> list[str]:
+    """Return the problems with a known optimum, and the data sets."""
+    return [*PROBLEMS, *datasets(ctx)]
 
 
 def devices(_ctx: click.Context) -> list[str]:

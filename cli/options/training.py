@@ -19,6 +19,12 @@ from qsgd_lab.cli.errors import argument_errors
 from qsgd_lab.cli.options.completion import devices, one_of
 from qsgd_lab.levels import CONVENTIONS
 from qsgd_lab.training.flaws import FLAWS
+from qsgd_lab.training.preset_table import PRESETS
+
+#: What `--help` says of the presets, each with its models.
+PRESETS_HELP = "Presets and their models:\n\n" + "\n\n".join(
+    f"{name}: {preset.title} ({', '.join(preset.models)})" for name, preset in PRESETS.items()
+)
 
 #: Where a driver for CUDA shows itself on Linux, also under Windows: without any of these torch need not be
 #: loaded to know that there is no device.

@@ -13,6 +13,8 @@ import click
 
 from qsgd_lab import plugins
 from qsgd_lab.cli.errors import argument_errors
+from qsgd_lab.cli.options import completion
+from qsgd_lab.cli.options.completion import one_of
 from qsgd_lab.cli.options.lists import NODES_LIST, SEEDS_LIST
 from qsgd_lab.cli.options.quantities import BANDWIDTH, DURATION, SHORT_TIME, BandwidthType
 from qsgd_lab.cli.options.quantizer import plot_option
@@ -42,8 +44,9 @@ _BUDGET = re.compile(r"([0-9.]+(?:e[0-9]+)?)(x|s@.*)?")
     "--problem",
     required=True,
     metavar="NAME",
-    help="With a known optimum: kinked, smooth, published-local-sgd, unlike-curvatures, least-squares, "
-    "ridge, logistic. Or a data set on which networks are trained, such as digits. Or an imported one.",
+    shell_complete=one_of(completion.problems),
+    help=f"With a known optimum: {', '.join(completion.PROBLEMS)}. Or a data set on which networks are "
+    "trained, such as digits. Or an imported one.",
 )
 @click.option("--nodes", type=NODES_LIST, default="8", show_default=True, help="Node counts N.")
 @click.option(
@@ -52,6 +55,7 @@ _BUDGET = re.compile(r"([0-9.]+(?:e[0-9]+)?)(x|s@.*)?")
     multiple=True,
     required=True,
     metavar="METHOD",
+    shell_complete=one_of(completion.algorithms),
     help='An algorithm by its text, with its compressor: "local-sgd(rounds=16)", '
     '"synchronous(compressor=ef(top-k(fraction=0.01)))". May be given again; the first is what the others '
     "are tested against. See qsgd-lab methods.",
@@ -63,7 +67,12 @@ _BUDGET = re.compile(r"([0-9.]+(?:e[0-9]+)?)(x|s@.*)?")
 @click.option(
     "--preset", type=click.Choice(list(PRESETS)), default="demo", help="Of networks.  [default: demo]"
 )
-@click.option("--model", metavar="NAME", help="The network.  [default: the preset's first]")
+@click.option(
+    "--model",
+    metavar="NAME",
+    shell_complete=one_of(completion.models),
+    help="The network.  [default: the preset's first]",
+)
 @click.option("--epochs", type=click.IntRange(min=1), help="Of networks.  [default: the preset's]")
 @click.option(
     "--jobs", type=click.IntRange(min=1), help="Networks trained side by side.  [default: one a core]"
@@ -72,6 +81,7 @@ _BUDGET = re.compile(r"([0-9.]+(?:e[0-9]+)?)(x|s@.*)?")
 @click.option(
     "--split",
     default="iid",
+    shell_complete=one_of(completion.splits),
     show_default=True,
     help="How examples are dealt to nodes: iid, shards:K or dirichlet:ALPHA.",
 )

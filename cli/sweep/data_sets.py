@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from qsgd_lab.data.registry import Copy, Source, dataset_entry
+from qsgd_lab.data.registry import DEFAULT_DATASET, Copy, Source, dataset_entry, dataset_origins
 from qsgd_lab.errors import DataMissingError
 
 
@@ -52,8 +52,10 @@ def _found(source: Source, folders: list[Path]) -> Copy | None:
 
 
 def _fetching(name: str) -> str:
-    """Return the words that fetch a data set; the command for it knows CIFAR-10 alone."""
-    return "qsgd-lab data fetch" if name == "cifar10" else "reproduce --download"
+    """Return the words that fetch a data set; one from outside needs its plug-in named again."""
+    if dataset_origins(name):
+        return "reproduce --download"
+    return "qsgd-lab data fetch" + ("" if name == DEFAULT_DATASET else f" {name}")
 
 
 def require_data(datasets: Collection[str], folders: list[Path], *, download: bool, offline: bool) -> None:

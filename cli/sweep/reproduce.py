@@ -17,6 +17,7 @@ from qsgd_lab.cli.options.lists import BITS_LIST, NODES_LIST, SEEDS_LIST
 from qsgd_lab.cli.options.quantities import BUCKET_SIZE, DURATION, format_duration
 from qsgd_lab.cli.options.stored_runs import check_takes_runs, runs_option, warn_of_damage
 from qsgd_lab.cli.options.training import (
+    PRESETS_HELP,
     computing_options,
     flaws_asked_for,
     import_option,
@@ -45,13 +46,7 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-#: What `--help` says of the presets, each with its models.
-_PRESETS_HELP = "Presets and their models:\n\n" + "\n\n".join(
-    f"{name}: {preset.title} ({', '.join(preset.models)})" for name, preset in PRESETS.items()
-)
-
-
-@click.command(epilog=_PRESETS_HELP)
+@click.command(epilog=PRESETS_HELP)
 @click.option(
     "--model",
     "models",

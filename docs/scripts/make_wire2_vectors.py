@@ -7,7 +7,11 @@ import sys
 import numpy as np
 from numpy.typing import NDArray
 
+from qsgd_lab.compressors.methods.block_int import BlockInt
+from qsgd_lab.compressors.methods.hsq import HSQ
+from qsgd_lab.compressors.methods.rotated import EDEN, RotatedStochastic
 from qsgd_lab.partition import Partition
+from qsgd_lab.stream import Stream
 from qsgd_lab.wire.key import SHARED_NODE, Key
 from qsgd_lab.wire.kinds.exponential import ExponentialLevels
 from qsgd_lab.wire.kinds.levels import Levels
@@ -51,9 +55,18 @@ def messages() -> dict[str, NDArray[np.uint8]]:
         np.array(PUBLISHED, np.int8), one, 4, False, "max", Partition((12,), "model")
     )
     mask = Masked(np.array([1, 2, 3], np.float32), 12, Key(2026, SHARED_NODE, 5))
+    vector = np.array([0.5, -3, 0, 0.25, 1.5, -0.125, 2, 0, -0.75, 0, 4, -1], np.float32)
+    stream = Stream(2026, 1, 5)
+    eden, _ = EDEN(2, block_size=8).compress(vector, None, stream)
+    stochastic, _ = RotatedStochastic(3, 8, 1).compress(vector, None, stream)
     return {
         "levels fixed": pack(fixed),
         "levels base 3": pack(base3),
+        "EDEN": pack(eden),
+        "rotated stochastic": pack(stochastic),
+        "block-int": pack(BlockInt(4, 8, smoother=0).compress(vector, None, stream)[0]),
+        "block-int, smoother": pack(BlockInt(4, 32).compress(vector, None, stream)[0]),
+        "HSQ": pack(HSQ(4, 8, norm_bits=2).compress(vector, None, stream)[0]),
         "sparse Rice": pack(SparseValues(positions, values, 12, index)),
         "sparse Rice, inner levels": pack(SparseValues(positions, inner, 12, index)),
         "masked": pack(mask),

@@ -237,6 +237,13 @@ class Compressor(ABC):
         """
         return states
 
+    def settled(self, before: Any, after: Any, mean: Array) -> Any:
+        """Return the state that one node goes on with, now that it knows the mean of all nodes.
+
+        It is `after`, which `compress` returned, but for methods that take a step back: then `before`.
+        """
+        return after
+
     def init_nodes(self, nodes: int, layout: Layout, like: Array | None = None) -> Any:
         """Return the first states of N nodes, for `mean`.
 

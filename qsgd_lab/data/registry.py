@@ -47,13 +47,17 @@ class Source:
     verify : callable
         Copy -> anything; reads it whole. Raises `IntegrityError` if it is damaged.
     describe : callable
-        Copy -> its facts as JSON-ready values.
+        Copy -> its facts as JSON-ready values; reads and checks it as `verify` does.
+    fault : callable, optional
+        Copy -> what is wrong with it as far as names and sizes tell, such as ``lacks a.bin``; None if nothing
+        is. Nothing is read.
     """
 
     find: Callable[[Sequence[Path]], Copy]
     fetch: Callable[..., Path]
     verify: Callable[[Any], object]
     describe: Callable[[Any], dict[str, Any]]
+    fault: Callable[[Any], str | None] | None = None
 
 
 @dataclass(frozen=True)
@@ -144,7 +148,16 @@ def cifar10_source(release: Release = OFFICIAL) -> Source:
 
         return describe_cifar10(copy)
 
-    return Source(find, fetch, verify, describe)
+    def fault(copy: Any) -> str | None:
+        from qsgd_lab.data.cifar10.find import fault_of
+
+        return fault_of(copy)
+
+    return Source(find, fetch, verify, describe, fault)
+
+
+#: The data set that ``qsgd-lab data`` means where none is named.
+DEFAULT_DATASET = "cifar10"
 
 
 def _load_fashion_mnist() -> Dataset:

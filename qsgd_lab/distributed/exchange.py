@@ -136,12 +136,13 @@ class DistributedExchange:
         if self.compressor.interactive:
             sent = self._play_rounds(vector, stream, mean)
         else:
-            payload, self.state = self.compressor.compress(vector, self.state, stream)
+            payload, after = self.compressor.compress(vector, self.state, stream)
             self.ledger.add(self.compressor.wire.size(payload))
             for rank, message in enumerate(self._gather_messages(payload)):
                 with _from(rank, step):
                     self.compressor.add_decoded(bytes(message), self.layout, mean)
             divide(mean, self.nodes)
+            self.state = self.compressor.settled(self.state, after, mean)
             sent = self.compressor.decompress(payload)
         if isinstance(out, np.ndarray):
             out[...] = mean

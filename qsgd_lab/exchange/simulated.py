@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -50,6 +51,13 @@ class SimulatedExchange:
         self._ledger, self._parent = Ledger(), parent
         self._like = like
         self._on_host = is_torch(like) and not compressor.takes_device_arrays
+        if self._on_host and like is not None and like.device.type != "cpu":
+            # One text for all of a method's exchanges, so that Python prints it once.
+            warnings.warn(
+                f"{type(compressor).__name__} works in host memory: gradients on {like.device.type} are "
+                "copied there and back each step",
+                stacklevel=2,
+            )
         self.states: Any = compressor.init_nodes(nodes, layout, None if self._on_host else like)
         #: Called after each agreement; training measures its time by it.
         self.after_mean: Callable[[], None] = lambda: None

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qsgd_lab.arrays import is_torch
+from qsgd_lab.compressors.protocol import Layout
 from qsgd_lab.partition import Partition
 
 
@@ -17,7 +18,7 @@ def flatten(state: Any, name: str = "state") -> dict[str, NDArray[Any]]:
     """Return the arrays and numbers of a state by their path.
 
     A state is None, a number, an array, or a list, tuple, dict or dataclass of states. What follows from the
-    configuration (a partition, text) is left out.
+    configuration (a layout, a partition, text) is left out.
 
     Raises
     ------
@@ -66,7 +67,7 @@ def restored(state: Any, arrays: dict[str, NDArray[Any]], name: str = "state") -
 
 def _parts(state: Any, name: str) -> Iterator[tuple[Any, Any]]:
     """Yield the named members of a container; nothing for constants."""
-    if state is None or isinstance(state, str | Partition):
+    if state is None or isinstance(state, str | Partition | Layout):
         return
     if isinstance(state, dict):
         yield from state.items()

@@ -23,68 +23,83 @@ UNIFORM, EXPONENTIAL, WITHOUT_ZERO, POWERS = 0, 1, 2, 3
 LARGEST_POWER, NOT_FINITE = 254, 255  # codes of 2^127 and of NaN
 
 _BIAS = 1023  # of the exponent of float64
-_FRACTION = np.uint64(32)
-_ABOVE_FRACTION = np.uint64(20)  # 52 bits of mantissa, 32 of fraction
-_NINE = np.uint64(9)  # 32 bits of fraction, 23 of mantissa
+_FRACTION = np.int64(32)
+_ABOVE_FRACTION = np.int64(20)  # 52 bits of mantissa, 32 of fraction
+_NINE = np.int64(9)  # 32 bits of fraction, 23 of mantissa
 _UNIT = 2.0**32
+_LIMIT = np.int64(1 << 32)
 _ONE = np.float64(1.0)
 _ZERO = np.float32(0.0)
 
 
 @intrinsic
 def _bits_of_double(typing_context, value):
-    """Return the bits of a float64 as uint64."""
+    """Return the bits of a float64 as int64."""
 
     def codegen(context, builder, signature, args):
-        return builder.bitcast(args[0], context.get_value_type(types.uint64))
+        return builder.bitcast(args[0], context.get_value_type(types.int64))
 
-    return types.uint64(types.float64), codegen
+    return types.int64(types.float64), codegen
 
 
 def _bits_of_double_python(value):
-    return np.float64(value).view(np.uint64)
+    return np.float64(value).view(np.int64)
 
 
 bits_of_double = _bits_of_double if IS_COMPILED else _bits_of_double_python
 
 
 @njit(cache=True, fastmath=False, forceinline=True)
-def power_level(ratio, most, num_levels, word):
-    """Return the level 0..s of a ratio of at most 1: 0, then 2^(1-s) to 1; `most` is 2^(s-1)."""
-    if ratio * most < _ONE:
-        position = np.uint64(ratio * most * _UNIT)
-    else:
-        offset = np.uint64(_BIAS - num_levels) << _FRACTION
-        position = (bits_of_double(ratio) >> _ABOVE_FRACTION) - offset
-    return np.int64((position + np.uint64(word)) >> _FRACTION)
+def ratio_of(x, scale):
+    """Return |x| relative to a positive, finite scale (float64), at most 1."""
+    return min(np.float64(abs(x)) / scale, _ONE)
 
 
 @njit(cache=True, fastmath=False, forceinline=True)
-def scaled_level(x, scale, grid, most, num_levels, word):
-    """Return the signed code of a coordinate relative to a positive, finite scale; `word` is uint32.
-
-    `most` is 2^(s-1), by which products are exact.
-    """
-    ratio = min(np.float64(abs(x)) / np.float64(scale), _ONE)
-    if grid == UNIFORM:
-        position = np.uint64(ratio * (np.float64(num_levels) * _UNIT))
-        level = np.int64((position + np.uint64(word)) >> _FRACTION)
-    elif grid == EXPONENTIAL or ratio * most >= _ONE:
-        level = power_level(ratio, most, num_levels, word)
-    else:  # between the two levels around 0
-        signed = -(ratio * most) if x < _ZERO else ratio * most
-        return np.int64(0) if np.uint64(word) < np.uint64((signed + _ONE) * (_UNIT / 2)) else np.int64(-1)
-    if grid == WITHOUT_ZERO:
-        return -level if x < _ZERO else level - 1
+def uniform_level(x, scale, top, word):
+    """Return the signed level of a coordinate on the grid 0, 1/s, ..., 1; `top` is s 2^32, word uint32."""
+    position = np.int64(ratio_of(x, scale) * top)
+    level = (position + np.int64(word)) >> _FRACTION
     return -level if x < _ZERO else level
+
+
+@njit(cache=True, fastmath=False, forceinline=True)
+def power_level(ratio, most, offset, word):
+    """Return the level 0..s of a ratio: 0, then 2^(1-s) to 1; `most` is 2^(s-1), `offset` `power_offset`."""
+    low = np.int64(min(ratio * most, _ONE) * _UNIT)
+    high = (bits_of_double(ratio) >> _ABOVE_FRACTION) - offset
+    # A choice of two numbers, not of two paths, which a processor would have to guess.
+    position = low if low < _LIMIT else high
+    return (position + np.int64(word)) >> _FRACTION
+
+
+@njit(cache=True, fastmath=False, forceinline=True)
+def power_offset(num_levels):
+    """Return what the position of a ratio of 2^0 = level s exceeds s 2^32 by."""
+    return np.int64(_BIAS - num_levels) << _FRACTION
+
+
+@njit(cache=True, fastmath=False, forceinline=True)
+def exponential_level(x, scale, most, offset, word):
+    """Return the signed level of a coordinate on the grid of 0 and powers of two."""
+    level = power_level(ratio_of(x, scale), most, offset, word)
+    return -level if x < _ZERO else level
+
+
+@njit(cache=True, fastmath=False, forceinline=True)
+def code_without_zero(x, scale, most, offset, word):
+    """Return the code of a coordinate on the grid of powers of two without 0."""
+    ratio = ratio_of(x, scale)
+    if ratio * most >= _ONE:
+        level = power_level(ratio, most, offset, word)
+        return -level if x < _ZERO else level - 1
+    signed = -(ratio * most) if x < _ZERO else ratio * most  # between the two levels around 0
+    return np.int64(0) if np.int64(word) < np.int64((signed + _ONE) * (_UNIT / 2)) else np.int64(-1)
 
 
 @njit(cache=True, fastmath=False, forceinline=True)
 def power_code(bits, word):
     """Return the code 0..255 of a float32 of these bits (uint32): 0, 2^(code - 127), or `NOT_FINITE`."""
-    magnitude = np.uint64(bits & np.uint32(0x7FFFFFFF))
-    position = magnitude << _NINE
-    if position >= np.uint64(NOT_FINITE) << _FRACTION:
-        return np.int64(NOT_FINITE)
-    code = np.int64((position + np.uint64(word)) >> _FRACTION)
-    return min(code, np.int64(LARGEST_POWER))
+    position = np.int64(bits & np.uint32(0x7FFFFFFF)) << _NINE
+    code = min((position + np.int64(word)) >> _FRACTION, np.int64(LARGEST_POWER))
+    return np.int64(NOT_FINITE) if position >= np.int64(NOT_FINITE) << _FRACTION else code

@@ -93,7 +93,7 @@ def fill_group(words, group, count, stream):
         quarter_3[j] = w3
 
 
-@njit(cache=True, fastmath=False)
+@njit(cache=True, fastmath=False, nogil=True)
 def fill_groups(words, group, count, stream):
     """Write the words of `count` coordinates from the start of a group on; `words` holds whole groups."""
     for filled in range(0, count, GROUP):

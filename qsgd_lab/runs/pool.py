@@ -118,6 +118,9 @@ def _single_threaded_child() -> Iterator[None]:
 @contextmanager
 def _interrupts_held_back() -> Iterator[None]:
     """Start a child with SIGINT blocked, lest Ctrl-C ends it before it has come to ignore it."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows; its children have no such gap worth closing
+        yield
+        return
     resource_tracker.ensure_running()  # starting it unblocks SIGINT, so it comes first
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:

@@ -153,4 +153,5 @@ def _die_with_parent() -> None:
 def _leave_interrupts_to_parent() -> None:
     """Ignore Ctrl-C, which the terminal sends to every process of the sweep; the scheduler passes it on."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # blocked while the process was made
+    if hasattr(signal, "pthread_sigmask"):  # not on Windows, where nothing was blocked
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # blocked while the process was made

@@ -7,7 +7,7 @@ statistics of BatchNorm are shared after each step; what is shared for that is n
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,6 @@ from qsgd_lab.models.dropout import open_dropout_streams
 from qsgd_lab.runs.config import RunConfig
 from qsgd_lab.runs.record import Interrupted, RunOutcome
 from qsgd_lab.training.checkpoint import Arrays, load_checkpoint, save_checkpoint
-from qsgd_lab.training.engines.batch_norm import update_running_statistics
 from qsgd_lab.training.methods import compressor_of
 from qsgd_lab.training.run import Run
 from qsgd_lab.training.trainer import Trainer
@@ -109,16 +108,36 @@ class RankTrainer(Trainer):
         sizes = [running.numel() for running in batches]
         losses, *shared = parts.split([1, *sizes], dim=1)  # type: ignore[no-untyped-call]
         for i, (layer, momentum) in enumerate(zip(self._norms, self._momenta, strict=True)):
-            mean, variance = before[i]
-            update_running_statistics((mean, variance), (shared[2 * i], shared[2 * i + 1]), momentum or 0.0)
+            update_running_statistics(before[i], (shared[2 * i], shared[2 * i + 1]), momentum or 0.0)
             for running, updated in zip(_running(layer), before[i], strict=True):
                 running.copy_(updated)
             layer.momentum = momentum
+            if layer.num_batches_tracked is not None:
+                layer.num_batches_tracked.add_(self.lane.size - 1)  # the module has counted its own share
         return losses[:, 0].contiguous()  # type: ignore[no-any-return]
 
     def total_ledger(self) -> Ledger:
         """Return what all nodes have sent."""
         return self.exchange.total_ledger()  # type: ignore[no-any-return]
+
+
+def update_running_statistics(
+    running: Sequence[torch.Tensor], of_batches: Sequence[torch.Tensor], momentum: float
+) -> None:
+    """Update a running mean and variance by those of each batch in turn, rounded as torch rounds on a CPU.
+
+    Parameters
+    ----------
+    running : pair of torch.Tensor
+        Mean and variance, float32, shape (C,); updated in place.
+    of_batches : pair of torch.Tensor
+        The same of N batches, shape (N, C).
+    momentum : float
+    """
+    mean, variance = running
+    for of_mean, of_variance in zip(*of_batches, strict=True):
+        mean.mul_(1 - momentum).add_(momentum * of_mean)  # both products rounded
+        variance.mul_(1 - momentum).add_(of_variance, alpha=momentum)  # one, and then the sum
 
 
 def _running(layer: nn.BatchNorm2d) -> list[torch.Tensor]:

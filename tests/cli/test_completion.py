@@ -16,7 +16,7 @@ from qsgd_lab.runs.store import RunStore
 #: Numbers, lists of numbers, lengths of time, files and modules: nothing can be offered.
 OPEN = {
     *("--nodes", "--bits", "--seeds", "--levels", "--dim", "--workers", "--steps", "--import"),
-    *("--max-time", "--link", "--latency", "--compute", "--quantize"),
+    *("--max-time", "--link", "--latency", "--compute", "--quantize", "--budget", "--rate-scale"),
 }
 #: What the folder of the runs has, if it is there.
 OF_STORED_RUNS = {

@@ -13,9 +13,11 @@ from flaky_server import Behaviour
 from rich.console import Console
 from rich.progress import Progress
 
+from qsgd_lab import plugins
 from qsgd_lab.cli.data import SUBCOMMANDS
 from qsgd_lab.cli.download_display import BarDisplay, LineDisplay, columns
 from qsgd_lab.cli.main import main
+from qsgd_lab.data import registry
 from qsgd_lab.data.cifar10 import fetch
 from qsgd_lab.data.registry import DATASETS, cifar10_source
 
@@ -182,3 +184,75 @@ def test_progress_in_a_terminal_is_a_bar():
         show.notice("mirror [broke off]")
     assert "mirror [broke off]" in stream.getvalue()
     assert "25.0/100.0 MB" in stream.getvalue()
+
+
+OWN = """
+import pathlib, types
+from qsgd_lab.data import DatasetEntry, Source, register_dataset
+from qsgd_lab.errors import DataMissingError, IntegrityError
+
+def find(folders):
+    for folder in folders:
+        if (folder / "own.bin").is_file():
+            return types.SimpleNamespace(path=folder / "own.bin", form="file")
+    raise DataMissingError("own.bin is in none of the folders")
+
+def fetch(folder, *, progress, notice, offline):
+    if offline:
+        raise DataMissingError("offline, and own.bin is wanted")
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "own.bin").write_bytes(b"right")
+    return folder / "own.bin"
+
+def verify(copy):
+    if copy.path.read_bytes() != b"right":
+        raise IntegrityError("own.bin is damaged")
+
+def describe(copy):
+    verify(copy)
+    return {"path": str(copy.path), "images": 12}
+
+source = Source(find, fetch, verify, describe)
+register_dataset(DatasetEntry("own", "my own", (1, 2, 2), 2, (4, 4, 4), object, source=source))
+"""
+
+
+def test_a_data_set_of_a_plug_in_is_fetched_verified_and_found(cache, monkeypatch, tmp_path, capsys):
+    """The three commands take the name of any registered data set that has files."""
+    monkeypatch.setattr(plugins, "_loaded", {})
+    monkeypatch.setattr(registry._origins, "_outside", {})
+    monkeypatch.setenv(plugins.VARIABLE, "")
+    (tmp_path / "own.py").write_text(OWN)
+    own = ("own", "--import", str(tmp_path / "own.py"))
+    try:
+        assert main(["data", "where", *own]) == 3
+        assert main(["data", "fetch", *own, "--offline"]) == 3
+        assert capsys.readouterr().err.splitlines()[-1] == "Error: offline, and own.bin is wanted"
+        assert main(["data", "fetch", *own]) == 0
+        assert main(["data", "where", *own]) == 0
+        assert capsys.readouterr().out == f"{cache / 'own.bin'}\n" * 2
+        assert main(["data", "verify", *own]) == 0
+        assert capsys.readouterr().out == f"path: {cache / 'own.bin'}\nimages: 12\n"
+        (cache / "own.bin").write_bytes(b"wrong")
+        assert main(["data", "verify", *own]) == 4
+        assert main(["data", "fetch", *own]) == 0
+        assert main(["data", "verify", *own]) == 0
+    finally:
+        del DATASETS["own"]
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("digits", "'digits' needs no files; those that do: cifar10"),
+        ("cifar", "unknown data set 'cifar'; known"),
+    ],
+)
+@pytest.mark.parametrize("command", SUBCOMMANDS)
+def test_a_name_without_files_is_usage(command, name, words, capsys):
+    """One line says which data sets there are; exit code 2."""
+    assert main(["data", command, name]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert words in captured.err
+    assert len(captured.err.splitlines()) == 1

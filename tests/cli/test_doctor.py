@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import types
 import warnings
 
 import pytest
@@ -15,6 +16,8 @@ from qsgd_lab.cli.doctor import machine, software
 from qsgd_lab.cli.doctor.finding import Finding, conclusion
 from qsgd_lab.cli.main import cli
 from qsgd_lab.data.cifar10.release import OFFICIAL
+from qsgd_lab.data.registry import DATASETS, DatasetEntry, Source
+from qsgd_lab.errors import DataMissingError
 
 FINE = Finding("numba", "ok", "0.68.1", necessary=True)
 OPTIONAL = Finding("LaTeX", "missing", "not found: latexmk", "install it")
@@ -31,7 +34,7 @@ FATAL = Finding("torch", "missing", "No module named 'torch'", "install it", nec
 )
 def test_only_what_is_necessary_fails(monkeypatch, findings, code, last_line):
     """The exit code is 1 exactly when something necessary is missing, in both formats."""
-    monkeypatch.setattr(doctor_module, "examine", lambda _: findings)
+    monkeypatch.setattr(doctor_module, "examine", lambda *_: findings)
 
     text = CliRunner().invoke(cli, ["doctor"])
     data = CliRunner().invoke(cli, ["doctor", "--format", "json"])
@@ -42,7 +45,7 @@ def test_only_what_is_necessary_fails(monkeypatch, findings, code, last_line):
 
 def test_every_remedy_is_shown(monkeypatch):
     """The text report shows the status, the finding and the remedy of each check."""
-    monkeypatch.setattr(doctor_module, "examine", lambda _: [FINE, OPTIONAL])
+    monkeypatch.setattr(doctor_module, "examine", lambda *_: [FINE, OPTIONAL])
 
     output = CliRunner().invoke(cli, ["doctor"]).stdout
     for finding in (FINE, OPTIONAL):
@@ -158,7 +161,8 @@ def test_more_threads_than_cores_is_a_warning(monkeypatch):
 
 def test_cifar10_is_found_in_every_form(tmp_path):
     """Both archives and both unpacked folders are found; if none is, the command that fetches is named."""
-    finding = machine.check_cifar10([tmp_path])
+    entry = DATASETS["cifar10"]
+    finding = machine.check_files(entry, [tmp_path])
     assert (finding.status, finding.remedy) == ("missing", "qsgd-lab data fetch")
     assert str(tmp_path) in finding.detail
 
@@ -166,22 +170,22 @@ def test_cifar10_is_found_in_every_form(tmp_path):
         archive = tmp_path / edition.archive
         with archive.open("wb") as file:
             file.truncate(edition.fingerprint.num_bytes)
-        assert machine.check_cifar10([tmp_path / "elsewhere", tmp_path]).status == "ok"
+        assert machine.check_files(entry, [tmp_path / "elsewhere", tmp_path]).status == "ok"
         archive.unlink()
 
         place = tmp_path / f"place of {edition.folder}"
         (place / edition.folder).mkdir(parents=True)
-        assert machine.check_cifar10([place]).status == "warn"
+        assert machine.check_files(entry, [place]).status == "warn"
         for name in edition.members:
             (place / edition.folder / name).touch()
-        assert machine.check_cifar10([place]).status == "ok"
+        assert machine.check_files(entry, [place]).status == "ok"
 
 
 def test_a_cut_archive_is_a_warning(tmp_path):
     """An archive of the wrong size, as a broken download leaves it, is not taken for good."""
     (tmp_path / "cifar-10-binary.tar.gz").write_bytes(b"cut")
 
-    finding = machine.check_cifar10([tmp_path])
+    finding = machine.check_files(DATASETS["cifar10"], [tmp_path])
     assert finding.status == "warn"
     assert "3 bytes instead of 170052171" in finding.detail
 
@@ -218,3 +222,40 @@ def test_latex_files_are_asked_of_kpsewhich(monkeypatch, tmp_path):
         script.write_text("#!/bin/sh\necho /texmf/IEEEtran.cls\necho /texmf/booktabs.sty\nexit 1\n")
         script.chmod(0o755)
     assert machine.check_latex().detail == "not found: siunitx.sty"
+
+
+def test_every_data_set_of_files_is_looked_for(monkeypatch, tmp_path):
+    """A registered data set has a finding of its own: not there, there, or wrong by its name and size."""
+
+    def find(folders):
+        for folder in folders:
+            if (folder / "own.bin").is_file():
+                return types.SimpleNamespace(path=folder / "own.bin", form="file")
+        raise DataMissingError("own.bin is wanted")
+
+    def fault(copy):
+        return None if copy.path.stat().st_size else "is empty"
+
+    source = Source(find, lambda *_: None, lambda _: None, lambda _: {}, fault)
+    entry = DatasetEntry("own", "my own images", (1, 2, 2), 2, (4, 4, 4), lambda: None, source=source)
+    monkeypatch.setitem(DATASETS, "own", entry)
+    monkeypatch.setenv("QSGD_LAB_DATA", str(tmp_path))
+
+    def finding():
+        return next(f for f in doctor_module.examine(tmp_path / "runs") if f.name == "my own images")
+
+    assert (finding().status, finding().remedy) == ("missing", "qsgd-lab data fetch own")
+    (tmp_path / "own.bin").touch()
+    assert finding().detail == f"{tmp_path / 'own.bin'} is empty"
+    (tmp_path / "own.bin").write_bytes(b"x")
+    assert finding().status == "ok"
+    assert "qsgd-lab data verify own" in finding().detail
+
+
+def test_a_broken_plug_in_is_a_warning(tmp_path):
+    """The doctor says which plug-in cannot be imported, and goes on."""
+    (tmp_path / "broken.py").write_text("1 / 0\n")
+    finding = software.check_plugins([str(tmp_path / "broken.py")])
+    assert finding.status == "warn"
+    assert "cannot import" in finding.detail
+    assert software.check_plugins([]).status == "ok"

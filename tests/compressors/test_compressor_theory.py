@@ -76,7 +76,9 @@ def test_who_claims_to_be_unbiased_is(name):
     along = (decoded(compressor, x) - x) @ x.astype(np.float64)
     standard_error = along.std(ddof=1) / math.sqrt(TRIALS)
 
-    if compressor.is_unbiased:
+    if name == "eden":  # biased across v only, which test_rotated shows
+        assert np.abs(along).max() <= 1e-6 * float(x @ x)
+    elif compressor.is_unbiased:
         assert abs(along.mean()) <= Z_MAX * standard_error
     else:
         assert abs(along.mean()) > 10 * standard_error + 1e-9

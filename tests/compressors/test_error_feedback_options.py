@@ -184,6 +184,31 @@ def test_one_node_alone_keeps_its_state(name, places):
     assert not np.isfinite(compressor.decompress(payload)).all()
 
 
+@pytest.mark.parametrize("outer", [lambda c: c, lambda c: RawSmallTensors(c, 10)], ids=["bare", "raw small"])
+@settings(max_examples=25)
+@given(places=places)
+def test_nodes_that_know_the_mean_skip_together(outer, places):
+    """Node by node, as on real ranks, a step that one node spoils is undone at all of them."""
+    gradients = gradients_of(3)
+    spoiled = gradients.copy()
+    for node, place, value in places:
+        spoiled[1, node, place] = value
+    compressor = outer(ErrorFeedback(QSGD(bits=2), skip_nonfinite=True))
+    exchange = SimulatedExchange(compressor, 2, 3, LAYOUT)
+    states = [compressor.init(LAYOUT) for _ in range(2)]
+    for step in range(3):
+        sent = [
+            compressor.compress(spoiled[step, node], state, Stream(3, node, step))
+            for node, state in enumerate(states)
+        ]
+        mean = sum(compressor.decompress(payload) for payload, _ in sent) / np.float32(2)
+        states = [
+            compressor.settled(before, after, mean) for before, (_, after) in zip(states, sent, strict=True)
+        ]
+        if step != 1:
+            assert mean.tobytes() == agree(exchange, gradients[step], step).tobytes()
+
+
 @pytest.mark.parametrize("name", INNER)
 @settings(max_examples=25)
 @given(places=places, in_place=st.booleans())

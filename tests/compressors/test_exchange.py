@@ -161,3 +161,15 @@ def test_the_reference_backend_agrees_on_the_same_bits(feedback):
     assert both[0].ledger.to_dict() == both[1].ledger.to_dict()
     if feedback:
         assert both[0].buffer.tobytes() == both[1].buffer.tobytes()
+
+
+def test_a_method_without_device_kernels_says_that_it_copies():
+    """Gradients on a device go through host memory for methods of the host, which is said when it begins."""
+    import torch
+
+    from qsgd_lab.compressors import COMPRESSORS
+
+    like = torch.empty(0, device="meta")
+    with pytest.warns(UserWarning, match="TopK works in host memory: gradients on meta are copied"):
+        SimulatedExchange(COMPRESSORS.parse("top-k").make(), 1, 0, LAYOUT, like)
+    SimulatedExchange(COMPRESSORS.parse("top-k").make(), 1, 0, LAYOUT, torch.empty(0))

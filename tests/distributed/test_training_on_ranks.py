@@ -51,6 +51,7 @@ CASES = {
     "BatchNorm and dropout": config_of(
         "ef(qsgd(bits=4,norm=max))", 2, model="alexnet-bn", preset="digits-report"
     ),
+    "CSER": config_of("fp32", 2, algorithm="cser(ratio=32)"),
     "local SGD": config_of("qsgd(bits=4,norm=max)", 2, algorithm="local-sgd(interval=4)"),
 }
 

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import struct
 
+import naive_wire2_blocks
+
 NAMES = {0: "none", 1: "raw", 2: "levels", 6: "sparse", 7: "masked", 10: "natural", 12: "one-bit"}
 NAMES |= {13: "select", 14: "exponential"}
+NAMES |= {3: "rotated", 5: "hsq", 9: "block-int"}
 NAN = 0x7FC00000
 SPARSE_INNER = 3
 
@@ -152,14 +155,17 @@ def decode(data: bytes, kinds=None, names=(), inner=False, max_coordinates=None)
     }
     needed = {"none": 0, "raw": 1, "levels": 2, "sparse": 2, "masked": 2, "select": 0}
     needed |= {"natural": 1, "one-bit": 1, "exponential": 2}
+    needed |= dict.fromkeys(naive_wire2_blocks.SIDES, 1)
     need(p == needed[name] if name in needed else p >= 2)
     sides = {"levels": read_norms, "sparse": read_directory}
     sides |= {"one-bit": read_pairs, "exponential": read_exponential_norms}
+    sides |= naive_wire2_blocks.SIDES
     side = sides.get(name, no_side)(tape, parameters, found)
     need(crc32c(data[:32] + data[36 : tape.at]) == front)
     need(crc32c(data[tape.at :]) == payload)
     read = {"none": read_none, "raw": read_raw, "levels": read_levels, "sparse": read_sparse}
     read |= {"masked": read_masked, "select": read_select, "private": read_private}
+    read |= naive_wire2_blocks.READERS
     read |= {"natural": read_natural, "one-bit": read_one_bit, "exponential": read_exponential}
     found |= read[name](tape, parameters, found, side, kinds, names)
     need(tape.left() == 0)
@@ -519,6 +525,10 @@ def dense(found: dict) -> list[int]:
     n = found["n"]
     if "values" in found:
         return found["values"]
+    if found["kind"] == "rotated":
+        return naive_wire2_blocks.dense_rotated(found)
+    if found["kind"] == "hsq":
+        return naive_wire2_blocks.dense_sphere(found)
     values = [0] * n
     if found["kind"] in ("sparse", "masked"):
         masked = found["kind"] == "masked"

@@ -297,7 +297,9 @@ def test_markdown_rows_have_equal_cells() -> None:
 
 def test_captions_are_honest_about_seeds() -> None:
     """One seed: no deviation, and the caption says so; two: it says that they are few."""
-    one, two, three = (render([record(seed=seed) for seed in range(n)], "text") for n in (1, 2, 3))
+    one, two, three = (
+        " ".join(render([record(seed=seed) for seed in range(n)], "text").split()) for n in (1, 2, 3)
+    )
 
     assert "one seed, hence no deviation" in one
     assert "±" not in one

@@ -29,6 +29,7 @@ CASES = {
     **{
         name: partial(_make, name)
         for name, method in sorted(COMPRESSORS.methods().items())
+        # Methods of several rounds have laws of their own.
         if method.is_listed and not method.is_wrapper and not _make(name).interactive
     },
     **{text: partial(_make, text) for text in VARIANTS},

@@ -7,6 +7,8 @@ from typing import Any
 
 from fake_runs import record
 
+from qsgd_lab.report.analysis.cells import Cell
+from qsgd_lab.report.analysis.grouping import Group, Method, group_records
 from qsgd_lab.runs.record import RunRecord
 
 #: Fields of rows, by the names of the worked examples.
@@ -46,3 +48,31 @@ def runs(name: str, accuracies: Sequence[float | None], **fields: Any) -> list[R
 def example(*names: str, **fields: Any) -> list[RunRecord]:
     """Return the runs of some rows of the example."""
     return [run for name in names for run in runs(name, EXAMPLE[name], **fields)]
+
+
+def group_of(*records: Sequence[RunRecord], **options: Any) -> Group:
+    """Return the one group of some runs."""
+    (group,) = group_records([run for some in records for run in some], **options)
+    return group
+
+
+def cells_of(group: Group) -> dict[tuple[str, int], Cell]:
+    """Return the cells by the letters of the examples, or else labels, and N."""
+    names = {label: name for name, label in LABELS.items()}
+    return {(names.get(m.label, m.label), cell.nodes): cell for m in group.methods for cell in m.cells}
+
+
+def methods_of(group: Group) -> dict[str, Method]:
+    """Return the rows by the letters of the examples, or else labels."""
+    names = {label: name for name, label in LABELS.items()}
+    return {names.get(method.label, method.label): method for method in group.methods}
+
+
+def bold_of(group: Group) -> set[tuple[str, int]]:
+    """Return which cells are bold."""
+    return {place for place, cell in cells_of(group).items() if cell.verdict.is_bold}
+
+
+def rounded(values: Sequence[float | None]) -> list[float | None]:
+    """Return values to the six digits of the worked examples."""
+    return [None if value is None else round(value, 6) for value in values]

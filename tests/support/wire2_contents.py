@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
+from wire2_blocks import some_integers, some_rotated, some_sphere
 
 from qsgd_lab.errors import MessageError
 from qsgd_lab.partition import Partition
@@ -28,8 +30,11 @@ KINDS = (
     "none",
     "raw",
     "levels",
+    "rotated",
+    "hsq",
     "sparse",
     "masked",
+    "block-int",
     "natural",
     "one-bit",
     "select",
@@ -178,6 +183,12 @@ def some_payload(rng: random.Random, name: str, structure: Structure):
         return Raw(some_values(rng, n).reshape(structure.shape))
     if name == "levels":
         return some_levels(rng, structure)
+    if name == "rotated":
+        return some_rotated(rng, structure, some_key(rng, structure))
+    if name == "block-int":
+        return some_integers(rng, n)
+    if name == "hsq":
+        return some_sphere(rng, structure, some_key(rng, structure))
     if name == "sparse":
         return some_sparse(rng, n)
     if name == "natural":
@@ -202,6 +213,9 @@ def some_payload(rng: random.Random, name: str, structure: Structure):
             ("levels", "raw"),
             ("private", "masked"),
             ("sparse", "raw"),
+            ("rotated", "raw"),
+            ("block-int", "rotated"),
+            ("hsq", "none"),
             ("natural", "one-bit"),
             ("exponential", "natural"),
         ]
@@ -220,6 +234,8 @@ def _exact(rng: random.Random, name: str, structure: Structure):
     if name == "sparse":
         count = structure.num_coordinates // 3
         payload = SparseValues(np.arange(count) * 2, some_values(rng, count), structure.num_coordinates)
+    if name in {"rotated", "hsq"}:  # an inner message is no shard, and its numbers fit 32 bits
+        payload = replace(payload, key=payload.key._replace(first=0, tensor=3))
     return payload
 
 
@@ -238,7 +254,7 @@ def some_content(rng: random.Random, name: str) -> Content:
     if name == "sparse" and payload.num_coordinates != structure.num_coordinates:
         structure = Structure.flat(payload.num_coordinates)
     key = None
-    if name == "masked":
+    if name in {"masked", "rotated", "hsq"}:
         key = payload.key
     elif rng.random() < 0.5 and name != "private":
         can_begin_inside = name in {"none", "raw", "sparse", "natural"}

@@ -12,12 +12,13 @@ from torch.nn import functional
 from qsgd_lab.models import MODELS
 from qsgd_lab.models.initialisation import initialise
 from qsgd_lab.training.devices import Precision
-from qsgd_lab.training.engines.batch_norm import NodeBatchNorm, fold, unfold
+from qsgd_lab.training.engines.batch_norm import NodeBatchNorm, Running, fold, unfold
 from qsgd_lab.training.engines.batched import NodeBatched, supports
 from qsgd_lab.training.engines.convolution import NodeConvolution, product_is_faster
 from qsgd_lab.training.engines.loop import NodeLoop
 from qsgd_lab.training.engines.slots import NodeSlots
 from qsgd_lab.training.flat_model import FlatModel
+from qsgd_lab.training.ranks import update_running_statistics
 
 
 @pytest.fixture(autouse=True)
@@ -115,20 +116,24 @@ def shares_are_computed_alike(model: FlatModel, batch: int, nodes: int) -> bool:
     [*(("resnet20", 32, nodes) for nodes in (1, 2, 4, 8)), ("resnet110", 8, 1), ("resnet110", 8, 2)],
 )
 def test_batched_engine_has_the_loops_bits_on_residual_networks(name: str, batch: int, nodes: int) -> None:
-    """With BatchNorm by node both engines give the same bits, where a share is convolved as in its batch."""
+    """With BatchNorm by node both engines give the same bits, where a share is convolved as in its batch.
+
+    The whole state is compared: gradients, running statistics and the number of batches seen.
+    """
     images, labels = make_batch(batch)
-    rows, statistics = [], []
+    rows, states = [], []
     for kind in (NodeLoop, NodeBatched):
         model = make_model(name)
         engine = engine_of(kind, model, nodes)
-        engine.compute(images, labels)
+        for _ in range(2):
+            engine.compute(images, labels)
         rows.append(engine.gradients)
-        statistics.append([b for b in model.module.buffers() if b.is_floating_point()])
+        states.append(dict(model.module.named_buffers()))
     if not shares_are_computed_alike(make_model(name), batch, nodes):
         pytest.skip("this machine's library convolves a share otherwise than a whole batch")
     assert torch.equal(*rows)
-    for loop, batched in zip(*statistics, strict=True):
-        torch.testing.assert_close(batched, loop, rtol=1e-6, atol=1e-7)
+    for buffer, loop in states[0].items():
+        assert torch.equal(states[1][buffer], loop), buffer
 
 
 @pytest.mark.parametrize("name", ["alexnet-quarter", "resnet20"])
@@ -150,7 +155,7 @@ def test_engines_agree_in_bfloat16(name: str) -> None:
 
 @pytest.mark.parametrize("nodes", [1, 4])
 def test_batched_engine_splits_residual_networks(nodes: int) -> None:
-    """With BatchNorm, too, both engines agree, at the second step and in the running statistics.
+    """With BatchNorm, too, both engines agree, at the second step and in all that a BatchNorm keeps.
 
     (Bit for bit where the convolutions of a share are computed as those of the whole batch are.)
     """
@@ -162,10 +167,39 @@ def test_batched_engine_splits_residual_networks(nodes: int) -> None:
         for _ in range(2):
             engine.compute(images, labels)
         gradients.append(engine.gradients)
-        statistics.append([b for b in model.module.buffers() if b.is_floating_point()])
+        statistics.append(list(model.module.buffers()))
     assert float((gradients[0] - gradients[1]).norm() / gradients[0].norm()) < 1e-5
-    for batched, loop in zip(*statistics, strict=True):
-        torch.testing.assert_close(batched, loop, rtol=1e-5, atol=1e-6)
+    for loop, batched in zip(*statistics, strict=True):
+        if loop.is_floating_point():
+            torch.testing.assert_close(batched, loop, rtol=1e-5, atol=1e-6)
+        else:
+            assert batched == loop == 2 * nodes
+
+
+@pytest.mark.parametrize("nodes", [1, 2, 4])
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_batch_norms_keep_what_the_loop_keeps(nodes: int, precision: str) -> None:
+    """Without convolutions, whose bits depend on the size of a batch, whole states are equal at every N."""
+    states = []
+    for kind in (NodeLoop, NodeBatched):
+        torch.manual_seed(0)
+        layers = nn.BatchNorm2d(3, momentum=0.3), nn.ReLU(), nn.BatchNorm2d(3)
+        model = FlatModel(nn.Sequential(*layers, nn.Flatten(), nn.Linear(3072, 10)))
+        engine = kind(model, torch.zeros(nodes, model.num_parameters), precision=Precision(precision))
+        images, labels = make_batch(16)
+        for step in range(3):
+            engine.compute(images + step, labels)
+        states.append(list(model.module.buffers()))
+    assert states[0][2] == 3 * nodes
+    assert all(torch.equal(loop, batched) for loop, batched in zip(*states, strict=True))
+
+
+def test_a_batch_norm_in_two_places_is_left_to_the_loop() -> None:
+    """What it keeps would depend on which comes first, a node's second place or the second node."""
+    layer = nn.BatchNorm2d(3)
+    assert supports(nn.Sequential(layer, nn.ReLU(), nn.BatchNorm2d(3)))
+    assert not supports(nn.Sequential(layer, nn.ReLU(), layer))
+    assert not supports(nn.Sequential(nn.Sequential(layer), nn.ReLU(), layer))
 
 
 @pytest.mark.parametrize("nodes", [1, 2, 5])
@@ -190,15 +224,34 @@ def test_batch_norm_by_node_is_batch_norm_of_each_share(nodes: int) -> None:
     rows = torch.zeros(nodes, 6)
     slots = NodeSlots(FlatModel(layer), rows)
     slots.open()
-    running = (twin.running_mean, twin.running_var)
+    twin.num_batches_tracked += 1  # as the module counts before it calls the function
+    running = Running(twin.running_mean, twin.running_var, twin.num_batches_tracked)
     output = NodeBatchNorm.apply(whole, layer.weight, layer.bias, running, (0.1, 1e-5), slots)
     output.backward(upstream)
     slots.close()
     assert torch.equal(output, torch.cat(outputs))
     assert torch.equal(whole.grad, torch.cat([share.grad for share in shares]))
     assert torch.equal(rows, torch.cat([torch.stack(weights), torch.stack(biases)], dim=1))
-    torch.testing.assert_close(twin.running_mean, layer.running_mean)
-    torch.testing.assert_close(twin.running_var, layer.running_var)
+    for name, buffer in layer.named_buffers():
+        assert torch.equal(getattr(twin, name), buffer)
+
+
+@given(st.integers(1, 3), st.integers(0, 2**16), st.sampled_from([0.1, 0.3, 0.01, 1.0]))
+def test_ranks_update_running_statistics_as_the_layers_do(nodes: int, seed: int, momentum: float) -> None:
+    """From each batch's statistics ranks come to the running ones of a layer that has seen the batches."""
+    random = torch.Generator().manual_seed(seed)
+    layer, one = nn.BatchNorm2d(5, momentum=momentum), nn.BatchNorm2d(5, momentum=1.0)
+    running = [layer.running_mean.clone(), layer.running_var.clone()]
+    batches = [torch.randn(4, 5, 3, 3, generator=random) * 3 + 1 for _ in range(nodes)]
+    statistics = []
+    for images in batches:
+        layer(images)
+        one(images)
+        statistics.append((one.running_mean.clone(), one.running_var.clone()))
+    shared = [torch.stack(part) for part in zip(*statistics, strict=True)]
+    update_running_statistics(running, shared, momentum)
+    assert torch.equal(running[0], layer.running_mean)
+    assert torch.equal(running[1], layer.running_var)
 
 
 @given(st.integers(1, 4), st.integers(1, 3), st.integers(1, 5))

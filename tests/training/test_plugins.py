@@ -11,8 +11,11 @@ import sys
 import pytest
 from checkout import ROOT
 
-from qsgd_lab import plugins
+from qsgd_lab import models, plugins
+from qsgd_lab.algorithms.registry import ALGORITHMS
 from qsgd_lab.cli.main import main
+from qsgd_lab.compressors import COMPRESSORS
+from qsgd_lab.data import registry as data_registry
 from qsgd_lab.runs.record import Interrupted
 from qsgd_lab.training.presets import configurations
 from qsgd_lab.training.run import run_training
@@ -33,8 +36,8 @@ def snippet(name, folder):
 
 
 def test_snippets_are_short():
-    """A compressor and an algorithm take at most 40 lines each, blank ones aside."""
-    assert set(SNIPPETS) == {"my_compressor.py", "my_algorithm.py"}
+    """A compressor, an algorithm, a model and a data set take at most 40 lines each, blank ones aside."""
+    assert set(SNIPPETS) == {"my_compressor.py", "my_algorithm.py", "my_model.py", "my_data.py"}
     assert all(len([line for line in code.splitlines() if line.strip()]) <= 40 for code in SNIPPETS.values())
 
 
@@ -102,6 +105,25 @@ def test_an_outside_algorithm_trains(tmp_path):
         assert result["coordinates_sent"] == 2 * (steps // 2) * result["num_parameters"]
 
 
+def test_an_outside_model_learns_an_outside_data_set(tmp_path):
+    """Both are in the table and in the key; the lines are learnt, and the model takes the digits too."""
+    model, data = snippet("my_model.py", tmp_path), snippet("my_data.py", tmp_path)
+    both = ("--import", data, "--import", model, "--dataset", "lines", "--model", "two-layers")
+    text, _ = run(tmp_path, *both, "--bits", "4", "--norm", "max")
+    assert "noisy lines" in text
+    records = [json.loads(path.read_text()) for path in tmp_path.glob("runs/*/run.json")]
+    assert records
+    for record in records:
+        origins = dict(plugin.split("=", 1) for plugin in record["config"]["plugins"])
+        assert origins["lines"].startswith("my_data.py sha256:")
+        assert origins["two-layers"].startswith("my_model.py sha256:")
+        assert record["result"]["test_accuracy"] > 0.8
+    _, notice = lab(
+        "reproduce", "--dry-run", "--import", model, "--model", "two-layers", "--nodes", "2", folder=tmp_path
+    )
+    assert "digits" in notice
+
+
 def test_an_algorithm_with_replicas_resumes_bit_for_bit(tmp_path, monkeypatch):
     """Stopped between two exchanges and continued, a run ends as one that was never stopped."""
     monkeypatch.delenv("QSGD_LAB_IMPORT", raising=False)
@@ -127,6 +149,30 @@ def test_an_algorithm_with_replicas_resumes_bit_for_bit(tmp_path, monkeypatch):
     assert stopped.epochs == whole.epochs
 
 
+#: Kind -> a plug-in whose last line registers "mine".
+TWICE = {
+    "compressor": "from qsgd_lab.compressors import COMPRESSORS, Method\n"
+    "COMPRESSORS.register(Method('mine', object, (), str, summary='', source=''))",
+    "algorithm": "from qsgd_lab.algorithms.registry import ALGORITHMS, Method\n"
+    "ALGORITHMS.register(Method('mine', object, (), str, summary='', source=''))",
+    "model": "from qsgd_lab.models import register_model\nregister_model('mine', object)",
+    "dataset": "from qsgd_lab.data import DatasetEntry, register_dataset\n"
+    "register_dataset(DatasetEntry('mine', 'mine', (1, 1, 1), 2, (1, 1, 1), object))",
+}
+
+
+@pytest.fixture
+def nothing_stays(monkeypatch):
+    """Take back what plug-ins register in this process."""
+    monkeypatch.setattr(plugins, "_loaded", dict(plugins._loaded))
+    for origins in (models._origins, data_registry._origins, COMPRESSORS, ALGORITHMS):
+        monkeypatch.setattr(origins, "_outside", dict(origins._outside))
+    yield
+    for table in (models.MODELS, data_registry.DATASETS):
+        table.pop("mine", None)
+
+
+@pytest.mark.usefixtures("nothing_stays")
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
@@ -139,6 +185,10 @@ def test_an_algorithm_with_replicas_resumes_bit_for_bit(tmp_path, monkeypatch):
         (("--import", "broken.py"), 2, "cannot import"),
         (("--import", "exits.py"), 2, "it exits with 3"),
         (("--import", "taken.py"), 2, "two compressors are named 'qsgd'"),
+        (("--import", "twice-compressor.py"), 2, "two compressors are named 'mine', both from twice-compr"),
+        (("--import", "twice-algorithm.py"), 2, "two algorithms are named 'mine', both from twice-algor"),
+        (("--import", "twice-model.py"), 2, "two models are named 'mine', both from twice-model.py sha256:"),
+        (("--import", "twice-dataset.py"), 2, "two data sets are named 'mine', both from twice-dataset.py"),
     ],
 )
 def test_what_cannot_be_used_is_one_line(tmp_path, monkeypatch, capsys, arguments, code, message):
@@ -149,6 +199,8 @@ def test_what_cannot_be_used_is_one_line(tmp_path, monkeypatch, capsys, argument
         "from qsgd_lab.compressors import COMPRESSORS, Method\n"
         "COMPRESSORS.register(Method('qsgd', object, (), str, summary='', source=''))\n"
     )
+    for kind, call in TWICE.items():
+        (tmp_path / f"twice-{kind}.py").write_text(f"{call}\n{call.splitlines()[-1]}\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("QSGD_LAB_IMPORT", raising=False)
     assert main(["reproduce", "--nodes", "2", "--seeds", "0", *arguments]) == code

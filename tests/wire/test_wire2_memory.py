@@ -10,9 +10,14 @@ import pytest
 
 from qsgd_lab.errors import MessageError
 from qsgd_lab.partition import Partition
+from qsgd_lab.wire.key import Key
+from qsgd_lab.wire.kinds.exponential import ExponentialLevels
 from qsgd_lab.wire.kinds.levels import Levels
+from qsgd_lab.wire.kinds.natural import Powers
 from qsgd_lab.wire.kinds.none import Nothing
+from qsgd_lab.wire.kinds.one_bit import OneBit
 from qsgd_lab.wire.kinds.raw import Raw
+from qsgd_lab.wire.kinds.rotated import Rotated
 from qsgd_lab.wire.kinds.select import select
 from qsgd_lab.wire.kinds.sparse import BITMAP, RICE, IndexCode, SparseValues
 from qsgd_lab.wire.message import open_content, pack
@@ -35,6 +40,12 @@ def sparse(values, index: IndexCode) -> SparseValues:
     return SparseValues(np.arange(SIZE), values, SIZE, index)
 
 
+def rotated(n: int, bits: int, block: int, offsets) -> Rotated:
+    """Return zero blocks."""
+    scales = np.zeros(n // block, np.float32)
+    return Rotated(np.zeros(n, np.int8), scales, offsets, n, bits, block, 1, Key())
+
+
 CASES = {
     "a list of scalars": lambda: pack(
         zeros(Partition((1,) * SIZE, "model"), 1, "base3"), structure=Structure.arrays([()] * SIZE)
@@ -54,6 +65,25 @@ CASES = {
         sparse(zeros(Partition((SIZE,), "model"), 1, "base3"), IndexCode(RICE, 0, 12))
     ),
     "bitmap, base 3": lambda: pack(sparse(zeros(Partition((SIZE,), "model"), 1, "base3"), IndexCode(BITMAP))),
+    "natural": lambda: pack(Powers(np.ones(SIZE, np.uint8), FLAGS)),
+    "one-bit": lambda: pack(
+        OneBit(np.tile(FLAGS, 16), np.ones((1, 1), np.float32), Partition((16 * SIZE,), "model"))
+    ),
+    "one-bit, buckets of 1": lambda: pack(
+        OneBit(FLAGS, np.stack([FLAGS - 1, 1 * FLAGS], 1).astype(np.float32), Partition((SIZE,), 1))
+    ),
+    "exponential": lambda: pack(
+        ExponentialLevels(
+            np.zeros(SIZE, np.int8),
+            np.ones(1, np.float32),
+            1,
+            False,
+            "max",
+            Partition((SIZE,), "model"),
+        )
+    ),
+    "one bit": lambda: pack(rotated(16 * SIZE, 1, 4096, None)),
+    "uniform, blocks of 1": lambda: pack(rotated(SIZE, 1, 1, np.zeros(SIZE, np.float32))),
     "select": lambda: pack(
         select(
             Structure.array((SIZE,), [1] * SIZE),
@@ -81,7 +111,7 @@ def test_reading_stays_within_the_theorem(name):
 
 @pytest.mark.parametrize("n", [10**5, 2**21, 2**34, 2**48, 2**63])
 @pytest.mark.parametrize(
-    "name", ["fixed", "base 3", "Rice, base 3", "bitmap, base 3", "s = 128", "buckets of 1"]
+    "name", ["fixed", "base 3", "Rice, base 3", "bitmap, base 3", "s = 128", "buckets of 1", "one bit"]
 )
 def test_claims_are_refused_before_anything_is_allocated(name, n):
     """A message whose head claims more coordinates than it holds costs nothing."""

@@ -112,7 +112,7 @@ def exponential_bound(bucket_size: int, num_levels: int, has_zero: bool = True, 
     least = 2.0 ** (1 - s)
     t = least * math.sqrt(d)
     if not has_zero:
-        return t * t + 1 / 8
+        return d * least * least + 1 / 8
     if norm == "max":
         return max((math.sqrt(1 + (d - 1) * least**2) - 1) / 2, (d - 1) / (8 * d))
     return 1 / 8 + 2 / 9 * t * t if t <= 9 / 4 else t - 1

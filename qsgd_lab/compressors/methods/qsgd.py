@@ -292,6 +292,6 @@ METHOD = Method(
     _label,
     summary="stochastic rounding to s levels of a bucket's norm, Elias-coded",
     source="Alistarh, Grubic, Li, Tomioka, Vojnovic, NeurIPS 2017",
-    theory="qsgd_lab.theory.variance",
+    theory="qsgd_lab.theory.methods.qsgd",
     columns={"num_levels": lambda options: 2 ** options["bits"] - 1},
 )

@@ -90,8 +90,11 @@ class UniformLevels(Compressor):
         squares = scales_by_norm(x, parts, "l2", self.backend).astype(np.float64)
         most = np.minimum(self.clip * squares / np.sqrt(lengths), np.finfo(np.float32).max)
         bounds = most.astype(np.float32)
+        scales = np.minimum(scales, bounds)
+        if not self.interactive:
+            return x, scales  # rounding cuts at the scale
         each = np.repeat(bounds, lengths)
-        return np.clip(x, -each, each), np.minimum(scales, bounds)
+        return np.clip(x, -each, each), scales
 
     def _quantized(self, x: Floats, scales: Floats, parts: Partition, stream: Stream) -> Levels:
         from qsgd_lab.kernels.level_sets import UNIFORM

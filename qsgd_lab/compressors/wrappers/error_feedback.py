@@ -79,7 +79,7 @@ class ErrorFeedback(Compressor):
     contraction.
 
     `compress` knows one node alone: with `skip_nonfinite` it keeps the state where that node's vector is not
-    finite. To skip a step that another node spoiled, go on with the state from before it.
+    finite. Whoever knows the mean of all nodes asks `settled` which state to go on with.
 
     References
     ----------
@@ -141,6 +141,10 @@ class ErrorFeedback(Compressor):
             with np.errstate(over="ignore"):
                 residual = residual * np.float32(states.rate / rate)
         return replace(states, inner=inner, residual=residual, rate=float(rate))
+
+    def settled(self, before: Any, after: Any, mean: Array) -> Any:
+        """Return the state from before the step if it is to be skipped: the mean is not finite."""
+        return before if self.skip_nonfinite and not _is_finite(mean) else after
 
     def compress(
         self, gradient: Array, state: ErrorFeedbackState, stream: Stream
@@ -207,12 +211,12 @@ class ErrorFeedback(Compressor):
         self, gradients: Array, states: ErrorFeedbackState, stream: Stream, out: Array, ledger: Ledger
     ) -> ErrorFeedbackState:
         """Average into an array beside the residuals, and take it in their place if all is finite."""
-        before = copy.deepcopy(states.inner)  # a pass over all nodes may overwrite it
+        own = copy.deepcopy(states.inner)  # a pass over all nodes may overwrite it
         residual = gradients + states.residual
         _are_finite(residual)
-        inner = self.inner.mean(NodeRows(None, residual), states.inner, stream, out, ledger)
+        inner = self.inner.mean(NodeRows(None, residual), own, stream, out, ledger)
         if not (_is_finite(out) and _is_finite(residual)):
-            return replace(states, inner=before)
+            return states
         return self._kept(states, inner, self._faded(residual, states.residual))
 
     def add_decoded(self, message: bytes, layout: Layout, total: Array) -> None:

@@ -130,6 +130,12 @@ class RawSmallTensors(Compressor):
         """Return the states with the wrapped compressor's for a step of this learning rate."""
         return RawSmallTensorsState(self.inner.at_rate(states.inner, rate), states.segments)
 
+    def settled(
+        self, before: RawSmallTensorsState, after: RawSmallTensorsState, mean: Array
+    ) -> RawSmallTensorsState:
+        """Return the state with the wrapped compressor's choice."""
+        return RawSmallTensorsState(self.inner.settled(before.inner, after.inner, mean), after.segments)
+
     def compress(
         self, gradient: Array, state: RawSmallTensorsState, stream: Stream
     ) -> tuple[RawSmallTensorsPayload, RawSmallTensorsState]:
@@ -179,7 +185,7 @@ class RawSmallTensors(Compressor):
             _scatter(small, whole, states.segments.small)
         _scatter(large_mean, out, states.segments.large)
         _scatter(small_mean, out, states.segments.small)
-        return RawSmallTensorsState(inner, states.segments)
+        return RawSmallTensorsState(self.inner.settled(states.inner, inner, out), states.segments)
 
 
 _RAW = FullPrecision()

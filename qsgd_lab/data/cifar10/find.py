@@ -86,3 +86,12 @@ def require_cifar10(folders: Sequence[Path], release: Release = OFFICIAL) -> Sou
             f"{binary.archive} ({binary.fingerprint}) into {folders[0]}"
         )
     return source
+
+
+def fault_of(source: Source) -> str | None:
+    """Return what is wrong with a copy as far as names and sizes tell; None if nothing is."""
+    if source.is_archive:
+        actual, wanted = source.path.stat().st_size, source.edition.fingerprint.num_bytes
+        return None if actual == wanted else f"has {actual} bytes instead of {wanted}"
+    absent = [name for name in source.edition.members if not (source.path / name).is_file()]
+    return f"lacks {', '.join(absent)}" if absent else None

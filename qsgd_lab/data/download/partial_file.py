@@ -116,6 +116,8 @@ class PartialFile:
 
 
 def _sync(path: Path) -> None:
+    if os.name == "nt":  # folders cannot be opened there
+        return
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

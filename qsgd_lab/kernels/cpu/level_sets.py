@@ -11,7 +11,16 @@ from qsgd_lab.kernels.cpu.float_mode import keep_denormals, set_float_mode
 from qsgd_lab.kernels.cpu.norms import BLOCK, LANES, bucket_norm
 from qsgd_lab.kernels.cpu.quantize import PIECE, longest_bucket
 from qsgd_lab.kernels.jit import njit
-from qsgd_lab.kernels.level_sets import POWERS, power_code, scaled_level
+from qsgd_lab.kernels.level_sets import (
+    EXPONENTIAL,
+    POWERS,
+    UNIFORM,
+    code_without_zero,
+    exponential_level,
+    power_code,
+    power_offset,
+    uniform_level,
+)
 from qsgd_lab.kernels.philox import GROUP, fill_groups
 
 
@@ -59,7 +68,6 @@ def round_to_levels(x, x_bits, bucket_offsets, tensor_offsets, key, scales, grid
     """
     mode = keep_denormals()
     k0, k1, step, first_tensor, node = key
-    most = 2.0 ** np.float64(num_levels - 1)
     words = np.empty(PIECE, np.uint32)
     bucket = 0
     for tensor in range(tensor_offsets.size - 1):
@@ -73,17 +81,56 @@ def round_to_levels(x, x_bits, bucket_offsets, tensor_offsets, key, scales, grid
                 while position >= bucket_offsets[bucket + 1]:
                     bucket += 1
                 end = min(last, bucket_offsets[bucket + 1])
-                scale = scales[bucket]
+                here = words[position - first : end - first]
                 if grid == POWERS:
-                    for i in range(position, end):
-                        code = power_code(np.uint32(x_bits[i]), words[i - first])
-                        levels[i] = -code if x[i] < np.float32(0.0) else code
-                elif scale > np.float32(0.0):
-                    for i in range(position, end):
-                        levels[i] = scaled_level(x[i], scale, grid, most, num_levels, words[i - first])
+                    round_to_powers(x[position:end], x_bits[position:end], here, levels[position:end])
+                elif scales[bucket] > np.float32(0.0):
+                    round_segment(
+                        x[position:end],
+                        np.float64(scales[bucket]),
+                        grid,
+                        num_levels,
+                        here,
+                        levels[position:end],
+                    )
                 else:
                     levels[position:end] = 0
                 position = end
+    set_float_mode(mode)
+
+
+@njit(cache=True, fastmath=False)
+def round_segment(x, scale, grid, num_levels, words, levels):
+    """Write the codes of coordinates that share a scale above 0; a loop a grid, so that none asks which."""
+    most, offset = 2.0 ** np.float64(num_levels - 1), power_offset(num_levels)
+    if grid == UNIFORM:
+        top = np.float64(num_levels) * 2.0**32
+        for i in range(x.size):
+            levels[i] = uniform_level(x[i], scale, top, words[i])
+    elif grid == EXPONENTIAL:
+        for i in range(x.size):
+            levels[i] = exponential_level(x[i], scale, most, offset, words[i])
+    else:
+        for i in range(x.size):
+            levels[i] = code_without_zero(x[i], scale, most, offset, words[i])
+
+
+@njit(cache=True, fastmath=False)
+def round_to_powers(x, x_bits, words, levels):
+    """Write the codes of coordinates that are rounded to powers of two."""
+    for i in range(x.size):
+        code = power_code(np.uint32(x_bits[i]), words[i])
+        levels[i] = -code if x[i] < np.float32(0.0) else code
+
+
+@njit(cache=True, fastmath=False, nogil=True)
+def values_of_bits(bits, bucket_offsets, low, high, values):
+    """Write ``high`` where a bit is set and ``low`` elsewhere; both float32, one a bucket."""
+    mode = keep_denormals()
+    for bucket in range(low.size):
+        unset, set_ = low[bucket], high[bucket]
+        for i in range(bucket_offsets[bucket], bucket_offsets[bucket + 1]):
+            values[i] = set_ if bits[i] else unset
     set_float_mode(mode)
 
 

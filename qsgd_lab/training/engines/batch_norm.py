@@ -6,6 +6,7 @@ channel axis turns that into one ordinary BatchNorm of N C channels.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -41,13 +42,31 @@ def _empty(like: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
     return torch.empty(shape, dtype=like.dtype, device=like.device, memory_format=memory_format)
 
 
-def update_running_statistics(
-    running: tuple[torch.Tensor, torch.Tensor], batch: tuple[torch.Tensor, torch.Tensor], momentum: float
-) -> None:
-    """Update the shared running mean and variance once for each node, in order, as N passes in turn would."""
-    for shared, of_nodes in zip(running, batch, strict=True):
-        for of_node in of_nodes.view(-1, shared.numel()):
-            shared.mul_(1 - momentum).add_(of_node, alpha=momentum)
+@dataclass(frozen=True)
+class Running:
+    """What a BatchNorm keeps of the batches that it has seen; all nodes share it.
+
+    Attributes
+    ----------
+    mean, variance : torch.Tensor
+        float32, shape (C,).
+    batches : torch.Tensor
+        int64: their number.
+    """
+
+    mean: torch.Tensor
+    variance: torch.Tensor
+    batches: torch.Tensor
+
+    def update(self, images: torch.Tensor, nodes: int, momentum: float) -> None:
+        """Take in each node's share, in the order of the nodes, by the arithmetic of N passes in turn.
+
+        The module itself has counted one batch.
+        """
+        for share in images.chunk(nodes):
+            # Torch's own function: how it rounds, and what its compiler contracts, is not ours to repeat.
+            torch.batch_norm_update_stats(share, self.mean, self.variance, momentum)
+        self.batches.add_(nodes - 1)
 
 
 class NodeBatchNorm(torch.autograd.Function):
@@ -59,7 +78,7 @@ class NodeBatchNorm(torch.autograd.Function):
         images: torch.Tensor,
         weight: torch.Tensor,
         bias: torch.Tensor,
-        running: tuple[torch.Tensor, torch.Tensor],
+        running: Running,
         settings: tuple[float, float],
         slots: NodeSlots,
     ) -> torch.Tensor:
@@ -67,12 +86,10 @@ class NodeBatchNorm(torch.autograd.Function):
         momentum, eps = settings
         nodes = slots.nodes
         folded = fold(images, nodes)
-        # Momentum 1 makes the function write the statistics of this batch into empty "running" ones.
-        batch = (weight.new_zeros(folded.shape[1]), weight.new_zeros(folded.shape[1]))
         output, mean, inverse_std = torch.native_batch_norm(
-            folded, weight.repeat(nodes), bias.repeat(nodes), *batch, True, 1.0, eps
+            folded, weight.repeat(nodes), bias.repeat(nodes), None, None, True, momentum, eps
         )
-        update_running_statistics(running, batch, momentum)
+        running.update(images, nodes, momentum)
         ctx.save_for_backward(folded, mean, inverse_std)
         ctx.weight, ctx.bias, ctx.eps, ctx.slots = weight, bias, eps, slots
         return unfold(output, nodes)

@@ -20,7 +20,7 @@ from qsgd_lab.models.dropout import KeyedDropout
 from qsgd_lab.models.resize import Resize
 from qsgd_lab.models.resnet import PaddedShortcut, Residual
 from qsgd_lab.training.devices import FLOAT32, Precision, in_working_precision
-from qsgd_lab.training.engines.batch_norm import NodeBatchNorm
+from qsgd_lab.training.engines.batch_norm import NodeBatchNorm, Running
 from qsgd_lab.training.engines.convolution import NodeConvolution, NodeLinear
 from qsgd_lab.training.engines.slots import NodeSlots
 from qsgd_lab.training.flat_model import FlatModel
@@ -31,8 +31,17 @@ _PER_IMAGE = nn.ReLU | _POOLING | nn.Flatten | nn.Identity | Resize | KeyedDropo
 
 
 def supports(module: nn.Module) -> bool:
-    """Whether a network is made of layers that this engine knows how to split by node."""
-    return all(_is_known(layer) for layer in module.modules())
+    """Whether a network is made of layers that this engine knows how to split by node.
+
+    A BatchNorm in two places is not: what it keeps depends on the order of nodes and places, which differs.
+    """
+    places = [id(layer) for layer in _children(module) if isinstance(layer, nn.BatchNorm2d)]
+    return len(places) == len(set(places)) and all(_is_known(layer) for layer in module.modules())
+
+
+def _children(module: nn.Module) -> list[nn.Module]:
+    """Return the layers of a network, one as often as it has places."""
+    return [layer for parent in module.modules() for layer in parent._modules.values() if layer is not None]
 
 
 def _is_known(layer: nn.Module) -> bool:
@@ -65,12 +74,14 @@ class NodeBatched:
         self.model, self.gradients, self.accumulate = model, gradients, accumulate
         self.precision = precision
         self._slots = NodeSlots(model, gradients, accumulate=accumulate)
+        layers = [layer for layer in model.module.modules() if isinstance(layer, nn.BatchNorm2d)]
+        self._running = {id(layer.running_mean): _running_of(layer) for layer in layers}
 
     def compute(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Fill `gradients` and return the nodes' mean losses, shape (N,)."""
         nodes = len(self.gradients)
         self._slots.open()
-        with self.precision.forward(images.device), _SplitWeights(self._slots):
+        with self.precision.forward(images.device), _SplitWeights(self._slots, self._running):
             outputs = self.model.module(images)
         losses = functional.cross_entropy(outputs.float(), labels, reduction="none").view(nodes, -1).mean(1)
         losses.sum().backward()  # type: ignore[no-untyped-call]
@@ -78,12 +89,20 @@ class NodeBatched:
         return losses.detach()
 
 
+def _running_of(layer: nn.BatchNorm2d) -> Running:
+    mean, variance, batches = layer.running_mean, layer.running_var, layer.num_batches_tracked
+    assert mean is not None
+    assert variance is not None
+    assert batches is not None
+    return Running(mean, variance, batches)
+
+
 class _SplitWeights(TorchFunctionMode):
     """Replaces convolutions, linear maps and BatchNorms by ones whose backward splits by node."""
 
-    def __init__(self, slots: NodeSlots) -> None:
+    def __init__(self, slots: NodeSlots, running: dict[int, Running]) -> None:
         super().__init__()
-        self.slots = slots
+        self.slots, self.running = slots, running
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
@@ -115,7 +134,7 @@ class _SplitWeights(TorchFunctionMode):
         eps: float,
     ) -> Any:
         assert training, "gradients are computed in training mode"
-        running = (running_mean, running_variance)
+        running = self.running[id(running_mean)]
         return NodeBatchNorm.apply(  # type: ignore[no-untyped-call]
             images, weight, bias, running, (momentum, eps), self.slots
         )

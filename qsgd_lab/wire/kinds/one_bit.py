@@ -124,11 +124,14 @@ class OneBitKind(Kind[OneBit]):
 
     def values(self, payload: OneBit) -> NDArray[np.float32]:
         """Return the scale of each bit."""
-        counts = np.diff(payload.partition.bucket_offsets)
-        low, high = (np.repeat(payload.scales[:, column], counts) for column in (0, -1))
+        from qsgd_lab.kernels.cpu.level_sets import values_of_bits
+
+        low, high = (np.ascontiguousarray(payload.scales[:, column]) for column in (0, -1))
         if payload.scales.shape[1] == 1:
             low = np.where(dead_scales(high), high, -high)  # +0 and the NaN have no other sign
-        return np.where(payload.bits, high, low)
+        values = np.empty(payload.bits.size, np.float32)
+        values_of_bits(payload.bits, payload.partition.bucket_offsets, low, high, values)
+        return values
 
 
 def _lengths(options: OneBitOptions, structure: Structure) -> Lengths:

@@ -1,0 +1,287 @@
+"""Rotated blocks: EDEN (DRIVE at one bit), and stochastic rounding of rotated coordinates."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from qsgd_lab.compressors.protocol import Array, Compressor, Layout, NodeRows, Wire
+from qsgd_lab.compressors.registry import Method, Option
+from qsgd_lab.errors import MessageError
+from qsgd_lab.kernels import rotation
+from qsgd_lab.ledger import Ledger, Size
+from qsgd_lab.levels import FLOAT_BITS
+from qsgd_lab.stream import Stream
+from qsgd_lab.wire import message
+from qsgd_lab.wire.key import Key
+from qsgd_lab.wire.kinds.rotated import MAX_BLOCK_BITS, Rotated, streams_of
+
+#: E||Q(v) - v||^2 / ||v||^2 of the scale of least error is at most this for every v, with any block size and
+#: rounds, by bits: `qsgd_lab.theory.methods.eden.least_error_bound`, rounded up.
+LEAST_ERROR_BOUNDS = {1: 0.5, 2: 0.3064, 3: 0.09665, 4: 0.02746, 8: 0.0002218}
+_NO_ROWS = np.empty((0, 0), np.float32)
+_NO_BOOK = np.empty(0, np.float32)
+
+
+class RotatedWire(Wire[Rotated]):
+    """Kind "rotated" of wire format 2: a scale a block (or step and offset), and codes of b bits."""
+
+    kind = "rotated"
+
+    def size(self, payload: Rotated) -> Size:
+        """Return "fixed", scales and codes alone, and "message", the whole."""
+        numbers = payload.scales.size * (1 if payload.offsets is None else 2)
+        fixed = payload.codes.size * payload.bits + FLOAT_BITS * numbers
+        return Size(payload.num_coordinates, {"fixed": fixed, "message": message.size(payload)})
+
+    def pack(self, payload: Rotated) -> bytes:
+        """Return the message."""
+        return bytes(message.pack(payload))
+
+    def unpack(self, received: bytes, layout: Layout) -> Rotated:
+        """Read a message."""
+        n = layout.num_coordinates
+        payload: Rotated = message.unpack(received, max_coordinates=n, kinds=["rotated"])
+        if payload.num_coordinates != n:
+            raise MessageError(f"the message is not of {n} coordinates")
+        return payload
+
+
+class RotatedBlocks(Compressor):
+    """What EDEN and rotated stochastic rounding share; blocks are cut from the whole gradient.
+
+    The last block is padded with zeros to a power of two. Signs are drawn for each node and step, so that
+    the errors of nodes are independent and average out.
+
+    Parameters
+    ----------
+    bits : int
+        Of a code.
+    kind : int
+        Of the scale or rounding, as kernels number them.
+    block_size : int
+        A power of two, at most 65536.
+    rounds : int
+        Rounds of signs and Hadamard transform, 1 or 2.
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of range.
+    """
+
+    def __init__(self, bits: int, kind: int, block_size: int, rounds: int) -> None:
+        if block_size < 1 or block_size & (block_size - 1) or block_size > 1 << MAX_BLOCK_BITS:
+            most = 1 << MAX_BLOCK_BITS
+            raise ValueError(f"block_size is {block_size}; it must be a power of two, at most {most}")
+        if rounds not in (1, 2):
+            raise ValueError(f"rounds is {rounds}; it must be 1 or 2")
+        self.bits, self.kind, self.block_size, self.num_rounds = bits, kind, block_size, rounds
+
+    @property
+    def _is_uniform(self) -> bool:
+        return self.kind == rotation.STOCHASTIC
+
+    @property
+    def _scheme(self) -> tuple[Any, ...]:
+        """What kernels take: rounds, kind, bits, centroids and what is half way between them."""
+        if self._is_uniform:
+            return self.num_rounds, self.kind, self.bits, _NO_BOOK, np.empty(0)
+        return self.num_rounds, self.kind, self.bits, rotation.book(self.bits), rotation.middles(self.bits)
+
+    def init(self, layout: Layout) -> None:
+        """Return None: there is no state."""
+
+    def compress(self, gradient: Array, state: None, stream: Stream) -> tuple[Rotated, None]:
+        """Return (codes and scales, None)."""
+        from qsgd_lab.kernels.cpu import rotated
+
+        x = np.ascontiguousarray(gradient, np.float32)
+        n, block, key = x.size, self.block_size, Key(**stream._asdict())
+        blocks = rotation.block_sizes(n, block)[0]
+        codes = np.empty(rotation.padded_size(n, block), np.int8)
+        scales, offsets = np.empty((2, blocks), np.float32)
+        scratch = rotated.open_scratch(min(block, codes.size))
+        rotated.compress(x, block, 0, self._scheme, streams_of(key), scratch, scales, offsets, codes)
+        own = offsets if self._is_uniform else None
+        return Rotated(codes, scales, own, n, self.bits, block, self.num_rounds, key), None
+
+    def decompress(self, payload: Rotated) -> Array:
+        """Return the codes' values, rotated back."""
+        return message.dense(payload)
+
+    def mean(
+        self, rows: NodeRows, states: list[None], stream: Stream, out: Array, ledger: Ledger
+    ) -> list[None]:
+        """Compress, decode and average block by block, without an array of codes."""
+        from qsgd_lab.kernels.cpu import rotated
+
+        n, block, key = out.size, self.block_size, Key(**stream._asdict())
+        gradients, residuals = (_NO_ROWS if part is None else part for part in rows)
+        if rows.shape[1:] != (n,) or residuals.shape not in ((0, 0), rows.shape):
+            raise ValueError(f"rows of {rows.shape} and {residuals.shape} have no mean of {n} coordinates")
+        largest = min(block, rotation.padded_size(n, block))
+        table = _NO_BOOK if self._is_uniform else rotation.table(self.bits)
+        codes, scratch = np.empty(largest, np.int8), rotated.open_scratch(largest)
+        rotated.average(
+            gradients, residuals, block, self._scheme, table, streams_of(key), scratch, codes, out
+        )
+        size = self._size(n, key)
+        for _ in range(rows.shape[0]):
+            ledger.add(size)
+        return states
+
+    def _size(self, n: int, key: Key) -> Size:
+        """Return the size of any payload of n coordinates, which does not depend on their values."""
+        blocks = rotation.block_sizes(n, self.block_size)[0]
+        codes = np.broadcast_to(np.int8(0), (rotation.padded_size(n, self.block_size),))
+        scales = np.broadcast_to(np.float32(0), (blocks,))
+        own = scales if self._is_uniform else None
+        payload = Rotated(codes, scales, own, n, self.bits, self.block_size, self.num_rounds, key)
+        return _WIRE.size(payload)
+
+    @property
+    def wire(self) -> RotatedWire:
+        """Codes and scales."""
+        return _WIRE
+
+
+class EDEN(RotatedBlocks):
+    """Rotates blocks and sends of each coordinate the nearest centroid of a normal distribution.
+
+    Parameters
+    ----------
+    bits : int
+        1 (which is DRIVE), 2, 3, 4 or 8.
+    scale : {"unbiased", "mse", "norm"}
+        |v|^2 / <c, y>, which gives <Q(v), v> = |v|^2 for every rotation; of least error; or with |Q(v)| = |v|
+        but for the padding. Error feedback takes "mse".
+    block_size, rounds : int
+        See `RotatedBlocks`.
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of range.
+
+    Notes
+    -----
+    The unbiased scale is unbiased for a uniformly random rotation. A Hadamard transform with random signs is
+    none: (1, 1/2, 0, ...) in one round at one bit decodes to (1.25, 0, ...) whatever the signs are. With two
+    rounds the bias falls with the block size (`qsgd_lab.theory.methods.eden`).
+
+    References
+    ----------
+    Vargaftik et al.: DRIVE. NeurIPS 2021. Vargaftik et al.: EDEN. ICML 2022.
+    """
+
+    def __init__(
+        self, bits: int = 2, scale: str = "unbiased", block_size: int = 4096, rounds: int = 2
+    ) -> None:
+        if bits not in rotation.BOOK_BITS:
+            raise ValueError(f"bits is {bits}; it must be one of {', '.join(map(str, rotation.BOOK_BITS))}")
+        if scale not in rotation.SCALES:
+            raise ValueError(f"unknown scale {scale!r}; known: {', '.join(rotation.SCALES)}")
+        super().__init__(bits, rotation.SCALES.index(scale), block_size, rounds)
+
+    @property
+    def is_unbiased(self) -> bool:
+        """False: unbiased in the limit of large blocks only."""
+        return False
+
+    def variance_factor(self, num_coordinates: int) -> float | None:
+        """Return a bound for every vector: known for the scales of least error and of matched norm.
+
+        For the unbiased scale only the limit of large blocks is known, D / (1 - D).
+        """
+        least = LEAST_ERROR_BOUNDS[self.bits]
+        bounds = {rotation.LEAST_ERROR: least, rotation.MATCHED_NORM: 2 * least}
+        return bounds.get(self.kind) if num_coordinates else 0.0
+
+
+class RotatedStochastic(RotatedBlocks):
+    """Rotates blocks and rounds coordinates at random to 2^bits levels between their minimum and maximum.
+
+    Unbiased for every vector and every rotation.
+
+    Parameters
+    ----------
+    bits : int
+        1 to 8.
+    block_size, rounds : int
+        See `RotatedBlocks`.
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of range.
+
+    References
+    ----------
+    Suresh, Yu, Kumar, McMahan: Distributed mean estimation with limited communication. ICML 2017.
+    """
+
+    def __init__(self, bits: int = 4, block_size: int = 4096, rounds: int = 2) -> None:
+        if not 1 <= bits <= 8:
+            raise ValueError(f"bits is {bits}; it must be from 1 to 8")
+        super().__init__(bits, rotation.STOCHASTIC, block_size, rounds)
+
+    @property
+    def is_unbiased(self) -> bool:
+        """True."""
+        return True
+
+    def variance_factor(self, num_coordinates: int) -> float:
+        """Return a bound for every vector: M / (2^bits - 1 - 1/1024)^2 with M >= E max_j d y_j^2 / |y|^2.
+
+        M is the least over t of (log d - log(1 - 2 t) / 2) / t, since the exponential moments of signed sums
+        are at most those of a normal number; and at most d.
+        """
+        if num_coordinates == 0:
+            return 0.0
+        size = min(self.block_size, 1 << (num_coordinates - 1).bit_length())
+        t = np.arange(1, 500) / 1000
+        largest = min(float(size), float(((math.log(size) - np.log1p(-2 * t) / 2) / t).min()))
+        return float(largest / (2**self.bits - 1 - 1 / rotation.OFFSET_STEPS) ** 2)
+
+
+_WIRE = RotatedWire()
+
+_BLOCKS = (
+    Option("block_size", int, 4096, "coordinates that are rotated together, a power of two up to 65536"),
+    Option("rounds", int, 2, "rounds of random signs and Hadamard transform, 1 or 2"),
+)
+
+
+def _eden_label(options: Mapping[str, Any]) -> str:
+    name = "DRIVE" if options["bits"] == 1 else f"EDEN {options['bits']} bit"
+    return name if options["scale"] == "unbiased" else f"{name}, {options['scale']}"
+
+
+METHODS = (
+    Method(
+        "eden",
+        EDEN,
+        (
+            Option("bits", int, 2, "bits of a coordinate: 1 (DRIVE), 2, 3, 4 or 8"),
+            Option("scale", str, "unbiased", "scale of a block", choices=rotation.SCALES),
+            *_BLOCKS,
+        ),
+        _eden_label,
+        summary="rotated blocks on the centroids of a normal distribution; DRIVE at one bit",
+        source="Vargaftik et al., NeurIPS 2021 and ICML 2022",
+        theory="qsgd_lab.theory.methods.eden",
+    ),
+    Method(
+        "rotated-stochastic",
+        RotatedStochastic,
+        (Option("bits", int, 4, "bits of a coordinate, 1 to 8"), *_BLOCKS),
+        lambda options: f"rotated stochastic {options['bits']} bit",
+        summary="rotated blocks, rounded at random between their minimum and maximum",
+        source="Suresh, Yu, Kumar, McMahan, ICML 2017",
+        theory="qsgd_lab.theory.methods.eden",
+    ),
+)

@@ -1,0 +1,131 @@
+"""``--compressor`` of variance, code-length and encode: one path for every method of the registry."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+import qsgd_lab as ql
+from qsgd_lab.cli.main import cli
+from qsgd_lab.compressors import COMPRESSORS, Layout
+from qsgd_lab.stream import Stream
+
+#: Every listed method that works alone, at its defaults, and some around others.
+METHODS = [
+    name for name, method in COMPRESSORS.methods().items() if method.is_listed and not method.is_wrapper
+]
+STACKS = ["ef(sign)", "ef21(top-k)", "diana(qsgd)", "nuqsgd(convention=published)", "damped(natural)"]
+N = 600
+
+
+def run(*arguments):
+    """Run the command line; what it raises is the test's to judge."""
+    return CliRunner().invoke(cli, [str(argument) for argument in arguments])
+
+
+def asked(*names):
+    """Return the options that name compressors."""
+    return [part for name in names for part in ("--compressor", name)]
+
+
+def test_variance_measures_every_method():
+    """A row each: the exact error lies in or near the interval, and no unbiased method is far off."""
+    told = run("variance", "--dim", 4000, "--trials", 8, "--format", "json", *asked(*METHODS, *STACKS))
+    assert told.exit_code == 0, told.output
+    rows = json.loads(told.stdout)
+
+    assert [row["compressor"] for row in rows] == [str(COMPRESSORS.parse(name)) for name in METHODS + STACKS]
+    for row in rows:
+        if row["exact"] is not None:
+            allowed = 4 * (row["ci_high"] - row["ci_low"]) + 1e-5 * row["exact"]
+            assert abs(row["relative_error"] - row["exact"]) <= allowed, row
+            assert row["factor"] is None or row["exact"] <= row["factor"] * (1 + 1e-6)
+        assert row["bias_z"] is None or abs(row["bias_z"]) < 15  # of eight trials: Student's tails are long
+
+
+def test_code_length_counts_every_method():
+    """Bits at fixed width are the formula's, and whole messages are what the wire packs."""
+    told = run("code-length", "--dim", N, "--trials", 2, "--format", "json", *asked(*METHODS))
+    assert told.exit_code == 0, told.output
+    for row in json.loads(told.stdout):
+        compressor = COMPRESSORS.parse(row["compressor"]).make()
+        if None not in (row["expected_bits"], row["fixed_bits"]):
+            assert row["fixed_bits"] == pytest.approx(row["expected_bits"], rel=0.05)
+        if row["compressor"] in ("terngrad", "natural", "sign"):
+            x = np.random.default_rng(0).standard_normal(N, np.float32)
+            payload, _ = compressor.compress(x, compressor.init(Layout.of(N)), Stream())
+            assert row["message_bits"] == 8 * len(compressor.wire.pack(payload)) / N
+
+
+@pytest.mark.parametrize("form", ["text", "csv", "latex"])
+@pytest.mark.parametrize("command", ["variance", "code-length"])
+def test_rows_come_in_every_format(command, form):
+    """Text, CSV and LaTeX name the method and its vector."""
+    told = run(command, "--dim", 100, "--trials", 2, "--format", form, *asked("rand-k(fraction=0.1)"))
+
+    assert told.exit_code == 0
+    assert "rand-k(fraction=0.1)" in told.stdout
+    assert "normal" in told.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["variance", "--compressor", "qsdg"], "did you mean 'qsgd'"),
+        (["variance", "--compressor", "qsgd", "--bits", "2"], "leave out --bits"),
+        (["code-length", "--compressor", "qsgd", "--layout", "sparse"], "leave out --layout"),
+        (["variance", "--compressor", "sign", "--distribution", "worst-case"], "worst case is known of QSGD"),
+        (["variance", "--compressor", "ef21(rand-k)"], "EF21 needs a contraction"),
+        (["encode", "g.npy", "-o", "m", "--compressor", "sign", "--bits", "2"], "leave out --bits"),
+        (["encode", "g.npy", "-o", "m", "--compressor", "sgn"], "unknown compressor 'sgn'"),
+    ],
+)
+def test_what_is_wrong_is_one_line(arguments, message):
+    """A bad text, or an option that only QSGD has, ends with exit code 2 and its reason."""
+    told = run(*arguments)
+    text = " ".join(f"{told.stderr} {told.exception}".split())  # what main() prints is the exception
+
+    assert getattr(told.exception, "exit_code", told.exit_code) == 2 or told.exit_code == 2
+    assert message in text
+
+
+@pytest.mark.parametrize("name", [*METHODS, "nuqsgd(convention=published)", "ef(sign)", "ef21(top-k)"])
+def test_every_message_goes_through_files(name, tmp_path):
+    """Encode writes what decodes, alone, to what the method decodes; inspect reads it."""
+    x = np.random.default_rng(0).standard_normal(N, np.float32)
+    np.save(tmp_path / "g.npy", x)
+    compressor = COMPRESSORS.parse(name).make()
+    payload, _ = compressor.compress(x, compressor.init(Layout.of(N)), Stream(7, 3, 2))
+    message, received = tmp_path / "m.qsgd", tmp_path / "d.npy"
+    stream = ("--seed", 7, "--node", 3, "--step", 2)
+
+    told = run("encode", tmp_path / "g.npy", "-o", message, "--compressor", name, *stream)
+    assert told.exit_code == 0, told.output
+    assert f"{message.stat().st_size} bytes" in told.stderr
+    assert run("decode", message, "-o", received, "--max-coordinates", N).exit_code == 0
+    inspected = run("inspect", message, "--format", "json")
+    assert inspected.exit_code == 0
+    assert json.loads(inspected.stdout)["file"] == str(message)
+    assert run("inspect", message).exit_code == 0
+
+    dense = compressor.decompress(payload)
+    if name == "grbs":  # a shard: the block alone
+        dense = dense[dense != 0]
+    assert np.load(received).reshape(-1).tobytes() == dense.tobytes()
+
+
+def test_messages_that_need_more_than_themselves_are_refused(tmp_path):
+    """Damping's factor, and where small tensors begin, are not in a message: encode says so."""
+    np.save(tmp_path / "g.npy", np.ones(10, np.float32))
+    for name, message in [
+        ("damped(natural)", "the factor is not in the message"),
+        ("raw-small(qsgd)", "cannot be read without the receiver's tensors"),
+    ]:
+        told = run("encode", tmp_path / "g.npy", "-o", tmp_path / "m.qsgd", "--compressor", name)
+        assert told.exit_code == 2
+        assert message in told.stderr
+    assert not (tmp_path / "m.qsgd").exists()
+    assert ql.decode(ql.encode(ql.quantize(np.ones(10, np.float32), 2))).shape == (10,)

@@ -1,0 +1,24 @@
+"""QSGD under its options as a method; the formulas themselves are in `variance` and `nearest`."""
+
+from __future__ import annotations
+
+from numpy.typing import ArrayLike
+
+from qsgd_lab.levels import Norm
+from qsgd_lab.theory.arguments import choice, vector, whole
+from qsgd_lab.theory.nearest import nearest_error
+from qsgd_lab.theory.variance import exact_variance
+
+
+def expected_error(
+    gradient: ArrayLike,
+    bits: int = 4,
+    norm: Norm = "l2",
+    bucket_size: int | str = 512,
+    rounding: str = "stochastic",
+) -> float:
+    """Return E||Q(v) - v||^2 of a tensor under the method's options."""
+    choice("rounding", rounding, ("stochastic", "nearest"))
+    size = None if isinstance(bucket_size, str) else min(bucket_size, vector("gradient", gradient).size)
+    function = exact_variance if rounding == "stochastic" else nearest_error
+    return float(function(gradient, 2 ** whole("bits", bits, most=15) - 1, norm=norm, bucket_size=size))
