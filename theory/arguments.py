@@ -198,6 +198,40 @@ def nonzero_vector(name: str, values: ArrayLike) -> Floats:
     return found
 
 
+def matrix(name: str, values: ArrayLike) -> Floats:
+    """Return real numbers as a finite float64 matrix, shape (a, b).
+
+    Raises
+    ------
+    ValueError
+        If it is empty, has not two dimensions, or some entry is not a finite real number.
+    """
+    found = numbers(name, values)
+    if found.ndim != 2:
+        raise ValueError(f"{name} has {found.ndim} dimensions; it must have two")
+    return found
+
+
+def divisor(name: str, value: object, of: str, total: int) -> int:
+    """Return a whole number of at least 1 that divides another, as an int.
+
+    Raises
+    ------
+    ValueError
+        If `value` is no whole number, or does not divide `total`, whose name is `of`.
+
+    Examples
+    --------
+    >>> divisor("machine", 3, "nodes", 8)
+    Traceback (most recent call last):
+    ValueError: machine is 3; it must divide nodes, which is 8
+    """
+    found = whole(name, value)
+    if total % found:
+        raise ValueError(f"{name} is {found}; it must divide {of}, which is {total}")
+    return found
+
+
 def kept(k: object, num_coordinates: int) -> int:
     """Return k, the number of coordinates that a sparsifier keeps of n, as an int.
 
@@ -207,6 +241,19 @@ def kept(k: object, num_coordinates: int) -> int:
         If k is not a whole number from 1 to n.
     """
     return whole("k", k, most=num_coordinates)
+
+
+def sizes(name: str, lengths: Sequence[int]) -> list[int]:
+    """Return the lengths of an array's axes as ints, each at least 0; there may be none.
+
+    Raises
+    ------
+    ValueError
+        If it is no list of whole numbers of at least 0.
+    """
+    if np.ndim(lengths) != 1:
+        raise ValueError(f"{name} is {_shown(lengths)}; it must be a list of whole numbers")
+    return [whole(f"a length of {name}", length, least=0) for length in lengths]
 
 
 def increasing(name: str, times: Sequence[int], most: int = LARGEST_WHOLE) -> NDArray[np.int64]:

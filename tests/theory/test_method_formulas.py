@@ -11,7 +11,7 @@ import pytest
 from qsgd_lab.compressors import COMPRESSORS
 from qsgd_lab.compressors.protocol import Layout
 from qsgd_lab.stream import Stream
-from qsgd_lab.theory.methods import grbs, half, rand_k, top_k
+from qsgd_lab.theory.methods import block_int, eden, grbs, half, powersgd, qsgd, rand_k, top_k
 
 N = 256
 TRIALS = 300
@@ -133,9 +133,26 @@ def test_blocks_cover_everything_and_are_alike(n):
         (lambda: top_k.kept(1.5, 10), "fraction is 1.5"),
         (lambda: half.nearest([1.0], "fp8"), "name is 'fp8'"),
         (lambda: grbs.block_sizes(10, 0), "ratio is 0"),
+        (lambda: block_int.relative_error([1.0] * 96, 4, 48, "nearest"), "a multiple of 32"),
+        (lambda: block_int.relative_error([1.0] * 33, 4, 32, "nearest"), "block_size is 32; it must divide"),
+        (lambda: block_int.two_level_error(0.1, 0.1, 8, 3), "machine is 3; it must divide nodes, which is 8"),
+        (lambda: eden.bits(10, 2, 48), "block_size is 48; it must be a power of two"),
+        (lambda: powersgd.floats((4, -1), 2), "a length of shape is -1"),
+        (lambda: qsgd.expected_error([1.0], bucket_size="layer"), "bucket_size is 'layer'"),
     ],
 )
 def test_formulas_refuse_what_is_out_of_range(call, message):
     """A bad argument is one clear ValueError."""
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize("bits", [0, 9, 2.5, True, math.nan, "3", None, [3]])
+@pytest.mark.parametrize("function", ["centroids", "least_error_bound"])
+def test_results_that_are_kept_are_given_for_good_arguments_only(function, bits):
+    """A kept result of one bit is not given for True, and no caller can change a kept array."""
+    eden.centroids(1)[:] = 0
+    eden.least_error_bound(1)
+    with pytest.raises(ValueError, match=r"^bits is"):
+        getattr(eden, function)(bits)
+    assert eden.centroids(1)[0] > 0.79

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 import qsgd_lab.theory
+from qsgd_lab.compressors import COMPRESSORS
 from qsgd_lab.theory import arguments
 from qsgd_lab.theory.checks.measurement import QuantizerSetting
 from qsgd_lab.theory.checks.problems import least_squares, ridge_regression
@@ -52,7 +53,8 @@ def vector(good, *more):
 
 #: Parameters of no domain of their own: checked where they are made, arrays between parts, free values.
 OPAQUE = {"at", "backend", "blocks", "block", "index", "measurement", "printed_step", "problem", "quantizer"}
-OPAQUE |= {"setting", "trial", "values_are_one", "negative", "parameters", "dim"}
+OPAQUE |= {"setting", "trial", "values_are_one", "negative", "parameters", "dim", "spec", "text"}
+OPAQUE |= {"_"}  # of **_: options that a formula does not depend on
 
 #: Parameter -> (a good value, excluded ones), where a function has no entry of its own below.
 DOMAINS = {
@@ -61,13 +63,19 @@ DOMAINS = {
     "bits": whole(3),
     "bits_per_coordinate": real(4.0, -1.0),
     "bandwidth": real(1e8, 0.0, -1.0),
+    "block_size": whole(4),
+    "bucket": vector(VECTOR),
     "bucket_size": optional(2),
+    "clip": real(2.5, -0.1),
     "code": name("omega"),
+    "code_bits": whole(3, 9),
     "codebook": (CODEBOOK, [[], [[2.0]], [1.0], [[NAN]], [["a"]]]),
     "communication_fraction": real(0.5, -0.1, 1.1),
     "confidence": real(0.95, 0.0, 1.1),
     "contraction": real(0.5, 0.0, -0.5, 1.1),
     "contraction_error": real(0.5, 0.0, -0.5, 1.1),
+    "convention": name("with-zero"),
+    "convexity": real(1.0, 0.0, -1.0),
     "count": whole(3),
     "counts": vector([1.0, 2.0], [-1.0]),
     "distribution": name("normal"),
@@ -77,6 +85,9 @@ DOMAINS = {
     "exponent": whole([0, 3], -1, least=0),
     "extra_seconds": real(0.1),
     "false_alarm_rate": real(1e-3, 0.0, -1.0, 1.5),
+    "first": vector([0.1, 0.2], [-0.1]),
+    "first_error": real(1.0, -1.0),
+    "fraction": real(0.5, 0.0, -0.1, 1.1),
     "gap": real(0.1, 0.0, -1.0),
     "gradient": vector(VECTOR),
     "gradient_contraction": real(0.5, -0.1, 1.1),
@@ -84,6 +95,7 @@ DOMAINS = {
     "gradient_second_moment": real(4.0, -1.0),
     "gradient_variance": real(4.0, -1.0),
     "growth": real(1.25, 0.9, -1.0),
+    "has_zero": (True, [1, 0, 1.0, NAN, "yes", None]),
     "high": real(2.0, 0.5, 1.0, -1.0),
     "initial_distance_squared": real(1.0, -1.0),
     "interval": whole(4),
@@ -101,6 +113,9 @@ DOMAINS = {
     "log2_k": real(3.0, -0.1),
     "loss_gap": real(2.0, -1.0),
     "low": real(1.0, 0.0, -1.0),
+    "machine": whole(2, 3, 8),
+    "mask": name("own"),
+    "matrix": ([[3.0, 0.0], [0.0, 2.0]], [[], [1.0], [[NAN]], [["a"]], [[[1.0]]], 1.0, None]),
     "max_delay": whole(1, least=0),
     "max_level": whole(7),
     "mean_square": real(4.0, 0.0, -1.0),
@@ -109,6 +124,8 @@ DOMAINS = {
     "multiple_of": whole(2),
     "n": whole(8),
     "name": name("normal"),
+    "node_smoothness": vector([4.0, 5.0], [0.0], [-1.0]),
+    "nodes": whole(4),
     "noise_variance": real(1.0, -1.0),
     "norm": name("l2"),
     "norm_bits": whole(6, least=0),
@@ -122,25 +139,34 @@ DOMAINS = {
     "num_rounds": whole(4),
     "num_steps": whole(400),
     "num_workers": whole(4),
+    "numbers_a_block": whole(2),
     "plus": (1, [2, -1, NAN, 0.5, "1", None]),
+    "positions": vector([0.25, 1.0], [1.5], [-0.5]),
     "probabilities": vector([0.5, 0.5], [-1.0, 1.0], [0.0, 0.0]),
     "q": vector([0.5, 1.0], [1.5], [-0.5]),
     "radius": real(1.0, 0.0, -1.0),
+    "rank": whole(1),
+    "ratio": whole(2),
     "reset_contraction": real(0.5, 0.0, -0.1, 1.1),
     "reset_ratio": (4.0, [0.5, 0.0, -4.0, *NO_NUMBERS]),
     "restart": optional(2),
+    "rotated": ([[1.0, 2.0], [0.0, 3.0]], [[], [1.0], [[NAN]], [["a"]], [[0.0, 0.0]], 1.0, None]),
     "rounding": name("stochastic"),
     "samples": (np.array([1.0, 2.0]), [np.array([]), np.array([1.0])]),
     "scale": real(1.0, 0.0, -1.0),
     "schedule": ([5, 10], [[10, 5], [5, 5], [0, 5], [-5], [2.5], [NAN], ["a"], 5, None]),
+    "second": vector([0.1, 0.2], [-0.1]),
     "second_moment": real(1.0, 0.0, -1.0),
     "seed": whole(0, least=0),
     "segment": vector([3.0, 4.0], [1.0], [1.0, 2.0, 3.0]),
     "segment_size": whole(16),
+    "shape": ((4, 3), [[-1, 3], [2.5, 3], [NAN, 3], ["a"], [True, 3], 5, None]),
     "shrink": real(4.0, 0.0, -1.0),
     "sign": name("nonzero"),
     "size": whole(64),
     "smoothness": real(4.0, 0.0, -1.0),
+    "smoother": (0, [-1, 1, 16, 32.0, False, "32", NAN, None]),
+    "square_of_mean": real(4.0, -1.0),
     "squares": real(9.0, -1.0),
     "step": real(0.05, 0.0, -0.1),
     "steps": whole(3),
@@ -163,10 +189,12 @@ OPAQUE_VALUES = {
     "negative": np.array([False, True, False]),
     "problem": ridge_regression,
     "setting": SETTING,
+    "spec": COMPRESSORS.parse("top-k(fraction=0.5)"),
+    "text": "top-k(fraction=0.5)",
     "values_are_one": False,
     "dim": 16,
 }
-#: (module, function) -> its own domains.
+#: (module, function) -> its own domains; those of (module, "") are the module's.
 OWN = {
     ("checks.code_length_bounds", "explicit_bound"): {},
     ("checks.message_bits", "chunk_bits"): {"levels": (np.array([1, 0, 3]), [])},
@@ -195,7 +223,32 @@ OWN = {
     ("lower_bound", "unbiased_bits"): {"variance_factor": real(0.5, 0.0, -0.5)},
     ("odd_squares", "is_sum_of_odd_squares"): {"total": whole(11, 2**53, least=0)},
     ("qsvrg", "qsvrg_contraction"): {"step": real(0.01, 0.0, -0.1, 0.1)},
-    ("methods.top_k", "squared_error"): {"k": whole(2, 5, least=0)},
+    ("methods.block_int", ""): {"bits": (4, [0, 2, 5, 16, 4.0, *NO_NUMBERS])},
+    ("methods.block_int", "relative_error"): {
+        "block_size": whole(4, 3, 16),
+        "vector": vector([3.0, -4.0, 1.0, 2.0], [0.0] * 4),
+    },
+    ("methods.eden", ""): {"bits": whole(3, 9), "scale": name("unbiased")},
+    ("methods.eden", "bits"): {"num_coordinates": whole(8, least=0), "block_size": whole(4, 3, 6)},
+    ("methods.grbs", ""): {"values": name("plain")},
+    ("methods.half", ""): {"name": name("fp16"), "values": vector(VECTOR)},
+    ("methods.level_set", "exponential_bound"): {"num_levels": whole(3, 1001)},
+    ("methods.level_set", "exponential_levels"): {"num_levels": whole(3, 1001)},
+    ("methods.level_set", "exponential_variance"): {"num_levels": whole(3, 1001)},
+    ("methods.level_set", "expected_bits_nuqsgd"): {"bits": whole(3, 9)},
+    ("methods.level_set", "expected_error_natural"): {"gradient": vector(VECTOR, [1.0, -2e38])},
+    ("methods.level_set", "expected_error_nuqsgd"): {"bits": whole(3, 9)},
+    ("methods.level_set", "two_point_variance"): {
+        "levels": vector([0.0, 0.5, 1.0], [1.0], [1.0, 0.0], [0.0, 0.0, 1.0])
+    },
+    ("methods.qsgd", "expected_error"): {"bits": whole(3, 16)},
+    ("methods.rand_k", ""): {"k": whole(2, 9), "values": name("unbiased")},
+    ("methods.shared_scale", "expected_bits_qsgd_shared"): {"bits": whole(1, 16)},
+    ("methods.shared_scale", "expected_error_qsgd_shared"): {"bits": whole(3, 16)},
+    ("methods.shared_scale", "expected_error_terngrad"): {"scale": name("own")},
+    ("methods.shared_scale", "given_scale_error"): {"scale": real(1.0, -1.0)},
+    ("methods.shifts", "ef21_gradient_bound"): {"gap": real(0.1, -1.0)},
+    ("methods.top_k", "squared_error"): {"k": whole(2, 5, least=0), "vector": vector([1.0, 2.0, 3.0, 4.0])},
     ("methods.top_k", "worst_case"): {"k": whole(2, 9, least=0)},
     ("methods.top_k", "contraction"): {"k": whole(2, 9, least=0)},
     ("methods.top_k", "bits"): {"num_coordinates": whole(8, least=0), "k": whole(2, 9, least=0)},
@@ -211,6 +264,11 @@ OWN = {
     },
     ("code_length", "ternary_sparse_bits"): {"num_coordinates": whole(8, 3)},
     ("code_length", "most_sparse_bits"): {"n": real(8.0, 0.0, -1.0)},
+    ("checks.compressors", "check_compressor"): {
+        "trials": whole(2, least=2),
+        "vector": vector([1.0, 2.0, 3.0, 4.0], [0.0, 0.0], [1e39]),
+    },
+    ("checks.compressors", "formula"): {"name": name("expected_error")},
     ("checks.distributions", "draw"): {"bucket_size": whole(4)},
     ("checks.blocks", "blocks_of"): {"bucket_size": whole(2)},
 }
@@ -229,6 +287,8 @@ LEFT_OUT = {
     ("checks.sweep", "subject_for"),
     ("checks.sweep", "sweep_bits"),
     ("checks.quantizer_tests", "stochastic_tests"),
+    ("methods.level_set", "buckets"),
+    ("methods.level_set", "norm_of"),
 }
 
 
@@ -244,8 +304,7 @@ def public_functions():
 
 def domain(module, function, parameter):
     """Return (good value, excluded ones) of one parameter."""
-    own = OWN.get((module, function.__name__), {})
-    return own[parameter] if parameter in own else DOMAINS[parameter]
+    return {**DOMAINS, **OWN.get((module, ""), {}), **OWN.get((module, function.__name__), {})}[parameter]
 
 
 def good_arguments(module, function):
@@ -315,6 +374,16 @@ def test_what_is_no_number_is_refused_in_one_short_line(bad):
         with pytest.raises(ValueError, match=r"^n is .*; it must be a ") as error:
             check("n", bad)
         assert len(str(error.value)) < 140
+
+
+@pytest.mark.parametrize("text", ["", "fish", " QSGD", "qsgd(bits=0)", "qsgd(bits=2", None, 2])
+def test_what_names_no_compressor_is_refused(text):
+    """A compressor's text that names nothing is refused in one line that says so."""
+    from qsgd_lab.theory.checks.compressors import check_compressor
+
+    with pytest.raises(ValueError, match=r"^(cannot read|unknown compressor|qsgd\(bits|text is)") as error:
+        check_compressor(text, np.float32(VECTOR))
+    assert "\n" not in str(error.value)
 
 
 def test_an_optimiser_takes_no_least_squares_without_ridge():

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from qsgd_lab.compressors import COMPRESSORS, Layout
 from qsgd_lab.exchange import SimulatedExchange
 from qsgd_lab.registry import Spec
-from qsgd_lab.theory.arguments import nonzero_vector, whole
+from qsgd_lab.stream import Stream
+from qsgd_lab.theory.arguments import choice, float32_vector, nonzero_vector, whole
 from qsgd_lab.theory.checks.statistics import mean_interval
 
 
@@ -65,7 +66,13 @@ def formula(spec: Spec, name: str) -> Callable[[Any], float] | None:
     spec : Spec
     name : str
         "expected_error" or "expected_bits", see `qsgd_lab.theory.methods`.
+
+    Raises
+    ------
+    ValueError
+        If it is another name.
     """
+    choice("name", name, ("expected_error", "expected_bits"))
     if spec.method.theory is None or spec.inner is not None:
         return None
     module = importlib.import_module(spec.method.theory)
@@ -94,9 +101,13 @@ def check_compressor(
     ValueError
         If the text names nothing that can be made, or an argument is out of its range.
     """
-    spec, trials = COMPRESSORS.parse(text), whole("trials", trials, least=2)
-    compressor = spec.make()
+    trials, seed = whole("trials", trials, least=2), Stream(seed).check().seed
+    vector = float32_vector("vector", vector)
     wide, layout = nonzero_vector("vector", vector), Layout.of(vector.size)
+    if not isinstance(text, str):
+        raise ValueError(f"text is {text!r}; it must be that of a compressor, such as 'qsgd(bits=2)'")
+    spec = COMPRESSORS.parse(text)
+    compressor = spec.make()
     squares = float(wide @ wide)
     errors, along, bits = np.empty(trials), np.empty(trials), []
     decoded = np.empty(vector.size, np.float32)

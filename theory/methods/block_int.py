@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.linalg import hadamard
 
-from qsgd_lab.theory.arguments import choice, numbers, whole
+from qsgd_lab.theory.arguments import choice, divisor, nonzero_vector, numbers, whole
 from qsgd_lab.theory.arrays import Floats
 
 _GROUP = 32
@@ -29,10 +29,11 @@ def relative_error(vector: ArrayLike, bits: int, block_size: int, rounding: str,
     Parameters
     ----------
     vector : array_like, shape (n,)
-        n is a multiple of the block size.
+        Not zero; n is a multiple of the block size.
     bits : int
         4 or 8.
     block_size : int
+        With a smoother, a multiple of 32.
     rounding : {"nearest", "stochastic"}
     smoother : {0, 32}
 
@@ -49,8 +50,12 @@ def relative_error(vector: ArrayLike, bits: int, block_size: int, rounding: str,
     s, d = _levels(bits), whole("block_size", block_size)
     choice("rounding", rounding, ("nearest", "stochastic"))
     choice("smoother", smoother, (0, _GROUP))
-    y = numbers("vector", vector).reshape(-1, d)
+    y = nonzero_vector("vector", vector)
+    divisor("block_size", d, "the size of vector", y.size)
+    y = y.reshape(-1, d)
     if smoother:
+        if d % _GROUP:
+            raise ValueError(f"block_size is {d}; with a smoother it must be a multiple of {_GROUP}")
         y = (y.reshape(-1, _GROUP) @ hadamard(_GROUP) / _GROUP).reshape(y.shape)
     scale = np.abs(y).max(axis=1, keepdims=True) / s
     place = np.divide(y, scale, out=np.zeros_like(y), where=scale > 0)
@@ -81,12 +86,27 @@ def two_level_error(first: ArrayLike, second: ArrayLike, nodes: int, machine: in
     Independent relative errors `first` inside a machine and `second` between them, unbiased: first / N +
     second / (N / G). The second is that of N / G messages: two levels save bits between machines, not error.
 
+    Parameters
+    ----------
+    first, second : array_like of float
+        At least 0, of shapes that broadcast.
+    nodes : int
+        N.
+    machine : int
+        G, which divides N.
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of range.
+
     Examples
     --------
     >>> float(two_level_error(4.2e-5, 0.0276, 32, 8).round(4))
     0.0069
     """
-    n, g = whole("nodes", nodes), whole("machine", machine)
+    n = whole("nodes", nodes)
+    g = divisor("machine", machine, "nodes", n)
     inside, between = numbers("first", first, least=0), numbers("second", second, least=0)
     result: Floats = inside / n + between / (n / g)
     return result

@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike
 from scipy.optimize import linprog
 from scipy.special import factorial2, ndtr, ndtri
 
-from qsgd_lab.theory.arguments import choice, numbers, whole
+from qsgd_lab.theory.arguments import choice, matrix, whole
 from qsgd_lab.theory.arrays import Floats
 
 SCALES = ("unbiased", "mse", "norm")
@@ -28,7 +28,6 @@ _MOST_BITS = 8
 _MOMENTS = 4  # even moments beyond the second that the bound uses: 4, 6, 8
 
 
-@cache
 def centroids(bits: int) -> Floats:
     """Return the 2^(bits - 1) positive centroids of least error for a normal number, ascending.
 
@@ -49,7 +48,17 @@ def centroids(bits: int) -> Floats:
     >>> centroids(2).round(6)
     array([0.45278 , 1.510418])
     """
-    count = 2 ** (whole("bits", bits, most=_MOST_BITS) - 1)
+    return _centroids(_bits(bits)).copy()
+
+
+def _bits(bits: object) -> int:
+    return whole("bits", bits, most=_MOST_BITS)
+
+
+@cache
+def _centroids(bits: int) -> Floats:
+    """Return the same for checked bits; callers share the array and leave it as it is."""
+    count = 2 ** (bits - 1)
     # Start where a fine quantizer puts them: density in proportion to phi^(1/3).
     found: Floats = np.asarray(ndtri(0.5 + (np.arange(count) + 0.5) / (2 * count))) * math.sqrt(3)
     for _ in range(500):
@@ -86,7 +95,7 @@ def distortion(bits: int) -> float:
     >>> [round(distortion(bits), 6) for bits in (1, 2, 3, 4)]
     [0.36338, 0.117482, 0.034548, 0.009501]
     """
-    found = centroids(bits)
+    found = _centroids(_bits(bits))
     limits = _limits(found)
     return float(1 - 2 * ((ndtr(-limits[:-1]) - ndtr(-limits[1:])) * found**2).sum())
 
@@ -111,7 +120,6 @@ def limit_error(bits: int, scale: str = "unbiased") -> float:
     return {"unbiased": least / (1 - least), "mse": least, "norm": 2 - 2 * math.sqrt(1 - least)}[scale]
 
 
-@cache
 def least_error_bound(bits: int) -> float:
     r"""Return a bound on E||Q(v) - v||^2 / ||v||^2 of the scale "mse", for every v, block size and rounds.
 
@@ -126,9 +134,15 @@ def least_error_bound(bits: int) -> float:
     >>> [round(least_error_bound(bits), 4) for bits in (1, 2, 3)]
     [0.5, 0.3063, 0.0966]
     """
-    if whole("bits", bits, most=_MOST_BITS) == 1:
+    return _least_error_bound(_bits(bits))
+
+
+@cache
+def _least_error_bound(bits: int) -> float:
+    """Return the same for checked bits; the linear program takes a second."""
+    if bits == 1:
         return 0.5
-    peaks = _limits(centroids(bits))[1:-1]
+    peaks = _limits(_centroids(bits))[1:-1]
     grid, fine = (
         np.concatenate([np.linspace(0, 8, n), np.geomspace(8, 1e3, n), peaks]) for n in (4001, 40007)
     )
@@ -145,7 +159,7 @@ def least_error_bound(bits: int) -> float:
 
 
 def _squared_error(z: Floats, bits: int) -> Floats:
-    found = centroids(bits)
+    found = _centroids(bits)
     return np.asarray((z - found[np.searchsorted(_limits(found)[1:-1], z)]) ** 2)
 
 
@@ -158,12 +172,18 @@ def stochastic_error(rotated: ArrayLike, bits: int) -> float:
     Parameters
     ----------
     rotated : array_like, shape (blocks, d)
-        Coordinates after the rotation, in any scale.
+        Coordinates after the rotation, in any scale; not all 0.
     bits : int
         1 to 8.
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of range.
     """
-    y = numbers("rotated", rotated)
-    most = 2 ** whole("bits", bits, most=_MOST_BITS) - 1
+    y, most = matrix("rotated", rotated), 2 ** _bits(bits) - 1
+    if not y.any():
+        raise ValueError("rotated is zero; it must have a non-zero coordinate")
     low, high = y.min(axis=-1, keepdims=True), y.max(axis=-1, keepdims=True)
     step = (high - low) / most
     part = np.divide(y - low, step, out=np.zeros_like(y), where=step > 0) % 1
@@ -185,13 +205,13 @@ def stochastic_bound(bits: int, block_size: int) -> float:
     d = whole("block_size", block_size)
     t = np.arange(1, 500) / 1000
     largest = min(float(d), float(((math.log(d) - np.log1p(-2 * t) / 2) / t).min()))
-    return float(largest / (2 ** whole("bits", bits, most=_MOST_BITS) - 1) ** 2)
+    return float(largest / (2 ** _bits(bits) - 1) ** 2)
 
 
 def bits(num_coordinates: int, code_bits: int, block_size: int, numbers_a_block: int = 1) -> int:
     """Return the bits of codes and float32 numbers of all blocks, nothing around them.
 
-    The last block is padded to a power of two.
+    The block size is a power of two, and so is that of the last block, which is padded.
 
     Raises
     ------
@@ -200,8 +220,11 @@ def bits(num_coordinates: int, code_bits: int, block_size: int, numbers_a_block:
     """
     n = whole("num_coordinates", num_coordinates, least=0)
     width, d = whole("code_bits", code_bits, most=_MOST_BITS), whole("block_size", block_size)
+    scales = whole("numbers_a_block", numbers_a_block)
+    if d & (d - 1):
+        raise ValueError(f"block_size is {d}; it must be a power of two")
     blocks = -(-n // d)
     if not blocks:
         return 0
     last = 1 << (n - (blocks - 1) * d - 1).bit_length()
-    return ((blocks - 1) * d + last) * width + 32 * whole("numbers_a_block", numbers_a_block) * blocks
+    return ((blocks - 1) * d + last) * width + 32 * scales * blocks

@@ -42,4 +42,5 @@ def expected_error(gradient: ArrayLike, ratio: int = 32, values: str = "plain") 
 
 def expected_bits(num_coordinates: int, ratio: int = 32, **_: object) -> float:
     """Return the mean bits of a block, 32 n / R."""
-    return 32 * num_coordinates / len(block_sizes(num_coordinates, ratio))
+    sizes = block_sizes(num_coordinates, ratio)
+    return 32 * sum(sizes) / len(sizes)

@@ -46,7 +46,8 @@ def nearest(values: ArrayLike, name: str) -> Floats:
 
 def squared_error(gradient: ArrayLike, name: str) -> float:
     """Return ||Q(v) - v||^2; infinite if a coordinate exceeds the format's range."""
-    error = nearest(gradient, name) - vector("gradient", gradient)
+    x = vector("gradient", gradient)
+    error = nearest(x, name) - x
     return float(error @ error)
 
 
@@ -71,4 +72,4 @@ def expected_error_bf16(gradient: ArrayLike) -> float:
 
 def expected_bits(num_coordinates: int) -> int:
     """Return 16 n."""
-    return 16 * whole("num_coordinates", num_coordinates, least=0)
+    return 16 * whole("num_coordinates", num_coordinates)

@@ -22,19 +22,30 @@ CONVENTIONS = ("with-zero", "published")
 NORMS = ("l2", "max")
 
 
-def buckets(values: Floats, bucket_size: int | str) -> list[Floats]:
-    """Return the buckets of one tensor: pieces of a size, or the whole."""
+def bucket_length(bucket_size: object, num_coordinates: int) -> int:
+    """Return the coordinates in a full bucket of a tensor of n: a number, or n for "tensor" and "model".
+
+    Raises
+    ------
+    ValueError
+        If the size is another word, or not a whole number of at least 1.
+    """
     if isinstance(bucket_size, str):
         choice("bucket_size", bucket_size, ("tensor", "model"))
-        return [values]
-    size = whole("bucket_size", bucket_size)
+        return whole("num_coordinates", num_coordinates)
+    return min(whole("bucket_size", bucket_size), whole("num_coordinates", num_coordinates))
+
+
+def buckets(values: Floats, bucket_size: int | str) -> list[Floats]:
+    """Return the buckets of one checked tensor: pieces of a size, or the whole."""
+    size = bucket_length(bucket_size, values.size)
     return [values[start : start + size] for start in range(0, values.size, size)]
 
 
 def number_of_buckets(num_coordinates: int, bucket_size: int | str) -> int:
     """Return the number of buckets of one tensor of n >= 1 coordinates."""
     n = whole("num_coordinates", num_coordinates)
-    return 1 if isinstance(bucket_size, str) else -(-n // whole("bucket_size", bucket_size))
+    return -(-n // bucket_length(bucket_size, n))
 
 
 def two_point_variance(positions: ArrayLike, levels: ArrayLike) -> float:
@@ -45,7 +56,12 @@ def two_point_variance(positions: ArrayLike, levels: ArrayLike) -> float:
     positions : array_like, shape (n,)
         From the least level to the largest.
     levels : array_like, shape (L,)
-        Ascending strictly.
+        Two or more, ascending strictly.
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of range.
 
     Examples
     --------
@@ -53,6 +69,10 @@ def two_point_variance(positions: ArrayLike, levels: ArrayLike) -> float:
     0.1875
     """
     r, grid = vector("positions", positions), vector("levels", levels)
+    if grid.size < 2 or (np.diff(grid) <= 0).any():
+        raise ValueError("levels must be two or more and ascend strictly")
+    if r.min() < grid[0] or r.max() > grid[-1]:
+        raise ValueError(f"positions must be within the levels, from {grid[0]:g} to {grid[-1]:g}")
     above = np.clip(np.searchsorted(grid, r, side="right"), 1, grid.size - 1)
     return float(((grid[above] - r) * (r - grid[above - 1])).sum())
 
@@ -65,12 +85,13 @@ def exponential_levels(num_levels: int, has_zero: bool = True) -> Floats:
     >>> exponential_levels(2, has_zero=False).tolist()
     [-1.0, -0.5, 0.5, 1.0]
     """
+    choice("has_zero", has_zero, (True, False))
     above = 2.0 ** np.arange(1 - whole("num_levels", num_levels, most=1000), 1)
     return np.concatenate([-above[::-1], [0.0] if has_zero else [], above])
 
 
 def norm_of(values: Floats, norm: str) -> float:
-    """Return the l2 or max norm of a bucket."""
+    """Return the l2 or max norm of a checked bucket."""
     choice("norm", norm, NORMS)
     return float(np.linalg.norm(values) if norm == "l2" else np.abs(values).max())
 
@@ -109,6 +130,7 @@ def exponential_bound(bucket_size: int, num_levels: int, has_zero: bool = True, 
     """
     d, s = whole("bucket_size", bucket_size), whole("num_levels", num_levels, most=1000)
     choice("norm", norm, NORMS)
+    choice("has_zero", has_zero, (True, False))
     least = 2.0 ** (1 - s)
     t = least * math.sqrt(d)
     if not has_zero:
@@ -144,8 +166,9 @@ def expected_bits_nuqsgd(
     **_: object,
 ) -> int:
     """Return b + 1 bits a coordinate, or b without a level 0, and 32 a bucket."""
-    width = whole("bits", bits, most=8) + _scheme(bits, convention)[1]
-    return width * num_coordinates + 32 * number_of_buckets(num_coordinates, bucket_size)
+    n, has_zero = whole("num_coordinates", num_coordinates), _scheme(bits, convention)[1]
+    width = whole("bits", bits, most=8) + has_zero
+    return width * n + 32 * number_of_buckets(n, bucket_size)
 
 
 def expected_error_natural(gradient: ArrayLike) -> float:
@@ -154,7 +177,7 @@ def expected_error_natural(gradient: ArrayLike) -> float:
     Between 2^k and 2^(k+1), x has (2^(k+1) - x)(x - 2^k); below 2^-126, x (2^-126 - x).
     """
     magnitudes = np.abs(vector("gradient", gradient))
-    number("the largest magnitude", float(magnitudes.max()), most=2.0**127)
+    number("the largest magnitude of gradient", float(magnitudes.max()), most=2.0**127)
     low = np.ldexp(1.0, np.frexp(magnitudes)[1] - 1)  # the power of two at or below
     low = np.where(magnitudes < 2.0**-126, 0.0, low)
     high = np.where(low == 0, 2.0**-126, 2 * low)
@@ -163,4 +186,4 @@ def expected_error_natural(gradient: ArrayLike) -> float:
 
 def expected_bits_natural(num_coordinates: int) -> int:
     """Return nine bits a coordinate: sign and exponent."""
-    return 9 * whole("num_coordinates", num_coordinates, least=0)
+    return 9 * whole("num_coordinates", num_coordinates)

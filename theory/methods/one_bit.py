@@ -53,9 +53,11 @@ def worst_case(bucket_size: int) -> float:
 
 def expected_bits_one_bit(num_coordinates: int, bucket_size: int | str = 512) -> int:
     """Return a bit a coordinate and two floats a bucket."""
-    return num_coordinates + 64 * number_of_buckets(num_coordinates, bucket_size)
+    n = whole("num_coordinates", num_coordinates)
+    return n + 64 * number_of_buckets(n, bucket_size)
 
 
 def expected_bits_sign(num_coordinates: int, bucket_size: int | str = "tensor") -> int:
     """Return a bit a coordinate and one float a bucket."""
-    return num_coordinates + 32 * number_of_buckets(num_coordinates, bucket_size)
+    n = whole("num_coordinates", num_coordinates)
+    return n + 32 * number_of_buckets(n, bucket_size)

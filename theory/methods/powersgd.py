@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
-from qsgd_lab.theory.arguments import numbers, whole
+from qsgd_lab.theory import arguments
 
 
 def best_error(matrix: ArrayLike, rank: int) -> float:
@@ -35,27 +35,38 @@ def best_error(matrix: ArrayLike, rank: int) -> float:
 
     Examples
     --------
-    >>> best_error([[3, 0], [0, 2]], 1)
+    >>> round(best_error([[3, 0], [0, 2]], 1), 12)
     4.0
     """
-    m = numbers("matrix", matrix)
-    if m.ndim != 2:
-        raise ValueError(f"matrix has {m.ndim} dimensions; it must have two")
-    values = np.linalg.svd(m, compute_uv=False)[whole("rank", rank) :]
-    return float(values @ values)
+    m, r = arguments.matrix("matrix", matrix), arguments.whole("rank", rank)
+    left_out = np.linalg.svd(m, compute_uv=False)[r:]
+    return float(left_out @ left_out)
 
 
 def floats(shape: Sequence[int], rank: int) -> int:
     """Return the float32 numbers that a tensor takes: r (a + b) if that is at most half of it, else all.
+
+    Parameters
+    ----------
+    shape : sequence of int
+        Each at least 0; none for a number alone.
+    rank : int
+        At least 1.
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of range.
 
     Examples
     --------
     >>> floats((256, 128, 3, 3), 2), floats((256,), 2)
     (2816, 256)
     """
-    r, size = whole("rank", rank), math.prod(shape)
-    if len(shape) < 2 or size == 0:
+    r, lengths = arguments.whole("rank", rank), arguments.sizes("shape", shape)
+    size = math.prod(lengths)
+    if len(lengths) < 2 or size == 0:
         return size
-    a, b = shape[0], size // shape[0]
+    a, b = lengths[0], size // lengths[0]
     factors = min(r, a, b) * (a + b)
     return factors if 2 * factors <= size else size

@@ -6,6 +6,7 @@ from numpy.typing import ArrayLike
 
 from qsgd_lab.levels import Norm
 from qsgd_lab.theory.arguments import choice, vector, whole
+from qsgd_lab.theory.methods.level_set import bucket_length
 from qsgd_lab.theory.nearest import nearest_error
 from qsgd_lab.theory.variance import exact_variance
 
@@ -17,8 +18,14 @@ def expected_error(
     bucket_size: int | str = 512,
     rounding: str = "stochastic",
 ) -> float:
-    """Return E||Q(v) - v||^2 of a tensor under the method's options."""
+    """Return E||Q(v) - v||^2 of a tensor under the method's options.
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of range.
+    """
     choice("rounding", rounding, ("stochastic", "nearest"))
-    size = None if isinstance(bucket_size, str) else min(bucket_size, vector("gradient", gradient).size)
+    size = bucket_length(bucket_size, vector("gradient", gradient).size)
     function = exact_variance if rounding == "stochastic" else nearest_error
     return float(function(gradient, 2 ** whole("bits", bits, most=15) - 1, norm=norm, bucket_size=size))

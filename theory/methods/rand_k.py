@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from numpy.typing import ArrayLike
 
-from qsgd_lab.theory.arguments import choice, vector, whole
+from qsgd_lab.theory.arguments import choice, number, vector, whole
 from qsgd_lab.theory.methods.top_k import kept
 from qsgd_lab.theory.variance import squared_norm
 
@@ -49,9 +49,16 @@ def mean_error(
         The mean of ||v_i||^2 over the nodes, and the squared norm of the mean of v_i.
     nodes : int
     mask : {"own", "shared"}
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of range.
     """
     choice("mask", mask, ("own", "shared"))
-    each = squares / whole("nodes", nodes) if mask == "own" else square_of_mean
+    own = number("squares", squares, least=0) / whole("nodes", nodes)
+    shared = number("square_of_mean", square_of_mean, least=0)
+    each = own if mask == "own" else shared
     return relative_error(num_coordinates, k) * each
 
 

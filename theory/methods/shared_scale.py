@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from qsgd_lab.theory.arguments import choice, number, vector, whole
-from qsgd_lab.theory.arrays import Floats
 from qsgd_lab.theory.methods.level_set import buckets, norm_of, number_of_buckets, two_point_variance
 
 
@@ -37,20 +36,26 @@ def given_scale_error(gradient: ArrayLike, scale: float, num_levels: int) -> flo
     return float(size**2 * two_point_variance(cut / size, np.arange(s + 1) / s) + lost @ lost)
 
 
-def terngrad_scale(bucket: Floats, clip: float) -> float:
+def terngrad_scale(bucket: ArrayLike, clip: float) -> float:
     """Return the scale of a tensor: its largest magnitude, at most `clip` root mean squares unless that is 0.
 
     The published code takes the standard deviation about the mean, which would cut a constant tensor to 0.
+
+    Raises
+    ------
+    ValueError
+        If a coordinate is not finite, or `clip` is below 0.
     """
-    largest = float(np.abs(bucket).max())
-    return min(largest, clip * math.sqrt(float(bucket @ bucket) / bucket.size)) if clip else largest
+    x, c = vector("bucket", bucket), number("clip", clip, least=0)
+    largest = float(np.abs(x).max())
+    return min(largest, c * math.sqrt(float(x @ x) / x.size)) if c else largest
 
 
 def expected_error_terngrad(gradient: ArrayLike, clip: float = 2.5, scale: str = "own") -> float:
     """Return E||Q(v) - v||^2 of TernGrad on one tensor, the bias of clipping included; of one node."""
     choice("scale", scale, ("own", "shared"))
     values = vector("gradient", gradient)
-    return given_scale_error(values, terngrad_scale(values, number("clip", clip, least=0)), 1)
+    return given_scale_error(values, terngrad_scale(values, clip), 1)
 
 
 def terngrad_bound(num_coordinates: int, clip: float = 2.5) -> float:
@@ -90,8 +95,8 @@ def expected_bits_qsgd_shared(
     num_coordinates: int, bits: int = 4, bucket_size: int | str = 512, **_: object
 ) -> int:
     """Return b + 1 bits a coordinate (1.6 for b = 1) and 32 a bucket; the round of scales takes 32 more."""
-    n = whole("num_coordinates", num_coordinates)
-    coded = 8 * -(-n // 5) if bits == 1 else (whole("bits", bits, most=15) + 1) * n
+    n, b = whole("num_coordinates", num_coordinates), whole("bits", bits, most=15)
+    coded = 8 * -(-n // 5) if b == 1 else (b + 1) * n
     return coded + 32 * number_of_buckets(n, bucket_size)
 
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from qsgd_lab.theory.arguments import number, vector, whole
+from qsgd_lab.theory import arguments
+from qsgd_lab.theory.arguments import number, whole
 
 
 def squared_error(vector: ArrayLike, k: int) -> float:
@@ -25,12 +26,11 @@ def squared_error(vector: ArrayLike, k: int) -> float:
     Raises
     ------
     ValueError
-        If k is out of range.
+        If k is out of range, or the vector is empty or has no finite real coordinates only.
     """
-    magnitudes = np.sort(np.abs(np.asarray(vector, np.float64)).reshape(-1))
-    whole("k", k, least=0, most=magnitudes.size)
-    kept = magnitudes[: magnitudes.size - k]
-    return float(kept @ kept)
+    magnitudes = np.sort(np.abs(arguments.vector("vector", vector)))
+    left_out = magnitudes[: magnitudes.size - whole("k", k, least=0, most=magnitudes.size)]
+    return float(left_out @ left_out)
 
 
 def worst_case(num_coordinates: int, k: int) -> float:
@@ -41,9 +41,8 @@ def worst_case(num_coordinates: int, k: int) -> float:
     ValueError
         If k is out of range, or there are no coordinates.
     """
-    whole("num_coordinates", num_coordinates)
-    whole("k", k, least=0, most=num_coordinates)
-    return 1 - k / num_coordinates
+    n = whole("num_coordinates", num_coordinates)
+    return 1 - whole("k", k, least=0, most=n) / n
 
 
 def contraction(num_coordinates: int, k: int) -> float:
@@ -59,9 +58,8 @@ def bits(num_coordinates: int, k: int) -> int:
     ValueError
         If k is out of range.
     """
-    whole("num_coordinates", num_coordinates, least=0)
-    whole("k", k, least=0, most=num_coordinates)
-    return k * (max(1, (num_coordinates - 1).bit_length()) + 32)
+    n = whole("num_coordinates", num_coordinates, least=0)
+    return whole("k", k, least=0, most=n) * (max(1, (n - 1).bit_length()) + 32)
 
 
 def kept(fraction: float, num_coordinates: int) -> int:
@@ -78,7 +76,7 @@ def kept(fraction: float, num_coordinates: int) -> int:
 
 def expected_error(gradient: ArrayLike, fraction: float = 0.01) -> float:
     """Return ||Q(v) - v||^2 under the method's options."""
-    values = vector("gradient", gradient)
+    values = arguments.vector("gradient", gradient)
     return squared_error(values, kept(fraction, values.size))
 
 
