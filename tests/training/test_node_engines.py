@@ -402,13 +402,3 @@ def test_convolution_without_bias_is_split_too() -> None:
     loop.compute(images, labels)
     batched.compute(images, labels)
     assert float((loop.gradients - batched.gradients).norm() / loop.gradients.norm()) < 1e-6
-
-
-def test_flat_parameters_are_the_networks_own() -> None:
-    """Writing the flat buffer changes the network, and a snapshot brings it back."""
-    model, (images, _) = make_model(), make_batch(4)
-    before, snapshot = model.module(images), model.snapshot()
-    model.parameters.mul_(2)
-    assert not torch.equal(model.module(images), before)
-    model.restore(snapshot)
-    assert torch.equal(model.module(images), before)
