@@ -1,7 +1,7 @@
 """Speed of rotations and blocks of integers beside eager torch: ``pytest benchmarks --benchmark-only``.
 
-``python benchmarks/test_rotations.py`` prints nanoseconds a coordinate and shares of a copy, each the least
-of rounds in which all take turns, so that a loaded machine slows all of them alike.
+``python benchmarks/test_rotations.py`` prints nanoseconds a coordinate and shares of a copy: the least of
+rounds in which all take turns, so that a loaded machine slows all of them alike.
 """
 
 from __future__ import annotations

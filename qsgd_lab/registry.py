@@ -13,14 +13,12 @@ from __future__ import annotations
 import difflib
 import importlib
 import pkgutil
-import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from qsgd_lab.method_text import tokens_of, value_length
 from qsgd_lab.origins import NAME, origin_of
-
-_TOKEN = re.compile(r"\s*([A-Za-z0-9_.+-]+|[(),=])")
 
 
 class BucketSize:
@@ -233,7 +231,7 @@ class Registry:
         ValueError
             In one line: an unknown method or option, a value of the wrong type, or a malformed text.
         """
-        spec, rest = self._parse(_tokens(text), text)
+        spec, rest = self._parse(tokens_of(text), text)
         if rest:
             raise ValueError(f"cannot read {text!r}: {''.join(rest)!r} is left over after {str(spec)!r}")
         return spec
@@ -253,7 +251,7 @@ class Registry:
                     option = _option(method, tokens[0])
                     if option.name in given:
                         raise ValueError(f"{method.name}: {option.name} is given twice in {text!r}")
-                    length = _value_length(tokens[2:])
+                    length = value_length(tokens[2:])
                     given[option.name] = option.parse(method.name, "".join(tokens[2 : 2 + length]))
                     tokens = tokens[2 + length :]
                 elif inner is None and not given and method.is_wrapper:
@@ -283,57 +281,6 @@ class Registry:
         hint = f"did you mean {close[0]!r}? " if close else ""
         names = ", ".join(sorted(n for n, method in known.items() if method.is_listed))
         raise ValueError(f"unknown {self.kind} {name!r}; {hint}known: {names}")
-
-
-def cut_option(text: str, name: str) -> tuple[str, str | None]:
-    """Return a method's text without one of its outermost options, and that option's value.
-
-    Such as ``compressor`` of ``local-sgd(rounds=4,compressor=ef(top-k))``; None where it is not given.
-
-    Raises
-    ------
-    ValueError
-        If the text is malformed.
-    """
-    tokens, depth = _tokens(text), 0
-    for place, token in enumerate(tokens):
-        depth += {"(": 1, ")": -1}.get(token, 0)
-        if depth == 1 and token == name and tokens[place + 1 : place + 2] == ["="]:
-            end = place + 2 + _value_length(tokens[place + 2 :])
-            before, after = tokens[:place], tokens[end:]
-            if after[:1] == [","]:
-                after = after[1:]
-            elif before[-1] == ",":
-                before = before[:-1]
-            if before[-1:] == ["("] and after[:1] == [")"]:
-                before, after = before[:-1], after[1:]
-            return "".join(before + after), "".join(tokens[place + 2 : end])
-    return text, None
-
-
-def _tokens(text: str) -> list[str]:
-    tokens, position = [], 0
-    while position < len(text.rstrip()):
-        match = _TOKEN.match(text, position)
-        if match is None:
-            raise ValueError(
-                f"cannot read {text!r} at {text[position:]!r}; write it as name(option=value,...)"
-            )
-        tokens.append(match[1])
-        position = match.end()
-    return tokens
-
-
-def _value_length(tokens: list[str]) -> int:
-    """Return how many tokens an option's value has: one, and a method's arguments in parentheses."""
-    if tokens[1:2] != ["("]:
-        return 1
-    depth = 0
-    for place, token in enumerate(tokens[1:], start=1):
-        depth += {"(": 1, ")": -1}.get(token, 0)
-        if depth == 0:
-            return place + 1
-    return len(tokens)
 
 
 def _option(method: Method, name: str) -> Option:

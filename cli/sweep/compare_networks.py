@@ -13,7 +13,7 @@ from qsgd_lab.cli.errors import argument_errors
 from qsgd_lab.cli.options.training import sweep_device
 from qsgd_lab.cli.sweep.data_sets import data_folder, describe_data, require_data
 from qsgd_lab.cli.sweep.reproduce import WORKER, usable_cores
-from qsgd_lab.registry import cut_option
+from qsgd_lab.method_text import cut_option
 
 if TYPE_CHECKING:
     from qsgd_lab.report.comparison.outcome import Outcome

@@ -16,6 +16,8 @@ from qsgd_lab.coding.threads import run_ranges
 from qsgd_lab.kernels.arguments import ChunkFormat
 from qsgd_lab.partition import Partition
 
+SMALL = 1 << 17  #: Bytes up to which copying a message is cheaper than shrinking its memory.
+
 
 def _memory_function(name: str, *arguments: Any) -> Any:
     """Return a function of Python's own allocator, which tracemalloc sees."""
@@ -92,15 +94,20 @@ def write_payload(
         np.empty(chunks, np.uint32), np.empty(chunks, np.uint16), np.empty(counts, np.uint16)
     )
     most = scheme.max_chunk_bytes()
-    memory = _ShrinkingMemory(lead + most * chunks + TAIL_BYTES)
+    size = lead + most * chunks + TAIL_BYTES
+    memory = _ShrinkingMemory(size) if size > SMALL else None
+    whole = np.empty(size, np.uint8) if memory is None else memory.bytes()
 
     def write(first: int, last: int) -> tuple[int, int]:
         start = lead + most * first
-        return start, write_range(first, last, memory.bytes()[start : lead + most * last], directory)
+        return start, write_range(first, last, whole[start : lead + most * last], directory)
 
     # Threads do not know how long the chunks before theirs will be, and so begin where these end at most.
     regions = run_ranges(write, chunks, threads)
-    memory.shrink(_close_gaps(memory.bytes(), lead, regions) + TAIL_BYTES)
+    end = _close_gaps(whole, lead, regions) + TAIL_BYTES
+    if memory is None:
+        return whole[:end].copy(), directory
+    memory.shrink(end)
     return memory.bytes(), directory
 
 

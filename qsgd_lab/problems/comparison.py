@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 from qsgd_lab.algorithms.registry import ALGORITHMS
 from qsgd_lab.compressors import COMPRESSORS
+from qsgd_lab.method_text import cut_option
 from qsgd_lab.problems.registry import problem_entry
 from qsgd_lab.problems.run import plugins_of, run_block
-from qsgd_lab.registry import Spec, cut_option
+from qsgd_lab.registry import Spec
 from qsgd_lab.runs.problem_record import BLOCK, ProblemConfig, ProblemRecord
 from qsgd_lab.runs.problem_store import ProblemStore
 

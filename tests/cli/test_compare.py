@@ -9,7 +9,7 @@ import json
 import pytest
 
 from qsgd_lab.cli.main import main
-from qsgd_lab.registry import cut_option
+from qsgd_lab.method_text import cut_option
 
 COMMON = ["compare", "--problem", "kinked", "--nodes", "4,8", "--steps", "60", "--repeats", "120"]
 METHODS = ["--method", "synchronous", "--method", "local-sgd(rounds=4)"]

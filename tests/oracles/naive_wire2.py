@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 
 import naive_wire2_blocks
+import naive_wire2_powers
 
 NAMES = {0: "none", 1: "raw", 2: "levels", 6: "sparse", 7: "masked", 10: "natural", 12: "one-bit"}
 NAMES |= {13: "select", 14: "exponential"}
@@ -158,7 +159,7 @@ def decode(data: bytes, kinds=None, names=(), inner=False, max_coordinates=None)
     needed |= dict.fromkeys(naive_wire2_blocks.SIDES, 1)
     need(p == needed[name] if name in needed else p >= 2)
     sides = {"levels": read_norms, "sparse": read_directory}
-    sides |= {"one-bit": read_pairs, "exponential": read_exponential_norms}
+    sides |= naive_wire2_powers.SIDES
     sides |= naive_wire2_blocks.SIDES
     side = sides.get(name, no_side)(tape, parameters, found)
     need(crc32c(data[:32] + data[36 : tape.at]) == front)
@@ -166,7 +167,7 @@ def decode(data: bytes, kinds=None, names=(), inner=False, max_coordinates=None)
     read = {"none": read_none, "raw": read_raw, "levels": read_levels, "sparse": read_sparse}
     read |= {"masked": read_masked, "select": read_select, "private": read_private}
     read |= naive_wire2_blocks.READERS
-    read |= {"natural": read_natural, "one-bit": read_one_bit, "exponential": read_exponential}
+    read |= naive_wire2_powers.READERS
     found |= read[name](tape, parameters, found, side, kinds, names)
     need(tape.left() == 0)
     return found
@@ -360,103 +361,6 @@ def read_masked(tape, parameters, found, side, kinds, names):
     need(zero == 0 and not any(zeros) and value_type <= 2 and k <= found["n"] and found["key"])
     need(found["key"]["first"] + found["n"] <= 2**34)
     return {"sent": raw_values(tape.padded(k * (4 if value_type == 0 else 2)), value_type)}
-
-
-def read_natural(tape, parameters, found, side, kinds, names):
-    """Kind 10."""
-    need(not any(parameters))
-    n = found["n"]
-    codes, signs = tape.padded(n), bits_of(tape.padded(-(-n // 8)), n)
-    need(not any(sign and code in (0, 255) for code, sign in zip(codes, signs, strict=True)))
-    values = [
-        NAN if code == 255 else sign << 31 | code << 23 for code, sign in zip(codes, signs, strict=True)
-    ]
-    return {"values": values}
-
-
-def one_bit_parameters(parameters, found):
-    """Return mode, bucket size and scope of kind 12, checked."""
-    mode, scope, a, b, bucket = struct.unpack("<4BI", parameters)
-    need(mode <= 1 and scope <= 1 and a == b == 0 and bucket <= 2**31 and not (scope and bucket))
-    check_shard(found, bucket, scope)
-    return mode, bucket, scope
-
-
-def read_pairs(tape, parameters, found):
-    """Return the bits of (value of 0, value of 1) of each bucket of kind 12."""
-    mode, bucket, scope = one_bit_parameters(parameters, found)
-    count = len(buckets(found, bucket, scope))
-    need(-(-found["n"] // 8) <= tape.left())
-    scales = numbers(tape.padded(4 * count * (mode + 1)), 4)
-    if mode == 0:
-        need(all(scale == NAN or scale < 0x7F800000 for scale in scales))
-        return [(scale if scale in (0, NAN) else scale | 1 << 31, scale) for scale in scales]
-    pairs = list(zip(scales[::2], scales[1::2], strict=True))
-    for low, high in pairs:
-        need((low == NAN) == (high == NAN))
-        need(low == NAN or (high < 0x7F800000 and (low == 0 or 0x80000000 < low < 0xFF800000)))
-    return pairs
-
-
-def read_one_bit(tape, parameters, found, pairs, kinds, names):
-    """Kind 12."""
-    mode, bucket, scope = one_bit_parameters(parameters, found)
-    n = found["n"]
-    bits, values, at = bits_of(tape.padded(-(-n // 8)), n), [], 0
-    for (low, high), size in zip(pairs, buckets(found, bucket, scope), strict=True):
-        part = bits[at : at + size]
-        at += size
-        if high == NAN or (mode == 0 and high == 0):
-            need(not any(part))
-        elif mode == 1:
-            need((low == 0) == all(part) and (high == 0 or any(part)))
-        values += [high if bit else low for bit in part]
-    return {"values": values}
-
-
-def exponential_parameters(parameters, found):
-    """Return whether there is no zero, s, bucket size and scope of kind 14, checked."""
-    without, a, b, c, s, norm, d, bucket, scope, e, f, g = struct.unpack("<4BHBBI4B", parameters)
-    need(without <= 1 and not any([a, b, c, d, e, f, g]) and norm <= 1)
-    need(s in (1, 2, 4, 8, 16, 32, 64, 128) if without else 1 <= s <= 255)
-    need(bucket <= 2**31 and scope <= 1 and not (scope and bucket))
-    check_shard(found, bucket, scope)
-    return without, s, bucket, scope
-
-
-def read_exponential_norms(tape, parameters, found):
-    """Return the bits of the norms of kind 14."""
-    without, s, bucket, scope = exponential_parameters(parameters, found)
-    need(-(-found["n"] * (1 + (s - without).bit_length()) // 8) <= tape.left())
-    norms = numbers(tape.padded(4 * len(buckets(found, bucket, scope))), 4)
-    need(all(norm == NAN or norm < 0x7F800000 for norm in norms))
-    return norms
-
-
-def read_exponential(tape, parameters, found, norms, kinds, names):
-    """Kind 14."""
-    without, s, bucket, scope = exponential_parameters(parameters, found)
-    n, w = found["n"], 1 + (s - without).bit_length()
-    bits = bits_of(tape.padded(-(-n * w // 8)), n * w)
-    codes = [field(bits, i * w, w) for i in range(n)]
-    codes = [code - 2**w if code >= 2 ** (w - 1) else code for code in codes]
-    need(all(-s <= code <= s - without for code in codes))
-    values, at = [], 0
-    for norm, size in zip(norms, buckets(found, bucket, scope), strict=True):
-        part = codes[at : at + size]
-        at += size
-        if norm in (0, NAN):
-            need(not any(part))
-            values += [norm] * size
-            continue
-        scale = struct.unpack("<f", struct.pack("<I", norm))[0]
-        for code in part:
-            if without:
-                level = 2.0 ** (code + 1 - s) if code >= 0 else -(2.0 ** (-code - s))
-            else:
-                level = 0.0 if code == 0 else 2.0 ** (abs(code) - s) * (1 if code > 0 else -1)
-            values.append(number(struct.pack("<f", scale * level)))
-    return {"values": values}
 
 
 def read_inner(tape, kinds, names) -> dict:

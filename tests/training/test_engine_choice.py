@@ -12,6 +12,7 @@ from qsgd_lab.inputs import Inputs
 from qsgd_lab.models import MODELS
 from qsgd_lab.training.engines.batched import NodeBatched
 from qsgd_lab.training.engines.choose import check_engine, faster_engine, make_engine
+from qsgd_lab.training.engines.convolution import product_is_faster
 from qsgd_lab.training.engines.loop import NodeLoop
 from qsgd_lab.training.flat_model import FlatModel
 from qsgd_lab.training.presets import Method, configurations
@@ -77,3 +78,12 @@ def test_the_batched_engine_is_refused_where_it_cannot_be(monkeypatch: pytest.Mo
     assert isinstance(make_engine(model, rows, 8, inputs=INPUTS), NodeLoop)
     with pytest.raises(ValueError, match="use NodeLoop"):
         make_engine(model, rows, 8, inputs=INPUTS, engine="batched")
+
+
+def test_products_serve_alexnet_and_not_the_residual_networks() -> None:
+    """The faster way is taken where it was measured to be: 2x2 positions under many channels."""
+    assert product_is_faster(torch.empty(128, 256, 2, 2), 8)
+    assert not product_is_faster(torch.empty(128, 192, 4, 4), 8)
+    assert not product_is_faster(torch.empty(32, 64, 8, 8), 8)
+    assert not product_is_faster(torch.empty(128, 256, 2, 2, dtype=torch.bfloat16), 8)
+    assert not product_is_faster(torch.empty(128, 256, 2, 2, device="meta"), 8)

@@ -12,6 +12,7 @@ from qsgd_lab.inputs import Inputs
 from qsgd_lab.models import MODELS, blank_input, cifar_resnet, make_model
 from qsgd_lab.models.initialisation import initialise
 from qsgd_lab.models.resnet import PaddedShortcut
+from qsgd_lab.training.flat_model import FlatModel
 from qsgd_lab.training.preset_table import MODEL_VERSIONS
 
 
@@ -163,3 +164,13 @@ def test_a_zero_body_leaves_the_shortcut() -> None:
     assert shortcut.shape == (1, 6, 2, 2)
     assert torch.equal(shortcut[:, 2:4], images[:, :, ::2, ::2])
     assert not shortcut[:, [0, 1, 4, 5]].any()
+
+
+def test_flat_parameters_are_the_networks_own() -> None:
+    """Writing the flat buffer changes the network, and a snapshot brings it back."""
+    model, images = FlatModel(MODELS["alexnet-quarter"]()), torch.ones(4, 3, 32, 32)
+    before, snapshot = model.module(images), model.snapshot()
+    model.parameters.mul_(2)
+    assert not torch.equal(model.module(images), before)
+    model.restore(snapshot)
+    assert torch.equal(model.module(images), before)

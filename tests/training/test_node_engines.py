@@ -13,7 +13,7 @@ from qsgd_lab.models import MODELS
 from qsgd_lab.models.initialisation import initialise
 from qsgd_lab.training.devices import Precision
 from qsgd_lab.training.engines.batched import NodeBatched, supports
-from qsgd_lab.training.engines.convolution import NodeConvolution, product_is_faster
+from qsgd_lab.training.engines.convolution import NodeConvolution
 from qsgd_lab.training.engines.loop import NodeLoop
 from qsgd_lab.training.engines.slots import NodeSlots
 from qsgd_lab.training.flat_model import FlatModel
@@ -216,15 +216,6 @@ def test_weight_gradients_as_products_of_matrices(
     torch.testing.assert_close(rows - (0 if overwrite else 1), torch.stack(expected), rtol=1e-4, atol=1e-4)
 
 
-def test_products_serve_alexnet_and_not_the_residual_networks() -> None:
-    """The faster way is taken where it was measured to be: 2x2 positions under many channels."""
-    assert product_is_faster(torch.empty(128, 256, 2, 2), 8)
-    assert not product_is_faster(torch.empty(128, 192, 4, 4), 8)
-    assert not product_is_faster(torch.empty(32, 64, 8, 8), 8)
-    assert not product_is_faster(torch.empty(128, 256, 2, 2, dtype=torch.bfloat16), 8)
-    assert not product_is_faster(torch.empty(128, 256, 2, 2, device="meta"), 8)
-
-
 def test_parameters_without_a_gradient_and_layers_used_twice() -> None:
     """What no image reaches has gradient zero, whatever stood in the buffer; two uses of a layer add up."""
 
@@ -301,13 +292,3 @@ def test_convolution_without_bias_is_split_too() -> None:
     loop.compute(images, labels)
     batched.compute(images, labels)
     assert float((loop.gradients - batched.gradients).norm() / loop.gradients.norm()) < 1e-6
-
-
-def test_flat_parameters_are_the_networks_own() -> None:
-    """Writing the flat buffer changes the network, and a snapshot brings it back."""
-    model, (images, _) = make_model(), make_batch(4)
-    before, snapshot = model.module(images), model.snapshot()
-    model.parameters.mul_(2)
-    assert not torch.equal(model.module(images), before)
-    model.restore(snapshot)
-    assert torch.equal(model.module(images), before)

@@ -153,10 +153,12 @@ def nearest_many(y, limits, book, codes, chosen):
         half = (limits.size + 1) >> 1
         while half:  # stage by stage, so that a stage is vector code without branches
             for j in range(part.size):
-                own[j] += np.int8(half) * np.int8(abs(part[j]) > limits[np.int64(own[j]) + half - 1])
+                own[j] += np.int8(half) * np.int8(
+                    abs(part[j]) > limits[np.uint64(np.int64(own[j]) + half - 1)]
+                )
             half >>= 1
         for j in range(part.size):
-            values[j] = book[own[j]]
+            values[j] = book[np.uint64(own[j])]
             own[j] ^= -np.int8(part[j] < np.float32(0.0))
 
 
@@ -307,7 +309,7 @@ def decode_block(codes, scale, offset, rounds, table, planes, y):
     if table.size:
         half = table.size >> 1
         for j in range(y.size):
-            y[j] = table[half + np.int64(codes[j])]
+            y[j] = table[np.uint64(half + np.int64(codes[j]))]
     else:
         for j in range(y.size):
             y[j] = offset + np.float32(codes[j])
