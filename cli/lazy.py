@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import ast
+import sys
 from collections.abc import Mapping
 from importlib import import_module
-from importlib.util import find_spec
 from typing import Any, NamedTuple
 
 import click
@@ -22,9 +22,9 @@ class Entry(NamedTuple):
 
 
 def source_docstring(module: str, function: str) -> str | None:
-    """Return a function's docstring from the source of its module: ``python -OO`` drops it from the code."""
-    spec = find_spec(module)
-    source = getattr(spec and spec.loader, "get_source", lambda _: None)(module)
+    """Return a function's docstring from the source of its loaded module: ``python -OO`` drops it."""
+    loader = getattr(sys.modules[module], "__loader__", None)
+    source = getattr(loader, "get_source", lambda _: None)(module)
     for node in ast.walk(ast.parse(source or "")):
         if isinstance(node, ast.FunctionDef) and node.name == function:
             return ast.get_docstring(node)

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from qsgd_lab.errors import LabError
 from qsgd_lab.files import read_bytes
-from qsgd_lab.registry import Loading, loading
+from qsgd_lab.origins import Loading, loading
 
 #: Names of plug-ins, joined by `os.pathsep`: worker processes import what the command imported.
 VARIABLE = "QSGD_LAB_IMPORT"

@@ -11,6 +11,8 @@ from click.core import ParameterSource
 
 from qsgd_lab.cli.measure.rows_output import Table, as_csv, as_json, as_latex, as_text, figure, score
 from qsgd_lab.cli.measure.vector_source import VectorSource
+from qsgd_lab.cli.options import completion
+from qsgd_lab.cli.options.completion import one_of
 from qsgd_lab.errors import UsageError
 
 if TYPE_CHECKING:
@@ -40,6 +42,7 @@ def compressor_option(command: Command) -> Command:
         "compressors",
         multiple=True,
         metavar="METHOD",
+        shell_complete=one_of(completion.compressors),
         help="Measure this method in place of QSGD, such as 'rand-k(fraction=0.1)'; may be given again. "
         "'qsgd-lab methods' lists them.",
     )(command)

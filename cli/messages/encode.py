@@ -9,6 +9,8 @@ import click
 from qsgd_lab.cli.errors import argument_errors
 from qsgd_lab.cli.messages.encode_with import encode_with
 from qsgd_lab.cli.messages.files import load_gradient, output_option, threads_option
+from qsgd_lab.cli.options import completion
+from qsgd_lab.cli.options.completion import one_of
 from qsgd_lab.cli.options.quantities import BUCKET_SIZE
 from qsgd_lab.errors import UsageError
 from qsgd_lab.files import check_place, save
@@ -21,6 +23,7 @@ from qsgd_lab.levels import MAX_LEVELS, NORMS
 @click.option(
     "--compressor",
     metavar="METHOD",
+    shell_complete=one_of(completion.compressors),
     help="Encode with this method in place of QSGD's options, such as 'top-k(fraction=0.01)'.",
 )
 @click.option(

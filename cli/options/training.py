@@ -16,6 +16,7 @@ from typing import Any
 import click
 
 from qsgd_lab.cli.errors import argument_errors
+from qsgd_lab.cli.options import completion
 from qsgd_lab.cli.options.completion import devices, one_of
 from qsgd_lab.levels import CONVENTIONS
 from qsgd_lab.training.flaws import FLAWS
@@ -130,6 +131,7 @@ def protocol_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option(
             "--split",
             metavar="SPLIT",
+            shell_complete=one_of(completion.splits),
             help="Which images each node has: iid (any), shards:K (K pieces of the images by class) or "
             "dirichlet:ALPHA (shares of the classes by chance; small: few classes).  [default: iid]",
         ),

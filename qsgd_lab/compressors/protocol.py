@@ -184,7 +184,7 @@ class Compressor(ABC):
         """Return the call that makes the compressor, without arguments at their default."""
         given = []
         for name, parameter in inspect.signature(type(self)).parameters.items():
-            value = getattr(self, name, parameter.default)
+            value = vars(self).get(name, parameter.default)
             if parameter.default is parameter.empty and isinstance(value, Compressor):
                 given.append(repr(value))
             elif value is not parameter.default and value != parameter.default:

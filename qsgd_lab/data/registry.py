@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from qsgd_lab.data.cifar10.release import IMAGE_SHAPE, NUM_CLASSES, OFFICIAL, Release
 from qsgd_lab.inputs import Inputs
-from qsgd_lab.registry import Origins
+from qsgd_lab.origins import Origins
 
 if TYPE_CHECKING:
     from qsgd_lab.data.dataset import Dataset

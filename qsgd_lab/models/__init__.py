@@ -14,7 +14,7 @@ from qsgd_lab.models.alexnet import alexnet, alexnet_227, alexnet_batch_norm
 from qsgd_lab.models.recurrent import LSTMTagger
 from qsgd_lab.models.resnet import cifar_resnet, resnet18, resnet18_224, resnet50, resnet50_224
 from qsgd_lab.models.small import conv28, mlp
-from qsgd_lab.registry import Origins
+from qsgd_lab.origins import Origins
 
 #: Name -> constructor; those from outside come last, and may take keywords, see `register_model`.
 MODELS: dict[str, Callable[..., nn.Module]] = {

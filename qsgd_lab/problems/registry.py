@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from qsgd_lab.origins import Origins
 from qsgd_lab.problems.linear import LinearProblem
 from qsgd_lab.problems.problem import Problem
 from qsgd_lab.problems.quadratics import UnlikeCurvatures
 from qsgd_lab.problems.scalar import Kinked, PublishedLocalSGD, Smooth
-from qsgd_lab.registry import Origins
 from qsgd_lab.theory.checks.problems import least_squares, logistic_regression, ridge_regression
 
 

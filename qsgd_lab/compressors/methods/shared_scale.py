@@ -67,7 +67,7 @@ class UniformLevels(Compressor):
             raise ValueError(f"clip is {clip}; it must be a number of at least 0, and 0 cuts nothing")
         partition(0, bucket_size)  # refuses a bad bucket size here, not at the first gradient
         self.levels, self.norm, self.bucket_size = levels, norm, bucket_size
-        self.clip, self.backend = clip, backend
+        self.scale, self.clip, self.backend = scale, clip, backend
         self.interactive = scale == "shared"
         self.aggregates = "sums" if self.interactive else "gathers"
         self._wire = MessageWire("levels", self._matches, self._fixed_bits)
