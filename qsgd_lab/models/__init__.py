@@ -31,7 +31,7 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
     "resnet50-224": resnet50_224,  # 23 528 522 parameters
     "conv28": conv28,  # 98 442 parameters for images of 1x28x28
     "mlp": mlp,  # 128 (d + 1) + 129 classes parameters for vectors of length d
-    "lstm": LSTMTagger,  # 101 513 parameters for 16 symbols and 9 classes
+    "lstm-128": LSTMTagger,  # 101 513 parameters for 16 symbols and 9 classes
 }
 #: What most of the package's own networks are made for.
 _OWN_INPUTS = Inputs((3, 32, 32), 10)

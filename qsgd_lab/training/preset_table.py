@@ -25,7 +25,7 @@ FP32 = Method(FULL_PRECISION_BITS)
 
 
 #: Networks of which a run's key has the version: to be raised when the network changes under its name.
-MODEL_VERSIONS = {"conv28": 1, "lstm": 1, "mlp": 1}
+MODEL_VERSIONS = {"conv28": 1, "lstm-128": 1, "mlp": 1}
 
 
 @dataclass(frozen=True)
@@ -186,7 +186,7 @@ PRESETS: dict[str, Preset] = {
     "brackets": Preset(
         "an LSTM on a generated language whose optimum is 100 %: 8 to 16 CPU seconds a run",
         "brackets",
-        {"lstm": "lstm"},
+        {"lstm": "lstm-128"},
         _BRACKETS,
         (*_REPORT_METHODS, Method(1), Method(1, "stochastic", False)),
         seeds=(0, 1, 2, 3, 4),

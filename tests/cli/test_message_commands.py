@@ -155,7 +155,7 @@ def test_every_kind_is_inspected_and_decoded(name, tmp_path):
 
     assert f"version 2, {name}, " in " ".join(run(inspect, path).stdout.split())
     assert json.loads(run(inspect, path, "--format", "json").stdout)["kind"] == name
-    if name not in {"raw", "levels", "rotated", "block-int"}:
+    if name not in {"raw", "levels", "rotated", "block-int", "natural", "one-bit", "exponential"}:
         with pytest.raises(UsageError, match="give --max-coordinates"):
             run(decode, path, "-o", received)
     run(decode, path, "-o", received, "--max-coordinates", 10**6)

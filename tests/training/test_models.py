@@ -41,7 +41,7 @@ def test_parameter_counts(name: str, count: int) -> None:
 IMAGES = Inputs((3, 32, 32), 10)
 
 
-@pytest.mark.parametrize("name", [name for name in MODELS if name != "lstm"])
+@pytest.mark.parametrize("name", [name for name in MODELS if name != "lstm-128"])
 def test_models_classify_32_pixel_images(name: str) -> None:
     """Every network for images maps (batch, 3, 32, 32) to (batch, 10)."""
     assert make_model(name, IMAGES).eval()(torch.zeros(2, 3, 32, 32)).shape == (2, 10)
@@ -52,7 +52,7 @@ def test_models_classify_32_pixel_images(name: str) -> None:
     [
         ("conv28", DATASETS["fashion-mnist"].inputs, 98_442),
         ("alexnet", DATASETS["fashion-mnist"].inputs, 2_472_266 - 2 * 64 * 121),
-        ("lstm", DATASETS["brackets"].inputs, 101_513),
+        ("lstm-128", DATASETS["brackets"].inputs, 101_513),
         ("mlp", Inputs((20,), 3), 128 * 21 + 129 * 3),
         ("conv28", Inputs((3, 17, 30), 4), 3 * 9 * 16 + 16 + 4640 + 18496 + 64 * 2 * 4 * 128 + 128 + 129 * 4),
     ],
@@ -67,7 +67,7 @@ def test_networks_take_the_shape_of_the_data(name: str, inputs: Inputs, count: i
 @pytest.mark.parametrize(
     ("name", "inputs"),
     [
-        ("lstm", IMAGES),
+        ("lstm-128", IMAGES),
         ("conv28", Inputs((20,), 3)),
         ("resnet20", Inputs((1, 28, 28), 10)),
         ("alexnet", Inputs((1, 64, 64), 10)),
@@ -83,7 +83,7 @@ def test_a_network_that_does_not_fit_is_one_line(name: str, inputs: Inputs) -> N
 
 def test_recurrent_layers_are_drawn_within_their_bounds() -> None:
     """Uniform within 1 / sqrt(last dimension), to 5 standard errors; biases 0, the forget gate's 1."""
-    network = make_model("lstm", DATASETS["brackets"].inputs)
+    network = make_model("lstm-128", DATASETS["brackets"].inputs)
     initialise(network, 0)
     lstm = network.lstm
     for weight in (network.embedding.weight, lstm.weight_ih_l0, lstm.weight_hh_l0):
@@ -98,7 +98,7 @@ def test_recurrent_layers_are_drawn_within_their_bounds() -> None:
 STRUCTURES = {
     ("conv28", 1): "0978567883d3a0de",
     ("mlp", 1): "928a094cf929b5aa",
-    ("lstm", 1): "633f0f58540352e0",
+    ("lstm-128", 1): "633f0f58540352e0",
 }
 
 
@@ -110,7 +110,7 @@ def test_a_changed_network_gets_another_version(name: str) -> None:
 
 def structure_digest(name: str) -> str:
     """Return a digest of the layers, and of the first parameters that seed 0 gives."""
-    inputs = DATASETS["brackets"].inputs if name == "lstm" else Inputs((1, 28, 28), 10)
+    inputs = DATASETS["brackets"].inputs if name == "lstm-128" else Inputs((1, 28, 28), 10)
     network = make_model(name, inputs)
     initialise(network, 0)
     digest = hashlib.sha256(repr(network).encode())

@@ -72,8 +72,8 @@ def test_accuracy_counts_labels_not_strings():
 def test_versions_are_in_the_key():
     """Data set and network have versions; another version is another key; the digits' runs have none."""
     config = lstm_config()
-    assert config.versions == ("brackets=1", "lstm=1")
-    assert dataclasses.replace(config, versions=("brackets=2", "lstm=1")).key != config.key
+    assert config.versions == ("brackets=1", "lstm-128=1")
+    assert dataclasses.replace(config, versions=("brackets=2", "lstm-128=1")).key != config.key
     assert RunConfig.from_dict(config.to_dict()) == config
     (old,) = configurations("demo", ["alexnet"], [1], PRESETS["demo"].methods[:1], [0], {})
     assert old.versions == ()
