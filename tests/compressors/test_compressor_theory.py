@@ -153,7 +153,7 @@ def run_error_feedback(inner, steps=60):
         x, total = rng.normal(size=N).astype(np.float32), np.zeros(N, np.float32)
         states = compressor.mean(NodeRows(x[None]), states, Stream(step=step), total, ledger)
         given, sent = given + x, sent + total
-        norms.append(float(np.linalg.norm(states.residual)))
+        norms.append(float(np.linalg.norm(states.residual.astype(np.float64))))
     return given, sent, states.residual[0], norms
 
 
