@@ -116,9 +116,12 @@ def test_interrupted_sweeps_say_how_to_go_on(tmp_path: Path) -> None:
         stderr=subprocess.PIPE,
         text=True,
     )
-    wait_until(lambda: has_begun(folder, 0))
-    process.send_signal(signal.SIGINT)
-    stdout, stderr = process.communicate(timeout=PATIENCE_S)
+    try:
+        wait_until(lambda: has_begun(folder, 0))
+        process.send_signal(signal.SIGINT)
+        stdout, stderr = process.communicate(timeout=PATIENCE_S)
+    finally:
+        process.kill()  # its workers end with it
     assert process.returncode == 130, stderr
     assert stdout == ""
     assert "Stopping: the runs under way save what they have done; Ctrl-C again stops at once." in stderr
