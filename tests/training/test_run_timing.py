@@ -43,22 +43,20 @@ def test_full_precision_has_no_message_to_time() -> None:
 
 @pytest.mark.parametrize("name", list(DATASETS))
 def test_the_stand_in_has_the_shapes_of_the_data(name: str) -> None:
-    """Noise in place of a data set has its sizes, types and normalisation, and takes no memory."""
-    made_up = stand_in(name)
-    sizes = [len(part) for part in (made_up.train, made_up.validation, made_up.test)]
-    images, labels = made_up.train.batch(slice(0, 5))
-    assert images.shape == (5, 3, 32, 32)
-    assert str(images.dtype) == "torch.float32"
-    assert labels.tolist() == [0, 1, 2, 3, 4]
+    """Noise in place of a data set has its sizes, shapes, types and normalisation, and takes no memory."""
+    made_up, entry = stand_in(name), DATASETS[name]
+    assert made_up.inputs == entry.inputs
+    assert (len(made_up.train), len(made_up.validation), len(made_up.test)) == entry.sizes
+    assert (str(made_up.train.images.dtype) == "torch.uint8") == entry.stores_bytes
+    inputs, labels = made_up.train.batch(slice(0, 5))
+    assert inputs.shape == (5, *entry.shape)
+    assert str(inputs.dtype) == ("torch.int64" if entry.num_symbols else "torch.float32")
+    assert labels.reshape(5, -1)[:, 0].tolist() == [0, 1, 2, 3, 4]
     assert made_up.train.images.untyped_storage().nbytes() <= 3 * 32 * 32 * 4
-    if name == "digits":
-        real = load_dataset("digits")
-        assert sizes == [len(part) for part in (real.train, real.validation, real.test)]
+    if entry.source is None:
+        real = load_dataset(name)
+        assert (len(real.train), real.inputs) == (len(made_up.train), made_up.inputs)
         assert made_up.train.images.dtype == real.train.images.dtype
-        assert made_up.num_classes == real.num_classes
-    else:
-        assert sizes == [45_000, 5_000, 10_000]
-        assert str(made_up.train.images.dtype) == "torch.uint8"
 
 
 def test_a_probe_needs_no_data(monkeypatch: pytest.MonkeyPatch) -> None:
