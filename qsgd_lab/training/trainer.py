@@ -77,9 +77,10 @@ class Trainer:
             replicas=self.parameters if self.algorithm.replicas else None,
         )
         self._epoch = -1
-        labels = dataset.train.labels.cpu().numpy()
-        own = config.split != IID
-        self._examples = node_split(labels, config.nodes, config.split, config.seed) if own else None
+        self._examples = None
+        if config.split != IID:
+            labels = dataset.train.labels.cpu().numpy()
+            self._examples = node_split(labels, config.nodes, config.split, config.seed)
 
     def _make_exchange(self) -> Any:
         """Return how the nodes agree."""
