@@ -23,13 +23,19 @@ class MessageWire(Wire[Any]):
         (payload, layout) -> whether the compressor writes such a payload for gradients of this layout.
     fixed_bits : callable
         Payload -> bits of scales and codes at fixed width, without envelope and padding.
+    also : tuple of str
+        Kinds of earlier rounds, such as "raw" for scales.
     """
 
     def __init__(
-        self, kind: str, matches: Callable[[Any, Layout], bool], fixed_bits: Callable[[Any], int]
+        self,
+        kind: str,
+        matches: Callable[[Any, Layout], bool],
+        fixed_bits: Callable[[Any], int],
+        also: tuple[str, ...] = (),
     ) -> None:
         self.kind = kind  # type: ignore[misc]
-        self._matches, self._fixed_bits = matches, fixed_bits
+        self._matches, self._fixed_bits, self._kinds = matches, fixed_bits, (kind, *also)
 
     def size(self, payload: Any) -> Size:
         """Return "fixed", scales and codes alone, and "message", the whole."""
@@ -41,8 +47,8 @@ class MessageWire(Wire[Any]):
         return bytes(message.pack(payload))
 
     def unpack(self, received: bytes, layout: Layout) -> Any:
-        """Read a message of this kind, and refuse what the compressor does not write for the layout."""
-        payload = message.unpack(received, max_coordinates=layout.num_coordinates, kinds=[self.kind])
+        """Read a message of these kinds, and refuse what the compressor does not write for the layout."""
+        payload = message.unpack(received, max_coordinates=layout.num_coordinates, kinds=self._kinds)
         if not self._matches(payload, layout):
             raise MessageError("the message is not what this compressor writes for the receiver's gradient")
         return payload

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 import qsgd_lab as ql
 from qsgd_lab.coding.elias import CODES, read_integers, write_integers
-from qsgd_lab.compressors.protocol import Layout, NodeRows
+from qsgd_lab.compressors.protocol import Gather, Layout, NodeRows, Rounds
 from qsgd_lab.compressors.registry import COMPRESSORS
 from qsgd_lab.ledger import Ledger
 from qsgd_lab.stream import Stream
@@ -40,11 +40,13 @@ def warm_up() -> Iterator[str]:
         messages = [ql.encode(quantized), ql.encode(quantized, version=2)]
         ql.message_sizes(quantized)
         ql.quantize_and_encode(gradient, levels=levels)
+        ql.quantize_and_encode(gradient, levels=levels, code="omega", layout="dense")
         yield f"decoder, {kind} levels"
         for message in map(bytes, messages):
             ql.decode(message)
             ql.decode_values(message)
             ql.add_decoded([message], np.zeros_like(gradient))
+        ql.decode(ql.encode(ql.quantize(0 * gradient, levels=levels)))
     yield "integers"
     integers = np.arange(1, 100)
     for code in CODES:
@@ -60,11 +62,24 @@ def _listed() -> list[str]:
 
 
 def _use(compressor: Any, gradient: NDArray[np.float32]) -> None:
-    layout = Layout.of(gradient.size)
-    if not compressor.interactive:
-        payload, _ = compressor.compress(gradient, compressor.init(layout), Stream())
-        compressor.wire.size(payload)
-        compressor.decompress(compressor.wire.unpack(compressor.wire.pack(payload), layout))
+    layout = Layout(((100, gradient.size // 100),))  # a matrix: PowerSGD leaves vectors as they are
+    if compressor.interactive:
+        _play(compressor.rounds(gradient, compressor.init(layout), Stream()))
+        return
+    payload, _ = compressor.compress(gradient, compressor.init(layout), Stream())
+    compressor.wire.size(payload)
+    compressor.decompress(compressor.wire.unpack(compressor.wire.pack(payload), layout))
     rows = np.stack([gradient, gradient])
     states = compressor.init_nodes(len(rows), layout)
     compressor.mean(NodeRows(rows), states, Stream(), np.empty_like(gradient), Ledger())
+
+
+def _play(rounds: Rounds) -> None:
+    """Answer the rounds of one node that is alone."""
+    answer: Any = None
+    try:
+        while True:
+            move = rounds.send(answer)
+            answer = [move.payload] if isinstance(move, Gather) else move.array
+    except StopIteration:
+        return

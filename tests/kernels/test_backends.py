@@ -87,5 +87,5 @@ def test_launch_shapes():
         assert current_launch_shape() == LaunchShape(2, 3)
     assert current_launch_shape() == before
     for warps, blocks in ((0, 1), (33, 1), (1, 0)):
-        with pytest.raises(ValueError, match="a block has 1 to 32 warps"):
+        with pytest.raises(ValueError, match="warps must be 1 to 32, blocks 1 to"):
             LaunchShape(warps, blocks)

@@ -70,7 +70,8 @@ class UniformLevels(Compressor):
         self.scale, self.clip, self.backend = scale, clip, backend
         self.interactive = scale == "shared"
         self.aggregates = "sums" if self.interactive else "gathers"
-        self._wire = MessageWire("levels", self._matches, self._fixed_bits)
+        rounds = ("raw",) if self.interactive else ()  # that of scales
+        self._wire = MessageWire("levels", self._matches, self._fixed_bits, rounds)
 
     def init(self, layout: Layout) -> Partition:
         """Return the partition into tensors and buckets."""
@@ -154,7 +155,10 @@ class UniformLevels(Compressor):
             return uncut
         return 1 + self.clip**2 / 8 if self.clip <= 4 else self.clip - 1
 
-    def _matches(self, payload: Levels, layout: Layout) -> bool:
+    def _matches(self, payload: Levels | Raw, layout: Layout) -> bool:
+        if isinstance(payload, Raw):
+            values = payload.values
+            return bool(values.dtype == np.float32 and values.size == self.init(layout).num_buckets)
         norm = "shared" if self.interactive else self.norm
         scheme = (payload.num_levels, payload.norm, payload.layout)
         own = (self.levels, norm, "base3" if self.levels == 1 else "fixed")

@@ -146,6 +146,9 @@ def _panels(
         if show != DIFFERENCE
         for panel in _method_panels(sheet, *_of_methods(show, sheet.groups), max_columns)
     ]
+    if not panels and not of_methods:  # fp32 alone has no differences from itself
+        for measures in _pairs(sheet, cell_measures("accuracy", sheet.groups, options), max_columns):
+            panels += _cell_panels(sheet, measures, options, max_columns)
     is_whole = bool(panels) and len(panels[0].rows) == len(sheet.rows)
     if is_whole and not traffic_apart and sheet.has_method_rows and len(sheet.groups) == 1:
         beside = [panel for show, panel in of_methods if show == "bits"]
