@@ -12,6 +12,7 @@ import qsgd_lab as ql
 from qsgd_lab.coding.elias import CODES, read_integers, write_integers
 from qsgd_lab.compressors.protocol import Gather, Layout, NodeRows, Rounds
 from qsgd_lab.compressors.registry import COMPRESSORS
+from qsgd_lab.kernels.crc32c import crc32c_after
 from qsgd_lab.ledger import Ledger
 from qsgd_lab.stream import Stream
 
@@ -47,7 +48,8 @@ def warm_up() -> Iterator[str]:
             ql.decode_values(message)
             ql.add_decoded([message], np.zeros_like(gradient))
         ql.decode(ql.encode(ql.quantize(0 * gradient, levels=levels)))
-    yield "integers"
+    yield "checksums, integers"
+    crc32c_after(np.zeros(100, np.uint8), 0, 100, np.uint32(0))
     integers = np.arange(1, 100)
     for code in CODES:
         read_integers(write_integers(integers, code), integers.size, code)

@@ -170,7 +170,7 @@ def past_bytes(count):
     return power
 
 
-@njit(cache=True, fastmath=False)
+@njit(cache=True, fastmath=False, nogil=True)
 def crc32c_after(data, start, stop, before):
     """Return the CRC-32C of bytes start..stop-1 of a uint8 array, after bytes whose CRC is `before` (uint32).
 
