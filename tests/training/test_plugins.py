@@ -124,6 +124,18 @@ def test_an_outside_model_learns_an_outside_data_set(tmp_path):
     assert "digits" in notice
 
 
+@pytest.fixture
+def nothing_stays(monkeypatch):
+    """Take back what plug-ins register in this process."""
+    monkeypatch.setattr(plugins, "_loaded", dict(plugins._loaded))
+    for origins in (models._origins, data_registry._origins, COMPRESSORS, ALGORITHMS):
+        monkeypatch.setattr(origins, "_outside", dict(origins._outside))
+    yield
+    for table in (models.MODELS, data_registry.DATASETS):
+        table.pop("mine", None)
+
+
+@pytest.mark.usefixtures("nothing_stays")
 def test_an_algorithm_with_replicas_resumes_bit_for_bit(tmp_path, monkeypatch):
     """Stopped between two exchanges and continued, a run ends as one that was never stopped."""
     monkeypatch.delenv("QSGD_LAB_IMPORT", raising=False)
@@ -159,17 +171,6 @@ TWICE = {
     "dataset": "from qsgd_lab.data import DatasetEntry, register_dataset\n"
     "register_dataset(DatasetEntry('mine', 'mine', (1, 1, 1), 2, (1, 1, 1), object))",
 }
-
-
-@pytest.fixture
-def nothing_stays(monkeypatch):
-    """Take back what plug-ins register in this process."""
-    monkeypatch.setattr(plugins, "_loaded", dict(plugins._loaded))
-    for origins in (models._origins, data_registry._origins, COMPRESSORS, ALGORITHMS):
-        monkeypatch.setattr(origins, "_outside", dict(origins._outside))
-    yield
-    for table in (models.MODELS, data_registry.DATASETS):
-        table.pop("mine", None)
 
 
 @pytest.mark.usefixtures("nothing_stays")
