@@ -53,7 +53,7 @@ SOURCES = """## Where the settings come from
 * `report-2023`: a course report of June 2023 (github.com/emilio-gambino/OptiML2023), by what its three
   notebooks do. It trained at N = 2 alone, with one seed. Its ResNet-18's convolutions have biases that
   ours have not.
-* `report`: the same networks and rates, mended, at one global batch of 128; and the networks at 32x32
+* `report`: the same networks and rates, corrected, at one global batch of 128; and the networks at 32x32
   that the report's draft announced. Its rate stays constant and its images are not augmented, as
   published.
 * `fashion`, `brackets`: chosen here on validation accuracy: `fashion` from three networks and the rates

@@ -176,7 +176,7 @@ PRESETS: dict[str, Preset] = {
         seeds=(0, 1, 2, 3, 4),
     ),
     "digits-report": Preset(
-        "the mended protocol on the digits, two small AlexNets: what `flaws` starts from",
+        "the corrected protocol on the digits, two small AlexNets: what `flaws` starts from",
         "digits",
         {"alexnet": "alexnet-quarter", "alexnet-bn": "alexnet-quarter-bn-dropout"},
         _DIGITS,
@@ -227,7 +227,7 @@ PRESETS: dict[str, Preset] = {
         },
     ),
     "report": Preset(
-        "CIFAR-10 by the report's protocol, mended: equal batches, the test set read once",
+        "CIFAR-10 by the report's protocol, corrected: equal batches, the test set read once",
         "cifar10",
         {**_REPORT_NETWORKS, "resnet110": "resnet110", "alexnet-32": "alexnet", "resnet50-32": "resnet50"},
         {**_REPORT, "global_batch": 128, "learning_rate": 0.01, "weight_decay": 1e-3, "epochs": 30},
