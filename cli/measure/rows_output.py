@@ -110,7 +110,7 @@ def _width(table: Table, column: int) -> int:
 
 
 def _block(table: Table, columns: Sequence[int], width: int) -> Iterator[str]:
-    """Yield the lines of some columns under their headings; words are wrapped where the width does not suffice."""
+    """Yield the lines of some columns under their headings; words are wrapped to the width."""
     sizes = {column: _width(table, column) for column in columns}
     words = [column for column in columns if table.is_left(column)]
     excess = _total(sizes.values()) - width

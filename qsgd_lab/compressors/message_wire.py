@@ -52,3 +52,11 @@ class MessageWire(Wire[Any]):
         if not self._matches(payload, layout):
             raise MessageError("the message is not what this compressor writes for the receiver's gradient")
         return payload
+
+
+def is_whole(payload: Any, layout: Layout) -> bool:
+    """Return True for a payload with as many coordinates as the receiver's gradient, and refuse others."""
+    n = layout.num_coordinates
+    if payload.num_coordinates != n:
+        raise MessageError(f"the message is not of {n} coordinates")
+    return True

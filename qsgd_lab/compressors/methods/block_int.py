@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from qsgd_lab.compressors.message_wire import MessageWire, is_whole
 from qsgd_lab.compressors.protocol import (
     Agreed,
     Array,
@@ -17,10 +18,8 @@ from qsgd_lab.compressors.protocol import (
     Layout,
     NodeRows,
     Rounds,
-    Wire,
 )
 from qsgd_lab.compressors.registry import Method, Option
-from qsgd_lab.errors import MessageError
 from qsgd_lab.ledger import Ledger, Size
 from qsgd_lab.levels import FLOAT_BITS
 from qsgd_lab.stream import Stream
@@ -37,29 +36,6 @@ from qsgd_lab.wire.kinds.block_integers import (
 ROUNDINGS = ("nearest", "stochastic")
 _INSIDE_BITS = 8
 _NO_ROWS = np.empty((0, 0), np.float32)
-
-
-class BlockIntegersWire(Wire[BlockIntegers]):
-    """Kind "block-int" of wire format 2."""
-
-    kind = "block-int"
-
-    def size(self, payload: BlockIntegers) -> Size:
-        """Return "fixed", scales and codes alone, and "message", the whole."""
-        fixed = payload.codes.size * payload.bits + FLOAT_BITS * payload.scales.size
-        return Size(payload.num_coordinates, {"fixed": fixed, "message": message.size(payload)})
-
-    def pack(self, payload: BlockIntegers) -> bytes:
-        """Return the message."""
-        return bytes(message.pack(payload))
-
-    def unpack(self, received: bytes, layout: Layout) -> BlockIntegers:
-        """Read a message."""
-        n = layout.num_coordinates
-        payload: BlockIntegers = message.unpack(received, max_coordinates=n, kinds=["block-int"])
-        if payload.num_coordinates != n:
-            raise MessageError(f"the message is not of {n} coordinates")
-        return payload
 
 
 class BlockInt(Compressor):
@@ -146,7 +122,7 @@ class BlockInt(Compressor):
         return message.dense(payload)
 
     @property
-    def wire(self) -> BlockIntegersWire:
+    def wire(self) -> MessageWire:
         """Integers and scales."""
         return _WIRE
 
@@ -241,7 +217,12 @@ def _largest_variance(d: int, s: int) -> float:
     return (math.sqrt(1 + (d - 1) / s**2) - 1) / 2
 
 
-_WIRE = BlockIntegersWire()
+def _fixed_bits(payload: BlockIntegers) -> int:
+    """Return the bits of scales and codes alone."""
+    return int(payload.codes.size * payload.bits + FLOAT_BITS * payload.scales.size)
+
+
+_WIRE = MessageWire("block-int", is_whole, _fixed_bits)
 
 
 def _label(options: Mapping[str, Any]) -> str:

@@ -8,11 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qsgd_lab.compressors.protocol import Array, Compressor, Layout, Wire
+from qsgd_lab.compressors.message_wire import MessageWire, is_whole
+from qsgd_lab.compressors.protocol import Array, Compressor, Layout
 from qsgd_lab.compressors.registry import Method, Option
-from qsgd_lab.errors import MessageError
 from qsgd_lab.kernels.rotation import LARGEST_FLOAT
-from qsgd_lab.ledger import Size
 from qsgd_lab.levels import FLOAT_BITS
 from qsgd_lab.stream import Stream
 from qsgd_lab.wire import message
@@ -28,31 +27,6 @@ from qsgd_lab.wire.kinds.hsq import (
 
 MODES = ("random", "greedy")
 _RANGE_BITS = 8  # 256 segments share the range of their norms
-
-
-class HyperSphereWire(Wire[HyperSphere]):
-    """Kind "hsq" of wire format 2."""
-
-    kind = "hsq"
-
-    def size(self, payload: HyperSphere) -> Size:
-        """Return "fixed", codes and norms alone, and "message", the whole."""
-        ranges = 0 if payload.ranges is None else payload.ranges.size
-        own = payload.codebook_bits + (payload.norm_bits or FLOAT_BITS)
-        fixed = payload.codes.size * own + FLOAT_BITS * ranges
-        return Size(payload.num_coordinates, {"fixed": fixed, "message": message.size(payload)})
-
-    def pack(self, payload: HyperSphere) -> bytes:
-        """Return the message."""
-        return bytes(message.pack(payload))
-
-    def unpack(self, received: bytes, layout: Layout) -> HyperSphere:
-        """Read a message."""
-        n = layout.num_coordinates
-        payload: HyperSphere = message.unpack(received, max_coordinates=n, kinds=["hsq"])
-        if payload.num_coordinates != n:
-            raise MessageError(f"the message is not of {n} coordinates")
-        return payload
 
 
 class HSQ(Compressor):
@@ -129,7 +103,7 @@ class HSQ(Compressor):
         return message.dense(payload)
 
     @property
-    def wire(self) -> HyperSphereWire:
+    def wire(self) -> MessageWire:
         """Codewords and norms."""
         return _WIRE
 
@@ -169,7 +143,14 @@ def _rounded(
     return np.minimum(levels, 2**bits - 1).astype(np.uint16), ranges
 
 
-_WIRE = HyperSphereWire()
+def _fixed_bits(payload: HyperSphere) -> int:
+    """Return the bits of scales and codes alone."""
+    ranges = 0 if payload.ranges is None else payload.ranges.size
+    own = payload.codebook_bits + (payload.norm_bits or FLOAT_BITS)
+    return int(payload.codes.size * own + FLOAT_BITS * ranges)
+
+
+_WIRE = MessageWire("hsq", is_whole, _fixed_bits)
 
 
 def _label(options: Mapping[str, Any]) -> str:

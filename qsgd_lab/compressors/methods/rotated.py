@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from qsgd_lab.compressors.protocol import Array, Compressor, Layout, NodeRows, Wire
+from qsgd_lab.compressors.message_wire import MessageWire, is_whole
+from qsgd_lab.compressors.protocol import Array, Compressor, Layout, NodeRows
 from qsgd_lab.compressors.registry import Method, Option
-from qsgd_lab.errors import MessageError
 from qsgd_lab.kernels import rotation
 from qsgd_lab.ledger import Ledger, Size
 from qsgd_lab.levels import FLOAT_BITS
@@ -24,30 +24,6 @@ from qsgd_lab.wire.kinds.rotated import MAX_BLOCK_BITS, Rotated, streams_of
 LEAST_ERROR_BOUNDS = {1: 0.5, 2: 0.3064, 3: 0.09665, 4: 0.02746, 8: 0.0002218}
 _NO_ROWS = np.empty((0, 0), np.float32)
 _NO_BOOK = np.empty(0, np.float32)
-
-
-class RotatedWire(Wire[Rotated]):
-    """Kind "rotated" of wire format 2: a scale a block (or step and offset), and codes of b bits."""
-
-    kind = "rotated"
-
-    def size(self, payload: Rotated) -> Size:
-        """Return "fixed", scales and codes alone, and "message", the whole."""
-        numbers = payload.scales.size * (1 if payload.offsets is None else 2)
-        fixed = payload.codes.size * payload.bits + FLOAT_BITS * numbers
-        return Size(payload.num_coordinates, {"fixed": fixed, "message": message.size(payload)})
-
-    def pack(self, payload: Rotated) -> bytes:
-        """Return the message."""
-        return bytes(message.pack(payload))
-
-    def unpack(self, received: bytes, layout: Layout) -> Rotated:
-        """Read a message."""
-        n = layout.num_coordinates
-        payload: Rotated = message.unpack(received, max_coordinates=n, kinds=["rotated"])
-        if payload.num_coordinates != n:
-            raise MessageError(f"the message is not of {n} coordinates")
-        return payload
 
 
 class RotatedBlocks(Compressor):
@@ -144,7 +120,7 @@ class RotatedBlocks(Compressor):
         return _WIRE.size(payload)
 
     @property
-    def wire(self) -> RotatedWire:
+    def wire(self) -> MessageWire:
         """Codes and scales."""
         return _WIRE
 
@@ -248,7 +224,13 @@ class RotatedStochastic(RotatedBlocks):
         return float(largest / (2**self.bits - 1 - 1 / rotation.OFFSET_STEPS) ** 2)
 
 
-_WIRE = RotatedWire()
+def _fixed_bits(payload: Rotated) -> int:
+    """Return the bits of scales and codes alone."""
+    numbers = payload.scales.size * (1 if payload.offsets is None else 2)
+    return int(payload.codes.size * payload.bits + FLOAT_BITS * numbers)
+
+
+_WIRE = MessageWire("rotated", is_whole, _fixed_bits)
 
 _BLOCKS = (
     Option("block_size", int, 4096, "coordinates that are rotated together, a power of two up to 65536"),
