@@ -7,6 +7,7 @@ import os
 import sys
 from pathlib import Path
 
+import pytest
 from filelock import FileLock
 from hypothesis import settings
 
@@ -49,3 +50,25 @@ def pytest_collection_finish() -> None:
             save(self, key, data)
 
     index.save = save_alone
+
+
+#: Modules with a table of named things; its module also counts which names come from outside.
+TABLES = {"models": "MODELS", "data.registry": "DATASETS", "problems.registry": "PROBLEMS"}
+REGISTRIES = {"compressors.registry": "COMPRESSORS", "algorithms.registry": "ALGORITHMS"}
+
+
+@pytest.fixture(autouse=True)
+def nothing_registered_stays():
+    """Take back what a test's plug-ins register in this process: other tests go through the registries."""
+    yield
+    for module, table in TABLES.items():
+        if module := sys.modules.get(f"qsgd_lab.{module}"):
+            for name in module._origins._outside:
+                getattr(module, table).pop(name, None)
+            module._origins._outside.clear()
+    for module, registry in REGISTRIES.items():
+        if module := sys.modules.get(f"qsgd_lab.{module}"):
+            getattr(module, registry)._outside.clear()
+    if module := sys.modules.get("qsgd_lab.plugins"):
+        module._loaded.clear()
+        os.environ.pop(module.VARIABLE, None)

@@ -13,13 +13,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from qsgd_lab import models, plugins
+from qsgd_lab import plugins
 from qsgd_lab.cli.main import main
-from qsgd_lab.data import DATASETS, Source, load_dataset, register_dataset, registry
+from qsgd_lab.data import DATASETS, Source, load_dataset, register_dataset
 from qsgd_lab.data.stand_in import stand_in
 from qsgd_lab.errors import DataMissingError
 from qsgd_lab.inputs import Inputs
-from qsgd_lab.models import MODELS, make_model, register_model
+from qsgd_lab.models import make_model, register_model
 from qsgd_lab.report.notes.captions import dataset_title
 from qsgd_lab.runs.config import RunConfig
 from qsgd_lab.training.engines.batched import NodeBatched
@@ -61,17 +61,9 @@ register_model("for-digits", lambda: nn.Sequential(nn.Flatten(), nn.Linear(3072,
 
 
 @pytest.fixture(autouse=True)
-def clean(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Leave no plug-in behind."""
-    monkeypatch.setattr(plugins, "_loaded", dict(plugins._loaded))
-    monkeypatch.setattr(registry._origins, "_outside", {})
-    monkeypatch.setattr(models._origins, "_outside", {})
-    monkeypatch.setenv(plugins.VARIABLE, "")
-    own = dict(DATASETS), dict(MODELS)
+def fresh_caches() -> Iterator[None]:
+    """Forget data sets: those of one name differ between tests."""
     yield
-    for table, before in zip((DATASETS, MODELS), own, strict=True):
-        table.clear()
-        table.update(before)  # type: ignore[arg-type]
     load_dataset.cache_clear()
 
 

@@ -11,11 +11,8 @@ import sys
 import pytest
 from checkout import ROOT
 
-from qsgd_lab import models, plugins
-from qsgd_lab.algorithms.registry import ALGORITHMS
+from qsgd_lab import plugins
 from qsgd_lab.cli.main import main
-from qsgd_lab.compressors import COMPRESSORS
-from qsgd_lab.data import registry as data_registry
 from qsgd_lab.runs.record import Interrupted
 from qsgd_lab.training.presets import configurations
 from qsgd_lab.training.run import run_training
@@ -124,21 +121,8 @@ def test_an_outside_model_learns_an_outside_data_set(tmp_path):
     assert "digits" in notice
 
 
-@pytest.fixture
-def nothing_stays(monkeypatch):
-    """Take back what plug-ins register in this process."""
-    monkeypatch.setattr(plugins, "_loaded", dict(plugins._loaded))
-    for origins in (models._origins, data_registry._origins, COMPRESSORS, ALGORITHMS):
-        monkeypatch.setattr(origins, "_outside", dict(origins._outside))
-    yield
-    for table in (models.MODELS, data_registry.DATASETS):
-        table.pop("mine", None)
-
-
-@pytest.mark.usefixtures("nothing_stays")
 def test_an_algorithm_with_replicas_resumes_bit_for_bit(tmp_path, monkeypatch):
     """Stopped between two exchanges and continued, a run ends as one that was never stopped."""
-    monkeypatch.delenv("QSGD_LAB_IMPORT", raising=False)
     plugins.load([str(snippet("my_algorithm.py", tmp_path))])
     (cell,) = configurations(
         "demo", ["alexnet"], [2], ["ef(top-k(fraction=0.1))"], [0], {"epochs": 1}, "every(period=3)"
@@ -173,7 +157,6 @@ TWICE = {
 }
 
 
-@pytest.mark.usefixtures("nothing_stays")
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
@@ -203,7 +186,6 @@ def test_what_cannot_be_used_is_one_line(tmp_path, monkeypatch, capsys, argument
     for kind, call in TWICE.items():
         (tmp_path / f"twice-{kind}.py").write_text(f"{call}\n{call.splitlines()[-1]}\n")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("QSGD_LAB_IMPORT", raising=False)
     assert main(["reproduce", "--nodes", "2", "--seeds", "0", *arguments]) == code
     errors = capsys.readouterr().err
     lines = [line for line in errors.splitlines() if line.startswith("Error")]

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 
-from qsgd_lab import plugins
 from qsgd_lab.cli.main import main
 from qsgd_lab.data import registry
 from qsgd_lab.data.array_file import _read
@@ -23,15 +22,9 @@ from qsgd_lab.training.trainer import Trainer
 
 
 @pytest.fixture(autouse=True)
-def clean(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Leave no data set behind."""
-    monkeypatch.setattr(plugins, "_loaded", dict(plugins._loaded))
-    monkeypatch.setattr(registry._origins, "_outside", {})
-    monkeypatch.setenv(plugins.VARIABLE, "")
-    before = dict(registry.DATASETS)
+def fresh_caches() -> Iterator[None]:
+    """Forget data sets: those of one name differ between tests."""
     yield
-    registry.DATASETS.clear()
-    registry.DATASETS.update(before)
     registry.load_dataset.cache_clear()
     _read.cache_clear()
 
