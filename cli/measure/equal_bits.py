@@ -98,7 +98,9 @@ def read_rows(path: Path) -> list[EqualBitsRow]:
     with path.open(encoding="utf-8", newline="") as file:
         return [
             EqualBitsRow(
-                *(record[name] for name in ("compressor", "label", "method")),
+                compressor=record["compressor"],
+                label=record["label"],
+                method=record["method"],
                 unbiased=record["unbiased"] == "True",
                 source=record["source"],
                 dim=int(record["dim"]),

@@ -197,7 +197,8 @@ def variance_at(rows: Sequence[EqualBitsRow], bits: float) -> float | None:
         hull.append((x, y))
     if not hull or not hull[0][0] <= bits <= hull[-1][0]:
         return None
-    return float(np.exp(np.interp(bits, *zip(*hull, strict=True))))
+    known, logarithms = np.array(hull).T
+    return float(np.exp(np.interp(bits, known, logarithms)))
 
 
 def _is_above(point: tuple[float, float], left: tuple[float, float], right: tuple[float, float]) -> bool:
