@@ -17,7 +17,7 @@ from qsgd_lab.compilation import listen
 from qsgd_lab.kernels.cache import drop_stale_kernels, lock_cache_index
 
 drop_stale_kernels(Path(__file__).parent)
-listen()  # whoever wants to be told of compiling
+listen()  # for those who want to be told of compiling
 
 #: Whether kernels are compiled.
 IS_COMPILED = not config.DISABLE_JIT
