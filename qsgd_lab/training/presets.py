@@ -112,6 +112,9 @@ def configurations(
         _check_batch(nodes, settings[model])
     for config in configs:
         _check(config, entry)
+    for model, method in product(models, methods):
+        methods_origins = (*algorithm_origins, *fields[method].get("plugins", ()))
+        _check_names(preset.models.get(model, model), entry.name, methods_origins)
     return configs
 
 
@@ -162,6 +165,17 @@ def _settings(
     if settings.get("convention") == "magnitude":  # the default has one key, however it is asked for
         settings["convention"] = None
     return settings
+
+
+def _check_names(model: str, dataset: str, origins: tuple[str, ...]) -> None:
+    """Refuse methods from outside that have the name of the run's model or data set.
+
+    `RunConfig.plugins` is by name, and `RunConfig.baseline` keeps the model's and the data set's.
+    """
+    names = {origin.partition("=")[0] for origin in origins}
+    for name, what in ((model, "model"), (dataset, "data set")):
+        if name in names:
+            raise ValueError(f"a plug-in's method and the run's {what} are both named {name!r}; rename one")
 
 
 def _check(config: RunConfig, entry: DatasetEntry) -> None:
