@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 #: Spacing of the factors in each stage: a wide lattice first, then the neighbours of its best.
@@ -12,10 +12,10 @@ STAGES = (4.0, 2.0)
 FARTHEST = 4.0**6
 
 
-def next_scales(known: Mapping[float, float]) -> list[float]:
+def next_scales(known: Mapping[float, float], stages: Sequence[float] = STAGES) -> list[float]:
     """Return the factors of the learning rate to be tried next; none: the search has ended.
 
-    It begins with 1/4, 1 and 4, goes on outwards by 4 while the best lies at an edge, and then tries the
+    It begins with 1/4 and 1, goes on outwards by 4 while the best lies at an edge, and then tries the
     best's two neighbours at a factor of 2.
 
     Parameters
@@ -23,11 +23,12 @@ def next_scales(known: Mapping[float, float]) -> list[float]:
     known : mapping of float to float
         Loss at each factor tried so far; infinite where a run diverged. Of equal losses the smaller factor is
         better: without that rule a start among diverged runs would never leave them.
+    stages : sequence of float
     """
     if not known:
-        return [1 / STAGES[0], 1.0, STAGES[0]]
+        return [1 / STAGES[0], 1.0]
     best = best_scale(known)
-    for spacing in STAGES:
+    for spacing in stages:
         missing = [
             best * ratio
             for ratio in (1 / spacing, spacing)
@@ -57,27 +58,30 @@ class RateScales:
     ----------
     listed : tuple of float
         The factors; empty: whatever the search comes to.
+    stages : tuple of float
+        Of the search.
     """
 
     listed: tuple[float, ...] = (1.0,)
+    stages: tuple[float, ...] = STAGES
 
     @classmethod
     def parse(cls, text: str) -> RateScales:
-        """Return what ``auto`` or a list of numbers says.
+        """Return what ``auto``, ``coarse`` (the first stage alone) or a list of numbers says.
 
         Raises
         ------
         ValueError
             If it is neither.
         """
-        if text == "auto":
-            return cls(())
+        if text in ("auto", "coarse"):
+            return cls((), STAGES if text == "auto" else STAGES[:1])
         try:
             listed = tuple(float(part) for part in text.split(","))
         except ValueError:
             listed = ()
         if not listed or not all(0 < scale < math.inf for scale in listed):
-            raise ValueError(f"--rate-scale is {text!r}; write numbers above 0, such as 0.5,1,2, or auto")
+            raise ValueError(f"--rate-scale is {text!r}; write numbers above 0, such as 0.5,1,2, or auto or coarse")
         return cls(listed)
 
     @property
@@ -88,5 +92,5 @@ class RateScales:
     def next(self, known: Mapping[float, float]) -> list[float]:
         """Return the factors to be tried next, given the losses known; none: `best_scale` is the choice."""
         if not self.listed:
-            return next_scales(known)
+            return next_scales(known, self.stages)
         return [scale for scale in self.listed if scale not in known]
