@@ -81,7 +81,8 @@ class RateScales:
         except ValueError:
             listed = ()
         if not listed or not all(0 < scale < math.inf for scale in listed):
-            raise ValueError(f"--rate-scale is {text!r}; write numbers above 0, such as 0.5,1,2, or auto or coarse")
+            right = "write numbers above 0, such as 0.5,1,2, or auto or coarse"
+            raise ValueError(f"--rate-scale is {text!r}; {right}")
         return cls(listed)
 
     @property
