@@ -52,7 +52,7 @@ def complete(records: Iterable[RunRecord]) -> tuple[RunRecord, ...]:
         }
         cells = (cell for method in group.methods for cell in method.cells)
         kept += [run for cell in cells if cell.nodes in full and _is_full(cell) for run in cell.runs]
-    # float32 stands in the group of every norm and bucket size.
+    # float32 is in the group of every norm and bucket size.
     return tuple({run.key: run for run in kept}.values())
 
 

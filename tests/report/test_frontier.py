@@ -49,7 +49,7 @@ def _figure(runs: list[RunRecord]) -> tuple[Figure, list[ErrorbarContainer]]:
 
 
 def test_norms_and_buckets_share_a_frontier() -> None:
-    """Runs that differ in norm and buckets stand in one figure, each with Student's interval of its mean."""
+    """Runs that differ in norm and buckets are in one figure, each with Student's interval of its mean."""
     values = [0.80, 0.82, 0.87]
     runs = [
         record(norm=norm, bucket_size=size, bits=bits, seed=seed, accuracy=accuracy, nodes=8)
@@ -100,7 +100,7 @@ def _labels(options: TableOptions, runs: list[RunRecord]) -> list[str]:
 
 @pytest.mark.parametrize("by", ["nodes", "task"])
 def test_rows_are_sorted_by_the_bits_sent(by: str) -> None:
-    """With ``sort="bits"`` the method that sends most stands first, whatever its width."""
+    """With ``sort="bits"`` the method that sends most is first, whatever its width."""
     sent = {8: 1.0, 4: 3.0, 2: 2.0}
     runs = [
         record(bits=bits, dataset=dataset, bits_per_coordinate={"gamma": most, "message": most})

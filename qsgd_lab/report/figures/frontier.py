@@ -41,7 +41,7 @@ class Point:
     Attributes
     ----------
     setting, name : str
-        Norm and buckets, and what stands beside the point: the bits, or a method's name.
+        Norm and buckets, and what is written beside the point: the bits, or a method's name.
     method : Method
     bits : float
         Bits a coordinate, over all its runs.
@@ -131,7 +131,7 @@ def _points(family: Sequence[Group], nodes: int, code: str | None) -> Iterator[P
         if cell is None or exchange is None or cell.accuracy is None or cell.num_diverged:
             continue
         is_text = method.bits is None
-        if is_text and method.label in named:  # it stands in every group of the family
+        if is_text and method.label in named:  # it is in every group of the family
             continue
         named.add(method.label)
         setting = "other methods" if is_text else _setting(group)
