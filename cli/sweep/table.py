@@ -19,10 +19,12 @@ from qsgd_lab.report.analysis.communication import Link
 from qsgd_lab.report.tables.options import (
     DEFAULT_LINK,
     DEFAULT_SHOW,
+    ORDERS,
     PAGES,
     SHOWS,
     STYLES,
     VIEWS,
+    Order,
     Style,
     TableOptions,
     View,
@@ -67,6 +69,13 @@ class TableWidthType(click.ParamType):  # type: ignore[type-arg]  # generic only
     default="nodes",
     show_default=True,
     help="What the columns are.",
+)
+@click.option(
+    "--sort",
+    type=click.Choice(list(ORDERS)),
+    default="method",
+    show_default=True,
+    help="Order of the methods: their kind, or the bits that they really send, most first.",
 )
 @click.option(
     "--show",
@@ -126,6 +135,7 @@ def table(
     dataset: Sequence[str],
     model: Sequence[str],
     by: View,
+    sort: Order,
     show: tuple[str, ...],
     published: bool,
     link: float | None,
@@ -143,7 +153,7 @@ def table(
     from fp32 with 95 % intervals, and the measured bits per coordinate. With five seeds or more, arrows mark
     what is shown to differ from fp32, ≈ what is shown to be near it, bold print what is shown to be near the
     best of its N; the legend says by which tests. Runs of different presets, data sets, models or settings
-    come in tables of their own, or with --by model or --by setting side by side. CSV and JSON have every
+    come in tables of their own, or with --by model, setting or task side by side. CSV and JSON have every
     seed's values too.
 
     \b
@@ -153,11 +163,13 @@ def table(
       qsgd-lab table --format text --preset demo
       qsgd-lab table --format text --show traffic,network --link 1Gbit/s --latency 50us
       qsgd-lab table --by setting --published -o beside.tex
+      qsgd-lab table --by task --sort bits --show accuracy,bits
       qsgd-lab table --format csv -o results.csv
     """
     options = TableOptions(
         show=show,
         by=by,
+        sort=sort,
         style=style,
         link=_link(link, latency),
         compute=compute,
