@@ -254,7 +254,7 @@ def test_a_message_for_another_gradient_is_refused():
 
 
 def test_an_offset_that_is_a_signalling_nan_is_refused_without_a_warning():
-    """Converting it raises the flag of invalid operations; the reader raises its own error and nothing else."""
+    """Converting it raises a flag of the processor; the reader raises its own error and nothing else."""
     compressor = RotatedStochastic(2)
     payload = sent(compressor, np.ones(50, np.float32))[0]
     with no_checksums():
