@@ -97,6 +97,9 @@ class Method:
         Module with the method's formulas.
     columns : mapping of str to callable
         Columns of tables that the method fills: options -> value.
+    settings : tuple of str
+        Texts of the method at settings from few bits to many, for comparisons at equal bits; empty where the
+        name alone says all.
     is_wrapper : bool
     is_listed : bool
         False for what only replays a published mistake.
@@ -110,6 +113,7 @@ class Method:
     source: str
     theory: str | None = None
     columns: Mapping[str, Callable[[Mapping[str, Any]], float | int | None]] = field(default_factory=dict)
+    settings: tuple[str, ...] = ()
     is_wrapper: bool = False
     is_listed: bool = True
     #: Where the method comes from; set by `register` for those from outside.

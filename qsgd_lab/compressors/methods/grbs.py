@@ -190,4 +190,5 @@ METHOD = Method(
     summary="one random block, the same at all nodes: sums without indices",
     source="Xie et al., NeurIPS 2020",
     theory="qsgd_lab.theory.methods.grbs",
+    settings=tuple(f"grbs(ratio={ratio})" for ratio in (1024, 256, 64, 32, 8, 2)),
 )
