@@ -10,9 +10,10 @@ from ranks import ByRank, Ranks
 
 from qsgd_lab.compressors.protocol import Layout
 from qsgd_lab.compressors.registry import COMPRESSORS
-from qsgd_lab.exchange import SimulatedExchange
+from qsgd_lab.exchange import SimulatedExchange, TwoPhaseExchange
 
 SHAPES = ((8, 5), (7,), (30, 10), (1,))
+LARGE_SHAPES = ((60, 50), (7,), (30, 10), (1,))
 SPECS = [
     "fp32",
     "qsgd(bits=2,norm=max,bucket_size=model)",
@@ -23,16 +24,17 @@ SPECS = [
 ]
 
 
-def simulated(text, nodes, steps, shapes, seed):
-    """Return means, states by node, and the ledger of the simulation."""
+def simulated(text, nodes, steps, shapes, seed, two_phase):
+    """Return means, states by node, and the ledgers of the simulation."""
     layout = Layout(shapes)
-    exchange = SimulatedExchange(COMPRESSORS.parse(text).make(), nodes, 7, layout)
+    kind = TwoPhaseExchange if two_phase else SimulatedExchange
+    exchange = kind(COMPRESSORS.parse(text).make(), nodes, 7, layout)
     means = []
     for step in range(steps):
         out = np.empty(layout.num_coordinates, np.float32)
         exchange.mean(gradients(seed, step, nodes, layout), step, out)
         means.append(out)
-    return means, exchange.arrays(), exchange.ledger.to_dict()
+    return means, exchange.arrays(), [exchange.ledger.to_dict(), exchange.down_ledger.to_dict()]
 
 
 def node_state(arrays, node, name):
@@ -42,14 +44,28 @@ def node_state(arrays, node, name):
     return arrays[name.replace("state", f"state.{node}", 1)]
 
 
-def check(ranks, text, steps=3, seed=0):
-    means, states, ledger = simulated(text, ranks.size, steps, SHAPES, seed)
-    for rank, (there, state, sent) in enumerate(ranks.call(rank_cases.exchanged, text, steps, SHAPES, seed)):
+def check(ranks, text, steps=3, seed=0, two_phase=False, shapes=SHAPES):
+    """Compare means, states and what was sent with the simulation."""
+    means, states, ledgers = simulated(text, ranks.size, steps, shapes, seed, two_phase)
+    results = ranks.call(rank_cases.exchanged, text, steps, shapes, seed, two_phase)
+    for rank, (there, state, sent) in enumerate(results):
         for here, mean in zip(means, there, strict=True):
             assert np.array_equal(here.view(np.uint32), mean.view(np.uint32))
         for name, array in state.items():
-            assert np.array_equal(node_state(states, rank, name), array), name
-        assert sent == ledger
+            if array.size == 0:  # of a shard without coordinates
+                continue
+            here = shard_state(states, rank, name) if two_phase else node_state(states, rank, name)
+            assert np.array_equal(here, array), name
+        assert sent == ledgers
+
+
+def shard_state(arrays, node, name):
+    """Return one node's array of a simulated two-phase exchange: of what it sends up, or sends down."""
+    _, direction, *rest = name.split(".")
+    if direction == "up":
+        owner, *rest = rest
+        return arrays[".".join([owner, "up", "state", *rest])][node]
+    return arrays[".".join([str(node), "down", "state", *rest])][0]
 
 
 def every_method():
@@ -73,6 +89,26 @@ def test_every_method_has_the_simulations_bits(two_ranks):
     """At its defaults, whatever its payloads are: none is told of ranks."""
     for text in every_method():
         check(two_ranks, text, steps=2)
+
+
+@pytest.mark.parametrize("text", ["ef(qsgd(bits=2,norm=max))", "ef(top-k(fraction=0.05))", "eden(bits=2)"])
+def test_two_phases_have_the_simulations_bits(four_ranks, text):
+    """Means, residuals of nodes and of owners, and what was sent both ways."""
+    check(four_ranks, text, two_phase=True, shapes=LARGE_SHAPES)
+
+
+def test_shards_may_be_empty(two_ranks):
+    """A vector of one block has one owner."""
+    check(two_ranks, "ef(qsgd(bits=2))", two_phase=True, shapes=((8, 5),))
+
+
+@pytest.mark.parametrize("size", [0, 1, 7, 5000])
+def test_sums_are_added_in_the_order_of_ranks(four_ranks, size):
+    """As one process adds them, to the bit."""
+    expected = rank_cases.numbers(0, size)
+    for rank in range(1, 4):
+        expected = expected + rank_cases.numbers(rank, size)
+    assert all(np.array_equal(expected, found) for found in four_ranks.call(rank_cases.added_up, size))
 
 
 @pytest.mark.parametrize("lengths", [(0, 0), (0, 5), (7, 1), (300, 300)])

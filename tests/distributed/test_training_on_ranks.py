@@ -22,8 +22,10 @@ STEPS = 6
 
 def config_of(text, nodes, *, model="alexnet", preset="demo", algorithm="synchronous", **changes):
     """Return a short cell, by the loop engine."""
+    collective = changes.pop("collective", "all-gather")
     overrides = {"epochs": 1, "engine": "loop", "global_batch": 128, **changes}
-    (config,) = configurations(preset, [model], [nodes], [text], [1], overrides, algorithm)
+    arguments = (preset, [model], [nodes], [text], [1], overrides, algorithm)
+    (config,) = configurations(*arguments, collective=collective)
     return config
 
 

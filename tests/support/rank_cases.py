@@ -27,20 +27,33 @@ def gathered(lengths):
     return [bytes(part) for part in lane().gather(data)]
 
 
-def exchanged(text, steps, shapes, seed):
-    """Return the means, this rank's state, and the ledger of all ranks, after some steps."""
+def exchanged(text, steps, shapes, seed, two_phase=False):
+    """Return the means, this rank's state, and the ledgers of all ranks, after some steps."""
     from qsgd_lab.compressors.protocol import Layout
     from qsgd_lab.compressors.registry import COMPRESSORS
     from qsgd_lab.distributed.exchange import DistributedExchange
+    from qsgd_lab.distributed.two_phase import DistributedTwoPhase
 
     layout = Layout(shapes)
-    exchange = DistributedExchange(COMPRESSORS.parse(text).make(), 7, layout, lane())
+    kind = DistributedTwoPhase if two_phase else DistributedExchange
+    exchange = kind(COMPRESSORS.parse(text).make(), 7, layout, lane())
     means = []
     for step in range(steps):
         out = np.empty(layout.num_coordinates, np.float32)
         exchange.mean(gradients(seed, step, exchange.nodes, layout)[exchange.rank][None], step, out)
         means.append(out)
-    return means, exchange.arrays(), exchange.total_ledger().to_dict()
+    return means, exchange.arrays(), [ledger.to_dict() for ledger in exchange.total_ledgers()]
+
+
+def numbers(rank, size):
+    """Return a rank's numbers, of magnitudes that make the order of a sum show."""
+    rng = np.random.default_rng(rank)
+    return (rng.normal(size=size) * 10.0 ** rng.integers(-3, 4, size)).astype(np.float32)
+
+
+def added_up(size):
+    """Return the sum of all ranks' numbers."""
+    return lane().add_up(numbers(dist.get_rank(), size))
 
 
 def gradients(seed, step, nodes, layout):
