@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import rank_cases
 from rank_cases import gradients
-from ranks import ByRank, Ranks
+from ranks import ByRank, Processes, Ranks
 
 from qsgd_lab.compressors.protocol import Layout
 from qsgd_lab.compressors.registry import COMPRESSORS
@@ -130,34 +130,34 @@ def test_facts_that_differ_are_named_on_every_rank(two_ranks):
     two_ranks.call(rank_cases.shaken, same)
 
 
-def test_a_damaged_message_names_its_rank(tmp_path):
+@pytest.fixture
+def pair(tmp_path):
+    """Return a group of 2 processes that a test may spoil."""
+    pool = Processes(tmp_path)
+    yield Ranks(2, pool, timeout_s=5)
+    for process in pool.processes:
+        process.kill()
+    pool.close()
+
+
+def test_a_damaged_message_names_its_rank(pair):
     """Every rank refuses it, and says whose it was and at which step."""
-    ranks = Ranks(2, tmp_path)
-    try:
-        ranks.start(rank_cases.damaged, 1)
-        for ok, (kind, text, _) in ranks.outcomes():
-            assert not ok
-            assert kind == "PeerError"
-            assert text.startswith("the message of rank 1 at step 0 is damaged")
-    finally:
-        ranks.close()
+    pair.start(rank_cases.damaged, 1)
+    for ok, (kind, text, _) in pair.outcomes():
+        assert not ok
+        assert kind == "PeerError"
+        assert text.startswith("the message of rank 1 at step 0 is damaged")
 
 
 @pytest.mark.parametrize("how", ["ends", "hangs"])
-def test_a_lost_rank_is_named_in_time(tmp_path, how):
+def test_a_lost_rank_is_named_in_time(pair, how):
     """One line, at once where the process ended, and after the timeout where it hangs."""
-    ranks = Ranks(2, tmp_path, timeout_s=5)
-    try:
-        ranks.call(rank_cases.make_lane, 5.0)
-        ranks.start(rank_cases.lost, 1, how)
-        ok, (kind, text, _) = ranks._receive(0)
-        assert not ok
-        assert kind == "PeerError"
-        assert text.startswith("rank 1 of 2 ended or gave no answer in 5 s")
-        assert "\n" not in text
-        ranks.pipes[0].send(("rank_cases", "seconds", []))
-        assert ranks._receive(0)[1] < 10
-    finally:
-        for process in ranks.processes:
-            process.kill()
-        ranks.close()
+    pair.call(rank_cases.make_lane, 5.0)
+    pair.start(rank_cases.lost, 1, how)
+    ok, (kind, text, _) = pair._receive(0)
+    assert not ok
+    assert kind == "PeerError"
+    assert text.startswith("rank 1 of 2 ended or gave no answer in 5 s")
+    assert "\n" not in text
+    pair.pipes[0].send(("rank_cases", "seconds", []))
+    assert pair._receive(0)[1] < 10

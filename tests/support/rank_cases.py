@@ -16,8 +16,14 @@ def lane():
     from qsgd_lab.distributed.lane import Lane
 
     if "lane" not in _LANES:
-        _LANES["lane"] = Lane(20.0)
+        _LANES["lane"] = Lane(60.0)  # under load, the first imports of a rank take long
     return _LANES["lane"]
+
+
+def close_lane():
+    """Forget the lane, before its group ends."""
+    if "lane" in _LANES:
+        _LANES.pop("lane").close()
 
 
 def gathered(lengths):
@@ -143,6 +149,12 @@ def make_network(kind="plain"):
                 return self.last(torch.relu(layer(x)))
 
         return Half()
+    if kind == "narrow":
+        return nn.Sequential(*(nn.Linear(12, 12) for _ in range(6)), nn.Linear(12, 5))
+    if kind == "normalised":  # of each example: statistics of a batch would differ from rank to rank
+        return nn.Sequential(nn.Linear(12, 50), nn.LayerNorm(50), nn.ReLU(), nn.Linear(50, 5))
+    if kind == "convolution":
+        return nn.Sequential(nn.Unflatten(1, (3, 2, 2)), nn.Conv2d(3, 30, 2), nn.Flatten(), nn.Linear(30, 5))
     return nn.Sequential(nn.Linear(12, 50), nn.ReLU(), nn.Linear(50, 60), nn.ReLU(), nn.Linear(60, 5))
 
 
