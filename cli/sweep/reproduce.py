@@ -170,6 +170,7 @@ def reproduce(
     raw_tensors_up_to: int | None,
     split: str | None,
     scaling: str | None,
+    collective: str,
     replayed: Sequence[str],
     engine: str | None,
     precision: str | None,
@@ -239,6 +240,7 @@ def reproduce(
             {name: value for name, value in settings.items() if value is not None},
             algorithm,
             dataset,
+            collective,
         )
         _check_engines(configs)
     if engine == "distributed":

@@ -16,9 +16,9 @@ from qsgd_lab.compressors.stacking import stacking_warnings
 from qsgd_lab.data.node_split import check_split
 from qsgd_lab.data.registry import DatasetEntry, dataset_entry, dataset_origins, dataset_version
 from qsgd_lab.levels import num_levels
-from qsgd_lab.runs.config import FULL_PRECISION_BITS, SYNCHRONOUS, RunConfig
+from qsgd_lab.runs.config import ALL_GATHER, FULL_PRECISION_BITS, SYNCHRONOUS, RunConfig
 from qsgd_lab.training.flaws import check_flaws
-from qsgd_lab.training.methods import algorithm_text, check_algorithm, compressor_fields
+from qsgd_lab.training.methods import algorithm_text, check_algorithm, compressor_fields, with_collective
 from qsgd_lab.training.preset_table import FP32, MODEL_VERSIONS, PRESETS, Method, Preset
 
 __all__ = ["FP32", "PRESETS", "Method", "Preset", "configurations", "margins", "methods_of"]
@@ -59,6 +59,7 @@ def configurations(
     overrides: dict[str, Any],
     algorithm: str = SYNCHRONOUS,
     dataset: str | None = None,
+    collective: str = ALL_GATHER,
 ) -> list[RunConfig]:
     """Return every cell of a sweep.
 
@@ -78,6 +79,8 @@ def configurations(
     dataset : str, optional
         Key of `qsgd_lab.data.DATASETS`; by default the preset's. The preset's augmentation is left out where
         it does not suit the data set.
+    collective : str
+        See `qsgd_lab.training.methods.with_collective`.
 
     Raises
     ------
@@ -115,7 +118,7 @@ def configurations(
     for model, method in product(models, methods):
         methods_origins = (*algorithm_origins, *fields[method].get("plugins", ()))
         _check_names(preset.models.get(model, model), entry.name, methods_origins)
-    return configs
+    return [with_collective(config, collective) for config in configs]
 
 
 def _versions(dataset: str, model: str) -> tuple[str, ...]:
