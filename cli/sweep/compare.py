@@ -89,9 +89,9 @@ _BUDGET = re.compile(r"([0-9.]+(?:e[0-9]+)?)(x|s@.*)?")
     "--rate-scale",
     "rate_scales",
     metavar="LIST",
-    help="Factors of the learning rates, such as 0.25,0.5,1,2, or auto, which searches (coarse: by factors of "
-    "4); each method gets its best, chosen on repetitions, or by validation accuracy on a seed, that are not "
-    "reported.  [default: 1]",
+    help="Factors of the learning rates, such as 0.25,0.5,1,2, or auto, which searches (coarse: by factors "
+    "of 4); each method gets its best, chosen on repetitions, or by validation accuracy on a seed, that are "
+    "not reported.  [default: 1]",
 )
 @click.option("--budget", help=f"What each method may spend: {BUDGET_FORMS}.")
 @click.option(
