@@ -37,7 +37,7 @@ class LaunchShape:
     def grid(self, warps_of_work: int, most_warps: int = 32) -> tuple[int, int]:
         """Return (blocks, threads a block) for so many warps of work, a block having at most `most_warps`.
 
-        A multiprocessor has 65,536 registers, so a block of 32 warps has 64 a thread; a kernel that takes up to
+        A multiprocessor has 65,536 registers, so a block of 32 warps has 64 a thread; a kernel of up to
         128, or more than 1.5 KiB of shared memory a warp, says ``HEAVY``.
         """
         warps = min(self.warps, most_warps)
