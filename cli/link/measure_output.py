@@ -58,9 +58,7 @@ def _table(outcome: Outcome) -> Table:
 
 def _describe(outcome: Outcome) -> str:
     asked = outcome.asked
-    rate = (
-        "loopback, unshaped" if asked.bandwidth is None else f"links of {format_bandwidth(asked.bandwidth)}"
-    )
+    rate = "loopback" if asked.bandwidth is None else f"links of {format_bandwidth(asked.bandwidth)}"
     return (
         f"{asked.nodes} processes, {rate}, {format_seconds(outcome.latency_s)} a message; {asked.model}, "
         f"{outcome.parameters} parameters, {asked.batch} images a process; a step without exchange "

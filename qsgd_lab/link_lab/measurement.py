@@ -116,12 +116,9 @@ def run(asked: Asked) -> Outcome:
         If a rank fails, with the last line that it wrote.
     """
     load, cores = os.getloadavg()[0], len(os.sched_getaffinity(0))
-    places: AbstractContextManager[list[Place]]
-    places = (
-        nullcontext(loopback(asked.nodes))
-        if asked.bandwidth is None
-        else shaped(asked.nodes, asked.bandwidth)
-    )
+    places: AbstractContextManager[list[Place]] = nullcontext(loopback(asked.nodes))
+    if asked.bandwidth is not None:
+        places = shaped(asked.nodes, asked.bandwidth)
     with tempfile.TemporaryDirectory() as folder, places as found:
         results = _run_ranks(asked, Path(folder), found)
     first = results[0]

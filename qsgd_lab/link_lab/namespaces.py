@@ -1,4 +1,4 @@
-"""Network namespaces joined by a bridge, each with a link of a given rate; Linux, as root, by ``ip`` and ``tc``."""
+"""Network namespaces joined by a bridge, each with a link of a given rate; Linux, as root."""
 
 from __future__ import annotations
 

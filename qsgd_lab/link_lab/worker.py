@@ -140,15 +140,17 @@ def measure(settings: dict[str, Any], rank: int) -> dict[str, Any]:
     for _ in range(settings["steps"]):
         for method in methods:  # one after the other, so that a change of load meets all
             steps[method.name].append(timed(method, batch, interface))
+    equal = {method.name: method.is_equal_everywhere() for method in methods}
     n = sum(p.numel() for p in methods[0].ddp.parameters())
     widths = sorted({int(name.split(":")[0]) for name in settings["methods"] if ":" in name})
     found = {
         "parameters": n,
+        # Ranks go their own ways from here.
         "compute_s": compute_seconds(methods[0], batch, max(3, settings["steps"] // 2)),
         "latency_s": latency_seconds(),
         "messages": {str(bits): message_seconds(bits, n) for bits in widths},
         "steps": steps,
-        "equal": {method.name: method.is_equal_everywhere() for method in methods},
+        "equal": equal,
     }
     for method in methods:
         if method.hook is not None:

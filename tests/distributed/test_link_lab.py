@@ -63,6 +63,6 @@ def test_shaping_needs_a_superuser(monkeypatch, capsys):
     assert main(["link", "measure", "--shape", "50Mbit/s"]) == 2
     assert "by root; leave out --shape" in capsys.readouterr().err
     monkeypatch.setattr(os, "geteuid", lambda: 0)
-    monkeypatch.setattr(namespaces.shutil, "which", lambda tool: None)
+    monkeypatch.setattr(namespaces.shutil, "which", lambda _: None)
     assert main(["link", "measure", "--shape", "50Mbit/s"]) == 2
     assert "ip and tc not found" in capsys.readouterr().err
