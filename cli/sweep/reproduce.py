@@ -12,6 +12,7 @@ import click
 from qsgd_lab import plugins
 from qsgd_lab.cli.errors import argument_errors
 from qsgd_lab.cli.options import completion
+from qsgd_lab.cli.options.cluster import cluster_options
 from qsgd_lab.cli.options.completion import one_of
 from qsgd_lab.cli.options.lists import BITS_LIST, NODES_LIST, SEEDS_LIST
 from qsgd_lab.cli.options.quantities import BUCKET_SIZE, DURATION, format_duration
@@ -29,6 +30,7 @@ from qsgd_lab.data.registry import DATASETS
 from qsgd_lab.files import check_folder
 from qsgd_lab.levels import NORMS
 from qsgd_lab.report import FORMATS
+from qsgd_lab.runs.cluster import share_of
 from qsgd_lab.training.presets import PRESETS, configurations, margins, methods_of
 
 if TYPE_CHECKING:
@@ -115,6 +117,7 @@ def usable_cores() -> int:
 )
 @protocol_options
 @computing_options
+@cluster_options
 @click.option(
     "--data-dir",
     type=click.Path(file_okay=False, path_type=Path),
@@ -175,6 +178,7 @@ def reproduce(
     engine: str | None,
     precision: str | None,
     device: str,
+    share: tuple[int, int] | None,
     data_dir: Path | None,
     download: bool,
     offline: bool,
@@ -243,6 +247,7 @@ def reproduce(
             collective,
         )
         _check_engines(configs)
+    configs = share_of(configs, share) if share else configs
     if engine == "distributed":
         from qsgd_lab.cli.sweep.ranks import reproduce_on_ranks
 
