@@ -91,7 +91,7 @@ except Timeout:
 
 
 def check_locks(folder: Path, mounts: Path = Path("/proc/mounts")) -> Finding:
-    """Try whether a lock in the folder of the runs holds between two processes, and what file system it is."""
+    """Try whether a lock in the folder of the runs holds between processes, and what file system it is."""
     from filelock import FileLock
 
     name, remedy = "locks", "reproduce --locks lease, or qsgd-lab submit, whose tasks need none"
