@@ -30,6 +30,9 @@ COMMANDS = {
     "plot": Entry(
         "qsgd_lab.cli.sweep.plot", "plot", "Draw stored runs: accuracy, curves, traffic, speed-up."
     ),
+    "report": Entry(
+        "qsgd_lab.cli.sweep.report", "report", "Write stored runs as one HTML page to send around."
+    ),
     "runs": Entry("qsgd_lab.cli.runs.runs", "runs", "List, pack or export stored runs."),
     "methods": Entry("qsgd_lab.cli.methods", "methods", "List compressors and algorithms."),
     "variance": Entry(

@@ -1,6 +1,6 @@
 """Named protocols: data, model shapes, hyper-parameters and the methods that a sweep compares.
 
-Nothing here imports torch, so that a plan is made at once. What the presets are lies in `preset_table`.
+Nothing here imports torch, so that a plan is made at once. The presets themselves are in `preset_table`.
 
 What the theory says against a sweep before it starts.
 """
@@ -115,6 +115,9 @@ def configurations(
         _check_batch(nodes, settings[model])
     for config in configs:
         _check(config, entry)
+    for model, method in product(models, methods):
+        methods_origins = (*algorithm_origins, *fields[method].get("plugins", ()))
+        _check_names(preset.models.get(model, model), entry.name, methods_origins)
     return [with_collective(config, collective) for config in configs]
 
 
@@ -167,6 +170,17 @@ def _settings(
     return settings
 
 
+def _check_names(model: str, dataset: str, origins: tuple[str, ...]) -> None:
+    """Refuse methods from outside that have the name of the run's model or data set.
+
+    `RunConfig.plugins` is by name, and `RunConfig.baseline` keeps the model's and the data set's.
+    """
+    names = {origin.partition("=")[0] for origin in origins}
+    for name, what in ((model, "model"), (dataset, "data set")):
+        if name in names:
+            raise ValueError(f"a plug-in's method and the run's {what} are both named {name!r}; rename one")
+
+
 def _check(config: RunConfig, entry: DatasetEntry) -> None:
     check_algorithm(config)
     if config.has_quantizer_fields:
@@ -197,7 +211,7 @@ _ASSUMED_LONG_BUCKET = 100_000
 def theory_warnings(configs: Iterable[RunConfig]) -> Iterator[str]:
     """Yield a line for each kind of run that error feedback may drive apart.
 
-    An unbiased l2 quantizer whose variance factor exceeds 1 is no contraction, and typical gradients come
+    An unbiased l2 quantizer whose variance factor exceeds 1 is not a contraction, and typical gradients come
     close to its worst case: residuals then grow without bound. Under the max norm the worst case is far from
     typical, and such runs are not warned of.
     """
@@ -215,7 +229,7 @@ def theory_warnings(configs: Iterable[RunConfig]) -> Iterator[str]:
             at_least = "" if isinstance(bucket_size, int) else "at least "
             yield (
                 f"{bits} bit with error feedback, l2 norm, bucket {bucket_size}: the variance factor is "
-                f"{at_least}{factor:.3g}; above 1 this is no contraction and training can diverge "
+                f"{at_least}{factor:.3g}; above 1 this is not a contraction and training can diverge "
                 "(use --norm max, smaller buckets or more bits)"
             )
 

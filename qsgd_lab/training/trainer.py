@@ -25,6 +25,7 @@ from qsgd_lab.training.devices import Precision
 from qsgd_lab.training.engines.choose import make_engine
 from qsgd_lab.training.flat_model import FlatModel
 from qsgd_lab.training.methods import algorithm_of, compressor_of
+from qsgd_lab.training.oracle import TrainerOracle
 from qsgd_lab.training.schedule import learning_rate
 from qsgd_lab.training.stopwatch import Stopwatch
 
@@ -62,6 +63,8 @@ class Trainer:
         if self.device.type == "cpu":
             self.exchange.warm_up()
         self.algorithm = algorithm_of(config)
+        if self.algorithm.needs_oracle:
+            self.algorithm.oracle = TrainerOracle(self)
         self.parameters = self._make_parameters()
         self.algorithm.begin(self.parameters, self.exchange, self._hyperparameters())
         self.gradients, accumulate = self._make_gradients()
@@ -127,6 +130,7 @@ class Trainer:
         self, images: torch.Tensor, labels: torch.Tensor, step: int, watch: Stopwatch
     ) -> torch.Tensor:
         """Take a step on a global batch of the caller's."""
+        self.last_batch = images, labels, step
         loss = self.compute_gradients(images, labels, step).mean()
         watch.split("compute_s")
         config = self.config
@@ -165,6 +169,14 @@ class Trainer:
         own = random.permuted(self._examples, axis=1)[:, : self.steps_per_epoch * share]
         by_step = own.reshape(len(own), self.steps_per_epoch, share).swapaxes(0, 1)
         return np.ascontiguousarray(by_step).reshape(-1)
+
+    def examples_of_nodes(self) -> torch.Tensor:
+        """Return the training examples of each node, int64, shape (N, m // N), where the model is."""
+        nodes, count = self.config.nodes, len(self.dataset.train)
+        own = self._examples
+        if own is None:
+            own = np.arange(count - count % nodes).reshape(nodes, -1)
+        return torch.from_numpy(own).to(self.device)
 
     def show_consensus(self) -> FlatModel:
         """Return the model with the parameters that are evaluated."""
