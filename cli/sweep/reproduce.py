@@ -222,7 +222,6 @@ def reproduce(
     """
     from qsgd_lab.runs.plan import Plan
     from qsgd_lab.runs.store import RunStore
-
     if dry_run and format_name not in ("text", "json"):
         raise click.UsageError(f"a plan is printed as text or json, not as {format_name}")
     if report_file is not None:
@@ -258,7 +257,7 @@ def reproduce(
             collective,
         )
         _check_engines(configs)
-    configs = share_of(configs, share) if share else configs
+        configs = share_of(configs, share)
     if engine == "distributed":
         from qsgd_lab.cli.sweep.ranks import reproduce_on_ranks
 

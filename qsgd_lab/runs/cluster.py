@@ -16,9 +16,9 @@ T = TypeVar("T")
 _ENDED = (0, 5)
 
 
-def share_of(cells: Sequence[T], share: tuple[int, int]) -> list[T]:
-    """Return the cells i, i + k, ... of a plan, for a share (i, k) with 0 <= i < k."""
-    index, count = share
+def share_of(cells: Sequence[T], share: tuple[int, int] | None) -> list[T]:
+    """Return the cells i, i + k, ... of a plan, for a share (i, k) with 0 <= i < k; all for None."""
+    index, count = share or (0, 1)
     return list(cells[index::count])
 
 
