@@ -1,4 +1,4 @@
-"""Options of a sweep that several machines share: which cells are this one's, and how cells are claimed."""
+"""Options of a sweep that machines share: which cells are this one's, how long, and how they are claimed."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from qsgd_lab.cli.options.quantities import DURATION
 from qsgd_lab.runs.claim import LOCKS, LOCKS_VARIABLE
 
 _SHARE = re.compile(r"([0-9]{1,6})/([0-9]{1,6})")
@@ -32,7 +33,7 @@ class ShareType(click.ParamType):  # type: ignore[type-arg]  # generic only sinc
 
 
 def cluster_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add --share, as `share`, and --locks, which sets the environment."""
+    """Add --share and --max-time, as `share` and `max_time`, and --locks, which sets the environment."""
     share = click.option(
         "--share",
         type=ShareType(),
@@ -46,7 +47,12 @@ def cluster_options(command: Callable[..., Any]) -> Callable[..., Any]:
         help="How machines that share the folder claim cells: by the file system's locks, by leases where it "
         "has none between machines, or not at all, with --share.  [default: flock]",
     )
-    return share(locks(command))
+    max_time = click.option(
+        "--max-time",
+        type=DURATION,
+        help="Stop, resumably, after this time: 90s, 40m, 1h30m; exit code 5 if runs remain.",
+    )
+    return share(locks(max_time(command)))
 
 
 def _set_locks(ctx: click.Context, _param: click.Parameter, kind: str | None) -> None:

@@ -15,7 +15,7 @@ from qsgd_lab.cli.options import completion
 from qsgd_lab.cli.options.cluster import cluster_options
 from qsgd_lab.cli.options.completion import one_of
 from qsgd_lab.cli.options.lists import BITS_LIST, NODES_LIST, SEEDS_LIST
-from qsgd_lab.cli.options.quantities import BUCKET_SIZE, DURATION
+from qsgd_lab.cli.options.quantities import BUCKET_SIZE
 from qsgd_lab.cli.options.stored_runs import check_takes_runs, runs_option, warn_of_damage
 from qsgd_lab.cli.options.training import (
     PRESETS_HELP,
@@ -148,11 +148,6 @@ def usable_cores() -> int:
 )
 @click.option("--dry-run", is_flag=True, help="Print the plan and stop.")
 @click.option(
-    "--max-time",
-    type=DURATION,
-    help="Stop, resumably, after this time: 90s, 40m, 1h30m; exit code 5 if runs remain.",
-)
-@click.option(
     "--format",
     "format_name",
     type=click.Choice(list(FORMATS)),
@@ -222,6 +217,7 @@ def reproduce(
     """
     from qsgd_lab.runs.plan import Plan
     from qsgd_lab.runs.store import RunStore
+
     if dry_run and format_name not in ("text", "json"):
         raise click.UsageError(f"a plan is printed as text or json, not as {format_name}")
     if report_file is not None:
