@@ -130,12 +130,12 @@ def run(asked: Asked) -> Outcome:
 def _run_ranks(asked: Asked, folder: Path, places: Sequence[Place]) -> list[dict[str, Any]]:
     settings = {**asked._asdict(), "interfaces": [place.interface for place in places]}
     (folder / "settings.json").write_text(json.dumps(settings))
-    ranks = []
+    started: list[subprocess.Popen[bytes]] = []
     for rank, place in enumerate(places):
         command = [*place.prefix, sys.executable, "-m", "qsgd_lab.link_lab.worker"]
         environment = os.environ | {"GLOO_SOCKET_IFNAME": place.interface, "OMP_NUM_THREADS": "1"}
         with (folder / f"said{rank}").open("w") as said:
-            ranks.append(
+            started.append(
                 subprocess.Popen(
                     [*command, str(folder / "settings.json"), str(rank)],
                     env=environment,
@@ -144,10 +144,10 @@ def _run_ranks(asked: Asked, folder: Path, places: Sequence[Place]) -> list[dict
                 )
             )
     try:
-        codes = [rank.wait(_LIMIT_S) for rank in ranks]
+        codes = [process.wait(_LIMIT_S) for process in started]
     finally:
-        for rank in ranks:
-            rank.kill()
+        for process in started:
+            process.kill()
     for number, code in enumerate(codes):
         if code:
             lines = (folder / f"said{number}").read_text().strip().splitlines()
