@@ -151,7 +151,8 @@ def _run_ranks(asked: Asked, folder: Path, places: Sequence[Place]) -> list[dict
     for number, code in enumerate(codes):
         if code:
             lines = (folder / f"said{number}").read_text().strip().splitlines()
-            raise RunFailedError(f"rank {number} failed: {lines[-1] if lines else f'exit code {code}'}")
+            said_last = f": {lines[-1].strip()}" if lines else ""
+            raise RunFailedError(f"rank {number} ended with exit code {code}{said_last}")
     return [json.loads((folder / f"rank{rank}.json").read_text()) for rank in range(asked.nodes)]
 
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import NamedTuple
 
 from qsgd_lab.errors import UsageError
@@ -48,6 +49,7 @@ def shaped(count: int, bandwidth: float) -> Iterator[list[Place]]:
         If this is not Linux, not root, or a tool or right is missing.
     """
     check_shaping()
+    _remove_stale()
     names = [f"qsgd-{os.getpid()}-{number}" for number in range(count)]
     bridge = f"qsgd-{os.getpid()}-b"
     made: list[str] = []
@@ -66,6 +68,14 @@ def shaped(count: int, bandwidth: float) -> Iterator[list[Place]]:
         ]
     finally:
         for name in made:
+            subprocess.run(["ip", "netns", "del", name], capture_output=True, check=False)
+
+
+def _remove_stale() -> None:
+    """Remove the namespaces of processes that were killed."""
+    listed = subprocess.run(["ip", "netns", "list"], capture_output=True, text=True, check=False).stdout
+    for name in (line.split()[0] for line in listed.splitlines() if line.startswith("qsgd-")):
+        if not Path(f"/proc/{name.split('-')[1]}").exists():
             subprocess.run(["ip", "netns", "del", name], capture_output=True, check=False)
 
 
