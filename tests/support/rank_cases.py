@@ -257,7 +257,7 @@ def algorithm_cases():
     from qsgd_lab.compressors.registry import COMPRESSORS
 
     cases = []
-    for name in ALGORITHMS.methods():
+    for name in sorted(ALGORITHMS.methods().keys() - {"qsvrg"}):  # it asks a problem for full gradients
         for text in ("qsgd(bits=4,norm=max,bucket_size=64)", "top-k(fraction=0.1)", "fp32"):
             try:
                 ALGORITHMS.parse(name).make().check_compressor(COMPRESSORS.parse(text).make())
