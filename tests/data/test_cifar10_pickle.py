@@ -101,7 +101,7 @@ def test_a_known_checksum_is_compared_before_the_pickle_is_opened(tmp_path, monk
     files = fixture.python_files() | {"data_batch_1": pickle.dumps(Payload(os.system, "true"), 2)}
     folder = fixture.write_folder(tmp_path / release.python.folder, files)
     monkeypatch.setitem(
-        read_cifar10.__globals__["_PARSERS"], "python", lambda *_: pytest.fail("the pickle was opened")
+        read_cifar10.__globals__, "parse_batch", lambda *_: pytest.fail("the pickle was opened")
     )
     with pytest.raises(IntegrityError, match="holds data_batch_1, which has"):
         read_cifar10(Source(folder, release, release.python, is_archive=False))
