@@ -10,12 +10,13 @@ PYTEST_ARGS ?=
 
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.set-up
+SITE_STAMP := $(VENV)/.site
 LATEST := .venv-latest
 TYPES := $(VENV)/types
 LATEX := latexmk texlive-publishers texlive-science texlive-latex-recommended texlive-fonts-recommended
 
 .DEFAULT_GOAL := help
-.PHONY: help demo evidence report-gpu test test-latest lint types docs bench gpu-check paper clean
+.PHONY: help demo evidence report-gpu test test-latest lint types docs site dist bench gpu-check paper clean
 
 help:  ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -109,9 +110,30 @@ docs: $(STAMP)  ## Check that docs/cli.md, the README table, the paper and links
 	$(BIN)/python docs/scripts/make_theory_page.py --check
 	$(BIN)/python docs/scripts/make_presets_page.py --check
 	$(BIN)/python docs/scripts/make_methods_page.py --check
+	$(BIN)/python docs/scripts/make_equal_bits_page.py --check
 	$(BIN)/python docs/scripts/make_gpu_page.py --check
 	$(BIN)/python paper/scripts/make_paper.py --check
 	$(BIN)/python docs/scripts/check_links.py
+
+# The tutorials run while it is built. A warning is an error, also in the second build, which reads what the first has kept.
+$(SITE_STAMP): $(STAMP)
+	PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --constraint constraints.txt --group site
+	@touch $@
+
+site: $(SITE_STAMP)  ## Build the documentation site in build/site, offline; its tutorials run.
+	$(BIN)/python docs/scripts/make_api_pages.py
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet --builder html --doctree-dir build/doctrees docs build/site
+	$(BIN)/python docs/scripts/check_site.py build/site
+	@echo "build/site/index.html"
+
+# The wheel is tried where nothing but its dependencies is installed: out of the checkout, on the embedded data.
+dist: $(STAMP)  ## Build sdist and wheel in dist/, check them, and run the wheel in an empty environment.
+	@rm -rf dist build/dist
+	PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --constraint constraints.txt --group dist
+	$(BIN)/python -m build --no-isolation --outdir dist . >build-dist.log 2>&1 || { cat build-dist.log >&2; exit 1; }
+	@rm -f build-dist.log
+	$(BIN)/python -m twine check --strict dist/*
+	sh docs/scripts/try_wheel.sh $(PYTHON) dist/*.whl
 
 bench: $(STAMP)  ## Run the benchmarks (a quarter of an hour).
 	@if ls benchmarks/test_*.py >/dev/null 2>&1; then \

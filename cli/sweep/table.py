@@ -101,6 +101,17 @@ class TableWidthType(click.ParamType):  # type: ignore[type-arg]  # generic only
     type=SHORT_TIME,
     help="Of a node in a step, for --show network: 80ms.  [default: as measured]",
 )
+@click.option(
+    "--quantize",
+    type=SHORT_TIME,
+    help="Quantizing and coding of a node in a step, for --show network: 2ms.  [default: as measured]",
+)
+@click.option(
+    "--overlap",
+    type=click.FloatRange(0, 1),
+    help="Share of the computing that the network overlaps, for --show network: up to 2/3, the backward "
+    "pass.  [default: 0]",
+)
 @click.option("--stale", is_flag=True, help="Show runs of other versions too, in tables of their own.")
 @click.option(
     "--format",
@@ -141,6 +152,8 @@ def table(
     link: float | None,
     latency: float | None,
     compute: float | None,
+    quantize: float | None,
+    overlap: float | None,
     stale: bool,
     format_name: str,
     style: Style,
@@ -173,12 +186,18 @@ def table(
         style=style,
         link=_link(link, latency),
         compute=compute,
+        quantize=quantize,
+        overlap=overlap or 0.0,
         published=published,
         margins=margins(),
         **_fitting(format_name, width),
     )
-    if "network" not in show and (link, latency, compute) != (None, None, None):
-        raise UsageError("--link, --latency and --compute are for the modelled step; add --show network")
+    of_network = (link, latency, compute, quantize, overlap)
+    if "network" not in show and any(value is not None for value in of_network):
+        raise UsageError(
+            "--link, --latency, --compute, --quantize and --overlap are for the modelled step; "
+            "add --show network"
+        )
     if output is not None:
         check_place(output)
     records = read_records(runs, stale=stale)

@@ -327,7 +327,7 @@ def test_the_paper_compiles(tmp_path, committed):
         cwd=folder,
         check=True,
         capture_output=True,
-        timeout=120,
+        timeout=600,
     )
     log = (folder / "paper.log").read_text(encoding="utf-8", errors="replace")
 

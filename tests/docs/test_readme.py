@@ -6,10 +6,12 @@ import re
 
 import checkout
 
+import qsgd_lab as ql
 from qsgd_lab.report.analysis.grouping import group_records
 from qsgd_lab.runs.store import RunStore
 
 README = (checkout.ROOT / "README.md").read_text(encoding="utf-8")
+DEMO = (checkout.ROOT / "docs" / "demo.md").read_text(encoding="utf-8")
 
 
 def test_examples_run_in_order() -> None:
@@ -20,19 +22,20 @@ def test_examples_run_in_order() -> None:
     for block in blocks:
         exec(compile(block, "README.md", "exec"), scope)
     assert scope["received"].shape == (100_000,)  # type: ignore[attr-defined]
+    assert len(ql.encode(scope["q"], code="omega")) == 19_644
 
 
 def test_every_command_shown_exists() -> None:
     """Whatever the README calls `qsgd-lab X` is a command."""
     from qsgd_lab.cli.main import COMMANDS
 
-    shown = set(re.findall(r"qsgd-lab ([a-z-]+)", README))
+    shown = set(re.findall(r"qsgd-lab ([a-z-]+)", README + DEMO))
     assert shown
     assert shown <= set(COMMANDS)
 
 
 def test_what_the_demo_is_said_to_show() -> None:
-    """The README's sentences on the demo are what the tests allow: bounds, counts, p-values."""
+    """The sentences on the demo are what the tests allow: bounds, counts, p-values."""
     (group,) = group_records(RunStore(checkout.ROOT / "paper" / "runs.jsonl").records())
     methods = {method.label: method for method in group.methods}
     with_feedback = [method for method in group.methods if method.error_feedback]
@@ -59,4 +62,10 @@ def test_what_the_demo_is_said_to_show() -> None:
         "p = 0.016",
         "2.2 points on average over N (± 0.8, p = 0.0014)",
     ):
-        assert words in README
+        assert words in DEMO
+    assert "lose 2.2 points on average over N" in README
+
+
+def test_the_readme_is_short() -> None:
+    """A reader sees all of it in a minute: 120 lines at most."""
+    assert README.count("\n") <= 120

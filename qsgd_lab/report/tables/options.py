@@ -88,6 +88,10 @@ class TableOptions:
         That of the modelled step.
     compute : float or None
         Seconds of a node's forward and backward pass in the modelled step; None: as measured.
+    quantize : float or None
+        Seconds that a node quantizes and codes in it, with every method but fp32; None: as measured.
+    overlap : float
+        Share of the pass during which the network works already, 0 to 1.
     published : bool
         Whether published figures are shown beside the measured ones.
     margins : mapping of str to float
@@ -107,6 +111,8 @@ class TableOptions:
     width: int = DEFAULT_WIDTH
     link: Link = DEFAULT_LINK
     compute: float | None = None
+    quantize: float | None = None
+    overlap: float = 0.0
     published: bool = False
     margins: Mapping[str, float] = field(default_factory=dict)
 
