@@ -27,12 +27,17 @@ TASKS = {
 WITH_FEEDBACK = tuple(f"{bits} bit, stochastic + EF" for bits in (8, 4, 2))
 NOISE, BIAS = "2 bit, stochastic", "2 bit, nearest"
 MISSING = "--"
+SEVERAL = ", several nodes"
 
 
 def shown_tasks() -> list[str]:
-    """Return the names of the tasks that have complete cells of quantizers."""
+    """Return the names of the tasks that have complete cells of quantizers.
+
+    A task of which two-bit stochastic levels are there at several numbers of nodes has a second name, too.
+    """
     groups = tasks()
-    return [name for name, task in TASKS.items() if task in groups and len(groups[task].methods) > 1]
+    shown = [name for name, task in TASKS.items() if task in groups and len(groups[task].methods) > 1]
+    return [*shown, *(f"{name}{SEVERAL}" for name in shown if len(cells(TASKS[name], NOISE)) > 1)]
 
 
 def feedback_is_near(task: str, _: PaperRuns) -> Verdict:
@@ -132,6 +137,6 @@ EVIDENCE_CLAIMS: dict[str, Callable[[PaperRuns], Verdict]] = {
     **{f"{task}: bias loses": partial(bias_loses, task) for task in TASKS},
     **{f"{task}: noise loses": partial(noise_loses, task) for task in TASKS},
     **{f"{task}: feedback restores": partial(feedback_restores, task) for task in TASKS},
-    "recurrent: nodes quiet noise": partial(nodes_quiet_noise, "recurrent"),
+    f"recurrent{SEVERAL}: noise falls": partial(nodes_quiet_noise, "recurrent"),
     "recurrent: same order": partial(same_order, "recurrent"),
 }

@@ -79,7 +79,7 @@ def test_incomplete_cells_are_left_out(store):
 
     assert {run.config.dataset for run in kept} == {"brackets"}
     assert {run.config.bits for run in kept} == {32, 8, 2}
-    assert evidence_claims.shown_tasks() == ["recurrent"]
+    assert evidence_claims.shown_tasks() == ["recurrent", "recurrent, several nodes"]
 
 
 def test_without_runs_nothing_is_said(store):
@@ -99,7 +99,7 @@ def test_claims_hold_where_they_are_true(store):
     undecided = {name for name, holds in found.items() if not holds}
 
     # In these runs more nodes change nothing.
-    assert undecided == {"recurrent: nodes quiet noise"}
+    assert undecided == {"recurrent, several nodes: noise falls"}
     assert evidence.tasks_table().count(r"\label{tab:tasks}") == 1
     assert "tasks side by side" in evidence.tasks_table()
 
