@@ -23,6 +23,7 @@ METHODS = (
     ((8, "stochastic", True), 0.0),
     ((4, "stochastic", True), 0.0),
     ((2, "stochastic", True), 0.0),
+    ((1, "stochastic", True), 2.0),
     ((2, "stochastic", False), 1.0),
     ((2, "nearest", False), 8.0),
     ((2, "nearest", True), 0.1),
@@ -78,7 +79,7 @@ def test_incomplete_cells_are_left_out(store):
     kept = store([*few, *one_short, *no_fp32])
 
     assert {run.config.dataset for run in kept} == {"brackets"}
-    assert {run.config.bits for run in kept} == {32, 8, 2}
+    assert {run.config.bits for run in kept} == {32, 8, 2, 1}
     assert evidence_claims.shown_tasks() == ["recurrent", "recurrent, several nodes"]
 
 
