@@ -36,7 +36,7 @@ def check_threads() -> Finding:
         import numba
         import torch
     except Exception as error:
-        return Finding("threads", "warn", f"cannot be counted: {error}", "mend torch and numba first")
+        return Finding("threads", "warn", f"cannot be counted: {error}", "repair torch and numba first")
     cores = usable_cores()
     threads = {"torch": torch.get_num_threads(), "numba": numba.get_num_threads()}
     detail = f"cores: {cores:g}, " + ", ".join(f"{name} threads: {n}" for name, n in threads.items())

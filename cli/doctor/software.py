@@ -180,7 +180,7 @@ def check_numba_cache() -> Finding:
         # Nothing is compiled: the place of the cache is looked for, and tried, when the function is declared.
         folder = numba.njit(cache=True, fastmath=False)(_example_kernel).stats.cache_path
     except ImportError as error:
-        return Finding("numba cache", "warn", f"numba is not usable: {error}", "mend numba first")
+        return Finding("numba cache", "warn", f"numba is not usable: {error}", "repair numba first")
     except RuntimeError as error:
         remedy = "set NUMBA_CACHE_DIR to a folder you can write to"
         return Finding("numba cache", "missing", str(error).splitlines()[0], remedy, necessary=True)

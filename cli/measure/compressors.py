@@ -93,7 +93,7 @@ def render_errors(checks: Sequence[CompressorCheck], source: str, seed: int, out
     ]
     legend = (
         "measured: the mean of ||Q(v) - v||^2 / ||v||^2 and its interval; exact: its expectation for this "
-        "vector. bias z: the mean error along v in standard errors, for unbiased methods; beyond 6 it is no "
+        "vector. bias z: the mean error along v in standard errors, for unbiased methods; beyond 6 it is not "
         "chance, unless one coordinate dominates. bits: whole messages of one node's first gradient.\n"
     )
     title = "Relative error, ||Q(v) - v||^2 / ||v||^2"

@@ -57,7 +57,7 @@ def parse_bandwidth(text: str) -> float:
     number, prefix, unit = match.groups()
     bytes_a_second = float(number) * _PREFIXES[prefix] / (1 if unit == "B" else 8)
     if not MIN_BANDWIDTH <= bytes_a_second <= MAX_BANDWIDTH:
-        raise ValueError(f"{text!r} is no link's bandwidth; {BANDWIDTH_FORMS}")
+        raise ValueError(f"{text!r} is not a link's bandwidth; {BANDWIDTH_FORMS}")
     return bytes_a_second
 
 
@@ -130,7 +130,7 @@ class BucketSizeType(click.ParamType):  # type: ignore[type-arg]
     Parameters
     ----------
     words : mapping
-        Each word that is allowed, and the value it stands for.
+        Each word that is allowed, and its value.
     """
 
     name = "size"

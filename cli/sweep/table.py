@@ -46,7 +46,7 @@ class TableWidthType(click.ParamType):  # type: ignore[type-arg]  # generic only
             return str(value)
         if not str(value).isdecimal() or not MIN_WIDTH <= int(value) <= MAX_WIDTH:
             self.fail(
-                f"{value!r} is no width; write {MIN_WIDTH} to {MAX_WIDTH} columns, or {', '.join(PAGES)}",
+                f"{value!r} is not a width; write {MIN_WIDTH} to {MAX_WIDTH} columns, or {', '.join(PAGES)}",
                 param,
                 ctx,
             )

@@ -132,8 +132,8 @@ def feedback_mends_nearest(runs: PaperRuns) -> Verdict:
     ]
     if len(intervals) < 2 or None in intervals:
         return decide([])
-    (_, without), (mended, _) = intervals  # type: ignore[misc]
-    return decide([(without < mended, "the intervals meet")])
+    (_, without), (corrected, _) = intervals  # type: ignore[misc]
+    return decide([(without < corrected, "the intervals meet")])
 
 
 def tests_are_weak(runs: PaperRuns) -> Verdict:

@@ -103,7 +103,7 @@ class RunConfig:
     weight_decay: float
     warmup: float
     target_accuracy: float
-    # Fields from here on came later: at their default they stand neither in a key nor in a record, so that
+    # Fields from here on came later: at their default they are neither in a key nor in a record, so that
     # runs made before they existed keep both.
     convention: str | None = None
     raw_tensors_up_to: int = 0

@@ -44,14 +44,14 @@ def capture_gradients(config: RunConfig, folder: Path, steps: Sequence[int] | No
     Raises
     ------
     ValueError
-        If a step lies outside the run.
+        If a step is outside the run.
     """
     device = resolve_device()
     prepare(device)  # as in the run itself
     trainer = Trainer(config, load_dataset(config.dataset).to(device), device)
     wanted = sorted(set(_default_steps(trainer) if steps is None else steps))
     if not wanted or wanted[0] < 0 or wanted[-1] >= trainer.num_steps:
-        raise ValueError(f"steps are {wanted}; they must lie between 0 and {trainer.num_steps - 1}")
+        raise ValueError(f"steps are {wanted}; they must be between 0 and {trainer.num_steps - 1}")
     folder.mkdir(parents=True, exist_ok=True)
     paths, watch = [], Stopwatch()
     for step in range(wanted[-1] + 1):

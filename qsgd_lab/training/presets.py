@@ -1,6 +1,6 @@
 """Named protocols: data, model shapes, hyper-parameters and the methods that a sweep compares.
 
-Nothing here imports torch, so that a plan is made at once. What the presets are lies in `preset_table`.
+Nothing here imports torch, so that a plan is made at once. The presets themselves are in `preset_table`.
 
 What the theory says against a sweep before it starts.
 """
@@ -194,7 +194,7 @@ _ASSUMED_LONG_BUCKET = 100_000
 def theory_warnings(configs: Iterable[RunConfig]) -> Iterator[str]:
     """Yield a line for each kind of run that error feedback may drive apart.
 
-    An unbiased l2 quantizer whose variance factor exceeds 1 is no contraction, and typical gradients come
+    An unbiased l2 quantizer whose variance factor exceeds 1 is not a contraction, and typical gradients come
     close to its worst case: residuals then grow without bound. Under the max norm the worst case is far from
     typical, and such runs are not warned of.
     """
@@ -212,7 +212,7 @@ def theory_warnings(configs: Iterable[RunConfig]) -> Iterator[str]:
             at_least = "" if isinstance(bucket_size, int) else "at least "
             yield (
                 f"{bits} bit with error feedback, l2 norm, bucket {bucket_size}: the variance factor is "
-                f"{at_least}{factor:.3g}; above 1 this is no contraction and training can diverge "
+                f"{at_least}{factor:.3g}; above 1 this is not a contraction and training can diverge "
                 "(use --norm max, smaller buckets or more bits)"
             )
 

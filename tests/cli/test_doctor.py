@@ -130,7 +130,7 @@ def test_bf16_is_read_from_the_processor(tmp_path, text, expected):
 
 
 def test_an_unwritable_numba_cache_is_fatal(monkeypatch):
-    """Kernels that cannot be cached cannot be declared, so the place must be mended."""
+    """Kernels that cannot be cached cannot be declared, so the place must be corrected."""
     numba = pytest.importorskip("numba")
 
     def refuse(**options):

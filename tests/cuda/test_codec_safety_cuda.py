@@ -57,7 +57,7 @@ def outcome(decode, message):
 
 
 def test_mutants_are_refused_or_right():
-    """Mutated messages, most with mended checksums, have on the device the outcome that they have on the CPU.
+    """Mutated messages, most with corrected checksums, have the same outcome on device and CPU.
 
     Half of them have bytes of their payload changed, so that what lies behind the checksums is reached.
     """

@@ -41,15 +41,15 @@ def test_what_the_demo_is_said_to_show() -> None:
     with_feedback = [method for method in group.methods if method.error_feedback]
     intervals = [m.mean_over_nodes.interval for m in with_feedback if m.mean_over_nodes]
     at_random = {cell.nodes: cell for cell in methods["2 bit, stochastic"].cells}
-    nearest, mended = (methods[f"2 bit, nearest{end}"].mean_over_nodes for end in ("", " + EF"))
+    nearest, corrected = (methods[f"2 bit, nearest{end}"].mean_over_nodes for end in ("", " + EF"))
     assert nearest is not None
-    assert mended is not None
+    assert corrected is not None
 
     assert not any(cell.verdict.claim for method in with_feedback for cell in method.cells)
     assert len(intervals) == 4
     assert max(abs(end) for interval in intervals if interval for end in interval) < 1.3
-    assert mended.interval is not None
-    assert max(map(abs, mended.interval)) < 0.6
+    assert corrected.interval is not None
+    assert max(map(abs, corrected.interval)) < 0.6
     assert [at_random[n].num_diverged for n in (1, 2, 4, 8)] == [5, 1, 0, 0]
     assert round(at_random[1].verdict.p_divergence_holm or 1, 3) == 0.016
     assert not any(cell.num_diverged for cell in methods["fp32"].cells)

@@ -140,7 +140,7 @@ def test_theory_stands_beside_practice() -> None:
 
 
 def test_two_presets_of_one_model() -> None:
-    """A protocol with flaws stands beside the mended one under their presets' names; the flaws are told."""
+    """A protocol with flaws is beside the corrected one, under the presets' names; the flaws are told."""
     records = [record(preset="report"), record(preset="report-2023", flaws=("biased-levels",))]
     text = " ".join(render(records, "text", TableOptions(by="setting", show=("accuracy",))).split())
 

@@ -112,10 +112,10 @@ def test_the_literatures_settings() -> None:
 
 def test_the_report_has_equal_batches_and_no_flaws() -> None:
     """`report` is `report-2023` without its flaws: the same networks, equal batches at every N."""
-    mended, published = PRESETS["report"], PRESETS["report-2023"]
+    corrected, published = PRESETS["report"], PRESETS["report-2023"]
     for model, network in published.models.items():
-        assert mended.models[model] == network
-        cells = configurations("report", [model], [1, 2, 4, 8], mended.methods, [0], {})
+        assert corrected.models[model] == network
+        cells = configurations("report", [model], [1, 2, 4, 8], corrected.methods, [0], {})
         assert {(cell.batch_size, cell.flaws) for cell in cells} == {(128, ())}
         flawed = configurations("report-2023", [model], [2], [Method(2)], [0], {})
         assert flawed[0].flaws

@@ -175,7 +175,7 @@ class UniformLevels(Compressor):
 def mean_of_sum(
     total: NDArray[np.int32], scales: Floats, parts: Partition, levels: int, nodes: int
 ) -> NDArray[np.float32]:
-    """Return the mean that a sum of N nodes' levels stands for, float32, shape (n,): levels under N s."""
+    """Return the mean that a sum of N nodes' levels means, float32, shape (n,): levels under N s."""
     steps = np.repeat(scales.astype(np.float64) / (levels * nodes), np.diff(parts.bucket_offsets))
     mean: NDArray[np.float32] = (total * steps).astype(np.float32)
     return mean

@@ -1,4 +1,4 @@
-"""Which runs may stand in one table: groups that share everything but method, nodes and seed."""
+"""Groups of runs that share a table: groups that share everything but method, nodes and seed."""
 
 from __future__ import annotations
 

@@ -73,7 +73,7 @@ def _work_words(cells: Iterable[Cell]) -> str:
 
 
 class Shown(NamedTuple):
-    """A cell of a table, and in words where it stands."""
+    """A cell of a table, and its place in words."""
 
     group: Group
     method: Method

@@ -40,7 +40,7 @@ SPEED_UP_DECIMALS = 2
 _BYTE_UNITS = {"GB": 1e9, "MB": 1e6, "kB": 1e3, "B": 1.0}
 #: Parts of a run's time in `RunRecord.timing`, in the order of a step.
 _TIME_PARTS = ("compute_s", "quantize_s", "other_s")
-#: Seconds of one message, which are no part of the step, in the same place -> heading.
+#: Seconds of one message, which are not part of the step, in the same place -> heading.
 _MESSAGE_TIMES = {
     "encode_message_s": "Encoding one message (ms)",
     "decode_message_s": "Decoding one message (ms)",

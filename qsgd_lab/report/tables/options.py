@@ -79,7 +79,7 @@ class TableOptions:
     compute : float or None
         Seconds of a node's forward and backward pass in the modelled step; None: as measured.
     published : bool
-        Whether published figures stand beside the measured ones.
+        Whether published figures are shown beside the measured ones.
     margins : mapping of str to float
         Preset -> how near accuracies count as alike, in points; see `grouping.group_records`.
 

@@ -1,4 +1,4 @@
-"""The views: which groups share a table, and which cell stands in which row and column."""
+"""The views: which groups share a table, and which row and column each cell has."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Sheet:
     Attributes
     ----------
     groups : tuple of Group
-        Those that stand in it.
+        Those in the table.
     names : tuple of str
         What each is called as a column; one empty name for a single group.
     stub : str
