@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import inspect
 import pkgutil
 import shutil
 from pathlib import Path
@@ -28,10 +29,27 @@ LEFT_OUT = {
     "qsgd_lab.report.page": "behind the command report",
     "qsgd_lab.report.tables": "behind the command table",
 }
-#: A function of the package and one of its modules have the same name.
-SHADOWED = {"qsgd_lab.report", "qsgd_lab.models"}
+_PAGE = """# `{name}`
 
-_PAGE = "# `{name}`\n\n```{{eval-rst}}\n.. automodule:: {name}\n   :members:\n{index}```\n"
+```{{eval-rst}}
+.. automodule:: {name}
+   :members:
+   :ignore-module-all:
+```
+"""
+_TOP = """# Python interface
+
+`import qsgd_lab as ql` gives:
+
+{rows}
+Everything else is imported from its module:
+
+```{{toctree}}
+:maxdepth: 1
+
+{pages}
+```
+"""
 
 
 def module_names() -> list[str]:
@@ -54,24 +72,20 @@ def main() -> None:
     names = module_names()
     for name in names:
         assert importlib.util.find_spec(name), name
-        index = "   :no-index:\n" if name in SHADOWED else ""
-        (FOLDER / f"{name}.md").write_text(_PAGE.format(name=name, index=index), encoding="utf-8")
-    exported = "\n".join(f"   {name}" for name in names)
-    top = "# Python interface\n\nWhat `import qsgd_lab as ql` gives, then a page for each module.\n\n"
-    members = "".join(
-        f"   .. autoclass:: {n}\n" if _is_class(n) else f"   .. autofunction:: {n}\n" for n in _top()
-    )
-    block = f"```{{eval-rst}}\n.. module:: qsgd_lab\n\n{members.replace('   ..', '..')}```\n"
-    toc = f"\n```{{toctree}}\n:maxdepth: 1\n\n{exported.replace('   ', '')}\n```\n"
-    (FOLDER / "index.md").write_text(top + block + toc, encoding="utf-8")
+        (FOLDER / f"{name}.md").write_text(_PAGE.format(name=name), encoding="utf-8")
+    rows = "".join(f"* {{py:obj}}`{name} <{_place(name)}>`: {_summary(name)}\n" for name in qsgd_lab.__all__)
+    pages = "\n".join(names)
+    (FOLDER / "index.md").write_text(_TOP.format(rows=rows, pages=pages), encoding="utf-8")
 
 
-def _top() -> list[str]:
-    return list(qsgd_lab.__all__)
+def _place(name: str) -> str:
+    """Return where one of the package's names is defined, by which Sphinx finds its description."""
+    found = getattr(qsgd_lab, name)
+    return f"{found.__module__}.{found.__qualname__}"
 
 
-def _is_class(name: str) -> bool:
-    return isinstance(getattr(qsgd_lab, name), type)
+def _summary(name: str) -> str:
+    return (inspect.getdoc(getattr(qsgd_lab, name)) or "").partition("\n")[0]
 
 
 if __name__ == "__main__":
