@@ -15,7 +15,7 @@ ROOT = TESTS.parent
 # With the checkout on sys.path, ./qsgd_lab would shadow an installed wheel.
 sys.path[:] = [entry for entry in sys.path if Path(entry).resolve() != ROOT]
 # The oracles and what tests share are imported by their names.
-sys.path[:0] = [str(TESTS / "oracles"), str(TESTS / "support")]
+sys.path[:0] = [str(TESTS / name) for name in ("oracles", "support", "ptx")]
 
 # Compiling a kernel in the middle of an example is slow, not wrong: no deadline.
 settings.register_profile("dev", deadline=None)

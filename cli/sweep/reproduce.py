@@ -178,6 +178,7 @@ def reproduce(
     raw_tensors_up_to: int | None,
     split: str | None,
     scaling: str | None,
+    collective: str,
     replayed: Sequence[str],
     engine: str | None,
     precision: str | None,
@@ -250,6 +251,7 @@ def reproduce(
             {name: value for name, value in settings.items() if value is not None},
             algorithm,
             dataset,
+            collective,
         )
         _check_engines(configs)
     if engine == "distributed":

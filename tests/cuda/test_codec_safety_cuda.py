@@ -95,7 +95,7 @@ def test_distances_that_overflow_are_refused():
     header = Header("sparse", "gamma", "l2", 1, 64, size, 64, "model", 1, 1, crc32c(index))
     room = np.zeros(size, np.uint8)
     room[HEADER_BYTES + len(index) : size - TAIL_BYTES] = payload
-    message = seal(header, index, room)
+    message = seal(header.pack(), index, room)
 
     for data in (message, cuda.to_device(np.array(message))):
         with pytest.raises(ql.MessageError, match="chunk 0 is malformed"):

@@ -226,5 +226,6 @@ METHODS = (
         summary="QSGD with the largest scale of all nodes: integers that add up",
         source="Global-QSGD, 2023; THC, NSDI 2024",
         theory="qsgd_lab.theory.methods.shared_scale",
+        settings=tuple(f"qsgd-shared(bits={bits})" for bits in (1, 2, 3, 4, 6)),
     ),
 )

@@ -55,7 +55,8 @@ def warp_state(words, first, count, inverted, tables):
         i += LANES
     state = np.uint32(times(state, by_lane[lane]))  # past the words that follow the lane's last one
     for half in (16, 8, 4, 2, 1):
-        state = np.uint32(state ^ cuda.shfl_xor_sync(ALL_LANES, state, half))
+        # As int32, since numba-cuda shuffles no unsigned numbers.
+        state = np.uint32(state ^ np.uint32(cuda.shfl_xor_sync(ALL_LANES, np.int32(state), half)))
     return state
 
 

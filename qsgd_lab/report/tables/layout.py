@@ -121,7 +121,7 @@ def lay_out(
             panels=tuple(_panels(sheet, options, max_columns, traffic_apart, mean_apart)),
             notes=tuple(notes(sheet, groups, options, bold_sign)),
         )
-        for sheet in sheets(groups, options.by)
+        for sheet in sheets(groups, options.by, options.sort)
     )
 
 
