@@ -17,7 +17,7 @@ _LOADED = re.compile(
     r"<(?:script|img|iframe|source)\b[^>]*\bsrc=\"(https?:)?//"
     r"|<link\b[^>]*\brel=\"stylesheet\"[^>]*href=\"(https?:)?//"
 )
-_TEXTLESS = re.compile(r"<img\b(?![^>]*\balt=\"[^\"]+\")[^>]*>")
+_TEXTLESS = re.compile(r"<img\b(?![^>]*\balt=\"[^\"]*\")[^>]*>")
 _WORDS = ("quantiz", "error", "feedback", "elia")
 
 

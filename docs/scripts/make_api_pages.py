@@ -20,7 +20,6 @@ LEFT_OUT = {
     "qsgd_lab.__main__": "runs the command line",
     "qsgd_lab.bench": "behind the command bench",
     "qsgd_lab.cli": "docs/cli.md has the commands",
-    "qsgd_lab.coding.device": "the same functions as qsgd_lab.coding, on a device",
     "qsgd_lab.data.download": "behind the command data",
     "qsgd_lab.gpu_check": "behind make gpu-check",
     "qsgd_lab.kernels": "compiled functions without docstrings that Python can see",
