@@ -6,7 +6,6 @@ import ast
 import importlib.util
 import inspect
 import pkgutil
-import shutil
 from pathlib import Path
 
 import click
@@ -68,15 +67,20 @@ def _is_left_out(name: str) -> bool:
 
 @click.command()
 def main() -> None:
-    """Write the pages and their list."""
-    shutil.rmtree(FOLDER, ignore_errors=True)
-    FOLDER.mkdir()
+    """Write the pages and their list; one that is current keeps its date, so that Sphinx need not read it."""
+    FOLDER.mkdir(exist_ok=True)
     names = module_names()
-    for name in names:
-        (FOLDER / f"{name}.md").write_text(_PAGE.format(name=name), encoding="utf-8")
+    texts = {f"{name}.md": _PAGE.format(name=name) for name in names}
     rows = "".join(f"* {{py:obj}}`{name} <{_place(name)}>`: {_summary(name)}\n" for name in qsgd_lab.__all__)
     pages = "".join(f"* [`{name}`]({name}.md): {_first_line(name)}\n" for name in names)
-    (FOLDER / "index.md").write_text(_TOP.format(rows=rows, pages=pages), encoding="utf-8")
+    texts["index.md"] = _TOP.format(rows=rows, pages=pages)
+    for old in FOLDER.glob("*.md"):
+        if old.name not in texts:
+            old.unlink()
+    for name, text in texts.items():
+        path = FOLDER / name
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            path.write_text(text, encoding="utf-8")
 
 
 def _first_line(module: str) -> str:
