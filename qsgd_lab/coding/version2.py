@@ -21,7 +21,7 @@ from qsgd_lab.wire.message import check_bound, limits_of, pack
 
 
 def encode_version_2(
-    payload: Any, code: str, layout: str, around: dict[str, Any], on_device: bool
+    payload: Any, code: str, layout: str, around: dict[str, Any], on_device: bool, effort: int = 1
 ) -> Message | Any:
     """Return the message of version 2 that carries a payload.
 
@@ -30,12 +30,14 @@ def encode_version_2(
     payload : QuantizedGradient or a payload of another kind
         A quantized gradient may live on a device.
     code : {"auto"}
-    layout : {"auto", "fixed", "base3"}
+    layout : {"auto", "fixed", "base3", "ranged"}
         Of levels.
     around : dict
         What `qsgd_lab.wire.message.pack` takes beside the payload.
     on_device : bool
         Whether a quantized gradient's arrays live on a device.
+    effort : {0, 1, 2}
+        Of the layout ranged.
 
     Raises
     ------
@@ -50,7 +52,7 @@ def encode_version_2(
     if isinstance(payload, QuantizedGradient):
         payload, context = _to_host(payload, on_device)
         if layout != "auto":
-            payload = Levels.of(payload, layout)
+            payload = Levels.of(payload, layout, effort)
     elif layout != "auto":
         raise ValueError(f"layout {layout!r} is of levels, which a {type(payload).__name__} does not have")
     message = pack(payload, **around)
