@@ -171,7 +171,8 @@ def whole_frequencies(weights: NDArray[np.float64]) -> NDArray[np.int64]:
 
     What is over or missing after rounding goes where it costs the fewest bits.
     """
-    share = np.maximum(weights, 1e-9) * (TOTAL / max(float(weights.sum()), 1e-9))
+    share = np.maximum(weights, 1e-9)  # of nothing counted, all the same
+    share *= TOTAL / float(share.sum())
     whole = np.clip(np.rint(share), 1, TOTAL - 1).astype(np.int64)
     while (excess := int(whole.sum()) - TOTAL) != 0:
         step = -1 if excess > 0 else 1
@@ -202,15 +203,42 @@ def _choose_wide(levels: NDArray[np.int16], sizes: Sizes, effort: int) -> Ranged
 def _fit_shift(levels: NDArray[np.int16]) -> tuple[int, NDArray[np.uint16]]:
     """Return the shift under which levels take the fewest bits, and its table."""
     escape = escape_byte(8)
-    best, found = np.inf, (0, fit_table(np.zeros(256, np.int64), escape, 16))
+    best, found = np.inf, (0, np.zeros(256, np.int64))
     for shift in range(9):
         high = levels >> shift
         inside = np.abs(high) <= 127
         counts = np.bincount((high[inside] & 255).astype(np.int64), minlength=256)
-        counts[escape] += np.count_nonzero(~inside)
-        table = fit_table(counts, escape, 16)
-        bits = float(counts @ bit_costs(table, escape, 16)) / _COST_UNIT
-        bits += levels.size * shift + 16 * np.count_nonzero(~inside) + 12 * np.count_nonzero(table)
+        outside = levels.size - int(counts.sum())
+        counts[escape] += outside
+        share = counts[counts > 0]
+        bits = float(share @ np.log2(levels.size / share)) + levels.size * shift + 16 * outside
+        bits += 12 * len(share)
         if bits < best:
-            best, found = bits, (shift, table)
-    return found
+            best, found = bits, (shift, counts)
+    return found[0], fit_table(found[1], escape, 16)
+
+
+def estimated_bytes(code: RangedCode, levels: NDArray[Any], num_levels: int) -> float:
+    """Return about how many bytes chunks, tables and classes take, without coding.
+
+    Parameters
+    ----------
+    code : RangedCode
+        Of s <= 127.
+    levels : int8, shape (n,)
+    num_levels : int
+        s.
+
+    Notes
+    -----
+    The sum of log2(4096 / frequency), and 48 bytes a chunk for sixteen states and padding (3 for one state):
+    within 0.05 % from 2^20 coordinates on, within some ten bytes a chunk below.
+    """
+    sizes = sizes_of(levels.size, num_levels, code.chunk_bits, code.num_states)
+    counts = _counts(_symbols(levels, sizes), code.classes, 1, len(code.shifts))
+    escape = escape_byte(sizes.form.field_bits)
+    frequencies = code.frequencies.astype(np.float64)
+    coded = np.where(frequencies > 0, frequencies, frequencies[:, escape : escape + 1])
+    bits = float((counts * (np.log2(TOTAL / coded) + 8 * (frequencies == 0))).sum())
+    around = 48 if code.num_states == 16 else 3
+    return bits / 8 + around * sizes.num_chunks + code.side_bytes + 2 * sizes.num_chunks
