@@ -1,15 +1,15 @@
 """A table of integer frequencies whose expected length is bounded for every vector.
 
-Theorem. Let M = 2^b, and let f_k = f_-k > 0 for \\|k\\| <= T and f_esc >= 0 be integers that sum to at most M. Let
-l(k) = log2(M / f_k) for \\|k\\| <= T, and l(k) = log2(M / f_esc) + 2 floor(log2(\\|k\\| - T)) + 2 beyond: the escape, a
-gamma codeword and a sign. If l(k) <= alpha + beta k^2 for every integer \\|k\\| <= s, with beta >= 0, then for every
-vector of d coordinates, one l2 bucket, unbiased rounding:
+Theorem. Let M = 2^b, and let f_k = f_-k > 0 for k from -T to T and f_esc >= 0 be integers that sum to M. Let
+l(k) = log2(M / f_k) up to T, and l(k) = log2(M / f_esc) + 2 floor(log2(abs(k) - T)) + 2 beyond: the escape, a
+gamma codeword and a sign. If l(k) <= alpha + beta k^2 for every integer k from -s to s, with beta >= 0, then
+for every vector of d coordinates, one l2 bucket, unbiased rounding:
 
     E sum l(q_i) <= d (alpha + beta m), with m = s^2 (1 + omega) / d and omega the worst-case variance.
 
-Proof. E sum l(q_i) <= alpha d + beta E sum q_i^2, and E sum q_i^2 <= s^2 (1 + omega), whatever the vector is. The
-condition is a finite check. Frequencies that are rounded up, f_k = ceil(M 2^-(alpha + beta k^2)), keep it by
-construction; rounding for the least mean length would not.
+Proof. E sum l(q_i) <= alpha d + beta E sum q_i^2, and E sum q_i^2 <= s^2 (1 + omega), whatever the vector is.
+The condition is a finite check. Frequencies that are rounded up, f_k = ceil(M 2^-(alpha + beta k^2)), keep it
+by construction; rounding for the least mean length would not.
 
 At s = sqrt(d) and b = 12 that is 2.2091 d bits, where Elias codes need 4 d and the discrete Gaussian without
 integers 2.2081 d.
@@ -24,12 +24,14 @@ import numpy as np
 from scipy import optimize
 
 from qsgd_lab.theory.arguments import whole
+from qsgd_lab.theory.arrays import Floats
 from qsgd_lab.theory.code_length import NORM_BITS
 from qsgd_lab.theory.variance import worst_case_variance_l2
 
 #: Words that a state of the fast coder moves, and what one state adds to a message.
 WORD_BITS = 16
 STATE_BITS = 32
+_ESCAPES = (1, 2, 4, 8, 16, 32, 64)  # frequencies that are tried
 
 
 class UniversalTable(NamedTuple):
@@ -85,7 +87,10 @@ def universal_table(num_coordinates: int, num_levels: int, *, resolution: int = 
     b = whole("resolution", resolution, least=8, most=16)
     moment = _second_moment(num_coordinates, s)
     beta = _rate(moment) / math.log(2)
-    tables = [table for most in range(min(s, 2 ** (b - 1) - 1) + 1) if (table := _table(most, s, b, beta))]
+    # Beyond this an entry of frequency 1 is already longer than an escape need be.
+    largest = min(s, math.ceil(math.sqrt((b + 4) / beta)) + 1, 2 ** (b - 1) - 1)
+    tried = [_table(most, s, b, beta, escape) for most in range(largest + 1) for escape in _ESCAPES]
+    tables = [table for table in tried if table is not None]
     if not tables:
         raise ValueError(f"resolution is {b}; no table of 2^{b} serves s = {s} and d = {num_coordinates}")
     return min(tables, key=lambda table: table.alpha)
@@ -112,10 +117,10 @@ def universal_table_bits(num_coordinates: int, num_levels: int, *, resolution: i
 def universal_coder_bits(
     num_coordinates: int, num_levels: int, *, resolution: int = 12, num_states: int = 16
 ) -> float:
-    """Return what the coder with states of 32 bits and words of 16 adds to that at most, and the sum.
+    """Return the same with what a coder with states of 32 bits and words of 16 adds at most.
 
-    A step turns a state x into at most (M / f) (x + f), so it wastes at most log2(1 + f / x). Between two words
-    f / x is at most 2^(b - 16) (1, p, p^2, ...), p the largest share; a cycle carries 16 bits.
+    A step turns a state x into at most (M / f) (x + f), so it wastes at most log2(1 + f / x). Between two
+    words f / x is at most 2^(b - 16) (1, p, p^2, ...), p the largest share; a cycle carries 16 bits.
 
     Parameters
     ----------
@@ -127,7 +132,7 @@ def universal_coder_bits(
     Examples
     --------
     >>> round(universal_coder_bits(2**20, 2**10) / 2**20, 4)
-    2.229
+    2.2291
     """
     states = whole("num_states", num_states)
     ideal = universal_table_bits(num_coordinates, num_levels, resolution=resolution) - NORM_BITS
@@ -156,16 +161,19 @@ def _rate(moment: float) -> float:
     return float(np.exp(optimize.minimize_scalar(cost, bracket=(guess - 1, guess)).x))
 
 
-def _table(most: int, s: int, b: int, beta: float) -> UniversalTable | None:
+def _table(most: int, s: int, b: int, beta: float, escape: int) -> UniversalTable | None:
     """Return the table with levels up to `most` of least alpha, or None if there is none."""
     total, levels = 2**b, np.arange(most + 1)
-    beyond = np.arange(most + 1, s + 1)
-    escape = int(beyond.size > 0)  # one slot: an escape is as long as it can be, and must still be short enough
-    tail = b + 2 * np.floor(np.log2(np.maximum(beyond - most, 1))) + 2
+    # The condition of an escape is hardest where its gamma codeword grows by two bits.
+    steps = most + 2 ** np.arange(16)
+    beyond = steps[steps <= s]
+    escape = escape if beyond.size else 0
+    tail = b - math.log2(max(escape, 1)) + 2 * np.log2(np.maximum(beyond - most, 1)) + 2
     least = float((tail - beta * beyond.astype(float) ** 2).max(initial=-np.inf))
 
-    def rounded(alpha: float) -> np.ndarray:
-        return np.maximum(np.ceil(total * np.exp2(-(alpha + beta * levels.astype(float) ** 2))), 1)
+    def rounded(alpha: float) -> Floats:
+        found: Floats = np.maximum(np.ceil(total * np.exp2(-(alpha + beta * levels.astype(float) ** 2))), 1)
+        return found
 
     def fits(alpha: float) -> bool:
         found = rounded(alpha)
@@ -174,7 +182,7 @@ def _table(most: int, s: int, b: int, beta: float) -> UniversalTable | None:
     low, high = 0.0, float(b)
     if not fits(high) or least > high:
         return None
-    for _ in range(60):
+    for _ in range(40):
         middle = (low + high) / 2
         low, high = (low, middle) if fits(middle) else (middle, high)
     found = rounded(high)
@@ -183,4 +191,3 @@ def _table(most: int, s: int, b: int, beta: float) -> UniversalTable | None:
     # Of the integers themselves, so that the condition holds to the last bit.
     alpha = max(float((lengths - beta * levels.astype(float) ** 2).max()), least)
     return UniversalTable(tuple(int(f) for f in found), escape, b, alpha, beta)
-
