@@ -254,12 +254,12 @@ class _Budget:
 
     @classmethod
     def parse(cls, text: str | None) -> _Budget:
-        """Return the budget of a text; None is no limit.
+        """Return the budget of a text; None means no limit.
 
         Raises
         ------
         ValueError
-            If it is no budget.
+            If it is not a budget.
         """
         match = _BUDGET.fullmatch((text or "").strip())
         if text is None:

@@ -7,7 +7,6 @@ docs/wire-format.md describes it completely.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -61,10 +60,10 @@ class Frame:
     index: Index
     payload: NDArray[np.uint8]
 
-    @cached_property
+    @property
     def starts(self) -> NDArray[np.int64]:
         """Byte offsets of the chunks in `payload`, shape (C + 1,)."""
-        return self.index.directory.starts()
+        return self.index.directory.starts
 
     @property
     def sizes(self) -> Sizes:
@@ -213,14 +212,15 @@ class Message(np.ndarray[tuple[int], np.dtype[np.uint8]]):
         return f"<Message of {len(self)} bytes>"
 
 
-def seal(header: Header, index: bytes, stream: NDArray[np.uint8]) -> Message:
+def seal(header: bytes, index: bytes, stream: NDArray[np.uint8]) -> Message:
     """Return the message whose payload is in `stream`; nothing is copied.
 
     The stream has space for header and index before the payload and eight bytes after it.
     """
-    stream[:HEADER_BYTES] = np.frombuffer(header.pack(), np.uint8)
-    stream[HEADER_BYTES : HEADER_BYTES + len(index)] = np.frombuffer(index, np.uint8)
-    stream[stream.size - TAIL_BYTES :] = 0
+    front = header + index
+    view = memoryview(stream)
+    view[: len(front)] = front
+    view[stream.size - TAIL_BYTES :] = bytes(TAIL_BYTES)
     message = stream.view(Message)
     message.flags.writeable = False
     return message

@@ -167,7 +167,7 @@ class Compressor(ABC):
     takes_device_arrays : bool
         Whether gradients may be torch tensors on a device; otherwise an exchange copies them to host memory.
     decodes_differences : bool
-        Whether payloads are differences to what receivers keep: one alone is no gradient.
+        Whether payloads are differences to what receivers keep: one alone is not a gradient.
     """
 
     aggregates: str = "gathers"

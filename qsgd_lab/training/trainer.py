@@ -13,12 +13,12 @@ from qsgd_lab.algorithms.protocol import Hyperparameters, compressors_view
 from qsgd_lab.data import Dataset
 from qsgd_lab.data.augmentation import draw_placements
 from qsgd_lab.data.node_split import IID, node_split
-from qsgd_lab.exchange import SimulatedExchange
+from qsgd_lab.exchange import SimulatedExchange, TwoPhaseExchange
 from qsgd_lab.ledger import Ledger
 from qsgd_lab.models import make_model
 from qsgd_lab.models.dropout import open_dropout_streams
 from qsgd_lab.models.initialisation import initialise
-from qsgd_lab.runs.config import RunConfig
+from qsgd_lab.runs.config import TWO_PHASE, RunConfig
 from qsgd_lab.stream import Purpose, generator
 from qsgd_lab.training.checkpoint import Arrays
 from qsgd_lab.training.devices import Precision
@@ -88,7 +88,8 @@ class Trainer:
     def _make_exchange(self) -> Any:
         """Return how the nodes agree."""
         config = self.config
-        return SimulatedExchange(
+        kind = TwoPhaseExchange if config.collective == TWO_PHASE else SimulatedExchange
+        return kind(
             compressor_of(config),
             config.nodes,
             config.seed,
@@ -191,7 +192,10 @@ class Trainer:
             arrays["replicas"] = self.parameters.cpu().numpy()
         arrays |= {f"exchange.{name}": array for name, array in self.exchange.arrays().items()}
         arrays |= {f"algorithm.{name}": array for name, array in self.algorithm.arrays().items()}
-        return arrays, {"ledger": self.exchange.ledger.to_dict()}
+        return arrays, {
+            "ledger": self.exchange.ledger.to_dict(),
+            "down_ledger": self.exchange.down_ledger.to_dict(),
+        }
 
     def load(self, arrays: Arrays, scalars: dict[str, Any]) -> None:
         """Continue from the state of an earlier trainer of the same configuration."""
@@ -202,6 +206,8 @@ class Trainer:
         self.exchange.restore(_below("exchange.", arrays))
         self.algorithm.restore(_below("algorithm.", arrays))
         self.exchange.ledger = Ledger.from_dict(scalars["ledger"])
+        if "down_ledger" in scalars:  # not in checkpoints of earlier versions
+            self.exchange.down_ledger = Ledger.from_dict(scalars["down_ledger"])
 
 
 def _below(prefix: str, arrays: Arrays) -> Arrays:

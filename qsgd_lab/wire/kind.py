@@ -197,7 +197,7 @@ class Kind(ABC, Generic[P]):
         """
         raise ValueError(f"a message of kind {self.name} cannot be decoded in part: decode all of it")
 
-    def deliver(self, sections: Any, limits: Limits, values: NDArray[np.float32], *, add: bool) -> None:
+    def fill_values(self, sections: Any, limits: Limits, values: NDArray[np.float32], *, add: bool) -> None:
         """Write or add the dense values of a message taken apart; raises as `read` does."""
         _, options, content, side, body, _ = sections
         dense = self.values(self.read(options, content, side, body, limits))

@@ -153,7 +153,7 @@ def test_levels_beyond_s_are_refused():
         message = ql.encode(honest, "gamma" if layout != "fixed" else "auto", layout)
         frame = ql.open_message(message)
         header = Header(**(vars(frame.header) | {"num_levels": 6}))
-        forged = seal(header, message[HEADER_BYTES : -frame.payload.size].tobytes(), np.array(message))
+        forged = seal(header.pack(), message[HEADER_BYTES : -frame.payload.size].tobytes(), np.array(message))
         with pytest.raises(ql.MessageError, match="chunk 0 is malformed"):
             ql.decode(forged)
 

@@ -57,7 +57,7 @@ def outcome(decode, message):
 
 
 def test_mutants_are_refused_or_right():
-    """Mutated messages, most with mended checksums, have on the device the outcome that they have on the CPU.
+    """Mutated messages, most with corrected checksums, have the same outcome on device and CPU.
 
     Half of them have bytes of their payload changed, so that what lies behind the checksums is reached.
     """
@@ -95,7 +95,7 @@ def test_distances_that_overflow_are_refused():
     header = Header("sparse", "gamma", "l2", 1, 64, size, 64, "model", 1, 1, crc32c(index))
     room = np.zeros(size, np.uint8)
     room[HEADER_BYTES + len(index) : size - TAIL_BYTES] = payload
-    message = seal(header, index, room)
+    message = seal(header.pack(), index, room)
 
     for data in (message, cuda.to_device(np.array(message))):
         with pytest.raises(ql.MessageError, match="chunk 0 is malformed"):

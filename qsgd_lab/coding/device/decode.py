@@ -66,7 +66,7 @@ class DeviceFrame:
         the sparse layout.
         """
         whole, directory = self.index.directory, np.zeros((3, last - first + 1), np.int64)
-        directory[0] = whole.starts()[first : last + 1] // WORD_BYTES
+        directory[0] = whole.starts[first : last + 1] // WORD_BYTES
         directory[1, :-1] = whole.checksums[first:last]
         if whole.num_nonzeros.size:
             directory[2, :-1] = whole.num_nonzeros[first:last]

@@ -80,7 +80,7 @@ class BlockWire(Wire[Block]):
         content = message.open_content(received, max_coordinates=n, kinds=["raw"])
         values, key = content.payload.values, content.key
         if key is None or key.node != SHARED_NODE or values.dtype != np.float32 or values.ndim != 1:
-            raise MessageError("the message is no block that all nodes draw")
+            raise MessageError("the message is not a block that all nodes draw")
         start, stop = block_of(key, n, self.blocks)
         if (key.first, values.size) != (start, stop - start):
             raise MessageError(f"the message is not the block {start}..{stop - 1} that its key draws")
@@ -190,4 +190,5 @@ METHOD = Method(
     summary="one random block, the same at all nodes: sums without indices",
     source="Xie et al., NeurIPS 2020",
     theory="qsgd_lab.theory.methods.grbs",
+    settings=tuple(f"grbs(ratio={ratio})" for ratio in (1024, 256, 64, 32, 8, 2)),
 )

@@ -172,4 +172,5 @@ METHOD = Method(
     summary="a codeword and a signed norm for each segment; a tight frame of rotations as codebook",
     source="Dai et al., 2019",
     theory="qsgd_lab.theory.hyper_sphere",
+    settings=tuple(f"hsq(segment={d},mode={mode})" for mode in MODES for d in (64, 32, 16, 8, 4)),
 )

@@ -215,6 +215,7 @@ METHODS = (
         summary="stochastic rounding to 0 and powers of two of a bucket's norm",
         source="Ramezani-Kebrya et al., JMLR 2021",
         theory="qsgd_lab.theory.methods.level_set",
+        settings=tuple(f"nuqsgd(bits={bits})" for bits in (1, 2, 3, 4)),
     ),
     Method(
         "natural",

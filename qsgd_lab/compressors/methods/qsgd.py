@@ -293,5 +293,9 @@ METHOD = Method(
     summary="stochastic rounding to s levels of a bucket's norm, Elias-coded",
     source="Alistarh, Grubic, Li, Tomioka, Vojnovic, NeurIPS 2017",
     theory="qsgd_lab.theory.methods.qsgd",
+    settings=(
+        *(f"qsgd(bits={b},norm={norm})" for norm in NORMS for b in (1, 2, 3, 4, 5, 6, 8)),
+        *(f"qsgd(bits={b},bucket_size=tensor)" for b in (4, 6, 8)),  # s about sqrt(n), as in the theorems
+    ),
     columns={"num_levels": lambda options: 2 ** options["bits"] - 1},
 )

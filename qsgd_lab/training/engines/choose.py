@@ -43,7 +43,7 @@ def make_engine(
     ----------
     model : FlatModel
     gradients : torch.Tensor
-        float32, shape (N, n), where the model lies.
+        float32, shape (N, n), on the model's device.
     batch_size : int
         Images a step at all nodes together.
     inputs : Inputs
