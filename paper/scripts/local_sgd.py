@@ -13,14 +13,16 @@ from __future__ import annotations
 import json
 import math
 import tempfile
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
-from paper_runs import PAPER
+from paper_runs import PAPER, PaperRuns
 from quantizer_table import significant
+from verdict import Verdict, decide
 
 from qsgd_lab.files import write_atomically
 from qsgd_lab.report.figures.panels import key, make_panels, method_cycle
@@ -131,6 +133,52 @@ def scaled_bound(nodes: int, schedule: str) -> float:
     return nodes * steps * bound
 
 
+def rounds_as_nodes(_: PaperRuns) -> Verdict:
+    """Require that N growing rounds lose less than a factor of 3 at every N, fewer and one ever more."""
+    many, few, once = ([_loss(nodes, label) for nodes in KINKED_NODES] for label in (GROWING, FEW, ONCE))
+    return decide(
+        [
+            (max(many) < 3, f"with N rounds the factor reaches {max(many):.1f}"),
+            (few == sorted(few) and few[-1] > 3 * few[0], "with fewer it does not grow"),
+            (once == sorted(once) and once[-1] > 3 * once[0], "of one-shot averaging it does not grow"),
+        ]
+    )
+
+
+def constant_is_as_good(_: PaperRuns) -> Verdict:
+    """Require that constant intervals are not worse than growing ones by two standard errors anywhere."""
+    pairs = [(scaled_error(nodes, CONSTANT), scaled_error(nodes, GROWING)) for nodes in KINKED_NODES]
+    return decide(
+        [
+            (one[0] - other[0] < 2 * math.hypot(one[1], other[1]), f"{one[0]:.2f} against {other[0]:.2f}")
+            for one, other in pairs
+        ]
+    )
+
+
+def below_the_bound(_: PaperRuns) -> Verdict:
+    """Require that every measured error is below the computable bound."""
+    return decide(
+        [
+            (scaled_error(nodes, label)[0] < scaled_bound(nodes, label), f"not at N = {nodes}, {label}")
+            for nodes in KINKED_NODES
+            for label in methods(nodes)
+        ]
+    )
+
+
+LOCAL_SGD_CLAIMS: dict[str, Callable[[PaperRuns], Verdict]] = {
+    "rounds as nodes": rounds_as_nodes,
+    "constant intervals": constant_is_as_good,
+    "below the bound": below_the_bound,
+}
+
+
+def _loss(nodes: int, schedule: str) -> float:
+    """Return a schedule's error over that of an exchange every step."""
+    return scaled_error(nodes, schedule)[0] / scaled_error(nodes, EVERY)[0]
+
+
 def local_sgd_figures() -> dict[str, bytes | None]:
     """Return file name -> PDF."""
     with style():
@@ -183,7 +231,7 @@ def local_sgd_floats() -> str:
         " & ".join(
             [label]
             + [_pm(*scaled_error(count, label)) for count in KINKED_NODES]
-            + [significant(scaled_bound(count, label), 3) for count in KINKED_NODES]
+            + [significant(scaled_bound(count, label)) for count in KINKED_NODES]
         )
         + r" \\"
         for label in methods(4)
