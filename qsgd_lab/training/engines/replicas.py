@@ -41,8 +41,8 @@ class ReplicaBatched(NodeBatched):
         self,
         model: FlatModel,
         gradients: torch.Tensor,
-        replicas: torch.Tensor,
         *,
+        replicas: torch.Tensor,
         accumulate: bool = False,
         precision: Precision = FLOAT32,
     ) -> None:
