@@ -48,6 +48,16 @@ def test_flat_and_diverged_curves_end():
     assert best_scale(searched(lambda scale: -scale)) == FARTHEST
 
 
+def test_a_lucky_run_beyond_the_limit_of_stability_is_not_chosen():
+    """What ended finite at a rate above one that diverged does not count; the search goes on below."""
+
+    def loss(scale):
+        return 0.5 if scale == 1 else math.inf if scale > 1 / 50 else 0.1 + abs(math.log2(scale * 100))
+
+    assert best_scale({0.25: math.inf, 1.0: 0.5}) == 0.25
+    assert 1 / 256 <= best_scale(searched(loss)) <= 1 / 50
+
+
 @pytest.mark.parametrize(
     ("text", "first", "choice"),
     [
