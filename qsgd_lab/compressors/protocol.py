@@ -284,7 +284,9 @@ class Compressor(ABC):
         return after
 
     def add_decoded(self, message: bytes, layout: Layout, total: Array) -> None:
-        """Add the values of a received message to `total`, float32, shape (n,); on an error add nothing.
+        """Add the values of a received message to `total`, float32, shape (n,).
+
+        After an error `total` may hold part of them.
 
         Raises
         ------

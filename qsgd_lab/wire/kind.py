@@ -61,10 +61,25 @@ class Limits:
 
     def check_coordinates(self, count: int) -> None:
         """Check that a message is not larger than its receiver allows."""
-        if self.max_coordinates is not None and count > self.max_coordinates:
-            raise LimitError(
-                f"the message has {count} coordinates; at most {self.max_coordinates} were allowed"
-            )
+        check_bound(count, self.max_coordinates)
+
+
+def check_bound(count: int, max_coordinates: int | None) -> None:
+    """Check a message's number of coordinates against its receiver's bound.
+
+    Raises
+    ------
+    LimitError
+        If there are more.
+    ValueError
+        If the bound is not a whole number of at least 0; NaN would allow anything.
+    """
+    if max_coordinates is None:
+        return
+    if not isinstance(max_coordinates, int | np.integer) or max_coordinates < 0:
+        raise ValueError(f"max_coordinates is {max_coordinates!r}; it must be a whole number of at least 0")
+    if count > max_coordinates:
+        raise LimitError(f"the message has {count} coordinates; at most {max_coordinates} were allowed")
 
 
 @dataclass(frozen=True, eq=False)

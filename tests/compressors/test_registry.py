@@ -85,6 +85,7 @@ def test_options_at_their_default_are_left_out(name):
         ("ef(" * 3000 + "qsgd" + ")" * 3000, "more than 32 wrappers"),
         ("qsgd;rm", "cannot read 'qsgd;rm' at ';rm'"),
         ("qsgd(bits=0)", "bits is 0"),
+        ("biased-qsgd(bits=9223372036854775807)", "it must be an integer from 1 to 15"),
         ("top-k(fraction=0)", "fraction is 0.0; it must be above 0"),
         ("top-k(fraction=nan)", "fraction is 'nan'"),
         ("damped(top-k)", "only an unbiased quantizer is damped"),

@@ -192,7 +192,7 @@ def _check(
     if offsets is not None:
         same = (offsets.view(np.uint32) == scales.view(np.uint32)) | (scales > 0)
         require(same.all(), "canonical", "a block of scale 0 or NaN has another offset")
-        with np.errstate(invalid="ignore"):  # a signalling NaN of a hostile message
+        with np.errstate(invalid="ignore"):  # a signalling NaN, which the next line refuses
             steps = offsets[scales > 0].astype(np.float64) * OFFSET_STEPS
         exact = (np.abs(steps) <= MOST_OFFSET * OFFSET_STEPS) & (steps == np.rint(steps))
         exact &= (steps != 0) | ~np.signbit(steps)
