@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from qsgd_lab.report.comparison.rows import Budget
 
 BUDGET_FORMS = "write 32x (of synchronous fp32's bits), bits such as 1e6, or seconds at a link, 2s@1Gbit/s"
+_DIVERGED = "div.: runs that left the finite numbers, or whose loss ended above that of a uniform guess."
 _BUDGET = re.compile(r"([0-9.]+(?:e[0-9]+)?)(x|s@.*)?")
 
 
@@ -198,6 +199,8 @@ def compare(
         outcomes, budget=limit.of(num_coordinates, num_steps), link=net, compute=compute, single=single
     )
     words = _words(problem, measure, runs, outcomes, net, split)
+    if any(row.diverged for row in rows):
+        words = replace(words, notes=(*words.notes, _DIVERGED))
     click.echo(render(rows, outcomes, words, format_name), nl=False)
     if plot is not None:
         from qsgd_lab.report.figures.comparison import save_comparison

@@ -64,7 +64,9 @@ def _cells(row: Row) -> tuple[str, ...]:
 def _value(row: Row) -> str:
     if not row.is_within_budget:
         return "over budget"
-    return "div." if row.diverged else _with_error(row.mean, row.error)
+    if not math.isfinite(row.mean):
+        return f"div., {row.diverged} of {row.runs}"
+    return _with_error(row.mean, row.error) + (f", {row.diverged} div." if row.diverged else "")
 
 
 def _with_error(value: float, error: float | None) -> str:
@@ -93,8 +95,10 @@ def _tidy(outcomes: Sequence[Outcome], words: Words) -> list[dict[str, Any]]:
             "bits_down": float(outcome.received_bits[checkpoint]),
             "measure": words.measure,
             "value": float(outcome.values[checkpoint, column]),
+            "diverged": bool(diverged[column]),
         }
         for outcome in outcomes
+        for diverged in (outcome.diverged(outcome.steps.size - 1),)
         for column, run in enumerate(outcome.runs)
         for checkpoint in range(outcome.steps.size)
     ]

@@ -22,6 +22,7 @@ from equal_bits_table import equal_bits_table
 from evidence import tasks_table
 from evidence_claims import EVIDENCE_CLAIMS, shown_tasks
 from flaws_table import flaws_table
+from local_sgd import local_sgd_figures, local_sgd_floats
 from models_table import models_table
 from paper_figures import figure_files
 from paper_runs import PAPER, RESULTS, PaperRuns, load_runs
@@ -75,6 +76,7 @@ def generated_texts(runs: PaperRuns) -> dict[Path, str | None]:
         "settings.tex": _header() + settings_table(),
         "published.tex": _header() + published_table(),
         "speed.tex": _header() + speed_table(runs),
+        "local-sgd.tex": _header() + local_sgd_floats(),
         "tasks.tex": tasks_table(),
     }
     return {GENERATED / name: text for name, text in texts.items()}
@@ -146,7 +148,7 @@ def main(folder: Path | None, check: bool) -> None:
         texts = generated_texts(runs)
         if folder is not None:
             texts[RESULTS] = render(runs.records, "latex")
-        figures = {} if check else figure_files(runs)
+        figures = {} if check else {**figure_files(runs), **local_sgd_figures()}
     except LabError as error:
         raise click.ClickException(str(error)) from error
     _report(runs, strictly=runs.store.resolve() == COMMITTED_RUNS)

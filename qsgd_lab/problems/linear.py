@@ -50,7 +50,7 @@ class LinearProblem(Problem):
 
     def full_gradients(self, points: Floats) -> Floats:
         """Return the mean over each node's own examples."""
-        return self.model.term_gradients(points, self._examples[:, None]).mean(axis=-2)
+        return np.asarray(self.model.term_gradients(points, self._examples[:, None]).mean(axis=-2))
 
     def error(self, points: Floats) -> Floats:
         """Return f(x) - f*."""

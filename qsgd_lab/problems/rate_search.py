@@ -21,8 +21,7 @@ def next_scales(known: Mapping[float, float], stages: Sequence[float] = STAGES) 
     Parameters
     ----------
     known : mapping of float to float
-        Loss at each factor tried so far; infinite where a run diverged. Of equal losses the smaller factor is
-        better: without that rule a start among diverged runs would never leave them.
+        Loss at each factor tried so far; infinite where a run diverged.
     stages : sequence of float
     """
     if not known:
@@ -46,8 +45,12 @@ def _is_known_within(known: Mapping[float, float], best: float, ratio: float) ->
 
 
 def best_scale(known: Mapping[float, float]) -> float:
-    """Return the factor of least loss, the smaller of equals."""
-    return min(sorted(known), key=lambda scale: known[scale])
+    """Return the factor of least loss, the smaller of equals; none at or above one that diverged counts.
+
+    A run far beyond the limit of stability may end by chance with finite numbers and some accuracy.
+    """
+    limit = min((scale for scale, loss in known.items() if math.isinf(loss)), default=math.inf)
+    return min(sorted(known), key=lambda scale: known[scale] if scale < limit else math.inf)
 
 
 @dataclass(frozen=True)

@@ -5,11 +5,20 @@ from __future__ import annotations
 import csv
 import io
 import json
+from dataclasses import replace
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from qsgd_lab.cli.main import main
+from qsgd_lab.cli.sweep import compare_networks
+from qsgd_lab.cli.sweep.compare_output import Words, render
 from qsgd_lab.method_text import cut_option
+from qsgd_lab.problems.rate_search import RateScales
+from qsgd_lab.report.analysis.communication import Link
+from qsgd_lab.report.comparison.outcome import Outcome
+from qsgd_lab.report.comparison.rows import Budget, rows_of
 
 COMMON = ["compare", "--problem", "kinked", "--nodes", "4,8", "--steps", "60", "--repeats", "120"]
 METHODS = ["--method", "synchronous", "--method", "local-sgd(rounds=4)"]
@@ -149,6 +158,66 @@ def test_networks_are_compared_on_a_data_set(capsys, monkeypatch):
     within, said = compare(capsys, *again)
     assert "Training" not in said
     assert [row["steps"] for row in json.loads(within)] == [rows[0]["steps"] // 2, rows[1]["steps"]]
+
+
+def test_the_rate_of_networks_is_chosen_on_a_seed_of_its_own(monkeypatch):
+    """Each method gets the factor of the best validation accuracy at the end; a diverged run is none."""
+    asked = compare_networks.NetworkRuns("demo", "digits", None, [2], [0, 1], {}, RateScales.parse("auto"))
+    trained = []
+
+    class Store:
+        def __init__(self, _folder):
+            pass
+
+        def record(self, config):
+            rate = config.learning_rate / 0.03
+            best = 1 if config.algorithm == "synchronous" else 1 / 8
+            accuracy = 1 - abs(np.log2(rate / best)) / 20
+            return SimpleNamespace(status="done" if rate <= 2 * best else "diverged", accuracy=accuracy)
+
+        def epochs(self, record):
+            return [SimpleNamespace(validation_accuracy=a) for a in (1.0, record.accuracy)]
+
+    monkeypatch.setattr("qsgd_lab.runs.store.RunStore", Store)
+    monkeypatch.setattr(compare_networks, "_train", lambda configs, *_: trained.extend(configs))
+    monkeypatch.setattr(compare_networks, "_outcome", lambda label, configs, _: (label, configs))
+    outcomes = compare_networks.network_outcomes(asked, ["synchronous", "local-sgd"], None, 1, None)
+
+    assert [label for label, _ in outcomes] == [
+        "synchronous, fp32, rate x 1",
+        "local SGD (H = 8), rate x 0.125",
+    ]
+    for _, configs in outcomes:
+        assert [config.seed for config in configs] == [0, 1]
+        assert not {config.key for config in configs} - {config.key for config in trained}
+    assert {config.seed for config in trained} == {0, 1, compare_networks.TUNING_SEED}
+    assert outcomes[1][1][0].learning_rate == 0.03 / 8
+
+
+def test_runs_that_diverged_are_marked(capsys):
+    """An accuracy keeps its mean and says how many runs diverged; an error that is infinite has none."""
+    one = Outcome(
+        2,
+        "m",
+        (0, 1, 2),
+        np.array([5]),
+        np.ones(1),
+        np.ones(1),
+        np.ones(1),
+        np.array([[9.0, 11, 10]]),
+        "sums",
+        4,
+        np.array([9.0, 11, 10]),
+        (False, True, True),
+    )
+    errors = replace(one, values=np.array([[1.0, np.inf, 2.0]]), final=None, astray=None)
+    rows = rows_of([one, errors], budget=Budget(), link=Link(1e8, 1e-5))
+    words = Words("t", "accuracy", ())
+    text = render(rows, [one, errors], words, "text")
+    assert "10.00 ± 0.58, 2 div." in text
+    assert "div., 1 of 3" in text
+    lines = list(csv.DictReader(io.StringIO(render(rows, [one], words, "csv"))))
+    assert [line["diverged"] for line in lines] == ["False", "True", "True"]
 
 
 def test_options_of_the_other_kind_are_refused(capsys):

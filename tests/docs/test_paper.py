@@ -11,6 +11,7 @@ import checkout
 import fake_runs
 import naive
 import naive_codes
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
@@ -22,12 +23,17 @@ import claims  # noqa: E402
 import evidence  # noqa: E402
 import evidence_claims  # noqa: E402
 import flaws_table  # noqa: E402
+import local_sgd  # noqa: E402
 import make_paper  # noqa: E402
 import paper_runs  # noqa: E402
 import quoted_numbers  # noqa: E402
 import step_times  # noqa: E402
 import worked_example  # noqa: E402
 
+from qsgd_lab.algorithms.registry import ALGORITHMS  # noqa: E402
+from qsgd_lab.compressors import COMPRESSORS  # noqa: E402
+from qsgd_lab.problems.registry import problem_entry  # noqa: E402
+from qsgd_lab.problems.simulate import simulate  # noqa: E402
 from qsgd_lab.report.analysis.grouping import group_records  # noqa: E402
 
 SOURCE = (PAPER / "paper.tex").read_text(encoding="utf-8")
@@ -55,6 +61,23 @@ def test_what_is_generated_is_current():
 
     assert result.output == ""
     assert result.exit_code == 0
+
+
+def test_local_sgd_data_are_what_a_simulation_gives():
+    """One schedule at N = 4 measured anew has the committed means at all checkpoints, to the last digits."""
+    errors = [
+        simulate(
+            problem_entry("kinked").make(4, "iid", 0),
+            ALGORITHMS.parse(local_sgd.methods(4)[local_sgd.GROWING]),
+            COMPRESSORS.parse("fp32"),
+            nodes=4,
+            num_steps=local_sgd.STEPS["kinked"],
+            repeats=range(first, first + 100),
+        ).errors
+        for first in range(0, local_sgd.REPEATS["kinked"], 100)
+    ]
+    row = local_sgd.measured()[local_sgd.KINKED, 4, local_sgd.GROWING]
+    assert row["mean"] == pytest.approx(np.concatenate(errors, axis=1).mean(axis=1), rel=1e-9)
 
 
 def test_figures_are_the_same_bytes_twice(committed):

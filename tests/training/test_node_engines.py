@@ -9,12 +9,15 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional
 
+from qsgd_lab.inputs import Inputs
 from qsgd_lab.models import MODELS
 from qsgd_lab.models.initialisation import initialise
 from qsgd_lab.training.devices import Precision
 from qsgd_lab.training.engines.batched import NodeBatched, supports
+from qsgd_lab.training.engines.choose import make_engine
 from qsgd_lab.training.engines.convolution import NodeConvolution
 from qsgd_lab.training.engines.loop import NodeLoop
+from qsgd_lab.training.engines.replicas import ReplicaBatched
 from qsgd_lab.training.engines.slots import NodeSlots
 from qsgd_lab.training.flat_model import FlatModel
 
@@ -292,3 +295,55 @@ def test_convolution_without_bias_is_split_too() -> None:
     loop.compute(images, labels)
     batched.compute(images, labels)
     assert float((loop.gradients - batched.gradients).norm() / loop.gradients.norm()) < 1e-6
+
+
+def replica_rows(kind: type[NodeLoop | ReplicaBatched], name: str) -> tuple[torch.Tensor, ...]:
+    """Return the gradients, losses and buffers after two batches of 4 nodes with parameters of their own."""
+    model, nodes = make_model(name), 4
+    own = model.parameters.repeat(nodes, 1)
+    own += 0.01 * torch.randn(own.shape, generator=torch.Generator().manual_seed(3))
+    engine = kind(model, torch.zeros(own.shape), replicas=own, accumulate=False)
+    for _ in range(2):
+        losses = engine.compute(*make_batch(16))
+    return engine.gradients, losses, *(b.double() for b in model.module.buffers())
+
+
+@pytest.mark.parametrize("name", ["alexnet-quarter", "resnet20"])
+def test_nodes_with_parameters_of_their_own_are_computed_batched(name: str) -> None:
+    """Groups of one convolution give what the loop gives node by node, in all that a BatchNorm keeps, too."""
+    loop, batched = (replica_rows(kind, name) for kind in (NodeLoop, ReplicaBatched))
+    for node in range(4):
+        assert float((loop[0][node] - batched[0][node]).norm() / loop[0][node].norm()) < 2e-5
+    for one, other in zip(loop[1:], batched[1:], strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+
+
+def test_batched_replicas_without_bias_and_in_bfloat16() -> None:
+    """A layer without bias, and the working precision of autocast."""
+    network = nn.Sequential(nn.Conv2d(3, 4, 3, bias=False), nn.Flatten(), nn.Linear(4 * 900, 10, bias=False))
+    images, labels = make_batch(4)
+    for precision, tolerance in (("float32", 1e-5), ("bfloat16", 3e-2)):
+        rows = []
+        for kind in (NodeLoop, ReplicaBatched):
+            model = FlatModel(network)
+            own = model.parameters.repeat(2, 1)
+            gradients = torch.zeros(own.shape)
+            kind(model, gradients, replicas=own, precision=Precision(precision)).compute(images, labels)
+            rows.append(gradients)
+        assert float((rows[0] - rows[1]).norm() / rows[0].norm()) < tolerance
+
+
+def test_the_engine_of_replicas_is_the_faster_one() -> None:
+    """Small networks without BatchNorm are computed batched; others, and on request, in a loop."""
+    for name, engine, kind in (
+        ("alexnet-quarter", "auto", ReplicaBatched),
+        ("alexnet-quarter", "loop", NodeLoop),
+        ("resnet20", "auto", NodeLoop),
+        ("resnet20", "batched", ReplicaBatched),
+    ):
+        model = make_model(name)
+        own = model.parameters.repeat(2, 1)
+        made = make_engine(
+            model, torch.zeros(own.shape), 4, inputs=Inputs((3, 32, 32), 10), engine=engine, replicas=own
+        )
+        assert type(made) is kind

@@ -59,6 +59,7 @@ def network_outcome(
         aggregates="sums" if aggregates == "server" else aggregates,
         dimension=n,
         final=np.array([100 * run.result["test_accuracy"] for run in runs]),
+        astray=tuple(run.status == "diverged" for run in runs),
     )
 
 

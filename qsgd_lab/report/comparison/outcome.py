@@ -39,6 +39,8 @@ class Outcome:
         Which collective the messages take.
     dimension : int
         n, coordinates of a vector.
+    astray : tuple of bool or None
+        Whether each run diverged, where its values alone do not say so: accuracies are always finite.
     """
 
     nodes: int
@@ -52,6 +54,12 @@ class Outcome:
     aggregates: str
     dimension: int
     final: Floats | None = None
+    astray: tuple[bool, ...] | None = None
+
+    def diverged(self, checkpoint: int) -> NDArray[np.bool_]:
+        """Return which runs have diverged, shape (R,): their errors are infinite, or they ended astray."""
+        values = ~np.isfinite(self.at(checkpoint))
+        return values if self.astray is None else values | np.array(self.astray, bool)
 
     def at(self, checkpoint: int) -> Floats:
         """Return the values that are compared at a checkpoint, shape (R,)."""

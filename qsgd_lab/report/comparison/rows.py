@@ -50,7 +50,8 @@ class Row:
     error : float or None
         The mean's standard error.
     diverged : int
-        Runs that left the finite numbers.
+        Runs that left the finite numbers, or of networks ended worse than a guess; these keep their accuracy
+        in the mean.
     seconds : float
         Modelled time.
     is_within_budget : bool
@@ -143,7 +144,7 @@ def rows_of(
                 received_bits=float(outcome.received_bits[last]),
                 mean=mean,
                 error=standard_error(values),
-                diverged=int((~finite).sum()),
+                diverged=int(outcome.diverged(last).sum()),
                 seconds=float(seconds[last]),
                 is_within_budget=bool(within.any()),
                 **_speed_up(single, values),

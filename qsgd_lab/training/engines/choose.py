@@ -65,7 +65,7 @@ def make_engine(
             engine = faster_replicas(model)
         if engine == "loop":
             return NodeLoop(model, gradients, accumulate=accumulate, precision=precision, replicas=replicas)
-        return ReplicaBatched(model, gradients, replicas, accumulate=accumulate, precision=precision)
+        return ReplicaBatched(model, gradients, replicas=replicas, accumulate=accumulate, precision=precision)
     if engine == "auto":
         engine = faster_engine(model, len(gradients), batch_size, gradients.device, inputs)
     if engine == "loop":

@@ -41,8 +41,8 @@ class ReplicaBatched(NodeBatched):
         self,
         model: FlatModel,
         gradients: torch.Tensor,
-        replicas: torch.Tensor,
         *,
+        replicas: torch.Tensor,
         accumulate: bool = False,
         precision: Precision = FLOAT32,
     ) -> None:
@@ -100,7 +100,9 @@ class ReplicaConvolution(torch.autograd.Function):
         offsets = None if own_bias is None else own_bias.flatten().to(images.dtype)
         ctx.save_for_backward(folded, kernel)
         ctx.weight, ctx.bias, ctx.geometry, ctx.slots = weight, bias, geometry, slots
-        return unfold(torch.conv2d(folded, kernel, offsets, *geometry, nodes), nodes)
+        stride, padding, dilation = geometry
+        output = torch.conv2d(folded, kernel, offsets, stride, padding, dilation, nodes)
+        return unfold(output, nodes)
 
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> Any:  # type: ignore[override]
