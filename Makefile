@@ -90,8 +90,9 @@ bench: $(STAMP)  ## Run the benchmarks (a quarter of an hour).
 
 # Needs no network: with a virtual environment that is there already, or without one where python3 has the
 # package (pip install --no-deps --no-build-isolation -e .).
-gpu-check:  ## Check and measure the CUDA kernels, where there is a CUDA device.
-	@python=$$(test -x $(BIN)/python && echo $(BIN)/python || echo $(PYTHON)); $$python benchmarks/gpu_check.py
+MINUTES ?= 10
+gpu-check:  ## Check and measure the CUDA kernels, in stages; DRY=1 without a device.
+	@python=$$(test -x $(BIN)/python && echo $(BIN)/python || echo $(PYTHON)); $$python benchmarks/gpu_check.py --minutes $(MINUTES) $(if $(DRY),--dry)
 
 # The runs are those that paper/results.tex was made from, or with RUNS=folder those of that folder, from which
 # then paper/results.tex is made, too. The date is fixed so that the same runs give the same PDF.

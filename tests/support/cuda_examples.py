@@ -11,7 +11,7 @@ IS_COMPILED = os.environ.get("QSGD_LAB_PTX") == "1"
 def examples(number: int) -> int:
     """Return `number` for compiled kernels, and a sixth of it, at least 2, in the simulator.
 
-    The laws are the same: compiled code is what a device runs; the simulator shows that the plain Python twins
-    of operations say the same.
+    The laws are the same: compiled code is what a device runs; the simulator shows that the plain Python
+    twins of operations say the same.
     """
     return number if IS_COMPILED else max(2, number // 6)

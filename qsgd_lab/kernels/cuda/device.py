@@ -100,7 +100,7 @@ class DeviceContext:
         return int(getattr(handle, "value", handle) or 0)  # a ctypes pointer, or with numba-cuda a number
 
     def wait(self) -> None:
-        """Wait until all streams of the device are idle: before memory may be used, or freed, on any of them."""
+        """Wait until all streams of the device are idle: memory may then be used, or freed, on any."""
         if not SIMULATED:
             with self.active():
                 cuda.synchronize()
@@ -231,6 +231,15 @@ def to_host(array: Any) -> NDArray[Any]:
     cuda.synchronize()  # whatever stream it was written on
     host: NDArray[Any] = device_view(array, _dtype_of(array)).copy_to_host()
     return host
+
+
+def address_of(view: Any) -> int:
+    """Return where a Numba array, or the simulator's, begins in memory."""
+    memory = getattr(view, "_ary", None)
+    if memory is not None:
+        return int(memory.ctypes.data)
+    pointer = view.device_ctypes_pointer  # nothing is built that costs more than reading it
+    return int(getattr(pointer, "value", pointer) or 0)
 
 
 def _dtype_of(array: Any) -> Any:

@@ -9,6 +9,7 @@ import numpy as np
 from numba import cuda
 
 from qsgd_lab.kernels.cuda.checksum import INVERSION, PIECE, piece_states, warp_checksum, warp_state
+from qsgd_lab.kernels.cuda.device import address_of
 from qsgd_lab.kernels.cuda.launch import WARP, current_launch_shape
 from qsgd_lab.kernels.cuda.norms import LANES
 
@@ -114,12 +115,6 @@ def copy_bytes(source, target):
         target[i] = source[i]
 
 
-def _address(view):
-    """Return the address of a Numba array, or of the simulator's."""
-    memory = getattr(view, "_ary", None)
-    return view.__cuda_array_interface__["data"][0] if memory is None else memory.ctypes.data
-
-
 def word_view(context, view):
     """Return bytes as words: a view, or a copy where they do not begin at a multiple of four.
 
@@ -128,7 +123,7 @@ def word_view(context, view):
     context : DeviceContext
     view : Numba uint8[4 w]
     """
-    if view.size and _address(view) % WORD_BYTES:  # a GPU loads words at their own addresses only
+    if view.size and address_of(view) % WORD_BYTES:  # a GPU loads words at their own addresses only
         with context.active():
             copy = context.scratch(view.size, np.uint8)
             copy_bytes[(*current_launch_shape().grid(-(-view.size // WARP)), context.stream)](view, copy)
