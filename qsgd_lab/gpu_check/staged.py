@@ -1,6 +1,6 @@
 """Runs the stages one after another, each in a process with a time limit, and writes what they found at once.
 
-A stage's file, ``<number>-<name>.json``, is written anew after each finding; a stage that hangs, crashes or
+A stage's file, ``<name>.json``, is written anew after each finding; a stage that hangs, crashes or
 raises leaves what it had found, and the next stage runs. A page of all, ``summary.md``, grows with them.
 """
 
@@ -10,24 +10,33 @@ import json
 import subprocess
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from qsgd_lab.files import write_atomically
-from qsgd_lab.gpu_check.stages import STAGES, Extent, Stage
 
 FINE, FAILED, LATE, CRASHED = "fine", "failed", "out of time", "crashed"
 FULL_MINUTES = 10
 Record = dict[str, Any]
 
 
+@dataclass(frozen=True)
+class Stage:
+    """A stage: its name, its limit in seconds of a check of ten minutes, and what yields its findings."""
+
+    name: str
+    seconds: int
+    run: Callable[[Any], Iterator[dict[str, Any]]]
+
+
 def file_of(stage: Stage, folder: Path) -> Path:
     """Return where a stage writes."""
-    return folder / f"{STAGES.index(stage) + 1}-{stage.name}.json"
+    return folder / f"{stage.name}.json"
 
 
-def perform(stage: Stage, how: Extent, folder: Path) -> bool:
+def perform(stage: Stage, how: Any, folder: Path) -> bool:
     """Run a stage in this process, writing after each finding; return whether nothing failed."""
     record: Record = {"stage": stage.name, "status": "begun", "findings": []}
     path, begun = file_of(stage, folder), time.monotonic()
@@ -52,7 +61,7 @@ def run_stages(
     minutes: float,
     tell: Callable[[str], object],
     env: dict[str, str],
-    stages: Sequence[Stage] = STAGES,
+    stages: Sequence[Stage],
 ) -> list[Record]:
     """Run each stage by a command, within its share of the minutes; return their records.
 

@@ -17,6 +17,7 @@ from typing import Any
 
 from qsgd_lab.gpu_check.cases import Scope, gradient, in_host_memory, run_checks
 from qsgd_lab.gpu_check.checks import CHECKS
+from qsgd_lab.gpu_check.staged import Stage
 
 Finding = dict[str, Any]
 SMALL = (1, 31, 513, 4097, 100_003)
@@ -164,15 +165,6 @@ def train(how: Extent) -> Iterator[Finding]:
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tests.parents[2])
     said = (done.stdout + done.stderr).strip().splitlines()[-1:]
     yield {"tests": said, "failure": None if done.returncode in (0, 5) else f"pytest: {said}"}
-
-
-@dataclass(frozen=True)
-class Stage:
-    """A stage: its name, its limit in seconds of a check of ten minutes, and what it does."""
-
-    name: str
-    seconds: int
-    run: Callable[[Extent], Iterator[Finding]]
 
 
 STAGES = (

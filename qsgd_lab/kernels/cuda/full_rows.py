@@ -176,7 +176,7 @@ def pack_row(x, begin, tensor, group, bucket, keys, stream, kind, top, mask, wid
     low = np.int64(begin) << 2
     norm = l2_norm(x, low, lane) if kind == L2 else max_norm(x, low, lane)
     if lane == 0:
-        norms[bucket] = norm
+        store(norms, np.int64(0), U32(bucket), norm)  # an index that is not looked at for its sign
     factor, scale = bucket_factors(norm, top)
     cap = top if scale != np.float32(0.0) else np.float32(0.0)
     first = shl(lane, U32(2))
@@ -281,7 +281,7 @@ def unpack_rows(words, full, norms, num_levels, width, values):
         at = row if own else sub(row, U32(1))
         begin, _, _, bucket = load_four(full, np.int64(0), shl(at, U32(2)))
         base, low = np.int64(begin), np.int64(begin) << 2
-        step = np.float64(level_step(norms[bucket], num_levels))
+        step = np.float64(level_step(load(norms, np.int64(0), U32(bucket)), num_levels))
         table = np.float32(level_value(level, step))
         # All loads before the first store: the compiler may not move a load over a store.
         w0, w1 = U32(load(words, base, lane)), U32(load(words, base, add(lane, U32(16))))
