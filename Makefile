@@ -69,7 +69,7 @@ test-cuda: $(STAMP)  ## numba-cuda's code read, counted, executed; LONG=1 tries 
 	$(CUDA_ENV)/bin/python -m pip install --quiet --upgrade "numba-cuda[cu13]" numpy scipy click rich platformdirs filelock \
 	  pytest hypothesis setuptools nvidia-cuda-nvcc nvidia-cuda-nvdisasm
 	PYTHONWARNINGS=ignore $(CUDA_ENV)/bin/python -m pip install --quiet --no-build-isolation --no-deps --editable .
-	$(CUDA_ENV)/bin/python -m pytest -q $(PTX_TESTS)
+	$(CUDA_ENV)/bin/python -m pytest -q -W ignore::DeprecationWarning $(PTX_TESTS)  # numba-cuda names what NumPy drops
 	NUMBA_ENABLE_CUDASIM=1 QSGD_LAB_PTX_PYTHON=$(CURDIR)/$(CUDA_ENV)/bin/python \
 	  $(BIN)/python tests/ptx/compare.py $(if $(LONG),--long)
 

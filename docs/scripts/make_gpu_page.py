@@ -83,16 +83,16 @@ Where g++ is missing, that is skipped; the simulator runs fewer examples in plai
 
 ## Counted, not timed
 
-Machine instructions a coordinate on the usual path of a kernel's loop, for compute capability 9.0 (ptxas 13.0),
-held by tests where ptxas and nvdisasm are installed. At 4.3 TB/s, 35 instructions a coordinate are what quantize
-and pack may take before issue, not memory, is the bound (an estimate). PTX instructions are those of the kernels
-before.
+Machine instructions a coordinate on the usual path of a kernel's loop, for compute capability 9.0 (ptxas
+13.0), held by tests where ptxas and nvdisasm are installed; for decoding, counted look-ups of a warp times the
+instructions of each loop. PTX instructions are those of the kernels before.
 
 | kernel | before, PTX | now, machine | registers |
 | --- | ---: | ---: | ---: |
 | quantize + pack, l2, 4 bits (2, 8 bits) | 100 | 26.4 (26.2, 26.5) | 47 (48, 47) |
 | unpack + dequantize, 4 bits (2, 8 bits) | 48 | 3.6 (3.6, 7.3) | 38 (38, 32) |
 | encode, dense omega, s <= 7, without checksums | 101 | 10.4 | 40 |
+| decode to values, dense omega, s <= 7, without checksums | 244 | 23 | 48 |
 
 They take buckets of 512 coordinates that begin at a multiple of four, at addresses that are multiples of 16,
 with stochastic rounding, and whole chunks of 4096. All else goes through the general kernels, which give the

@@ -42,6 +42,7 @@ LOOKUP_BITS = 11
 LOOKUPS = 1 << LOOKUP_BITS
 LEVELS_A_LOOKUP = 8
 OVERLAP = U32(32)
+ILLEGAL = 1 << 63 | LOOKUP_BITS << 36 | LOOKUP_BITS << 40
 NIBBLE_WORDS = 520  # 4096 levels of four bits, and what a look-up may write beyond them
 NIBBLES = WARPS * NIBBLE_WORDS
 
@@ -50,7 +51,7 @@ def lookup_table(single, num_levels):
     """Return what the next 11 bits begin with, uint64[2048].
 
     Up to eight levels, four bits each; from bit 32 their number, from bit 36 their bits together, from bit 40
-    those of the first. Where no legal codeword begins, all is 0 but bit 63.
+    those of the first, from bit 44 four times their number. Where no legal codeword begins, bit 63 is set.
     """
     words = {}
     for level in range(-num_levels, num_levels + 1):
@@ -70,7 +71,8 @@ def lookup_table(single, num_levels):
             levels.append(words[key])
             place, first = place + key[0], first or key[0]
         packed = sum(level << 4 * i for i, level in enumerate(levels))
-        table[bits] = packed | len(levels) << 32 | place << 36 | first << 40 if levels else 1 << 63
+        number = len(levels) << 32 | 4 * len(levels) << 44
+        table[bits] = packed | number | place << 36 | first << 40 if levels else ILLEGAL
     return table
 
 
@@ -133,16 +135,18 @@ def read_levels(words, base, end, begin, stop, table, nibbles, mine):
     done = sub(U32(total), count)
     is_last = done < U32(CHUNK) and U32(CHUNK) <= U32(total)
     is_legal = not (lane == U32(31) and U32(total) < U32(CHUNK))  # else there are too few
-    while position < stop and done < U32(CHUNK):
+    place, enough = shl(done, U32(2)), U32(4 * CHUNK)
+    seen = ZERO
+    while position < stop and place < enough:
         levels, rest = look(words, base, position, table)
-        if np.int32(rest) < 0:
-            is_legal = False
-            break
+        seen = or_(seen, rest)  # bit 31 of one is enough
         after = add(position, field(rest, U32(4), U32(4)))
-        fits = after <= stop and add(done, and_(rest, U32(15))) <= U32(CHUNK)
-        put(nibbles, mine, shl(done, U32(2)), levels if fits else and_(levels, U32(15)))
+        further = add(place, field(rest, U32(12), U32(6)))
+        fits = after <= stop and further <= enough
+        put(nibbles, mine, place, levels if fits else and_(levels, U32(15)))
         position = after if fits else add(position, field(rest, U32(8), U32(4)))
-        done = add(done, and_(rest, U32(15)) if fits else ONE)
+        place = further if fits else add(place, U32(4))
+    is_legal = is_legal and np.int32(seen) >= 0
     if is_last and is_legal:
         left = np.int64(end) - np.int64(position)
         is_legal = only_zeros_left(window_at(words, (base << 5) + np.int64(position)), left)
