@@ -82,25 +82,9 @@ def diagnose(driver: Driver, has_nvvm: bool, ptx: tuple[int, int] | None) -> Dia
     return Diagnosis("ready", "a device, a driver and NVVM")
 
 
-def written_ptx() -> tuple[int, int] | None:
-    """Return the version of the PTX that NVVM writes, or None where nothing compiles."""
-    from numba import cuda, types
-
-    from qsgd_lab.kernels.cuda.message_frame import copy_bytes
-
-    try:
-        signature = types.void(types.uint8[::1], types.uint8[::1])
-        ptx, _ = cuda.compile_ptx(copy_bytes.py_func, signature, cc=(8, 0))
-    except Exception:  # whatever it is, the stage that runs a kernel says it
-        return None
-    text = ptx if isinstance(ptx, str) else bytes(ptx).decode()
-    line = next((line for line in text.splitlines() if line.startswith(".version")), "")
-    major, _, minor = line.removeprefix(".version").strip().partition(".")
-    return (int(major), int(minor)) if major.isdigit() and minor.isdigit() else None
-
-
 def look() -> Diagnosis:
     """Return the diagnosis of this machine."""
+    from qsgd_lab.kernels.cuda.message_frame import written_ptx
     from qsgd_lab.kernels.cuda.toolkit import toolkit
 
     driver, has_nvvm = ask_driver(), toolkit() is not None

@@ -52,7 +52,7 @@ def perform(stage: Stage, how: Any, folder: Path) -> bool:
         record["traceback"] = traceback.format_exc()[-2000:]
     record["seconds"] = round(time.monotonic() - begun, 1)
     _write(path, record)
-    return record["status"] == FINE
+    return bool(record["status"] == FINE)
 
 
 def run_stages(

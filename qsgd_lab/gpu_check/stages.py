@@ -50,8 +50,9 @@ class Extent:
 def extent(is_dry: bool) -> Extent:
     """Return how much is tried on a device, or in a dry run."""
     if is_dry:
-        tiny = Scope(sizes=(600,), large=520, repeats=2, levels=(7,), device="cpu")
-        return Extent(True, tiny, tiny, 1030, 2)
+        small = Scope(sizes=(300,), large=520, repeats=2, levels=(7,), device="cpu")
+        wide = Scope(sizes=(33,), large=64, repeats=2, levels=(200,), device="cpu")
+        return Extent(True, small, wide, 520, 2)
     return Extent(
         False,
         Scope(sizes=SMALL[:-1], large=2**20 + 77, repeats=10, levels=(1, 3, 7, 127, 200)),
@@ -63,8 +64,9 @@ def extent(is_dry: bool) -> Extent:
 
 def find_versions(how: Extent) -> Iterator[Finding]:
     """Say what the machine has, and whether a kernel compiles."""
-    from qsgd_lab.gpu_check.diagnosis import ask_driver, look, written_ptx
+    from qsgd_lab.gpu_check.diagnosis import ask_driver, look
     from qsgd_lab.gpu_check.results import device_facts, versions
+    from qsgd_lab.kernels.cuda.message_frame import written_ptx
 
     yield {"versions": versions()}
     if how.is_dry:
@@ -136,7 +138,7 @@ def compare_streams(how: Extent) -> Iterator[Finding]:
     def message(x: Any, seed: int) -> Any:
         return encode(quantize(x, levels=7, seed=seed, backend="cuda"), "omega", "dense", backend="cuda")
 
-    x = torch.from_numpy(gradient(100_003 if not how.is_dry else 600, 2)).to(how.small.device)
+    x = torch.from_numpy(gradient(100_003 if not how.is_dry else 300, 2)).to(how.small.device)
     unequal = []
     for seed in range(how.calls):
         expected = message(x, seed)

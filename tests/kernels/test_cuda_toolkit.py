@@ -63,17 +63,19 @@ def test_without_nvvm_there_is_no_toolkit(homes, tmp_path):
 
 def test_numba_cuda_is_loaded_with_what_numpy_dropped(monkeypatch):
     """Its array functions see NumPy's former ``row_stack`` while they load; afterwards NumPy is as it was."""
-    seen = []
-    monkeypatch.delattr(np, "row_stack", raising=False)
-    monkeypatch.setattr(toolkit.importlib.util, "find_spec", lambda name: object())
-    monkeypatch.setattr(
-        toolkit.importlib, "import_module", lambda name: seen.append((name, np.row_stack is np.vstack))
-    )
+    seen, gone = [], "row_stack"
+    monkeypatch.delattr(np, gone, raising=False)
+    monkeypatch.setattr(toolkit.importlib.util, "find_spec", len)
+
+    def load(name):
+        seen.append((name, getattr(np, gone, None) is np.vstack))
+
+    monkeypatch.setattr(toolkit.importlib, "import_module", load)
 
     assert toolkit.load_numba_cuda()
     assert seen == [("numba.cuda.np.arrayobj", True)]
-    assert not hasattr(np, "row_stack")
-    monkeypatch.setattr(toolkit.importlib.util, "find_spec", lambda name: None)
+    assert not hasattr(np, gone)
+    monkeypatch.setattr(toolkit.importlib.util, "find_spec", {}.get)
     assert not toolkit.load_numba_cuda()
 
 

@@ -6,7 +6,7 @@ Also a view of a message in device memory as 32-bit words, whatever address it b
 from __future__ import annotations
 
 import numpy as np
-from numba import cuda
+from numba import cuda, types
 
 from qsgd_lab.kernels.cuda.checksum import INVERSION, PIECE, piece_states, warp_checksum, warp_state
 from qsgd_lab.kernels.cuda.device import address_of
@@ -129,3 +129,17 @@ def word_view(context, view):
             copy_bytes[(*current_launch_shape().grid(-(-view.size // WARP)), context.stream)](view, copy)
         view = copy
     return view.view(np.uint32)
+
+
+def written_ptx():
+    """Return the version of the PTX that NVVM writes, (major, minor), or None where nothing compiles."""
+    try:
+        ptx, _ = cuda.compile_ptx(
+            copy_bytes.py_func, types.void(types.uint8[::1], types.uint8[::1]), cc=(8, 0)
+        )
+    except Exception:  # whatever it is, a launch says it better
+        return None
+    text = ptx if isinstance(ptx, str) else bytes(ptx).decode()
+    line = next((line for line in text.splitlines() if line.startswith(".version")), "")
+    major, _, minor = line.removeprefix(".version").strip().partition(".")
+    return (int(major), int(minor)) if major.isdigit() and minor.isdigit() else None
