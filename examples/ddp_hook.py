@@ -35,7 +35,7 @@ with torch.no_grad():
     accuracy = (network(digits.test.images).argmax(1) == digits.test.labels).double().mean()
 done = hook.statistics()
 if rank == 0:
-    print(  # noqa: T201
+    print(
         f"test accuracy {accuracy:.1%}; {done.bytes_sent / done.steps / 1e3:.0f} kB sent a step and rank, "
         f"where an all-reduce of float32 sends {done.bytes_of_fp32 / done.steps / 1e3:.0f} kB"
     )

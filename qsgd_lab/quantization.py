@@ -158,8 +158,8 @@ def quantize(
         If an argument is out of its range, if the backend is "cuda" and there is no device, or if the
         gradient is not contiguous in device memory.
     TypeError
-        If the gradient's dtype is not supported, it does not live where the backend works, or it is no dense
-        array: sparse, masked, nested.
+        If the gradient's dtype is not supported, it is not on the backend's device, or it is not dense:
+        sparse, masked, nested.
 
     Notes
     -----
@@ -261,7 +261,7 @@ _QUANTIZE = {"cpu": _quantize_cpu, "reference": _quantize_reference, "cuda": _qu
 
 @not_compiled
 def dequantize(quantized: QuantizedGradient, *, backend: str = "auto") -> Any:
-    """Return the float32 gradient that levels and norms stand for.
+    """Return the float32 gradient that levels and norms represent.
 
     Parameters
     ----------
@@ -279,7 +279,7 @@ def dequantize(quantized: QuantizedGradient, *, backend: str = "auto") -> Any:
     ValueError
         If the backend is unknown, or does not work where the levels live.
     TypeError
-        If it is no quantized gradient.
+        If it is not a quantized gradient.
     """
     check_quantized(quantized, "dequantize")
     return _DEQUANTIZE[resolve_backend(quantized.levels, backend)](quantized)

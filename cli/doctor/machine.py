@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -16,7 +17,9 @@ from pathlib import Path
 from qsgd_lab.cli.doctor.finding import Finding
 from qsgd_lab.data.cifar10.find import search_folders
 from qsgd_lab.data.registry import DEFAULT_DATASET, DatasetEntry
-from qsgd_lab.errors import DataMissingError
+from qsgd_lab.errors import DataMissingError, LabError
+from qsgd_lab.runs.claim import Claim
+from qsgd_lab.terminal import DEFAULT_WIDTH, text_width
 
 #: A sweep's records are small; below this much free disk something else will fail first.
 MIN_FREE_BYTES = 2**30
@@ -33,7 +36,7 @@ def check_threads() -> Finding:
         import numba
         import torch
     except Exception as error:
-        return Finding("threads", "warn", f"cannot be counted: {error}", "mend torch and numba first")
+        return Finding("threads", "warn", f"cannot be counted: {error}", "repair torch and numba first")
     cores = usable_cores()
     threads = {"torch": torch.get_num_threads(), "numba": numba.get_num_threads()}
     detail = f"cores: {cores:g}, " + ", ".join(f"{name} threads: {n}" for name, n in threads.items())
@@ -68,11 +71,38 @@ def check_runs_folder(folder: Path) -> Finding:
     except OSError as error:
         detail = f"cannot write in {parent}: {error.strerror}"
         return Finding(name, "missing", detail, "name another folder with --runs", necessary=True)
+    if not _has_locks(parent):
+        detail = f"the file system of {parent} has no locks, which sweeps need"
+        return Finding(name, "missing", detail, "name a folder on a local disk with --runs", necessary=True)
     free = shutil.disk_usage(parent).free
     detail = f"{folder}: {'writable' if folder.exists() else 'can be made'}, {free / 2**30:.1f} GiB free"
     if free < MIN_FREE_BYTES:
         return Finding(name, "warn", detail, "free some space, or name another folder with --runs")
     return Finding(name, "ok", detail, necessary=True)
+
+
+def _has_locks(folder: Path) -> bool:
+    """Whether the system locks files in a folder; some network file systems do not."""
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".qsgd-lab-") as own:
+        try:
+            claim = Claim.take(Path(own) / "probe.lock")
+        except LabError:
+            return False
+        if claim is not None:
+            claim.release()
+    return True
+
+
+def check_terminal() -> Finding:
+    """Say how wide text is printed, and whether in colour."""
+    width, is_terminal = text_width(), sys.stdout.isatty()
+    plain = "NO_COLOR" in os.environ or os.environ.get("TERM") == "dumb" or not is_terminal
+    where = "terminal" if is_terminal else "no terminal"
+    detail = f"{where}, {width} columns, {'without' if plain else 'with'} colour"
+    if width < DEFAULT_WIDTH:
+        remedy = f"wide tables come in blocks; make the window {DEFAULT_WIDTH} columns wide, or set COLUMNS"
+        return Finding("terminal", "warn", detail, remedy)
+    return Finding("terminal", "ok", detail)
 
 
 def _nearest_existing(path: Path) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from evidence import frontier_figure
 from paper_runs import FULL_PRECISION, PaperRuns
 from step_times import LATENCY
 
@@ -33,4 +34,5 @@ def figure_files(runs: PaperRuns) -> dict[str, bytes | None]:
         with style():
             figure = draw(name, FigureRuns(group, epochs, latency=LATENCY))
             drawn[f"{name}.pdf"] = None if figure is None else figure_bytes(figure, ".pdf")
+    drawn["frontier.pdf"] = frontier_figure()
     return drawn

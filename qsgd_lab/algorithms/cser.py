@@ -77,7 +77,7 @@ class _Resets(Algorithm):
         require_contraction(self._first)
 
     def check_compressor(self, compressor: Compressor) -> None:
-        """Refuse a compressor beside a ratio, which names its own, and what is no contraction."""
+        """Refuse a compressor beside a ratio, which names its own, and what is not a contraction."""
         if not self.own_compressor and type(compressor) is not FullPrecision:
             raise ValueError(
                 "the algorithm itself says what is sent; leave out the compressor (reproduce --bits 32)"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -13,54 +14,57 @@ from qsgd_lab.coding.layouts import MAX_CHUNK_SIZE, WORD_BITS, fixed_width
 from qsgd_lab.coding.shortest import shortest_of
 from qsgd_lab.coding.threads import run_ranges
 
+#: (layout, code) in the order in which they are counted.
+_LAYOUTS = [
+    ("fixed", "none"),
+    *((layout, code) for code in LENGTHS for layout in ("dense", "dense-signed")),
+    *(("sparse", code) for code in LENGTHS),
+]
+
 
 def payload_bytes(
     levels: NDArray[Any], num_levels: int, chunk_size: int, threads: int | None = 1
 ) -> dict[tuple[str, str], int]:
     """Return the payload's exact length in bytes by (layout, code)."""
-    return {
-        choice: _word_bytes(bits)
-        for choice, bits in chunk_bits(levels, num_levels, chunk_size, threads).items()
-    }
+    bits = _bits_side_by_side(levels, num_levels, chunk_size, threads)
+    words = (bits + (WORD_BITS - 1)) // WORD_BITS  # each chunk is padded to whole words
+    return dict(zip(_LAYOUTS, (WORD_BYTES * words.sum(axis=0)).tolist(), strict=True))
 
 
 def chunk_bits(
     levels: NDArray[Any], num_levels: int, chunk_size: int, threads: int | None = 1
 ) -> dict[tuple[str, str], NDArray[np.int64]]:
     """Return the exact bits of each chunk, int64[C], before it is padded to words, by (layout, code)."""
-    bits = _fixed_bits(levels.size, num_levels, chunk_size)
-    bits |= _dense_bits(levels, num_levels, chunk_size, threads)
-    return bits | _sparse_bits(levels, num_levels, chunk_size, threads)
+    return dict(zip(_LAYOUTS, _bits_side_by_side(levels, num_levels, chunk_size, threads).T, strict=True))
 
 
-def _word_bytes(bits: NDArray[np.int64]) -> int:
-    """Return the bytes of chunks of as many bits, each padded to whole words."""
-    return WORD_BYTES * int((-(-bits // WORD_BITS)).sum())
-
-
-def _fixed_bits(size: int, num_levels: int, chunk_size: int) -> dict[tuple[str, str], NDArray[np.int64]]:
-    sizes = np.full(-(-size // chunk_size), chunk_size, np.int64)
-    sizes[size // chunk_size :] = size % chunk_size  # the last chunk, if it is short
-    return {("fixed", "none"): sizes * fixed_width(num_levels)}
-
-
-def _dense_bits(
+def _bits_side_by_side(
     levels: NDArray[Any], num_levels: int, chunk_size: int, threads: int | None
-) -> dict[tuple[str, str], NDArray[np.int64]]:
+) -> NDArray[np.int64]:
+    """Return the exact bits of each chunk, int64[C, 10], in the order of `_LAYOUTS`."""
     from qsgd_lab.kernels.cpu.sizes import measure_dense_chunks
 
     chunks = -(-levels.size // chunk_size)
     reached = np.zeros((chunks, num_classes(num_levels)), np.int32)
     run_ranges(lambda a, b: measure_dense_chunks(levels, chunk_size, a, b, reached), chunks, threads)
-    exactly = reached.astype(np.int64)  # from "at least 2^j" to "from 2^j to below 2^(j + 1)"
-    exactly[:, :-1] -= reached[:, 1:]
-    nonzeros = reached[:, 1].astype(np.int64)
-    sizes = {}
-    for code, length in LENGTHS.items():
-        bits = exactly @ np.array([length(2**j) for j in range(exactly.shape[1])], np.int64)
-        sizes["dense", code] = bits + nonzeros  # a sign each; in the signed layout one of every level
-        sizes["dense-signed", code] = bits + reached[:, 0]
-    return sizes
+    bits = np.empty((chunks, len(_LAYOUTS)), np.int64)
+    counted = len(LENGTHS)
+    np.matmul(reached, _bits_of_reaching(num_levels), out=bits[:, :-counted])
+    bits[:, -counted:] = _sparse_bits(levels, num_levels, chunk_size, threads)
+    return bits
+
+
+@lru_cache(maxsize=64)
+def _bits_of_reaching(num_levels: int) -> NDArray[np.int64]:
+    """Return the bits that a level adds by reaching |level| + 1 >= 2^j, int64[K, 7]; not for sparse."""
+    columns = np.zeros((num_classes(num_levels), 1 + 2 * len(LENGTHS)), np.int64)
+    columns[0, 0] = fixed_width(num_levels)  # every level reaches 2^0
+    for i, length in enumerate(LENGTHS.values()):
+        steps = np.diff([length(2**j) for j in range(len(columns))], prepend=0)
+        columns[:, 1 + 2 * i] = columns[:, 2 + 2 * i] = steps
+        columns[1, 1 + 2 * i] += 1  # a sign of each level other than 0
+        columns[0, 2 + 2 * i] += 1  # in the signed layout one of every level
+    return columns
 
 
 def _sparse_bits(
@@ -74,7 +78,7 @@ def _sparse_bits(
     run_ranges(
         lambda a, b: measure_sparse_chunks(levels, chunk_size, a, b, gaps, magnitudes, bits), chunks, threads
     )
-    return {("sparse", code): bits[:, i] for i, code in enumerate(LENGTHS)}
+    return bits
 
 
 def shortest(

@@ -87,7 +87,8 @@ def encode(
     >>> message.sizes.payload, len(message)
     (4, 104)
     """
-    _refuse_arrays(payload)
+    if not isinstance(payload, QuantizedGradient):
+        _refuse_arrays(payload)
     check_chunk_size(chunk_size)
     threads = num_threads(threads)
     around = {"structure": structure, "key": key, "used": used}
@@ -99,7 +100,7 @@ def encode(
 
 
 def _refuse_arrays(payload: Any) -> None:
-    """Raise a `TypeError` for what is no payload, saying what makes one of it."""
+    """Raise a `TypeError` for what is not a payload, saying what makes one of it."""
     given = f"encode takes a quantized gradient, not a {type(payload).__name__}"
     if isinstance(payload, Message | bytes | bytearray | memoryview):
         raise TypeError(f"{given}: this is a message already")
@@ -107,6 +108,10 @@ def _refuse_arrays(payload: Any) -> None:
         raise TypeError(
             f"{given}: write encode(quantize(gradient, bits=...)) or quantize_and_encode(gradient, bits=...)"
         )
+
+
+def _is_given(value: Any) -> bool:
+    return value is not None
 
 
 def _version_for(payload: Any, layout: str, version: int | None, around: dict[str, Any]) -> int:
@@ -121,7 +126,7 @@ def _version_for(payload: Any, layout: str, version: int | None, around: dict[st
         raise ValueError(f"version is {version!r}; it must be 1 or 2")
     # Only what version 1 cannot say is of version 2: version 1 has the Elias codes.
     needs_2 = not isinstance(payload, QuantizedGradient) or layout == "base3" or payload.norm == "shared"
-    needs_2 = needs_2 or any(value is not None for value in around.values())
+    needs_2 = needs_2 or any(map(_is_given, around.values()))
     if version == 1 and needs_2:
         raise ValueError("version 1 carries levels under Elias codes, without key, mask or lists of arrays")
     return version or (2 if needs_2 else 1)

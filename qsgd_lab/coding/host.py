@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from qsgd_lab.arrays import flat_float32, is_torch
 from qsgd_lab.coding.chunk_bits import payload_bytes as bytes_of_levels
 from qsgd_lab.coding.chunk_bits import shortest
-from qsgd_lab.coding.header import TAIL_BYTES, Header, check_lists, crc32c
-from qsgd_lab.coding.index import WORD_BYTES, Directory, Index
+from qsgd_lab.coding.header import TAIL_BYTES, check_lists, crc32c, header_bytes
+from qsgd_lab.coding.index import WORD_BYTES, Directory, pack_index
 from qsgd_lab.coding.layouts import chunk_format
 from qsgd_lab.coding.message import (
     Frame,
@@ -36,7 +36,7 @@ from qsgd_lab.levels import NORMS
 from qsgd_lab.partition import Partition, excerpt
 from qsgd_lab.quantization import QuantizedGradient, host_arrays, level_dtype
 from qsgd_lab.stream import Stream
-from qsgd_lab.wire.checks import check_dead, storable_scales, writing
+from qsgd_lab.wire.checks import check_dead, check_levels_of_dead, writable_scales, writing
 
 IS_DEVICE = False
 
@@ -46,9 +46,10 @@ def encode(
 ) -> Message:
     """Return the message of a quantized gradient, as `qsgd_lab.encode` does."""
     levels, norms = host_arrays(quantized)
-    norms = storable_scales(norms)
     with writing():  # the reader's rule, so that nothing is written that it would refuse
-        check_dead(norms, levels, quantized.partition)
+        norms, has_dead = writable_scales(norms)
+        if has_dead:
+            check_levels_of_dead(norms, levels, quantized.partition)
     if layout != "fixed" and "auto" in (code, layout):
         code, layout = shortest(levels, quantized.num_levels, code, layout, chunk_size, threads)
     scheme = ChunkScheme(layout, code, quantized.num_levels, chunk_size)
@@ -70,18 +71,12 @@ def _assemble(
     """Return the message whose payload is in `stream`, after `lead_bytes` and before eight bytes."""
     with writing():
         check_lists(parts.tensor_sizes, shape, parts.num_coordinates)
-    index = Index(parts, shape, norms, directory).pack()
-    header = Header(
-        scheme.layout,
-        scheme.code if scheme.layout != "fixed" else "none",
-        norm,
-        scheme.num_levels,
-        scheme.chunk_size,
-        stream.size,
-        parts.num_coordinates,
+    index = pack_index(parts, shape, norms, directory)
+    header = header_bytes(
+        (scheme.layout, scheme.code if scheme.layout != "fixed" else "none", norm),
+        (scheme.num_levels, scheme.chunk_size, stream.size, parts.num_coordinates),
         parts.bucket_size,
-        len(parts.tensor_sizes),
-        len(shape),
+        (len(parts.tensor_sizes), len(shape)),
         crc32c(index),
     )
     return seal(header, index, stream)
@@ -166,7 +161,8 @@ def decode(
     low, high, _ = slice(start, stop).indices(header.num_coordinates)
     if (start, stop) == (None, None):
         levels = _read_levels(frame, 0, header.num_coordinates, threads, backend)
-        check_dead(index.norms, levels, index.partition)
+        if index.has_dead:
+            check_levels_of_dead(index.norms, levels, index.partition)
         return QuantizedGradient(
             levels, index.norms, header.num_levels, header.norm, index.partition, index.shape
         )

@@ -6,14 +6,16 @@ anything of that size is allocated.
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qsgd_lab.coding.header import HEADER_BYTES, TAIL_BYTES, Header, check_lists, crc32c
-from qsgd_lab.coding.layouts import WORD_BITS, min_bits_per_coordinate
+from qsgd_lab.coding.layouts import min_bits_per_coordinate
 from qsgd_lab.errors import MessageError
 from qsgd_lab.partition import Partition, partition
 from qsgd_lab.wire.checks import check_scales
@@ -44,11 +46,14 @@ class Directory:
         """Return the directory's bytes."""
         return self.checksums.tobytes() + self.num_words.tobytes() + self.num_nonzeros.tobytes()
 
+    @cached_property
     def starts(self) -> NDArray[np.int64]:
-        """Return where each chunk's payload begins and the last one ends, in bytes, shape (C + 1,)."""
-        starts = np.zeros(self.num_words.size + 1, np.int64)
-        np.cumsum(self.num_words, dtype=np.int64, out=starts[1:])
-        return starts * WORD_BYTES
+        """Where each chunk's payload begins and the last one ends, in bytes, int64, shape (C + 1,)."""
+        from qsgd_lab.kernels.cpu.sizes import chunk_starts
+
+        starts = np.empty(self.num_words.size + 1, np.int64)
+        chunk_starts(self.num_words, starts)
+        return starts
 
 
 @dataclass(frozen=True)
@@ -62,18 +67,28 @@ class Index:
         Of the gradient.
     norms : float32, shape (B,)
     directory : Directory
+    has_dead : bool
+        Whether a norm is +0 or NaN; known of an index that was read.
     """
 
     partition: Partition
     shape: tuple[int, ...]
     norms: NDArray[np.float32]
     directory: Directory
+    has_dead: bool = True
 
     def pack(self) -> bytes:
         """Return the bytes between header and payload."""
-        lists = np.array([*self.partition.tensor_sizes, *self.shape], np.uint64).tobytes()
-        packed = lists + self.norms.tobytes() + self.directory.pack()
-        return packed + bytes(-len(packed) % ALIGNMENT)  # so that the payload's words are aligned
+        return pack_index(self.partition, self.shape, self.norms, self.directory)
+
+
+def pack_index(
+    parts: Partition, shape: tuple[int, ...], norms: NDArray[np.float32], directory: Directory
+) -> bytes:
+    """Return the bytes between header and payload."""
+    lists = struct.pack(f"<{len(parts.tensor_sizes) + len(shape)}Q", *parts.tensor_sizes, *shape)
+    packed = b"".join([lists, norms.tobytes(), directory.pack()])
+    return packed + bytes(-len(packed) % ALIGNMENT)  # so that the payload's words are aligned
 
 
 def directory_bytes(num_chunks: int, layout: str) -> int:
@@ -127,12 +142,12 @@ def parse_index(data: Any, header: Header, tail: bytes | None = None) -> tuple[I
     first_norm = HEADER_BYTES + 8 * lists
     norms = np.frombuffer(view, "<f4", num_norms, first_norm).astype(np.float32)  # aligned, and one's own
     directory = _parse_directory(view, header, first_norm + 4 * num_norms)
-    check_scales(norms)
+    has_dead = check_scales(norms)
     zeros = bytes(view[-TAIL_BYTES:]) if tail is None else tail
     _check_extent(view, zeros, directory, header, size, lists, num_norms)
     check_chunks(header, directory)
     parts = partition(header.num_coordinates, header.bucket_size, sizes)
-    return Index(parts, shape, norms, directory), HEADER_BYTES + size
+    return Index(parts, shape, norms, directory, has_dead), HEADER_BYTES + size
 
 
 def check_room(header: Header) -> int:
@@ -202,29 +217,28 @@ def check_chunks(header: Header, directory: Directory) -> None:
     MessageError
         If one is too short, or counts more levels than it has coordinates.
     """
-    chunks = header.num_chunks
-    if not chunks:
+    if not header.num_chunks:
         return
-    sizes = np.full(chunks, header.chunk_size, np.int64)
-    sizes[-1] = header.num_coordinates - (chunks - 1) * header.chunk_size
-    if header.layout == "sparse":
-        if (directory.num_nonzeros > sizes).any():
-            raise MessageError("a chunk counts more levels than it has coordinates", "length")
-        sizes = directory.num_nonzeros.astype(np.int64)
+    from qsgd_lab.kernels.cpu.sizes import unfit_chunk
+
     # With this a message of m bytes describes fewer than 512 m coordinates, see `qsgd_lab.decode`.
-    bits = sizes * min_bits_per_coordinate(header.layout, header.num_levels)
-    short = directory.num_words < -(-bits // WORD_BITS)
-    if short.any():
-        raise MessageError(f"chunk {int(short.argmax())} is too short for its coordinates", "length")
+    bits = min_bits_per_coordinate(header.layout, header.num_levels)
+    sizes = header.num_coordinates, header.chunk_size, bits
+    chunk, counts_too_many = unfit_chunk(sizes, directory.num_words, directory.num_nonzeros)
+    if counts_too_many:
+        raise MessageError("a chunk counts more levels than it has coordinates", "length")
+    if chunk >= 0:
+        raise MessageError(f"chunk {chunk} is too short for its coordinates", "length")
 
 
 def _check_extent(
     view: memoryview, tail: bytes, directory: Directory, header: Header, size: int, lists: int, norms: int
 ) -> None:
     """Check that the parts fill the message exactly, and that what separates them is zero."""
-    payload = WORD_BYTES * int(directory.num_words.sum(dtype=np.int64))  # uint16 would wrap
+    payload = int(directory.starts[-1])
     if HEADER_BYTES + size + payload + TAIL_BYTES != header.message_bytes:
         raise MessageError("the directory's chunks do not fill the message", "length")
     used = 8 * lists + 4 * norms + directory_bytes(header.num_chunks, header.layout)
-    if any(view[HEADER_BYTES + used : HEADER_BYTES + size]) or any(tail):
+    gap = bytes(view[HEADER_BYTES + used : HEADER_BYTES + size])  # short: compared at once
+    if gap.count(0) != len(gap) or tail.count(0) != len(tail):
         raise MessageError("the message's padding is not 0", "zeros")

@@ -13,6 +13,8 @@ sparse
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 
 from qsgd_lab.coding.elias import CODES, LENGTHS
@@ -20,6 +22,7 @@ from qsgd_lab.kernels.arguments import ChunkFormat
 from qsgd_lab.kernels.constants import DENSE, DENSE_SIGNED, FIXED, SPARSE
 from qsgd_lab.levels import magnitude_bits
 
+_LEAST_BITS = {"dense": 1, "dense-signed": 2, "sparse": 3}
 #: Layout -> its number in messages and kernels.
 LAYOUTS = {"fixed": FIXED, "dense": DENSE, "dense-signed": DENSE_SIGNED, "sparse": SPARSE}
 
@@ -43,11 +46,13 @@ def fixed_width(num_levels: int) -> int:
     return magnitude_bits(num_levels) + 1
 
 
+@lru_cache(maxsize=64)
 def chunk_format(layout: str, code: str, num_levels: int) -> ChunkFormat:
     """Return a layout, a code (any, where it has no part) and s as the kernels take them."""
     return ChunkFormat(LAYOUTS[layout], CODES.get(code, 0), num_levels, np.uint64(fixed_width(num_levels)))
 
 
+@lru_cache(maxsize=64)
 def max_bits_per_coordinate(layout: str, code: str, num_levels: int) -> int:
     """Return an upper bound on the bits of any one coordinate in any chunk.
 
@@ -63,7 +68,7 @@ def max_bits_per_coordinate(layout: str, code: str, num_levels: int) -> int:
 
 def min_bits_per_coordinate(layout: str, num_levels: int) -> int:
     """Return a lower bound on the bits of a coordinate; in the sparse layout, of a level other than 0."""
-    return {"fixed": fixed_width(num_levels), "dense": 1, "dense-signed": 2, "sparse": 3}[layout]
+    return fixed_width(num_levels) if layout == "fixed" else _LEAST_BITS[layout]
 
 
 def check_layout(layout: str) -> None:

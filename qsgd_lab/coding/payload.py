@@ -12,11 +12,13 @@ from numpy.typing import NDArray
 from qsgd_lab.coding.header import HEADER_BYTES, TAIL_BYTES
 from qsgd_lab.coding.index import WORD_BYTES, Directory, index_bytes
 from qsgd_lab.coding.layouts import WORD_BITS, chunk_format, max_bits_per_coordinate
+from qsgd_lab.coding.tables import encode_tables
 from qsgd_lab.coding.threads import run_ranges
 from qsgd_lab.kernels.arguments import ChunkFormat
 from qsgd_lab.partition import Partition
 
-SMALL = 1 << 17  #: Bytes up to which copying a message is cheaper than shrinking its memory.
+SMALL = 1 << 14  #: Bytes up to which copying a message is cheaper than shrinking its memory.
+MEDIUM = 1 << 23  #: Bytes up to which NumPy shrinks it, which counts old and new memory together.
 
 
 def _memory_function(name: str, *arguments: Any) -> Any:
@@ -95,7 +97,7 @@ def write_payload(
     )
     most = scheme.max_chunk_bytes()
     size = lead + most * chunks + TAIL_BYTES
-    memory = _ShrinkingMemory(size) if size > SMALL else None
+    memory = _ShrinkingMemory(size) if size > MEDIUM else None
     whole = np.empty(size, np.uint8) if memory is None else memory.bytes()
 
     def write(first: int, last: int) -> tuple[int, int]:
@@ -105,8 +107,11 @@ def write_payload(
     # Threads do not know how long the chunks before theirs will be, and so begin where these end at most.
     regions = run_ranges(write, chunks, threads)
     end = _close_gaps(whole, lead, regions) + TAIL_BYTES
-    if memory is None:
+    if size <= SMALL:
         return whole[:end].copy(), directory
+    if memory is None:
+        whole.resize(end, refcheck=False)  # the threads' views of it are gone
+        return whole, directory
     memory.shrink(end)
     return memory.bytes(), directory
 
@@ -150,7 +155,6 @@ def write_levels(
     ValueError
         If a level is outside -s..s.
     """
-    from qsgd_lab.coding.tables import encode_tables
     from qsgd_lab.kernels.cpu.encode import OUT_OF_RANGE, encode_chunks
 
     form = tuple(scheme.format())

@@ -167,7 +167,7 @@ class Compressor(ABC):
     takes_device_arrays : bool
         Whether gradients may be torch tensors on a device; otherwise an exchange copies them to host memory.
     decodes_differences : bool
-        Whether payloads are differences to what receivers keep: one alone is no gradient.
+        Whether payloads are differences to what receivers keep: one alone is not a gradient.
     """
 
     aggregates: str = "gathers"
@@ -284,7 +284,9 @@ class Compressor(ABC):
         return after
 
     def add_decoded(self, message: bytes, layout: Layout, total: Array) -> None:
-        """Add the values of a received message to `total`, float32, shape (n,); on an error add nothing.
+        """Add the values of a received message to `total`, float32, shape (n,).
+
+        After an error `total` may hold part of them.
 
         Raises
         ------

@@ -29,5 +29,5 @@ def stacking_warnings(compressor: Compressor, num_coordinates: int) -> Iterator[
                 cure = "wrap it in damped(...)" if inner.is_unbiased else "take another compressor"
                 yield (
                     f"the variance factor under error feedback is {factor:.3g} on {num_coordinates} "
-                    f"coordinates; from 1 on this is no contraction, and training can diverge ({cure})"
+                    f"coordinates; from 1 on this is not a contraction, and training can diverge ({cure})"
                 )

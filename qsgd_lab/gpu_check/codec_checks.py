@@ -145,7 +145,7 @@ def refuses(scope: Scope) -> Comparisons:
 
 
 def _damaged(message: Message, random_: random.Random) -> NDArray[np.uint8]:
-    """Return a message with a few bits of its payload changed and its checksums mended."""
+    """Return a message with a few bits of its payload changed and its checksums corrected."""
     from qsgd_lab.coding.header import HEADER_BYTES, crc32c
     from qsgd_lab.coding.message import open_frame
 

@@ -7,8 +7,7 @@ into a `ValueError` with the same text.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
-from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -33,15 +32,27 @@ def require(condition: Any, reason: str, text: str) -> None:
         raise LimitError(text) if reason == "limit" else MessageError(text, reason)
 
 
-@contextmanager
-def writing() -> Iterator[None]:
+class _Writing:
+    """A class of its own: contextlib's generator takes three times as long."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> None:
+        if kind is None:
+            return
+        if isinstance(error, MessageError):
+            raise ValueError(str(error)) from None
+        if isinstance(error, struct.error | OverflowError):
+            raise ValueError(f"a parameter does not fit its field: {error}") from None
+
+
+_WRITING = _Writing()
+
+
+def writing() -> _Writing:
     """Turn a rule that does not hold into a ValueError: what is to be written is the caller's argument."""
-    try:
-        yield
-    except MessageError as error:
-        raise ValueError(str(error)) from None
-    except (struct.error, OverflowError) as error:
-        raise ValueError(f"a parameter does not fit its field: {error}") from None
+    return _WRITING
 
 
 def up8(size: int) -> int:
@@ -61,6 +72,19 @@ def dead_scales(scales: NDArray[np.float32]) -> NDArray[np.bool_]:
     return dead
 
 
+def _survey(scales: NDArray[np.float32]) -> tuple[int, bool]:
+    """Return the index of the first scale that is not allowed, or -1, and whether one is +0 or the NaN."""
+    outcome: tuple[int, bool] = _survey_kernel()(scales.view(np.uint32))
+    return outcome
+
+
+@cache  # an import statement inside the function would take as long as the survey
+def _survey_kernel() -> Any:
+    from qsgd_lab.kernels.cpu.norms import survey_scales
+
+    return survey_scales
+
+
 def check_scales(scales: NDArray[np.float32]) -> bool:
     """Check the patterns of scales; return whether one of them is +0 or the NaN.
 
@@ -69,9 +93,7 @@ def check_scales(scales: NDArray[np.float32]) -> bool:
     MessageError
         If one is negative, -0, infinite, or a NaN other than 0x7FC00000.
     """
-    from qsgd_lab.kernels.cpu.norms import survey_scales
-
-    bad, dead = survey_scales(scales.view(np.uint32))
+    bad, dead = _survey(scales)
     if bad >= 0:
         bits = int(scales.view(np.uint32)[bad])
         text = f"norm {bad} is {scales[bad]} (bits {bits:08x}); it must be +0, finite and positive"
@@ -95,12 +117,17 @@ def check_dead(norms: NDArray[np.float32], levels: NDArray[Any], parts: Partitio
         If a rule does not hold.
     """
     if check_scales(norms):
-        from qsgd_lab.kernels.cpu.decode import live_level
+        check_levels_of_dead(norms, levels, parts)
 
-        bucket = live_level(levels, norms, parts.bucket_offsets)
-        if bucket >= 0:
-            text = f"bucket {bucket} has norm {norms[bucket]} and levels other than 0"
-            raise MessageError(text, "canonical")
+
+def check_levels_of_dead(norms: NDArray[np.float32], levels: NDArray[Any], parts: Partition) -> None:
+    """Raise a `MessageError` if a bucket of norm 0 or NaN has levels other than 0."""
+    from qsgd_lab.kernels.cpu.decode import live_level
+
+    bucket = live_level(levels, norms, parts.bucket_offsets)
+    if bucket >= 0:
+        text = f"bucket {bucket} has norm {norms[bucket]} and levels other than 0"
+        raise MessageError(text, "canonical")
 
 
 def storable_scales(scales: Any) -> NDArray[np.float32]:
@@ -108,3 +135,19 @@ def storable_scales(scales: Any) -> NDArray[np.float32]:
     stored = np.ascontiguousarray(scales, dtype=np.float32).reshape(-1)
     nan = np.isnan(stored)
     return np.where(nan, NAN_BITS.view(np.float32), stored) if nan.any() else stored
+
+
+def writable_scales(scales: Any) -> tuple[NDArray[np.float32], bool]:
+    """Return scales as they are stored, and whether one is +0 or the NaN; one pass where no NaN is another.
+
+    Raises
+    ------
+    MessageError
+        If one is negative, -0 or infinite.
+    """
+    stored = np.ascontiguousarray(scales, dtype=np.float32).reshape(-1)
+    bad, dead = _survey(stored)
+    if bad < 0:
+        return stored, dead
+    stored = storable_scales(stored)
+    return stored, check_scales(stored)

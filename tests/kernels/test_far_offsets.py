@@ -98,7 +98,7 @@ def test_a_directory_adds_up_beyond_32_bits():
     directory = Directory(
         np.zeros(chunks, np.uint32), np.full(chunks, 4096, np.uint16), np.zeros(0, np.uint16)
     )
-    starts = directory.starts()
+    starts = directory.starts
 
     assert starts.dtype == np.int64
     assert starts[[0, 1, -2, -1]].tolist() == [0, 16384, 16384 * (chunks - 1), 16384 * chunks]

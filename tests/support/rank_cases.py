@@ -16,8 +16,14 @@ def lane():
     from qsgd_lab.distributed.lane import Lane
 
     if "lane" not in _LANES:
-        _LANES["lane"] = Lane(20.0)
+        _LANES["lane"] = Lane(60.0)  # under load, the first imports of a rank take long
     return _LANES["lane"]
+
+
+def close_lane():
+    """Forget the lane, before its group ends."""
+    if "lane" in _LANES:
+        _LANES.pop("lane").close()
 
 
 def gathered(lengths):
@@ -27,20 +33,33 @@ def gathered(lengths):
     return [bytes(part) for part in lane().gather(data)]
 
 
-def exchanged(text, steps, shapes, seed):
-    """Return the means, this rank's state, and the ledger of all ranks, after some steps."""
+def exchanged(text, steps, shapes, seed, two_phase=False):
+    """Return the means, this rank's state, and the ledgers of all ranks, after some steps."""
     from qsgd_lab.compressors.protocol import Layout
     from qsgd_lab.compressors.registry import COMPRESSORS
     from qsgd_lab.distributed.exchange import DistributedExchange
+    from qsgd_lab.distributed.two_phase import DistributedTwoPhase
 
     layout = Layout(shapes)
-    exchange = DistributedExchange(COMPRESSORS.parse(text).make(), 7, layout, lane())
+    kind = DistributedTwoPhase if two_phase else DistributedExchange
+    exchange = kind(COMPRESSORS.parse(text).make(), 7, layout, lane())
     means = []
     for step in range(steps):
         out = np.empty(layout.num_coordinates, np.float32)
         exchange.mean(gradients(seed, step, exchange.nodes, layout)[exchange.rank][None], step, out)
         means.append(out)
-    return means, exchange.arrays(), exchange.total_ledger().to_dict()
+    return means, exchange.arrays(), [ledger.to_dict() for ledger in exchange.total_ledgers()]
+
+
+def numbers(rank, size):
+    """Return a rank's numbers, of magnitudes that make the order of a sum show."""
+    rng = np.random.default_rng(rank)
+    return (rng.normal(size=size) * 10.0 ** rng.integers(-3, 4, size)).astype(np.float32)
+
+
+def added_up(size):
+    """Return the sum of all ranks' numbers."""
+    return lane().add_up(numbers(dist.get_rank(), size))
 
 
 def gradients(seed, step, nodes, layout):
@@ -130,6 +149,12 @@ def make_network(kind="plain"):
                 return self.last(torch.relu(layer(x)))
 
         return Half()
+    if kind == "narrow":
+        return nn.Sequential(*(nn.Linear(12, 12) for _ in range(6)), nn.Linear(12, 5))
+    if kind == "normalised":  # of each example: statistics of a batch would differ from rank to rank
+        return nn.Sequential(nn.Linear(12, 50), nn.LayerNorm(50), nn.ReLU(), nn.Linear(50, 5))
+    if kind == "convolution":
+        return nn.Sequential(nn.Unflatten(1, (3, 2, 2)), nn.Conv2d(3, 30, 2), nn.Flatten(), nn.Linear(30, 5))
     return nn.Sequential(nn.Linear(12, 50), nn.ReLU(), nn.Linear(50, 60), nn.ReLU(), nn.Linear(60, 5))
 
 

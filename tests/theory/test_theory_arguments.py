@@ -54,6 +54,7 @@ def vector(good, *more):
 #: Parameters of no domain of their own: checked where they are made, arrays between parts, free values.
 OPAQUE = {"at", "backend", "blocks", "block", "index", "measurement", "printed_step", "problem", "quantizer"}
 OPAQUE |= {"setting", "trial", "values_are_one", "negative", "parameters", "dim", "spec", "text"}
+OPAQUE |= {"cost", "step", "baseline", "baseline_step", "network", "question"}  # of `link`: tuples of numbers
 OPAQUE |= {"_"}  # of **_: options that a formula does not depend on
 
 #: Parameter -> (a good value, excluded ones), where a function has no entry of its own below.
@@ -74,7 +75,9 @@ DOMAINS = {
     "confidence": real(0.95, 0.0, 1.1),
     "contraction": real(0.5, 0.0, -0.5, 1.1),
     "contraction_error": real(0.5, 0.0, -0.5, 1.1),
+    "collective": name("all-gather"),
     "convention": name("with-zero"),
+    "devices": whole(1),
     "convexity": real(1.0, 0.0, -1.0),
     "count": whole(3),
     "counts": vector([1.0, 2.0], [-1.0]),
@@ -106,6 +109,8 @@ DOMAINS = {
     "rate": real(0.1, -0.1),
     "unit": name("real"),
     "latency": real(1e-3, -1.0),
+    "saved_bytes": real(1e3),
+    "saved_seconds": real(-0.1),
     "layout": name("dense"),
     "levels": optional(3),
     "line": whole(1, 3, least=0),
@@ -267,6 +272,14 @@ OWN = {
     ("checks.compressors", "check_compressor"): {
         "trials": whole(2, least=2),
         "vector": vector([1.0, 2.0, 3.0, 4.0], [0.0, 0.0], [1e39]),
+    },
+    ("checks.equal_bits", ""): {
+        **dict.fromkeys(("rows", "texts"), ([], [])),
+        **dict.fromkeys(("name", "rival", "source"), ("qsgd", [])),
+        "layout": (None, []),
+        "bits": real(2.0, 0.0, -1.0),
+        "trials": whole(2, least=2),
+        "vector": vector(np.float32(VECTOR), np.zeros(3, np.float32)),
     },
     ("checks.compressors", "formula"): {"name": name("expected_error")},
     ("checks.distributions", "draw"): {"bucket_size": whole(4)},

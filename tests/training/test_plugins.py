@@ -167,6 +167,9 @@ TWICE = {
         (("--import", "absent.py"), 2, "there is no such file"),
         (("--import", "no_such_module"), 2, "no module of this name"),
         (("--import", "broken.py"), 2, "cannot import"),
+        (("--import", "no-number.py"), 2, "no-number.py: invalid literal for int()"),
+        (("--import", "no-table.py"), 2, "no-table.py: FileNotFoundError"),
+        (("--import", "a:b.py"), 2, "rename it without"),
         (("--import", "exits.py"), 2, "it exits with 3"),
         (("--import", "taken.py"), 2, "two compressors are named 'qsgd'"),
         (("--import", "twice-compressor.py"), 2, "two compressors are named 'mine', both from twice-compr"),
@@ -178,6 +181,8 @@ TWICE = {
 def test_what_cannot_be_used_is_one_line(tmp_path, monkeypatch, capsys, arguments, code, message):
     """Exit 2, one line on stderr that says what is wrong, and no run made."""
     (tmp_path / "broken.py").write_text("1 / 0\n")
+    (tmp_path / "no-number.py").write_text("int('two')\n")
+    (tmp_path / "no-table.py").write_text("open('table.csv')\n")
     (tmp_path / "exits.py").write_text("raise SystemExit(3)\n")
     (tmp_path / "taken.py").write_text(
         "from qsgd_lab.compressors import COMPRESSORS, Method\n"
@@ -193,3 +198,34 @@ def test_what_cannot_be_used_is_one_line(tmp_path, monkeypatch, capsys, argument
     assert message in lines[0]
     assert "Traceback" not in errors
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_package_is_known_by_all_of_its_code(tmp_path, monkeypatch):
+    """An edit of any file of a plug-in that is a package changes its origin, and nothing else does."""
+    package = tmp_path / "mine_package"
+    (package / "deep").mkdir(parents=True)
+    (package / "__init__.py").write_text("")
+    for name in ("rounding.py", "deep/__init__.py", "deep/table.py"):
+        (package / name).write_text("one = 1\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    codes = []
+    for edited in (None, "__init__.py", "rounding.py", "deep/table.py"):
+        if edited:
+            (package / edited).write_text("two = 2\n")
+        whole, part = (plugins._code_of(name) for name in ("mine_package", "mine_package.rounding"))
+        assert whole == part
+        codes.append(whole)
+    (package / "notes.txt").write_text("no code")
+    assert plugins._code_of("mine_package") == codes[-1]
+    assert len(set(codes)) == len(codes)
+
+
+@pytest.mark.parametrize(("name", "what"), [("digits", "data set"), ("alexnet-quarter", "model")])
+def test_a_method_is_not_named_as_what_it_trains(tmp_path, name, what):
+    """Origins are by name: such a run would have a baseline that nobody has made."""
+    path = tmp_path / "method.py"
+    path.write_text(TWICE["compressor"].replace("'mine', object", f"{name!r}, lambda: QSGD(bits=2)"))
+    path.write_text("from qsgd_lab.compressors import QSGD\n" + path.read_text())
+    plugins.load([str(path)])
+    with pytest.raises(ValueError, match=f"the run's {what} are both named '{name}'"):
+        configurations("demo", ["alexnet"], [2], [name], [0], {})

@@ -246,4 +246,7 @@ METHOD = Method(
     summary="blocks of integers, smoothed; flat, or 8 bits inside a machine and fewer between",
     source="SDP4Bit, NeurIPS 2024; ZeRO++, ICLR 2024",
     theory="qsgd_lab.theory.methods.block_int",
+    settings=tuple(
+        f"block-int(bits={bits},rounding={rounding})" for rounding in ROUNDINGS for bits in (4, 8)
+    ),
 )

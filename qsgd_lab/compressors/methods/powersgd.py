@@ -313,4 +313,5 @@ METHOD = Method(
     summary="matrices by two averaged factors of low rank; meant for error feedback",
     source="Vogels, Karimireddy, Jaggi, NeurIPS 2019",
     theory="qsgd_lab.theory.methods.powersgd",
+    settings=tuple(f"powersgd(rank={rank})" for rank in (1, 2, 4, 8, 16)),
 )

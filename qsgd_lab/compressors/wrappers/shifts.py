@@ -62,7 +62,7 @@ class Shifted(Compressor):
     ------
     ValueError
         If the theory forbids what is wrapped: EF21 needs a contraction, DIANA an unbiased compressor, and
-        neither can stand around a compressor that keeps errors or shifts itself.
+        neither can wrap a compressor that keeps errors or shifts itself.
 
     References
     ----------

@@ -10,7 +10,7 @@ from pathlib import Path
 from qsgd_lab.data.cifar10.release import OFFICIAL, Edition, Release
 from qsgd_lab.errors import DataMissingError
 
-#: Names the folder of the data sets; goes before everything else.
+#: Names the folder of the data sets; overrides everything else.
 DATA_VARIABLE = "QSGD_LAB_DATA"
 
 

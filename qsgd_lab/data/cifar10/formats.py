@@ -49,7 +49,7 @@ def parse_batch(content: bytes, num_records: int) -> tuple[Bytes, Bytes]:
     except _ForbiddenError:
         raise
     except Exception as error:  # a damaged pickle can fail in any way
-        raise ValueError(f"is no pickle of a CIFAR-10 batch ({error})") from error
+        raise ValueError(f"is not a pickle of a CIFAR-10 batch ({error})") from error
     if not isinstance(batch, dict):
         raise ValueError(f"holds a {type(batch).__name__} instead of a dictionary")
     return _images(_entry(batch, "data"), num_records), _labels(_entry(batch, "labels"), num_records)

@@ -52,7 +52,7 @@ def read_cifar10(source: Source) -> Cifar10Arrays:
         return _read(source)
     except OSError as error:
         raise DataMissingError(
-            f"cannot read {error.filename or source.path}: {error.strerror or error}; mend the permissions, "
+            f"cannot read {error.filename or source.path}: {error.strerror or error}; fix the permissions, "
             "or fetch it elsewhere with 'qsgd-lab data fetch --data-dir FOLDER'"
         ) from error
     except (ValueError, ArchiveError) as error:

@@ -102,6 +102,7 @@ def dequantize_segment(levels, step, values):
 def dequantize_all(levels, norms, bucket_offsets, num_levels, values):
     """Write the float32 values of n levels."""
     mode = keep_denormals()
+    levels, values = unowned_view(levels), unowned_view(values)
     for bucket in range(bucket_offsets.size - 1):
         low, high = bucket_offsets[bucket], bucket_offsets[bucket + 1]
         dequantize_segment(levels[low:high], level_step(norms[bucket], num_levels), values[low:high])

@@ -52,3 +52,38 @@ def measure_sparse_chunks(levels, chunk_size, first_chunk, last_chunk, gap_lengt
             previous = position
         for code in range(3):
             bits[chunk, code] = np.int64((total >> (LANE_BITS * np.uint64(code))) & LANE_MASK)
+
+
+@njit(cache=True, fastmath=False, nogil=True)
+def chunk_starts(num_words, starts):
+    """Write where chunks of as many 32-bit words (uint16[C]) begin, in bytes (int64[C + 1])."""
+    byte = np.int64(0)
+    for chunk in range(num_words.size):
+        starts[chunk] = byte
+        byte += np.int64(num_words[chunk]) << 2
+    starts[num_words.size] = byte
+
+
+@njit(cache=True, fastmath=False, nogil=True)
+def unfit_chunk(sizes, num_words, num_nonzeros):
+    """Return the first chunk with fewer words than its coordinates need, or -1, and whether one counts more.
+
+    Parameters
+    ----------
+    sizes : (int, int, int)
+        Coordinates, coordinates of a chunk, and the least bits of one; in the sparse layout, of a level
+        other than 0.
+    num_words, num_nonzeros : uint16[C]
+        The second is empty but for the sparse layout. A count above the chunk's coordinates goes first.
+    """
+    num_coordinates, chunk_size, bits = sizes
+    short = np.int64(-1)
+    for chunk in range(num_words.size):
+        size = min(chunk_size, num_coordinates - chunk * chunk_size)
+        if num_nonzeros.size:
+            if np.int64(num_nonzeros[chunk]) > size:
+                return np.int64(chunk), True
+            size = np.int64(num_nonzeros[chunk])
+        if short < 0 and np.int64(num_words[chunk]) << 5 < size * bits:
+            short = np.int64(chunk)
+    return short, False

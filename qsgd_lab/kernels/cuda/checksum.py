@@ -44,7 +44,7 @@ def warp_state(words, first, count, inverted, tables):
     by_turn, by_lane = tables
     lane = cuda.threadIdx.x % LANES
     turns = (count + LANES - 1) // LANES
-    i = count - turns * LANES + lane  # negative in the first turn of a range that is no multiple of 32
+    i = count - turns * LANES + lane  # negative in the first turn of a range that is not a multiple of 32
     state = _ZERO
     for _ in range(turns):
         state = moved_past_turn(state, by_turn)

@@ -100,7 +100,7 @@ class DeviceContext:
         return int(getattr(handle, "value", handle) or 0)  # a ctypes pointer, or with numba-cuda a number
 
     def wait(self) -> None:
-        """Wait until all streams of the device are idle: memory may then be used, or freed, on any."""
+        """Wait until all streams of the device are idle: then memory can be used or freed on any."""
         if not SIMULATED:
             with self.active():
                 cuda.synchronize()

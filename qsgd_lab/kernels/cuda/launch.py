@@ -37,8 +37,8 @@ class LaunchShape:
     def grid(self, warps_of_work: int, most_warps: int = 32) -> tuple[int, int]:
         """Return (blocks, threads a block) for so many warps of work, at most `most_warps` a block.
 
-        A multiprocessor has 65,536 registers, so a block of 32 warps finds room for 64 a thread; a kernel
-        that takes up to 128, or more than 1.5 KiB of shared memory a warp, is launched with ``HEAVY``.
+        A multiprocessor has 65,536 registers, so a block of 32 warps has 64 a thread; a kernel of up to
+        128, or more than 1.5 KiB of shared memory a warp, says ``HEAVY``.
         """
         warps = min(self.warps, most_warps)
         blocks = -(-warps_of_work // warps)

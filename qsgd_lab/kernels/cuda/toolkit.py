@@ -64,9 +64,9 @@ def load_numba_cuda() -> bool:
     """
     if hasattr(np, "row_stack") or importlib.util.find_spec("numba.cuda.np") is None:
         return False
-    setattr(np, "row_stack", np.vstack)  # noqa: B010
+    np.row_stack = np.vstack  # type: ignore[attr-defined]  # noqa: NPY201
     try:
         importlib.import_module("numba.cuda.np.arrayobj")
     finally:
-        delattr(np, "row_stack")
+        del np.row_stack  # type: ignore[attr-defined]  # noqa: NPY201
     return True
