@@ -43,8 +43,8 @@ ql.add_decoded([message], total)  # float32 total on the device
 on_host = ql.to_host_message(message)  # bytes for a file or a socket
 ```
 
-A message made on a device equals that of the CPU, byte for byte, in every layout, code and chunk size; each reads
-the messages of the other. `decode(message, start, stop)`, `decode_values`, `message_sizes` and
+A message made on a device equals that of the CPU, byte for byte, in every layout, code and chunk size; each
+reads the messages of the other. `decode(message, start, stop)`, `decode_values`, `message_sizes` and
 `quantize_and_encode` work there as well.
 
 * Encoding: a block of threads codes a chunk into a slot, a running sum over chunks says where each belongs,
@@ -72,19 +72,20 @@ simulator, slowly; torch tensors of the CPU then count as tensors of the device.
 ## What is checked without a GPU
 
 The test suite compiles every kernel to PTX for compute capabilities 8.0 and 9.0, reads there that no
-multiplication is contracted with an addition but the exact squares of the norm, and executes it: PTX becomes
-C++ (tests/ptx), each CUDA thread a fiber, in random order. Bits are compared with the CPU's. An access outside
-of an array, or not aligned, is an error; so are collectives that lanes reach at different places, a deadlock,
-two threads at one byte without a barrier, and a launch beyond the registers of a multiprocessor. Removed
-barriers and changed instructions show that such faults are seen. Not seen are weak ordering of memory, races of
-atomics, and what ptxas makes of the PTX. `make test-cuda` does the same with numba-cuda, whose linker optimises
-once more. Where g++ is missing, that is skipped; the simulator runs fewer examples in plain Python.
+multiplication is contracted with an addition but the exact squares of the norm, and executes it: PTX
+becomes C++ (tests/ptx), each CUDA thread a fiber, in random order. Bits are compared with the CPU's. An
+access outside of an array, or not aligned, is an error; so are collectives that lanes reach at different
+places, a deadlock, two threads at one byte without a barrier, and a launch beyond the registers of a
+multiprocessor. Removed barriers and changed instructions show that such faults are seen. Not seen are weak
+ordering of memory, races of atomics, and what ptxas makes of the PTX. `make test-cuda` does the same with
+numba-cuda, whose linker optimises once more. Where g++ is missing, that is skipped; the simulator runs
+fewer examples in plain Python.
 
 ## Counted, not timed
 
 Machine instructions a coordinate on the usual path of a kernel's loop, for compute capability 9.0 (ptxas
-13.0), held by tests where ptxas and nvdisasm are installed; for decoding, counted look-ups of a warp times the
-instructions of each loop. PTX instructions are those of the kernels before.
+13.0), held by tests where ptxas and nvdisasm are installed; for decoding, counted look-ups of a warp times
+the instructions of each loop. PTX instructions are those of the kernels before.
 
 | kernel | before, PTX | now, machine | registers |
 | --- | ---: | ---: | ---: |
@@ -99,13 +100,14 @@ same bits.
 
 ## What is checked with one
 
-`make gpu-check` runs stages, each in a process with a time limit, which fit into ten minutes (`MINUTES=10`):
-versions and compilers; one small kernel; every kernel against the CPU, small and then wide; the benchmark;
-memcheck and racecheck of NVIDIA's compute-sanitizer where it is installed; a side stream against the default
-one; training. What a stage finds is written at once to `benchmarks/results/<device>/`, with a summary, and a
-stage that hangs or fails does not stop the next. It tells a machine without a device from one without NVVM or
-with a driver that is too old. `make gpu-check DRY=1` runs all stages without a device. It needs no network:
-`pip install --no-deps --no-build-isolation -e .` first. From `benchmarks/results/<device>.json` this page is made.
+`make gpu-check` runs stages, each in a process with a time limit, which fit into ten minutes
+(`MINUTES=10`): versions and compilers; one small kernel; every kernel against the CPU, small and then wide;
+the benchmark; memcheck and racecheck of NVIDIA's compute-sanitizer where it is installed; a side stream
+against the default one; training. What a stage finds is written at once to `benchmarks/results/<device>/`,
+with a summary, and a stage that hangs or fails does not stop the next. It tells a machine without a device
+from one without NVVM or with a driver that is too old. `make gpu-check DRY=1` runs all stages without a
+device. It needs no network: `pip install --no-deps --no-build-isolation -e .` first. From
+`benchmarks/results/<device>.json` this page is made.
 
 ## Measured
 
