@@ -121,8 +121,7 @@ def inject(every):
     for name, is_right in cases().items():
         sound = verdict(is_right)
         tell(kernel=name, fault=None, seen=sound)
-        compiled = next(value[0] for key, value in LAUNCHES.compiled.items() if f'"name": "{name}"' in key)
-        tried = list(faults(compiled.ptx, every))
+        tried = list(faults(LAUNCHES.latest[name].ptx, every))
         for what, lines in tried if every else tried[:2] + tried[-1:]:
             try:
                 LAUNCHES.replaced[name] = Compiled("\n".join(lines))
