@@ -67,10 +67,12 @@ def gathered(records: Sequence[dict[str, Any]], date: str) -> tuple[str, str]:
     Stages that were not run, or ran out of time, leave out what they did not find.
     """
     findings = [finding for record in records for finding in record["findings"]]
-    device = next((one["device"] for one in findings if "device" in one), None) or device_facts()
+    devices = [one["device"] for one in findings if "device" in one]
+    found_versions = [one["versions"] for one in findings if "versions" in one]
+    device = devices[0] if devices else device_facts()
     content = as_json(
         device,
-        next((one["versions"] for one in findings if "versions" in one), None) or versions(),
+        found_versions[0] if found_versions else versions(),
         date,
         [Outcome(**one["outcome"]) for one in findings if "outcome" in one],
         {tool: said for one in findings for tool, said in one.get("sanitizer", {}).items()},

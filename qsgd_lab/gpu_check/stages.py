@@ -145,7 +145,7 @@ def compare_streams(how: Extent) -> Iterator[Finding]:
         if how.is_dry:
             found = message(x, seed)
         else:
-            side = torch.cuda.Stream()
+            side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
             side.wait_stream(torch.cuda.current_stream())
             with torch.cuda.stream(side):
                 found = message(x, seed)
