@@ -64,13 +64,15 @@ def cases():
     from qsgd_lab.quantization import dequantize, quantize
 
     x = np.random.default_rng(1).standard_normal(9001, dtype=np.float32)
-    q = quantize(x, levels=7, bucket_size=512)
+    q, wide = (quantize(x, levels=s, bucket_size=512) for s in (7, 18))  # 6 bits: no row is a full one
     device = replace(q, **{name: torch.from_numpy(getattr(q, name).copy()) for name in ("levels", "norms")})
     message = np.array(encode(q, "gamma", "sparse"))
 
     def packs():
-        words, _, values = packed(torch.from_numpy(x.copy()), q, 0, "stochastic")
-        return np.array_equal(words.numpy(), _words(q)) and np.array_equal(values.numpy(), dequantize(q))
+        words, _, values = packed(torch.from_numpy(x.copy()), wide, 0, "stochastic")
+        return np.array_equal(words.numpy(), _words(wide)) and np.array_equal(
+            values.numpy(), dequantize(wide)
+        )
 
     def encodes():
         return np.array_equal(np.asarray(encode(device, "gamma", "sparse", backend="cuda")), message)
