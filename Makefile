@@ -16,7 +16,7 @@ TYPES := $(VENV)/types
 LATEX := latexmk texlive-publishers texlive-science texlive-latex-recommended texlive-fonts-recommended
 
 .DEFAULT_GOAL := help
-.PHONY: help demo evidence report-gpu test test-latest lint types docs site dist bench gpu-check paper clean
+.PHONY: help demo evidence report-gpu test test-latest test-cuda lint types docs site dist bench gpu-check paper clean
 
 help:  ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -91,6 +91,19 @@ test-latest: pyproject.toml constraints.txt  ## The suite with the newest releas
 	@$(LATEST)/bin/qsgd-lab --version
 	$(LATEST)/bin/python -m pytest $(SIDE_BY_SIDE) $(PYTEST_ARGS)
 
+# An environment with numba-cuda, whose code is not Numba's own: compiled, read, counted and executed on the CPU.
+CUDA_ENV := .venv-cuda
+PTX_TESTS := tests/kernels/test_cuda_ptx.py tests/kernels/test_codec_ptx.py tests/kernels/test_machine_code.py
+LONG ?=
+test-cuda: $(STAMP)  ## numba-cuda's code read, counted, executed; LONG=1 tries more and all faults.
+	@test -x $(CUDA_ENV)/bin/python || $(PYTHON) -m venv $(CUDA_ENV)
+	$(CUDA_ENV)/bin/python -m pip install --quiet --upgrade "numba-cuda[cu13]" numpy scipy click rich platformdirs filelock \
+	  pytest hypothesis setuptools nvidia-cuda-nvcc nvidia-cuda-nvdisasm
+	PYTHONWARNINGS=ignore $(CUDA_ENV)/bin/python -m pip install --quiet --no-build-isolation --no-deps --editable .
+	$(CUDA_ENV)/bin/python -m pytest -q -W ignore::DeprecationWarning $(PTX_TESTS)  # numba-cuda names what NumPy drops
+	NUMBA_ENABLE_CUDASIM=1 QSGD_LAB_PTX_PYTHON=$(CURDIR)/$(CUDA_ENV)/bin/python \
+	  $(BIN)/python tests/ptx/compare.py $(if $(LONG),--long)
+
 lint: $(STAMP)  ## Check style and formatting with ruff.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -142,8 +155,9 @@ bench: $(STAMP)  ## Run the benchmarks (a quarter of an hour).
 
 # Needs no network: with a virtual environment that is there already, or without one where python3 has the
 # package (pip install --no-deps --no-build-isolation -e .).
-gpu-check:  ## Check and measure the CUDA kernels, where there is a CUDA device.
-	@python=$$(test -x $(BIN)/python && echo $(BIN)/python || echo $(PYTHON)); $$python benchmarks/gpu_check.py
+MINUTES ?= 10
+gpu-check:  ## Check and measure the CUDA kernels, in stages; DRY=1 without a device.
+	@python=$$(test -x $(BIN)/python && echo $(BIN)/python || echo $(PYTHON)); $$python benchmarks/gpu_check.py --minutes $(MINUTES) $(if $(DRY),--dry)
 
 # The runs are those that paper/results.tex was made from, or with RUNS=folder those of that folder, from which
 # then paper/results.tex is made, too. The date is fixed so that the same runs give the same PDF.
@@ -157,5 +171,5 @@ paper: $(STAMP)  ## Build paper/paper.pdf, from the runs of its table or from RU
 	@cp paper/build/paper.pdf paper/paper.pdf && echo "paper/paper.pdf"
 
 clean:  ## Delete the virtual environment and everything generated; runs/ stays.
-	rm -rf $(VENV) $(LATEST) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks paper/build
+	rm -rf $(VENV) $(LATEST) $(CUDA_ENV) .ptx_cache build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks paper/build
 	find qsgd_lab cli theory tests benchmarks docs paper -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,84 +1,126 @@
-"""Check and measure the CUDA kernels on this machine's device: what `make gpu-check` runs.
+"""Check and measure the CUDA kernels on this machine's device, in stages: what `make gpu-check` runs.
 
-python benchmarks/gpu_check.py            everything; writes benchmarks/results/<device>.json
-python benchmarks/gpu_check.py --quick    little of everything; writes nothing
+python benchmarks/gpu_check.py --minutes 10    all stages; each writes its own file at once
+python benchmarks/gpu_check.py --dry           all stages without a device, on little
 
-Without a device it says so and ends with 0; where a check fails, with 1.
+Files are in benchmarks/results/<device>/, with a summary.md; benchmarks/results/<device>.json, from which
+docs/gpu.md is made, gathers them. Without a device it says so and ends with 0; where there is one that cannot
+be used, or a stage fails, with 1.
 """
 
 from __future__ import annotations
 
 import datetime
-import subprocess
+import os
 import sys
-import time
+import tempfile
 from pathlib import Path
 
 import click
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
-QUICK = {"sizes": (1, 513, 100_003), "large": 2**20 + 77, "repeats": 10, "levels": (1, 7, 127, 200)}
-TRAINING_TESTS = ROOT / "tests" / "training" / "test_training_gpu.py"
 
 
 @click.command()
-@click.option("--quick", is_flag=True, help="Little of everything; write nothing.")
-@click.option("--dim", type=int, default=2**26, show_default="2^26", help="Coordinates of the benchmark.")
-@click.option("--out", type=click.Path(path_type=Path), default=RESULTS, help="Folder of the results.")
-def main(quick: bool, dim: int, out: Path) -> None:
+@click.option(
+    "--minutes", type=click.FloatRange(min=0.1), default=10.0, show_default=True, help="For all stages."
+)
+@click.option("--dry", is_flag=True, help="Run all stages without a device.")
+@click.option("--only", multiple=True, help="Only stages of this name.")
+@click.option("--out", type=click.Path(path_type=Path), default=None, help="Folder of the results.")
+@click.option("--perform", default=None, hidden=True, help="Run one stage in this process.")
+def main(minutes: float, dry: bool, only: tuple[str, ...], out: Path | None, perform: str | None) -> None:
     """Compare every kernel with the CPU, byte for byte, and measure."""
-    from qsgd_lab.kernels.cuda.device import SIMULATED, has_device
+    if perform is not None:
+        assert out is not None
+        raise SystemExit(0 if _perform(perform, dry, out) else 1)
+    if not dry:
+        _require_device()
+    from qsgd_lab.gpu_check.staged import FINE, run_stages
+    from qsgd_lab.gpu_check.stages import STAGES
 
-    if SIMULATED or not has_device():
-        click.echo("no CUDA device: nothing checked")
-        return
-    from qsgd_lab.bench.device_suite import measure_device
-    from qsgd_lab.files import write_atomically
-    from qsgd_lab.gpu_check.cases import Scope, run_check
-    from qsgd_lab.gpu_check.checks import CHECKS
-    from qsgd_lab.gpu_check.results import as_json, device_facts, file_name, versions
-    from qsgd_lab.gpu_check.sanitizer import sanitize
-
-    device = device_facts()
-    scope = Scope(**QUICK) if quick else Scope()  # type: ignore[arg-type]
-    outcomes = []
-    for number, (name, check) in enumerate(CHECKS, 1):
-        begun = time.monotonic()
-        outcomes.append(run_check(name, check, scope))
-        verdict = outcomes[-1].failure or f"{outcomes[-1].comparisons} comparisons agree"
-        click.echo(f"[{number}/{len(CHECKS)}] {name}: {verdict} ({time.monotonic() - begun:.0f} s)", err=True)
-    tools = {} if quick else sanitize()
-    for tool, said in tools.items():
-        click.echo(f"{tool}: {said}", err=True)
-    figures = []
-    for figure in measure_device(2**22 if quick else dim, 5 if quick else 20):
-        figures.append(figure)
-        s = "" if figure.num_levels is None else f", s = {figure.num_levels}"
-        rate = figure.bytes_moved / figure.seconds / 1e9
-        click.echo(
-            f"{figure.name}: {figure.operation}{s}: {1e6 * figure.seconds:.1f} us, {rate:.0f} GB/s, "
-            f"{100 * figure.copy_fraction:.0f} % of the copy's rate"
-        )
-    training_failed = not quick and _training_tests() != 0
-    failed = [outcome for outcome in outcomes if outcome.failure]
-    unclean = [tool for tool, said in tools.items() if said != "clean" and "not installed" not in said]
-    if not quick:
-        out.mkdir(parents=True, exist_ok=True)
-        today = datetime.datetime.now(tz=datetime.UTC).date().isoformat()
-        path = out / file_name(device["name"])
-        write_atomically(path, as_json(device, versions(), today, outcomes, tools, figures))
-        click.echo(f"wrote {path}; next: python docs/scripts/make_gpu_page.py", err=True)
-    if failed or unclean or training_failed:
+    device = "dry run" if dry else _device_name()
+    results = out or (Path(tempfile.gettempdir()) / "qsgd-lab-gpu-check" if dry else RESULTS)
+    folder = results / _slug(device)
+    stages = [stage for stage in STAGES if not only or stage.name in only]
+    if unknown := set(only) - {stage.name for stage in STAGES}:
+        names = ", ".join(stage.name for stage in STAGES)
+        raise click.UsageError(f"no stage {', '.join(sorted(unknown))}; there are {names}")
+    env = dict(os.environ) | ({"NUMBA_ENABLE_CUDASIM": "1"} if dry else {})
+    flags = ["--dry"] if dry else []
+    script = str(Path(__file__).resolve())
+    records = run_stages(
+        lambda stage: [sys.executable, script, "--perform", stage.name, "--out", str(folder), *flags],
+        folder,
+        minutes,
+        lambda line: click.echo(line, err=True),
+        env,
+        stages,
+    )
+    click.echo(f"wrote {folder}/summary.md", err=True)
+    if not dry:
+        _gather(records, results)
+    if any(record["status"] != FINE for record in records):
         raise SystemExit(1)
 
 
-def _training_tests() -> int:
-    """Run the tests of training on a device, where they are; return pytest's exit code."""
-    if not TRAINING_TESTS.exists():
-        return 0
-    command = [sys.executable, "-m", "pytest", "-q", "-m", "gpu", str(TRAINING_TESTS)]
-    return subprocess.run(command, cwd=ROOT, check=False).returncode
+def _perform(name: str, dry: bool, folder: Path) -> bool:
+    if dry:
+        _execute_compiled()
+    from qsgd_lab.gpu_check.staged import perform
+    from qsgd_lab.gpu_check.stages import STAGES, extent
+
+    return perform(next(stage for stage in STAGES if stage.name == name), extent(dry), folder)
+
+
+def _execute_compiled() -> None:
+    """Let a dry run execute compiled kernels, where QSGD_LAB_PTX=1 asks for it."""
+    if os.environ.get("QSGD_LAB_PTX") == "1":
+        sys.path[:0] = [str(ROOT / "tests" / "ptx")]
+        import simulated
+
+        simulated.LAUNCHES.install()
+
+
+def _require_device() -> None:
+    """End with 0 where there is no device, and with 1 where there is one that kernels cannot use."""
+    from qsgd_lab.gpu_check.diagnosis import look
+
+    found = look()
+    if found.state == "ready":
+        return
+    import torch
+
+    if found.state in ("no driver", "no device") and not torch.cuda.is_available():
+        click.echo(f"no CUDA device: nothing checked ({found.said})")
+        raise SystemExit(0)
+    click.echo(f"Error: {found.state}: {found.said}", err=True)
+    raise SystemExit(1)
+
+
+def _device_name() -> str:
+    from qsgd_lab.gpu_check.results import device_facts
+
+    return str(device_facts()["name"])
+
+
+def _slug(device: str) -> str:
+    from qsgd_lab.gpu_check.results import file_name
+
+    return file_name(device).removesuffix(".json")
+
+
+def _gather(records: list[dict], results: Path) -> None:
+    """Write the file from which docs/gpu.md is made."""
+    from qsgd_lab.files import write_atomically
+    from qsgd_lab.gpu_check.results import file_name, gathered
+
+    today = datetime.datetime.now(tz=datetime.UTC).date().isoformat()
+    content, device = gathered(records, today)
+    path = results / file_name(device)
+    write_atomically(path, content)
+    click.echo(f"wrote {path}; next: python docs/scripts/make_gpu_page.py", err=True)
 
 
 if __name__ == "__main__":

@@ -24,6 +24,18 @@ LAUNCH_SHAPES = [
 ]
 
 
+#: With fewer warps than these, a gradient of more than 2^22 coordinates takes minutes and shows nothing new.
+LARGE, ENOUGH_WARPS = 2**22, 256
+
+
+def shape_for(number: int, size: int) -> tuple[int, int]:
+    """Return the launch shape of the number-th case, for a gradient of `size` coordinates."""
+    shapes = LAUNCH_SHAPES
+    if size > LARGE:
+        shapes = [(warps, blocks) for warps, blocks in shapes if warps * blocks >= ENOUGH_WARPS]
+    return shapes[number % len(shapes)]
+
+
 @dataclass(frozen=True)
 class Scope:
     """How much is tried.

@@ -20,7 +20,7 @@ from qsgd_lab.coding.layouts import LAYOUTS
 from qsgd_lab.coding.message import Message
 from qsgd_lab.coding.sizes import message_sizes
 from qsgd_lab.errors import MessageError
-from qsgd_lab.gpu_check.cases import LAUNCH_SHAPES, Check, Scope, gradient
+from qsgd_lab.gpu_check.cases import Check, Scope, gradient, shape_for
 from qsgd_lab.kernels.cuda.launch import launch_shape
 from qsgd_lab.quantization import QuantizedGradient, quantize
 
@@ -70,7 +70,7 @@ def codes(scope: Scope) -> Comparisons:
     """Messages are the CPU's, byte for byte, and decode to what was sent, whole and in part."""
     for number, (what, size, quantized, layout, code, chunk_size) in enumerate(_cases(scope)):
         device = _on_device(quantized, scope)
-        with launch_shape(*LAUNCH_SHAPES[number % len(LAUNCH_SHAPES)]):
+        with launch_shape(*shape_for(number, size)):
             message = encode(device, code, layout, chunk_size=chunk_size, backend="cuda")
             received = decode(message, backend="cuda")
             low, high = size // 3, size - size // 5
@@ -86,7 +86,7 @@ def measures(scope: Scope) -> Comparisons:
     """Exact sizes without coding are the CPU's, under every layout and code."""
     for number, (what, size, quantized, _, _, chunk_size) in enumerate(_cases(scope)):
         device = _on_device(quantized, scope)
-        with launch_shape(*LAUNCH_SHAPES[number % len(LAUNCH_SHAPES)]):
+        with launch_shape(*shape_for(number, size)):
             found = message_sizes(device, chunk_size=chunk_size, backend="cuda")
         expected = message_sizes(quantized, chunk_size=chunk_size)
         in_order = [np.array([sizes[key] for key in expected]) for sizes in (found, expected)]
@@ -100,7 +100,7 @@ def delivers(scope: Scope) -> Comparisons:
         other = encode(quantized, "gamma", "dense")
         sent = [_to_device(one, scope) for one in (message, other, message)]
         total, expected = _to_device(np.ones(size, np.float32), scope), np.ones(size, np.float32)
-        with launch_shape(*LAUNCH_SHAPES[number % len(LAUNCH_SHAPES)]), np.errstate(all="ignore"):
+        with launch_shape(*shape_for(number, size)), np.errstate(all="ignore"):
             values = decode_values(sent[0], backend="cuda")
             add_decoded(sent, total, backend="cuda")
         add_decoded([message, other, message], expected)
@@ -118,7 +118,7 @@ def fuses(scope: Scope) -> Comparisons:
             "chunk_size": chunk_size,
         }
         expected = quantize_and_encode(x, None, "auto", "fixed", **scheme)
-        with launch_shape(*LAUNCH_SHAPES[number % len(LAUNCH_SHAPES)]), np.errstate(all="ignore"):
+        with launch_shape(*shape_for(number, size)), np.errstate(all="ignore"):
             device_x = _to_device(x, scope)
             message = quantize_and_encode(device_x, None, "auto", "fixed", backend="cuda", **scheme)
             shifted = _to_device(np.concatenate([np.zeros(3, np.uint8), _bytes(expected)]), scope)[3:]
@@ -187,7 +187,7 @@ def repeats(scope: Scope) -> Comparisons:
         values = decode_values(expected)
         first: list[Any] = []
         for number in range(scope.repeats):
-            with launch_shape(*LAUNCH_SHAPES[number % len(LAUNCH_SHAPES)]), np.errstate(all="ignore"):
+            with launch_shape(*shape_for(number, scope.large)), np.errstate(all="ignore"):
                 message = encode(device, code, layout, backend="cuda")
                 levels = decode(message, backend="cuda").levels
                 found = [message, levels, decode_values(message, backend="cuda")]

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from qsgd_lab.coding.layouts import fixed_width
 from qsgd_lab.compressors import QSGD
 from qsgd_lab.compressors.protocol import Layout, NodeRows
-from qsgd_lab.gpu_check.cases import LAUNCH_SHAPES, Check, Scope, gradient, in_host_memory
+from qsgd_lab.gpu_check.cases import Check, Scope, gradient, in_host_memory, shape_for
 from qsgd_lab.kernels.cuda.launch import launch_shape
 from qsgd_lab.ledger import Ledger
 from qsgd_lab.levels import NORMS
@@ -50,7 +50,7 @@ def quantizes(scope: Scope) -> Comparisons:
     """Levels, norms and values are the CPU's."""
     for number, (size, x, scheme) in enumerate(_schemes(scope)):
         expected = quantize(x, seed=number, **scheme)
-        with launch_shape(*LAUNCH_SHAPES[number % len(LAUNCH_SHAPES)]):
+        with launch_shape(*shape_for(number, size)):
             q = quantize(_on_device(x, scope), seed=number, backend="cuda", **scheme)
             values = dequantize(q, backend="cuda")
         yield f"levels of {size} under {scheme}", size, q.levels, expected.levels
@@ -62,7 +62,7 @@ def packs(scope: Scope) -> Comparisons:
     """Packed words hold the CPU's levels, and unpack to its values."""
     for number, (size, x, scheme) in enumerate(_schemes(scope)):
         expected = quantize(x, seed=number, **scheme)
-        with launch_shape(*LAUNCH_SHAPES[number % len(LAUNCH_SHAPES)]):
+        with launch_shape(*shape_for(number, size)):
             words, norms, values = packed(_on_device(x, scope), expected, number, scheme["rounding"])
         yield f"words of {size} under {scheme}", size, words, _words(expected)
         yield f"norms of {size} under {scheme}", size, norms, expected.norms
@@ -123,7 +123,7 @@ def accumulates(scope: Scope) -> Comparisons:
             if device:
                 g, r, mean = (_on_device(array, scope) for array in (g, r, mean))
             tally, state = Ledger(), compressor.init_nodes(NODES, Layout.of(size, sizes))
-            with launch_shape(*LAUNCH_SHAPES[number % len(LAUNCH_SHAPES)]), np.errstate(all="ignore"):
+            with launch_shape(*shape_for(number, size)), np.errstate(all="ignore"):
                 compressor.mean(NodeRows(g, r), state, Stream(number), mean, tally)
             results.append((mean, r, np.array(list(tally.fetch().bits.values()))))
         for what, expected, actual in zip(("mean", "residuals", "counts"), *results, strict=True):
@@ -140,7 +140,7 @@ def repeats(scope: Scope) -> Comparisons:
         expected = quantize(x, levels=s, bucket_size=bucket_size)
         first: list[Any] = []
         for number in range(scope.repeats):
-            with launch_shape(*LAUNCH_SHAPES[number % len(LAUNCH_SHAPES)]):
+            with launch_shape(*shape_for(number, scope.large)):
                 q = quantize(device_x, levels=s, bucket_size=bucket_size, backend="cuda")
                 found = [q.levels, q.norms, dequantize(q, backend="cuda")]
                 found.append(packed(device_x, expected, 0, "stochastic")[0])

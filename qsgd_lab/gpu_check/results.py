@@ -61,6 +61,26 @@ def as_json(
     return json.dumps(content, indent=1, allow_nan=False) + "\n"
 
 
+def gathered(records: Sequence[dict[str, Any]], date: str) -> tuple[str, str]:
+    """Return the file's content, and the device's name, from the records of the stages.
+
+    Stages that were not run, or ran out of time, leave out what they did not find.
+    """
+    findings = [finding for record in records for finding in record["findings"]]
+    devices = [one["device"] for one in findings if "device" in one]
+    found_versions = [one["versions"] for one in findings if "versions" in one]
+    device = devices[0] if devices else device_facts()
+    content = as_json(
+        device,
+        found_versions[0] if found_versions else versions(),
+        date,
+        [Outcome(**one["outcome"]) for one in findings if "outcome" in one],
+        {tool: said for one in findings for tool, said in one.get("sanitizer", {}).items()},
+        [DeviceFigure(**one["figure"]) for one in findings if "figure" in one],
+    )
+    return content, str(device["name"])
+
+
 def device_facts(device: int = 0) -> dict[str, Any]:
     """Return name, compute capability, memory and multiprocessors of a CUDA device, as torch knows them."""
     import torch

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 TOOLS = ("memcheck", "racecheck", "initcheck")
 #: What is run under it: the checks themselves, on little.
@@ -13,7 +13,7 @@ SMALL_RUN = """
 from qsgd_lab.gpu_check.cases import Scope, run_checks
 from qsgd_lab.gpu_check.checks import CHECKS
 
-scope = Scope(sizes=(1, 513, 4097), large=20_001, repeats=3, levels=(1, 7, 127, 200))
+scope = Scope(sizes=(513, 4097), large=5001, repeats=1, levels=(7, 127))
 failures = [outcome for outcome in run_checks(CHECKS, scope) if outcome.failure]
 raise SystemExit(f"{failures[0].name}: {failures[0].failure}" if failures else 0)
 """
@@ -21,13 +21,13 @@ raise SystemExit(f"{failures[0].name}: {failures[0].failure}" if failures else 0
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
-def sanitize(run: Run = subprocess.run) -> dict[str, str]:
+def sanitize(run: Run = subprocess.run, tools: Sequence[str] = TOOLS) -> dict[str, str]:
     """Return tool -> "clean", or the last line of what it said; one entry says so where it is missing."""
     program = shutil.which("compute-sanitizer")
     if program is None:
         return {"compute-sanitizer": "not installed: not run"}
     results = {}
-    for tool in TOOLS:
+    for tool in tools:
         command = [program, "--tool", tool, "--error-exitcode", "9", sys.executable, "-c", SMALL_RUN]
         done = run(command, capture_output=True, text=True, check=False)
         lines = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]

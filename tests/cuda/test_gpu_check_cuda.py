@@ -12,7 +12,7 @@ from qsgd_lab.bench.device_suite import measure_device
 from qsgd_lab.gpu_check.cases import Scope, gradient, run_check, run_checks
 from qsgd_lab.gpu_check.checks import CHECKS
 
-SCOPE = Scope(sizes=(1, 600), large=1100, repeats=2, levels=(7, 200), device="cpu")
+SCOPE = Scope(sizes=(1, 300), large=530, repeats=2, levels=(7, 200), device="cpu")
 
 
 @pytest.mark.parametrize(("name", "check"), CHECKS, ids=[name for name, _ in CHECKS])
@@ -22,7 +22,7 @@ def test_every_check_passes(name, check):
 
     assert outcome.failure is None
     assert outcome.comparisons > 1
-    assert outcome.coordinates in (600, 1100)
+    assert outcome.coordinates in (300, 530)
 
 
 def test_a_difference_is_found():

@@ -19,6 +19,8 @@ NAMES = [
     "seal_header",
     "copy_bytes",
     "decode_to_values",
+    "encode_dense_chunks",
+    "decode_dense_chunks",
     "find_levels-int8",
     "find_levels-int16",
     "encode_chunks-int8",
@@ -28,7 +30,17 @@ NAMES = [
     "decode_chunks-int8",
     "decode_chunks-int16",
 ]
-FILES = ["scan", "encode", "message_frame", "checksum", "decode", "sizes", "decode_chunk"]
+FILES = [
+    "scan",
+    "encode",
+    "message_frame",
+    "checksum",
+    "decode",
+    "sizes",
+    "decode_chunk",
+    "dense_encode",
+    "dense_decode",
+]
 MOST_REGISTERS = 128  # so that a block of 16 warps finds room
 
 

@@ -23,10 +23,11 @@ NAMES = [
     "clear_shared_words",
     "quantize_pack_rows",
     "pack_levels",
+    *(f"{name}_full_rows_{width}" for name in ("pack", "unpack") for width in (2, 4, 8)),
     "unpack_dequantize_rows",
     "dequantize_rows",
 ]
-FILES = ["norms", "quantize", "accumulate", "message_cost", "fixed_width"]
+FILES = ["norms", "quantize", "accumulate", "message_cost", "fixed_width", "full_rows"]
 #: The kernels that square coordinates; theirs is the only contracted operation, and it is exact.
 TAKE_NORMS = {
     "block_totals",
@@ -34,6 +35,7 @@ TAKE_NORMS = {
     "quantize_rows-int16",
     "accumulate_rows",
     "quantize_pack_rows",
+    *(f"pack_full_rows_{width}" for width in (2, 4, 8)),
 }
 MOST_REGISTERS = {"accumulate_rows": 128, "accumulate_rows_with_norms": 128, "chunk_costs": 96}
 

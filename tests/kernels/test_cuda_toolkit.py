@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 
+import numpy as np
 import pytest
 
 from qsgd_lab.gpu_check import sanitizer
@@ -58,6 +59,24 @@ def test_without_nvvm_there_is_no_toolkit(homes, tmp_path):
 
     assert toolkit.toolkit() is None
     assert not toolkit.show_toolkit_to_numba()
+
+
+def test_numba_cuda_is_loaded_with_what_numpy_dropped(monkeypatch):
+    """Its array functions see NumPy's former ``row_stack`` while they load; afterwards NumPy is as it was."""
+    seen, gone = [], "row_stack"
+    monkeypatch.delattr(np, gone, raising=False)
+    monkeypatch.setattr(toolkit.importlib.util, "find_spec", len)
+
+    def load(name):
+        seen.append((name, getattr(np, gone, None) is np.vstack))
+
+    monkeypatch.setattr(toolkit.importlib, "import_module", load)
+
+    assert toolkit.load_numba_cuda()
+    assert seen == [("numba.cuda.np.arrayobj", True)]
+    assert not hasattr(np, gone)
+    monkeypatch.setattr(toolkit.importlib.util, "find_spec", {}.get)
+    assert not toolkit.load_numba_cuda()
 
 
 def test_the_sanitizers_verdicts(monkeypatch):

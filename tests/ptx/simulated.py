@@ -62,6 +62,8 @@ class CompiledLaunches:
         Of the next launch; its seed changes from launch to launch.
     launches : Counter
         By kernel.
+    latest : dict
+        Kernel name -> what was compiled for the types of its latest launch.
     replaced : dict
         Kernel name -> what is run in its place: how faults are injected.
     """
@@ -70,6 +72,7 @@ class CompiledLaunches:
         self.schedule = Schedule(seed=1, blockorder=1)
         self.launches: collections.Counter[str] = collections.Counter()
         self.compiled: dict[str, tuple[Compiled, dict[str, int]]] = {}
+        self.latest: dict[str, Compiled] = {}
         self.replaced: dict[str, Compiled] = {}
         self._server: subprocess.Popen[str] | None = None
 
@@ -93,6 +96,7 @@ class CompiledLaunches:
         grid, block = int(np.prod(kernel.grid_dim)), int(np.prod(kernel.block_dim))
         shared = int(kernel.dynshared_size)
         self.launches[name] += 1
+        self.latest[name] = compiled
         _check_room(name, block, shared, needs)
         if self.schedule.seed:
             seed = self.schedule.seed * 6364136223846793005 % 2**61 + 1

@@ -17,6 +17,8 @@ def codec_kernels():
     """Return name -> (kernel, signature), for each kernel of the codec."""
     from qsgd_lab.kernels.cuda import checksum as checksum_cuda
     from qsgd_lab.kernels.cuda import decode as decode_cuda
+    from qsgd_lab.kernels.cuda import dense_decode as dense_decode_cuda
+    from qsgd_lab.kernels.cuda import dense_encode as dense_encode_cuda
     from qsgd_lab.kernels.cuda import encode as encode_cuda
     from qsgd_lab.kernels.cuda import message_frame as message_frame_cuda
     from qsgd_lab.kernels.cuda import scan as scan_cuda
@@ -24,6 +26,24 @@ def codec_kernels():
 
     void, i64 = types.void, types.int64
     kernels = {
+        "encode_dense_chunks": (
+            dense_encode_cuda.encode_dense_chunks,
+            void(WORDS, WORDS64, CHECKSUM_TABLES, i64, WORDS, INT32S, WORDS, INT64S),
+        ),
+        "decode_dense_chunks": (
+            dense_decode_cuda.decode_dense_chunks,
+            void(
+                WORDS,
+                types.int64[:, ::1],
+                WORDS64,
+                CHECKSUM_TABLES,
+                FLOATS,
+                types.uint32,
+                types.boolean,
+                FLOATS,
+                INT64S,
+            ),
+        ),
         "scan_lengths": (scan_cuda.scan_lengths, void(INT32S, INT64S)),
         "gather_chunks": (encode_cuda.gather_chunks, void(WORDS, i64, INT64S, WORDS, i64)),
         "write_index": (

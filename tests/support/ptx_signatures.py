@@ -11,6 +11,8 @@ LEVELS, COUNTS = types.int8[:, ::1], types.int64[:, ::1]
 INT32S, INT64S = types.int32[::1], types.int64[::1]
 ROWS = types.Tuple((INT64S, INT32S, INT32S, INT32S, INT32S, types.float32))
 STREAM = types.Tuple((types.boolean, U32, U32, U32, U32, U32))
+FULL = INT32S
+COUNTER = types.UniTuple(U32, 3)
 SCHEME = types.Tuple((types.float32, U32, U32))
 TABLES = types.Tuple((MATRIX, MATRIX, TOTALS))
 
@@ -19,14 +21,26 @@ def quantizer_kernels():
     """Return name -> (kernel, signature), for each kernel of the quantizer."""
     from qsgd_lab.kernels.cuda import accumulate as accumulate_cuda
     from qsgd_lab.kernels.cuda import fixed_width as fixed_width_cuda
+    from qsgd_lab.kernels.cuda import full_rows as full_rows_cuda
     from qsgd_lab.kernels.cuda import message_cost as message_cost_cuda
     from qsgd_lab.kernels.cuda import norms as norms_cuda
     from qsgd_lab.kernels.cuda import quantize as quantize_cuda
 
     void = types.void
+    units = {2: types.uint8[::1], 4: types.uint16[::1], 8: WORDS}
+    full_rows = {
+        f"pack_full_rows_{width}": (
+            full_rows_cuda.PACK[width],
+            void(F32, FULL, types.UniTuple(U32, 20), COUNTER, types.int64, types.float32, unit, F32),
+        )
+        for width, unit in units.items()
+    } | {
+        f"unpack_full_rows_{width}": (full_rows_cuda.UNPACK[width], void(unit, FULL, F32, U32, F32))
+        for width, unit in units.items()
+    }
     i64, flag = types.int64, types.boolean
     int8s, int16s = types.int8[::1], types.int16[::1]
-    return {
+    return full_rows | {
         "block_totals": (
             norms_cuda.block_totals,
             void(MATRIX, MATRIX, flag, INT64S, i64, flag, TOTALS, MATRIX),
@@ -67,12 +81,12 @@ def quantizer_kernels():
         "clear_shared_words": (fixed_width_cuda.clear_shared_words, void(INT64S, i64, WORDS)),
         "quantize_pack_rows": (
             fixed_width_cuda.quantize_pack_rows,
-            void(F32, ROWS, STREAM, SCHEME, i64, i64, WORDS, F32),
+            void(F32, ROWS, INT32S, STREAM, SCHEME, i64, i64, WORDS, F32),
         ),
         "pack_levels": (fixed_width_cuda.pack_levels, void(int8s, i64, WORDS)),
         "unpack_dequantize_rows": (
             fixed_width_cuda.unpack_dequantize_rows,
-            void(WORDS, i64, F32, ROWS, U32, flag, TOTALS, F32),
+            void(WORDS, i64, F32, ROWS, INT32S, U32, flag, TOTALS, F32),
         ),
         "dequantize_rows": (
             quantize_cuda.dequantize_rows,

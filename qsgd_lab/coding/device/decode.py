@@ -20,10 +20,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qsgd_lab.coding.device.sizes import device_memory
-from qsgd_lab.coding.device.tables import bucket_offsets, word_checksum_tables
+from qsgd_lab.coding.device.tables import bucket_offsets, dense_entries, word_checksum_tables
 from qsgd_lab.coding.header import TAIL_BYTES, Header, parse_header
 from qsgd_lab.coding.index import WORD_BYTES, Index, check_room, parse_index, payload_start
-from qsgd_lab.coding.layouts import chunk_format
+from qsgd_lab.coding.layouts import LAYOUTS, chunk_format
 from qsgd_lab.coding.message import (
     Message,
     check_length,
@@ -292,21 +292,52 @@ def _read_levels(frame: DeviceFrame, low: int, high: int) -> Any:
     return levels
 
 
+def _whole_chunks(frame: DeviceFrame, values: Any) -> int:
+    """Return how many chunks, the first ones, ``cuda.dense_decode`` takes: all whole ones, or none."""
+    from qsgd_lab.kernels.cuda.dense_decode import BUCKET
+    from qsgd_lab.kernels.cuda.device import address_of
+    from qsgd_lab.kernels.cuda.encode import ALIGNED, is_dense_and_small
+
+    header, parts = frame.header, frame.index.partition
+    if not is_dense_and_small(LAYOUTS[header.layout], header.num_levels, header.chunk_size):
+        return 0
+    if parts.bucket_size != BUCKET or any(size % BUCKET for size in parts.tensor_sizes[:-1]):
+        return 0  # buckets are not the halves, quarters and eighths of chunks
+    whole = header.num_coordinates // header.chunk_size
+    return whole if whole and address_of(values) % ALIGNED == 0 else 0
+
+
 def _deliver(frame: DeviceFrame, values: Any, *, add: bool) -> Any:
     """Write or add the values of a message; return the status of its chunks."""
     from qsgd_lab.kernels.cuda.decode import launch_decode_to_values
+    from qsgd_lab.kernels.cuda.dense_decode import launch_decode_dense
 
     header, index, context = frame.header, frame.index, frame.context
     status = _new_status(context)
-    if header.num_coordinates:
+    norms = context.to_device(index.norms)
+    whole = _whole_chunks(frame, values)
+    if whole:
+        launch_decode_dense(
+            context,
+            frame.words,
+            context.to_device(frame.directory(0, whole)),
+            dense_entries(context, header.code, header.num_levels)[1],
+            word_checksum_tables(context),
+            norms,
+            header.num_levels,
+            add,
+            values[: whole * header.chunk_size],
+            status,
+        )
+    if whole < header.num_chunks:
         launch_decode_to_values(
             context,
             frame.words,
-            context.to_device(frame.directory(0, header.num_chunks)),
-            (header.num_coordinates, header.chunk_size, 0, 0),
+            context.to_device(frame.directory(whole, header.num_chunks)),
+            (header.num_coordinates, header.chunk_size, whole, 0),
             tuple(chunk_format(header.layout, header.code, header.num_levels)),
             word_checksum_tables(context),
-            context.to_device(index.norms),
+            norms,
             bucket_offsets(context, index.partition),
             add,
             values,

@@ -15,7 +15,12 @@ import numpy as np
 
 from qsgd_lab.coding.device.decode import check_dead_on_device
 from qsgd_lab.coding.device.sizes import device_arrays, device_memory, device_payload_bytes
-from qsgd_lab.coding.device.tables import codeword_entries, piece_checksum_tables, word_checksum_tables
+from qsgd_lab.coding.device.tables import (
+    codeword_entries,
+    dense_entries,
+    piece_checksum_tables,
+    word_checksum_tables,
+)
 from qsgd_lab.coding.header import TAIL_BYTES, Header, check_lists
 from qsgd_lab.coding.index import WORD_BYTES
 from qsgd_lab.coding.layouts import LAYOUTS, fixed_width
@@ -118,7 +123,7 @@ def _encode(
     chunk_size: int,
 ) -> Any:
     from qsgd_lab.kernels.cuda.device import device_view, to_host
-    from qsgd_lab.kernels.cuda.encode import launch_encode, launch_gather
+    from qsgd_lab.kernels.cuda.encode import is_dense_and_small, launch_encode, launch_gather
 
     chunks = -(-levels.size // chunk_size)
     if layout != "fixed" and "auto" in (code, layout):
@@ -146,6 +151,9 @@ def _encode(
         slots,
         directory,
         ends,
+        dense_entries(context, code, quantized.num_levels)[0]
+        if is_dense_and_small(LAYOUTS[layout], quantized.num_levels, chunk_size)
+        else None,
     )
     # The one wait: how long the message is.
     num_words, flaws = (int(number) for number in to_host(ends[chunks:]))

@@ -43,6 +43,19 @@ def codeword_entries(context: Any, layout: str, code: str, num_levels: int) -> A
     return _kept(context, ("codewords", layout, code, num_levels), make)
 
 
+def dense_entries(context: Any, code: str, num_levels: int) -> Arrays:
+    """Return the tables of ``cuda.dense_encode`` and of ``cuda.dense_decode``, for s of at most 7."""
+
+    def make() -> tuple[NDArray[Any], ...]:
+        from qsgd_lab.kernels.cuda.dense_decode import lookup_table
+        from qsgd_lab.kernels.cuda.dense_encode import length_table
+
+        single = encode_tables("dense", code, num_levels).single
+        return length_table(single, num_levels), lookup_table(single, num_levels)
+
+    return _kept(context, ("dense", code, num_levels), make)
+
+
 def codeword_lengths(context: Any, num_levels: int) -> Arrays:
     """Return lengths under the three codes, 21 bits each: of |level| + 1, of a distance, of sign and |level|.
 

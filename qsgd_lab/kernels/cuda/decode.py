@@ -86,12 +86,12 @@ def bucket_of(offsets, coordinate):
 
 @cuda.jit(cache=True, fastmath=False)
 def decode_to_values(words, directory, geometry, scheme, tables, norms, offsets, add, values, status):
-    """Decode all chunks, and write their values or add them.
+    """Decode chunks up to the last one, and write their values or add them.
 
     Parameters
     ----------
     words, directory, geometry, scheme, tables, status
-        As `decode_chunks` takes them, for all chunks.
+        As `decode_chunks` takes them.
     norms : float32[B]
     offsets : int64[B + 1]
         Boundaries of the buckets.
@@ -101,11 +101,12 @@ def decode_to_values(words, directory, geometry, scheme, tables, norms, offsets,
     staged = cuda.shared.array(MOST_LEVELS, np.int16)
     totals = cuda.shared.array(MAX_WARPS, np.int64)
     exits = cuda.shared.array(MOST_THREADS, np.int32)
-    num_coordinates, chunk_size, _, _ = geometry
-    for chunk in range(cuda.blockIdx.x, directory.shape[1] - 1, cuda.gridDim.x):
+    num_coordinates, chunk_size, first_chunk, _ = geometry
+    for i in range(cuda.blockIdx.x, directory.shape[1] - 1, cuda.gridDim.x):
+        chunk = first_chunk + i
         low = np.int64(chunk) * chunk_size
         size = chunk_length(num_coordinates, low, chunk_size)
-        good = read_entry(words, directory, chunk, size, scheme, tables, staged, totals, exits, status, chunk)
+        good = read_entry(words, directory, i, size, scheme, tables, staged, totals, exits, status, chunk)
         if good and cuda.threadIdx.x < size:
             bucket = bucket_of(offsets, low + cuda.threadIdx.x)
             step = np.float64(level_step(norms[bucket], scheme[2]))

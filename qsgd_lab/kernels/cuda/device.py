@@ -233,6 +233,15 @@ def to_host(array: Any) -> NDArray[Any]:
     return host
 
 
+def address_of(view: Any) -> int:
+    """Return where a Numba array, or the simulator's, begins in memory."""
+    memory = getattr(view, "_ary", None)
+    if memory is not None:
+        return int(memory.ctypes.data)
+    pointer = view.device_ctypes_pointer  # nothing is built that costs more than reading it
+    return int(getattr(pointer, "value", pointer) or 0)
+
+
 def _dtype_of(array: Any) -> Any:
     """Return the NumPy dtype; that of a torch tensor by its name, which for bfloat16 stays a string."""
     if _is_torch(array):

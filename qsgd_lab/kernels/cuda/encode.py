@@ -10,14 +10,18 @@ from __future__ import annotations
 import numpy as np
 from numba import cuda
 
-from qsgd_lab.kernels.constants import CODE_MASK, FIXED, LENGTH_SHIFT, SPARSE
+from qsgd_lab.kernels.constants import CODE_MASK, DENSE, FIXED, LENGTH_SHIFT, SPARSE
 from qsgd_lab.kernels.cuda.checksum import warp_checksum
+from qsgd_lab.kernels.cuda.dense_encode import MOST_LEVELS as MOST_DENSE_LEVELS
+from qsgd_lab.kernels.cuda.dense_encode import SLOT_WORDS, dense_launch, encode_dense_chunks
+from qsgd_lab.kernels.cuda.device import address_of
 from qsgd_lab.kernels.cuda.launch import block_per_item
 from qsgd_lab.kernels.cuda.norms import LANES
 from qsgd_lab.kernels.cuda.scan import MAX_WARPS, largest_before, scan_lengths, sum_before
 
 MOST_WORDS = 4096  # of a chunk: at most 32 bits a level, and all in shared memory
 MOST_LEVELS = 4096
+ALIGNED = 16  # bytes: where whole chunks are read and written
 #: A thread's bits and its number of non-zeros in one int32: at most 2^17 and 2^12 of a chunk.
 COUNT_SHIFT = 18
 BITS_MASK = (1 << COUNT_SHIFT) - 1
@@ -190,8 +194,13 @@ def gather_chunks(slots, slot_words, starts, words, payload):
             words[payload + start + i] = slots[np.int64(chunk) * slot_words + i]
 
 
+def is_dense_and_small(layout, num_levels, chunk_size):
+    """Whether whole chunks are those of ``cuda.dense_encode`` and ``cuda.dense_decode``."""
+    return layout == DENSE and num_levels <= MOST_DENSE_LEVELS and chunk_size == MOST_LEVELS
+
+
 def launch_encode(
-    context, levels, chunk_size, scheme, tables, slot_words, checksum_tables, slots, directory, ends
+    context, levels, chunk_size, scheme, tables, slot_words, checksum_tables, slots, directory, ends, entries
 ):
     """Write chunks into slots, and where they begin in the payload.
 
@@ -202,16 +211,53 @@ def launch_encode(
         As `encode_chunks` takes them.
     ends : Numba int64[C + 2]
         Where chunks begin and the last one ends, in words, and 1 if a level is outside -s..s: written.
+    entries : Numba uint64[256] or None
+        As ``dense_encode.length_table`` makes them; read only where `is_dense_and_small`.
     """
     chunks = directory[0].size
     starts, flaws = ends[: chunks + 1], ends[chunks + 1 :]  # side by side: the host waits for both at once
-    blocks, threads = block_per_item(chunks)
+    whole = 0  # chunks that a warp each takes
+    is_aligned = levels.size > 0 and address_of(levels) % ALIGNED == 0
+    if is_dense_and_small(scheme[0], scheme[1], chunk_size) and slot_words <= SLOT_WORDS and is_aligned:
+        whole = levels.size // chunk_size
+    _, threads = block_per_item(chunks)
     with context.active():
         flaws.copy_to_device(np.zeros(1, np.int64), stream=context.stream)
-        encode_chunks[blocks, threads, context.stream](
-            levels, chunk_size, scheme, tables, slot_words, checksum_tables, slots, directory, flaws
-        )
+        if whole:
+            launch_dense_encode(
+                context, levels, whole, entries, checksum_tables, slot_words, slots, directory, flaws
+            )
+        if whole < chunks:
+            blocks, _ = block_per_item(chunks - whole)
+            encode_chunks[blocks, threads, context.stream](
+                levels[whole * chunk_size :],
+                chunk_size,
+                scheme,
+                tables,
+                slot_words,
+                checksum_tables,
+                slots[whole * slot_words :],
+                tuple(part[whole:] for part in directory),
+                flaws,
+            )
         scan_lengths[1, threads, context.stream](directory[0], starts)
+
+
+def launch_dense_encode(
+    context, levels, whole, entries, checksum_tables, slot_words, slots, directory, flaws
+):
+    """Write the first `whole` chunks into their slots; arguments as of `launch_encode`."""
+    num_words, checksums, _ = directory
+    encode_dense_chunks[dense_launch(whole, context.stream)](
+        levels[: whole * MOST_LEVELS].view(np.uint32),
+        entries,
+        checksum_tables,
+        slot_words,
+        slots,
+        num_words[:whole],
+        checksums[:whole],
+        flaws,
+    )
 
 
 def launch_gather(context, slots, slot_words, starts, words, payload):

@@ -15,6 +15,8 @@ from __future__ import annotations
 import numpy as np
 from numba import cuda, uint8, uint16, uint32
 
+from qsgd_lab.kernels.cuda.device import address_of
+from qsgd_lab.kernels.cuda.full_rows import PACK, UNITS, UNPACK, round_keys
 from qsgd_lab.kernels.cuda.launch import current_launch_shape
 from qsgd_lab.kernels.cuda.norms import (
     LANES,
@@ -40,6 +42,7 @@ from qsgd_lab.kernels.fixed_point import bucket_factors, level_step, level_value
 
 ROW = 512
 WORD_BITS = 32
+ALIGNED = 16  # bytes: where full rows are read and written
 
 
 @cuda.jit(device=True, cache=False, fastmath=False)
@@ -113,12 +116,14 @@ def clear_shared_words(offsets, width, words):
 
 
 @cuda.jit(cache=True, fastmath=False)
-def quantize_pack_rows(x, rows, stream, scheme, kind, width, words, norms):
-    """Write the norms and packed levels of n coordinates, a bucket being a row.
+def quantize_pack_rows(x, rows, chosen, stream, scheme, kind, width, words, norms):
+    """Write the norms and packed levels of some rows, a bucket being a row.
 
     Parameters
     ----------
     x : float32[n]
+    chosen : int32
+        The numbers of the rows.
     kind : 0 for l2, 1 for max
     words : uint32[ceil(n w / 32)]
         Shared ones cleared.
@@ -134,9 +139,10 @@ def quantize_pack_rows(x, rows, stream, scheme, kind, width, words, norms):
     byte_codes = cuda.shared.array(0, uint8)[2 * warp * ROW : 2 * (warp + 1) * ROW]
     fours = cuda.shared.array(0, uint32)[warp * ROW // 2 : (warp + 1) * ROW // 2]
     mask = np.int64((1 << width) - 1)
-    for first in range(cuda.blockIdx.x * warps, tensors.size, cuda.gridDim.x * warps):
-        row = first + warp if first + warp < tensors.size else first
-        low, high, size = bounds_of(offsets, row, row == first + warp)
+    for first in range(cuda.blockIdx.x * warps, chosen.size, cuda.gridDim.x * warps):
+        is_own = first + warp < chosen.size
+        row = chosen[first + warp] if is_own else chosen[first]
+        low, high, size = bounds_of(offsets, row, is_own)
         tensor, group = tensors[row], groups[row]
         load_row(x[low:high], size, lane, values)
         norm = finished_norm(fold_warp(lane_term(values, kind), kind), kind)
@@ -162,8 +168,8 @@ def quantize_pack_rows(x, rows, stream, scheme, kind, width, words, norms):
             else:
                 word = word_of(codes, np.int64(size), width, (index << 5) - begin)
             # A word that reaches into a neighbouring row was cleared before, and both rows join it.
-            is_own = (index << 5) >= begin and ((index + 1) << 5 <= end or row == tensors.size - 1)
-            if is_own:
+            is_whole = (index << 5) >= begin and ((index + 1) << 5 <= end or row == tensors.size - 1)
+            if is_whole:
                 words[index] = word
             else:
                 cuda.atomic.or_(words, index, word)
@@ -178,12 +184,13 @@ def pack_levels(levels, width, words):
 
 
 @cuda.jit(cache=True, fastmath=False)
-def unpack_dequantize_rows(words, width, norms, rows, num_levels, is_bucket_a_row, steps, values):
-    """Write the float32 values of n packed levels; the rest as in ``dequantize_rows``."""
-    offsets, tensors = rows[0], rows[1]
+def unpack_dequantize_rows(words, width, norms, rows, chosen, num_levels, is_bucket_a_row, steps, values):
+    """Write the float32 values of the packed levels of some rows; the rest as in ``dequantize_rows``."""
+    offsets = rows[0]
     lane, warp = cuda.threadIdx.x % LANES, cuda.threadIdx.x // LANES
     warps = cuda.blockDim.x // LANES
-    for row in range(cuda.blockIdx.x * warps + warp, tensors.size, cuda.gridDim.x * warps):
+    for item in range(cuda.blockIdx.x * warps + warp, chosen.size, cuda.gridDim.x * warps):
+        row = chosen[item]
         low, high, size = bounds_of(offsets, row, True)
         part = values[low:high]
         begin = low * width
@@ -201,6 +208,33 @@ def unpack_dequantize_rows(words, width, norms, rows, num_levels, is_bucket_a_ro
 def packed_words(num_coordinates, width):
     """Return how many 32-bit words so many levels take."""
     return -(-num_coordinates * width // WORD_BITS)
+
+
+def is_fast(tables, width, array):
+    """Whether ``cuda.full_rows`` may take the full rows of a float32 array at some width."""
+    return tables.full.size > 0 and width in UNITS and address_of(array) % ALIGNED == 0
+
+
+def launch_full_rows_pack(context, tables, x, key, kind, num_levels, width, words, norms):
+    """Quantize and pack the full rows; arguments as of `launch_quantize_pack`."""
+    k0, k1, *others = key
+    launch = (*current_launch_shape().grid(tables.full.size // 4), context.stream)
+    PACK[width][launch](
+        x,
+        tables.full,
+        round_keys(k0, k1),
+        tuple(others),
+        kind,
+        scheme_of(num_levels)[0],
+        words.view(UNITS[width]),
+        norms,
+    )
+
+
+def launch_full_rows_unpack(context, tables, words, width, norms, num_levels, values):
+    """Unpack and dequantize the full rows; arguments as of `launch_unpack_dequantize`."""
+    launch = (*current_launch_shape().grid(-(-tables.full.size // 8)), context.stream)
+    UNPACK[width][launch](words.view(UNITS[width]), tables.full, norms, np.uint32(num_levels), values)
 
 
 def launch_pack(context, levels, width, words):
@@ -238,10 +272,17 @@ def launch_quantize_pack(context, tables, x, key, kind, stochastic, num_levels, 
         if not tables.are_rows_aligned:
             launch = (*current_launch_shape().grid(-(-tables.num_rows // LANES)), context.stream)
             clear_shared_words[launch](tables.rows[0], np.int64(width), words)
-        blocks, threads = current_launch_shape().grid(tables.num_rows)
+        chosen = tables.all_rows
+        if stochastic and is_fast(tables, width, x):
+            launch_full_rows_pack(context, tables, x, key, kind, num_levels, width, words, norms)
+            chosen = tables.others
+        if chosen.size == 0:
+            return
+        blocks, threads = current_launch_shape().grid(chosen.size)
         launch = (blocks, threads, context.stream, threads // LANES * ROW * np.dtype(np.uint16).itemsize)
+        stream, scheme = (stochastic, *key), scheme_of(num_levels)
         quantize_pack_rows[launch](
-            x, tables.rows, (stochastic, *key), scheme_of(num_levels), kind, np.int64(width), words, norms
+            x, tables.rows, chosen, stream, scheme, kind, np.int64(width), words, norms
         )
 
 
@@ -250,13 +291,20 @@ def launch_unpack_dequantize(context, tables, words, width, norms, num_levels, v
     if values.size == 0:
         return
     with context.active():
+        chosen = tables.all_rows
+        if is_fast(tables, width, values):
+            launch_full_rows_unpack(context, tables, words, width, norms, num_levels, values)
+            chosen = tables.others
+        if chosen.size == 0:
+            return
         steps = launch_steps(context, tables, norms, num_levels)
-        launch = (*current_launch_shape().grid(tables.num_rows), context.stream)
+        launch = (*current_launch_shape().grid(chosen.size), context.stream)
         unpack_dequantize_rows[launch](
             words,
             np.int64(width),
             norms,
             tables.rows,
+            chosen,
             np.uint32(num_levels),
             tables.is_bucket_a_row,
             steps,

@@ -35,7 +35,7 @@ class LaunchShape:
             raise ValueError(f"invalid launch shape {self}: warps must be 1 to 32, blocks 1 to 2^31 - 1")
 
     def grid(self, warps_of_work: int, most_warps: int = 32) -> tuple[int, int]:
-        """Return (blocks, threads a block) for so many warps of work, a block having at most `most_warps`.
+        """Return (blocks, threads a block) for so many warps of work, at most `most_warps` a block.
 
         A multiprocessor has 65,536 registers, so a block of 32 warps has 64 a thread; a kernel of up to
         128, or more than 1.5 KiB of shared memory a warp, says ``HEAVY``.

@@ -6,9 +6,10 @@ Also a view of a message in device memory as 32-bit words, whatever address it b
 from __future__ import annotations
 
 import numpy as np
-from numba import cuda
+from numba import cuda, types
 
 from qsgd_lab.kernels.cuda.checksum import INVERSION, PIECE, piece_states, warp_checksum, warp_state
+from qsgd_lab.kernels.cuda.device import address_of
 from qsgd_lab.kernels.cuda.launch import WARP, current_launch_shape
 from qsgd_lab.kernels.cuda.norms import LANES
 
@@ -114,12 +115,6 @@ def copy_bytes(source, target):
         target[i] = source[i]
 
 
-def _address(view):
-    """Return the address of a Numba array, or of the simulator's."""
-    memory = getattr(view, "_ary", None)
-    return view.__cuda_array_interface__["data"][0] if memory is None else memory.ctypes.data
-
-
 def word_view(context, view):
     """Return bytes as words: a view, or a copy where they do not begin at a multiple of four.
 
@@ -128,9 +123,23 @@ def word_view(context, view):
     context : DeviceContext
     view : Numba uint8[4 w]
     """
-    if view.size and _address(view) % WORD_BYTES:  # a GPU loads words at their own addresses only
+    if view.size and address_of(view) % WORD_BYTES:  # a GPU loads words at their own addresses only
         with context.active():
             copy = context.scratch(view.size, np.uint8)
             copy_bytes[(*current_launch_shape().grid(-(-view.size // WARP)), context.stream)](view, copy)
         view = copy
     return view.view(np.uint32)
+
+
+def written_ptx():
+    """Return the version of the PTX that NVVM writes, (major, minor), or None where nothing compiles."""
+    try:
+        ptx, _ = cuda.compile_ptx(
+            copy_bytes.py_func, types.void(types.uint8[::1], types.uint8[::1]), cc=(8, 0)
+        )
+    except Exception:  # whatever it is, a launch says it better
+        return None
+    text = ptx if isinstance(ptx, str) else bytes(ptx).decode()
+    line = next((line for line in text.splitlines() if line.startswith(".version")), "")
+    major, _, minor = line.removeprefix(".version").strip().partition(".")
+    return (int(major), int(minor)) if major.isdigit() and minor.isdigit() else None

@@ -110,7 +110,9 @@ class RowTables(NamedTuple):
     """What kernels take of `Rows`, as Numba device arrays.
 
     Rows are aligned if each begins at a multiple of 32 coordinates, so that none shares a packed word.
-    ``rows`` is (offsets, tensor, group, bucket, left, inverse size), as `Rows` describes them.
+    ``rows`` is (offsets, tensor, group, bucket, left, inverse size), as `Rows` describes them. ``full`` is
+    (begin / 4, tensor, group, bucket), four int32 each, of the rows that are buckets of 512 coordinates and
+    begin at a multiple of four; ``others`` are the numbers of the rest (int32), ``all_rows`` those of all.
     """
 
     rows: tuple[Any, ...]
@@ -119,6 +121,23 @@ class RowTables(NamedTuple):
     are_rows_aligned: bool
     num_rows: int
     num_buckets: int
+    full: Any
+    others: Any
+    all_rows: Any
+
+
+def _divided(rows: Rows, context: DeviceContext) -> tuple[Any, Any, Any]:
+    """Return ``full``, ``others`` and ``all_rows`` of `RowTables`."""
+    begins, count = rows.offsets[:-1], rows.offsets.size - 1
+    fits = (begins % 4 == 0) & (begins // 4 <= LARGEST_INT32)
+    is_full = (np.diff(rows.offsets) == ROW) & fits & rows.is_bucket_a_row
+    full = np.stack([begins // 4, rows.tensor, rows.group, rows.bucket], axis=1)[is_full].astype(np.int32)
+    numbers = np.arange(count, dtype=np.int32)
+    return (
+        context.to_device(full.reshape(-1)),
+        context.to_device(numbers[~is_full]),
+        context.to_device(numbers),
+    )
 
 
 _tables: OrderedDict[tuple[Partition, str, int | None], RowTables] = OrderedDict()
@@ -137,6 +156,7 @@ def row_tables(parts: Partition, context: DeviceContext) -> RowTables:
             bool((rows.offsets[:-1] % 32 == 0).all()),
             rows.offsets.size - 1,
             parts.num_buckets,
+            *_divided(rows, context),
         )
         # Once a partition: the next call may be on another stream, and one may still read what is dropped.
         context.wait()

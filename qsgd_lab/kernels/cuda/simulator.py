@@ -133,6 +133,13 @@ def ballot_sync(_, mask, predicate):
     return np.uint32(sum(1 << lane for lane, holds in enumerate(slots[first : first + WARP]) if holds))
 
 
+def any_sync(_, mask, predicate):
+    """Return whether the predicate of a lane of the warp holds."""
+    slots, me = _exchange(bool(predicate))
+    first = me - me % WARP
+    return any(slots[first : first + WARP])
+
+
 def syncwarp(_, mask=0xFFFFFFFF):
     """Wait for the block: more than is asked for."""
     threading.current_thread().syncthreads()
@@ -140,6 +147,14 @@ def syncwarp(_, mask=0xFFFFFFFF):
 
 def complete_simulator() -> None:
     """Give the simulator's ``cuda`` the operations above, and let its threads take turns."""
-    for operation in (shfl_sync, shfl_down_sync, shfl_up_sync, shfl_xor_sync, ballot_sync, syncwarp):
+    for operation in (
+        shfl_sync,
+        shfl_down_sync,
+        shfl_up_sync,
+        shfl_xor_sync,
+        ballot_sync,
+        any_sync,
+        syncwarp,
+    ):
         setattr(FakeCUDAModule, operation.__name__, operation)
     simulated_kernel.BlockManager = TurnTakingBlock
