@@ -21,9 +21,9 @@ RESULTS = ROOT / "benchmarks" / "results"
 INTRODUCTION = """# On a GPU
 
 The CUDA kernels give the CPU's levels, norms, values and message bytes for the same key, whatever the launch
-shape. Arrays stay where they are: a torch CUDA tensor, a CuPy or a Numba array is read in place, results are
-made by its library, and kernels run on its current stream. Nothing waits for the device, but where a size is
-needed.
+shape. Data stay on the device: a torch CUDA tensor, a CuPy or a Numba array is read in place, results are
+arrays of the same library, and kernels run on its current stream. The host waits for the device only where
+it needs a size.
 
 ```python
 import torch
@@ -31,7 +31,7 @@ import qsgd_lab as ql
 
 gradient = torch.randn(25_000_000, device="cuda")
 q = ql.quantize(gradient, bits=3)  # q.levels and q.norms are CUDA tensors
-received = ql.dequantize(q)  # and so is this
+received = ql.dequantize(q)  # a CUDA tensor, too
 ```
 
 ## Messages
@@ -43,50 +43,52 @@ ql.add_decoded([message], total)  # float32 total on the device
 on_host = ql.to_host_message(message)  # bytes for a file or a socket
 ```
 
-A message made on a device is the CPU's, byte for byte, in every layout, code and chunk size; either reads
-what the other wrote. `decode(message, start, stop)`, `decode_values`, `message_sizes` and
-`quantize_and_encode` work there as well.
+A message made on a device equals the CPU's message, byte for byte, in every layout, code and chunk size.
+The CPU and the device read each other's messages. `decode(message, start, stop)`, `decode_values`,
+`message_sizes` and `quantize_and_encode` work on the device as well.
 
-* Encoding: a block of threads codes a chunk into a slot, a running sum over chunks says where each belongs,
-  and the slots are moved together. Checksums are computed in parallel, as sums over words. All tensors of a
-  model are one message and a handful of launches. The host waits once, for the message's length; with "auto",
-  once more, for the lengths to choose from; at fixed width by `quantize_and_encode`, not at all.
-* Decoding needs no further index in the format. The threads of a block begin everywhere in a chunk at once,
-  and read again from where the one before them ended until nothing changes; Elias codes fall into step after
-  a few codewords. Any bytes whatever come to an end, at worst as slowly as one thread would.
+* Encoding: a block of threads codes a chunk into a slot, a running sum over the chunks gives the place of
+  each, and the slots are copied to these places. Checksums are computed in parallel, as sums over words. All
+  tensors of a model are one message and a few launches. The host waits once, for the message's length. With
+  "auto" it waits once more, for the lengths to choose from. At fixed width, `quantize_and_encode` does not
+  wait at all.
+* Decoding needs no further index in the format. The threads of a block start at many places of a chunk at
+  once. Each then reads again from where the thread before it ended, until nothing changes; Elias codes
+  synchronise after a few codewords. Decoding ends for any bytes, at worst as slowly as with one thread.
 * A message on a device is as untrusted as one on the host. The host reads header and index and checks them by
-  the same code as for the CPU; each chunk is held against its checksum, and every codeword, level and
-  position is checked before anything depends on it. What became of the chunks is one number, read at the end.
-  A bad message is a `MessageError`, and nothing of a bad chunk is written.
+  the same code as for the CPU. Each chunk is compared with its checksum, and every codeword, level and
+  position is checked before anything depends on it. At the end the host reads one number, which says whether
+  all chunks were sound. A bad message is a `MessageError`, and nothing of a bad chunk is written.
 * Sums have the CPU's bits: messages are added one after another, in order.
-* Too little device memory is a `MemoryError` that says how much was wanted. Encoding needs slots for the
+* Too little device memory is a `MemoryError` that says how much was needed. Encoding needs slots for the
   longest codewords: for s = 7 one byte a coordinate, for s = 127 two.
 
-`backend="cuda"` insists on a device; without one it is an error. `pip install "qsgd-lab[cuda]"` brings
-numba-cuda; Numba's built-in target with the NVVM of a CUDA toolkit does as well. Without a GPU,
+`backend="cuda"` requires a device; without one it is an error. `pip install "qsgd-lab[cuda]"` installs
+numba-cuda; Numba's built-in target with the NVVM of a CUDA toolkit works as well. Without a GPU,
 `NUMBA_ENABLE_CUDASIM=1` runs everything in Numba's simulator, slowly; torch tensors of the CPU then count as
 tensors of the device.
 
 ## What is checked without a GPU
 
-The test suite runs every kernel in the simulator against the CPU, byte for byte, compiles each to PTX for
-compute capabilities 8.0 and 9.0, and reads there that no multiplication is contracted with an addition but
-the exact squares of the norm.
+The test suite runs every kernel in the simulator and compares it with the CPU, byte for byte. It compiles
+each kernel to PTX for compute capabilities 8.0 and 9.0, and checks in the PTX that no multiplication is
+contracted with an addition, except for the squares of the norm, which are exact.
 
-## What is checked with one
+## What is checked with a GPU
 
-`make gpu-check` compares every kernel with the CPU for s from 1 to 255, sizes off every boundary, and 100
-times under changing launch shapes; runs NVIDIA's compute-sanitizer where it is installed; and measures. It
-needs no network: `pip install --no-deps --no-build-isolation -e .` first. It writes
-`benchmarks/results/<device>.json`, from which this page is made.
+`make gpu-check` compares every kernel with the CPU for s from 1 to 255, for sizes beside every boundary,
+and 100 times under changing launch shapes. It runs NVIDIA's compute-sanitizer where that is
+installed, and measures speed. It needs no network, but first
+`pip install --no-deps --no-build-isolation -e .`. It writes `benchmarks/results/<device>.json`, from which
+this page is made.
 
 ## Measured
 
 """
 NOT_YET = "Not yet measured.\n"
 LEGEND = (
-    "The fraction is the rate at which the bytes that any implementation has to read and write were moved,\n"
-    "over the rate at which the same device copies float32 in the same run.\n"
+    "The fraction is the rate of moving the bytes that any implementation has to read and write,\n"
+    "divided by the rate at which the same device copies float32 in the same run.\n"
 )
 
 
