@@ -1,4 +1,4 @@
-"""What messages that are never written would cost: under the best layout and code for each, exactly."""
+"""Exact costs of messages that are not written, each under its best layout and code."""
 
 from __future__ import annotations
 

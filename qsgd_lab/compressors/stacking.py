@@ -1,4 +1,4 @@
-"""What the theory says of a stack of wrappers before it runs."""
+"""Warnings of the theory about a stack of wrappers, before it runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the official release of CIFAR-10 is: its two editions, their files, sizes and checksums.
+"""The official release of CIFAR-10: its two editions, their files, sizes and checksums.
 
 The MD5 of the archives are published on the data set's page; those of the Python batches are torchvision's,
 the SHA-256 of the binary files those of its Ruby port, and several independent projects agree on those of the
