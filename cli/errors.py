@@ -1,4 +1,4 @@
-"""How errors reach the user: one line on stderr and a fixed exit code; a bug keeps its traceback."""
+"""Errors as the user sees them: one line on stderr and a fixed exit code; a bug keeps its traceback."""
 
 from __future__ import annotations
 

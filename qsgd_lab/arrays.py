@@ -1,6 +1,6 @@
 """Gradients in and out: NumPy arrays and torch tensors, without a copy and without importing torch.
 
-Which machine does the work: the backends' names, and the choice by where the input lives.
+The names of the backends, and the choice of one by the device of the input.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A word before kernels are compiled: seconds of waiting, once on a machine, that a user should know of."""
+"""The notice before kernels are compiled: the user waits some seconds, once on a machine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a network is given: the shape of an input and of its labels."""
+"""The inputs of a network: the shape of an input and of its labels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What "b bits" means: the number of levels s, under each convention of the field.
+"""The number of levels s of "b bits", under each convention of the field.
 
 Public systems use one label for different quantizers. Here ``bits=b`` is a b-bit magnitude index with the
 sign apart, so that s = 2**b - 1 and a coordinate costs b + 1 bits at fixed width; ``bits=1`` is ternary. The

@@ -1,4 +1,4 @@
-"""Where methods, models, data sets and problems from outside the package come from, and that names differ."""
+"""The origins of methods, models, data sets and problems from outside the package; names are unique."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How the coordinates of a gradient are divided into tensors and buckets.
+"""The division of a gradient's coordinates into tensors and buckets.
 
 The partition of a range of coordinates.
 """

@@ -1,4 +1,4 @@
-"""Which random words a tensor draws: a key, not a generator.
+"""The key of a tensor's random words: seed, node, step and tensor; a key, not a generator.
 
 Random numbers of a run other than the quantizer's, named by what they are for.
 """

@@ -1,4 +1,4 @@
-"""How wide text may be: as wide as the terminal, and 80 columns in files and pipes."""
+"""The width of printed text: as wide as the terminal, and 80 columns in files and pipes."""
 
 from __future__ import annotations
 

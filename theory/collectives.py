@@ -1,4 +1,4 @@
-"""What a collective costs on a network of machines with several devices each, before anything is trained.
+"""Costs of a collective on a network of machines with several devices each, before anything is trained.
 
 A cost is linear: messages one after the other times latency, and bytes over bandwidth, within a machine and
 between machines. N = M G nodes: M machines with G devices, which share the machine's link to the others.

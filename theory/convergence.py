@@ -1,4 +1,4 @@
-r"""How many iterations quantized SGD needs: convex, non-convex and asynchronous bounds.
+r"""Bounds on the iterations of quantized SGD: convex, non-convex and asynchronous.
 
 QSGD's theorems put B' = min(n/s^2, sqrt(n)/s) B, with B >= E||g||^2, in the place of the gradient's
 variance. That is the added variance alone: by Pythagoras the error of Q(g) about grad f is sigma^2 + omega

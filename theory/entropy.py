@@ -1,4 +1,4 @@
-"""How few bits the levels need: their entropy, and a prior that meets 2.8 n for every vector.
+"""The fewest bits that levels need: their entropy, and a prior that meets 2.8 n for every vector.
 
 Coding the signed levels arithmetically with one fixed discrete Gaussian costs a number of bits that depends
 on the vector only through the sum of squared levels, whose expectation is at most s^2 (1 + omega). So the

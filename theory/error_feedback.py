@@ -1,4 +1,4 @@
-r"""When error feedback converges, and how large its memory can grow.
+r"""The condition under which error feedback converges, and a bound on its memory.
 
 Error feedback sends C(p_t), p_t = eta g_t + e_t, and keeps e_{t+1} = p_t - C(p_t). What it needs is a
 contraction: E||C(x) - x||^2 <= (1 - delta) ||x||^2 with 0 < delta <= 1. An unbiased quantizer of variance

@@ -1,4 +1,4 @@
-"""Where the coordinates of a vector fall between the quantizer's levels: the start of every exact formula.
+"""Positions of a vector's coordinates between the quantizer's levels: the start of every exact formula.
 
 With s levels, a bucket of norm N and a coordinate v_i, the position is x_i = s |v_i| / N in [0, s].
 Stochastic rounding takes level floor(x_i) + 1 with probability p_i = x_i - floor(x_i) and level floor(x_i)

@@ -1,4 +1,4 @@
-r"""How few bits any compressor can send, of any design: the rate-distortion bound.
+r"""The rate-distortion bound: the fewest bits that a compressor of any design can send.
 
 If E||C(x) - x||^2 <= alpha ||x||^2 for every x, then it holds on average over normal vectors, and no code
 for n independent normal numbers with mean squared distortion alpha uses fewer than (n/2) log2(1/alpha)

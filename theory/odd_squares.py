@@ -1,4 +1,4 @@
-r"""Which whole numbers are sums of n odd squares: where half-integer positions fit an l2 norm exactly.
+r"""Whole numbers that are sums of n odd squares: there half-integer positions fit an l2 norm exactly.
 
 Quantizing errs most at half-integer positions c_i / 2, c_i odd, and the squared positions of an l2 bucket
 must add up to s^2. So the exact worst cases at finite n ask how close to 4 s^2 a sum of n odd squares comes.

@@ -1,4 +1,4 @@
-"""What QSGD published: Table 1, as data to set beside one's own runs.
+"""Table 1 of the QSGD paper, as data to set beside one's own runs.
 
 References
 ----------

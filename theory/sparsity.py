@@ -1,4 +1,4 @@
-"""How many coordinates of Q(v) are non-zero: exact for a vector, the worst case, and what the paper states.
+"""The number of non-zeros of Q(v): exact for a vector, the worst case, and what the paper states.
 
 P(level_i > 0) = min(1, x_i) for a coordinate at position x_i, so the expectation is a sum, and since
 min(1, x) <= x the Cauchy-Schwarz inequality gives at most s sqrt(n) under the l2 norm (T2).

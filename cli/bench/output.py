@@ -1,4 +1,4 @@
-"""How ``qsgd-lab bench`` prints its figures: text and JSON."""
+"""The figures of ``qsgd-lab bench`` as text and JSON."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How ``qsgd-lab link`` prints its rows."""
+"""The rows that ``qsgd-lab link`` prints."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``qsgd-lab code-length``: real messages, weighed and held against exact values and bounds."""
+"""``qsgd-lab code-length``: real messages, measured and compared with exact values and bounds."""
 
 from __future__ import annotations
 

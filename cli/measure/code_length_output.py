@@ -1,4 +1,4 @@
-"""How ``qsgd-lab code-length`` prints its rows."""
+"""The rows that ``qsgd-lab code-length`` prints."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How ``qsgd-lab convergence`` prints its rows."""
+"""The rows that ``qsgd-lab convergence`` prints."""
 
 from __future__ import annotations
 

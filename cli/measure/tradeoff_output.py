@@ -1,4 +1,4 @@
-"""How ``qsgd-lab tradeoff`` prints its rows."""
+"""The rows that ``qsgd-lab tradeoff`` prints."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``qsgd-lab variance``: the real quantizer, measured and held against exact values and bounds."""
+"""``qsgd-lab variance``: the real quantizer, measured and compared with exact values and bounds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How ``qsgd-lab variance`` prints its rows: text, JSON, CSV and LaTeX of the same figures."""
+"""The rows of ``qsgd-lab variance`` as text, JSON, CSV and LaTeX of the same figures."""
 
 from __future__ import annotations
 

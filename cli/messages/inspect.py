@@ -1,6 +1,6 @@
 """``qsgd-lab inspect``: what a message is made of.
 
-What ``qsgd-lab inspect`` prints: a message's header, sizes, levels and the entropy of these.
+It prints a message's header, sizes and levels, and the entropy of the levels.
 """
 
 from __future__ import annotations

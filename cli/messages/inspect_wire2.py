@@ -1,4 +1,4 @@
-"""What ``qsgd-lab inspect`` prints of a message of wire format 2."""
+"""The output of ``qsgd-lab inspect`` for a message of wire format 2."""
 
 from __future__ import annotations
 

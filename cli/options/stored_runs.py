@@ -1,4 +1,4 @@
-"""Which stored runs a command shows: their folder, filters by field, and what to say when there are none."""
+"""Options that select stored runs: their folder, filters by field, and the message when there are none."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""What a sweep is computed on, and how: options of commands that train.
+"""Options of commands that train: the engine, the precision and the device of a sweep.
 
-What a protocol fixes besides its hyper-parameters: options of commands that train.
+Options of commands that train: the settings of a protocol other than its hyper-parameters.
 """
 
 from __future__ import annotations

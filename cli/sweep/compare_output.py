@@ -1,4 +1,4 @@
-"""How ``qsgd-lab compare`` prints its rows."""
+"""The rows that ``qsgd-lab compare`` prints."""
 
 from __future__ import annotations
 

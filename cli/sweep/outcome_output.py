@@ -1,4 +1,4 @@
-"""What a sweep ends with: its table on stdout, and what happened on stderr."""
+"""The end of a sweep: its table on stdout, and a summary of its runs on stderr."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ import qsgd_lab as ql
 
 gradient = torch.randn(25_000_000, device="cuda")
 q = ql.quantize(gradient, bits=3)  # q.levels and q.norms are CUDA tensors
-received = ql.dequantize(q)  # and so is this
+received = ql.dequantize(q)  # a CUDA tensor, too
 ```
 
 ## Messages
@@ -98,7 +98,7 @@ They take buckets of 512 coordinates that begin at a multiple of four, at addres
 with stochastic rounding, and whole chunks of 4096. All else goes through the general kernels, which give the
 same bits.
 
-## What is checked with one
+## What is checked with a GPU
 
 `make gpu-check` runs stages, each in a process with a time limit, which fit into ten minutes
 (`MINUTES=10`): versions and compilers; one small kernel; every kernel against the CPU, small and then wide;
@@ -114,8 +114,8 @@ device. It needs no network: `pip install --no-deps --no-build-isolation -e .` f
 """
 NOT_YET = "Not yet measured.\n"
 LEGEND = (
-    "The fraction is the rate at which the bytes that any implementation has to read and write were moved,\n"
-    "over the rate at which the same device copies float32 in the same run.\n"
+    "The fraction is the rate of moving the bytes that any implementation has to read and write,\n"
+    "divided by the rate at which the same device copies float32 in the same run.\n"
 )
 
 

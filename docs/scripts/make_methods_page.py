@@ -23,12 +23,12 @@ INTRODUCTION = f"""# Methods
 
 <!-- written by docs/scripts/make_methods_page.py from the registries -->
 
-What `--compressor` and `--algorithm` take, as text: `name`, `name(option=value,...)`, and for a wrapper
+`--compressor` and `--algorithm` take a text: `name`, `name(option=value,...)`, or for a wrapper
 `name(compressor,option=value)`. Options at their default may be left out. `qsgd-lab methods` prints this
-list with plug-ins included; [extending.md](extending.md) adds to it.
+list, plug-ins included; [extending.md](extending.md) says how to add methods.
 
-ω bounds E‖Q(v) − v‖² / ‖v‖² for unbiased and biased methods alike; δ = 1 − ω, where that is positive, is the
-contraction that error feedback needs. Both, and the bits of whole messages, are those of
+ω bounds E‖Q(v) − v‖² / ‖v‖² for unbiased and biased methods alike. δ = 1 − ω, if positive, is the
+contraction that error feedback needs. ω, δ and the bits of whole messages are for
 {EXAMPLE_COORDINATES:,} normal coordinates at the defaults; a wrapper is shown around `qsgd`.
 
 | method | kind | unbiased | ω | δ | bits/coord. | summary | source |

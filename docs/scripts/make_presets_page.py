@@ -24,48 +24,47 @@ INTRODUCTION = """# Presets
 A preset is a protocol: data, networks, hyper-parameters, and the methods that a sweep compares.
 `qsgd-lab reproduce --preset NAME` runs it, and `--epochs`, `--global-batch`, `--norm`, `--bucket-size`,
 `--convention`, `--raw-tensors-up-to`, `--scaling`, `--flaw`, `--engine` and `--precision` replace single
-settings. A run's name is a hash of what it was run with, so that runs of different settings never mix in
-a table.
+settings. A run's name is a hash of its settings, so that runs of different settings never mix in a table.
 
-The presets on the digits and on brackets need no download. Those on CIFAR-10 train on 45 000 images, choose
-on 5 000 and test on 10 000; that on Fashion-MNIST has 54 000, 6 000 and 10 000. docs/data.md says how to get
-them, and how to train on data of your own; without the files the command says so and leaves with code 3.
+The presets on the digits and on brackets need no download. Those on CIFAR-10 have 45 000 images for training,
+5 000 for validation and 10 000 for the test; that on Fashion-MNIST has 54 000, 6 000 and 10 000.
+[data.md](data.md) says how to get these data sets, and how to train on data of your own. Without the files,
+the command says so and exits with code 3.
 
-Everywhere, unless a flaw is replayed: the global batch is the same at every number of nodes, so that
-only the quantizer changes (`--scaling weak` is the other regime); accuracy is measured in evaluation
-mode; the checkpoint is chosen on validation and the test set read once.
+In all presets, unless a flaw is replayed, the global batch is the same at every number of nodes, so that
+only the quantizer changes (`--scaling weak` is the other regime). Accuracy is measured in evaluation
+mode. The checkpoint is chosen on the validation part, and the test set is read once.
 
-Warm-up is a share of all steps over which the learning rate rises in a straight line. After it, `linear`
-falls to zero in a straight line, `steps` divides by 10 at half and again at three quarters of all steps,
-and `constant` stays. `b` bits mean s = 2^b - 1 levels, but under `power-of-two` 2^b.
+Warm-up is a share of all steps, over which the learning rate rises linearly. After the warm-up, `linear`
+falls linearly to zero, `steps` divides by 10 at half and again at three quarters of all steps,
+and `constant` does not change. `b` bits mean s = 2^b - 1 levels, but under `power-of-two` 2^b.
 """
 
 SOURCES = """## Where the settings come from
 
-* `full`: ResNet-20 and ResNet-110 as in He et al. 2016 (batch 128, 64 000 steps, 0.1 divided by 10 at 32
-  000 and 48 000, decay 1e-4, crops and flips; about 400 steps of warm-up for ResNet-110: theirs is a
-  lower constant rate, this one rises). AlexNet for 164 epochs, as in the README of
-  bearpaw/pytorch-classification, whose own file says to start at 0.01 without BatchNorm. ResNet-18 and
+* `full`: ResNet-20 and ResNet-110 as in He et al. 2016 (batch 128, 64 000 steps, 0.1 divided by 10 at
+  32 000 and 48 000, decay 1e-4, crops and flips; about 400 steps of warm-up for ResNet-110, with a rate
+  that rises where the paper has a lower constant rate). AlexNet for 164 epochs, as in the README of
+  bearpaw/pytorch-classification, whose AlexNet file says to start at 0.01 without BatchNorm. ResNet-18 and
   ResNet-50 for 350 epochs with decay 5e-4, as in the README of kuangliu/pytorch-cifar, with the two
   divisions at 175 and 262 epochs instead of 150 and 250.
 * `quick`: the same in few epochs, with Nesterov momentum and a rate that falls to zero. It is an
   estimate of what is cheap and good, not a protocol that somebody published.
-* `report-2023`: a course report of June 2023 (github.com/emilio-gambino/OptiML2023), by what its three
-  notebooks do. It trained at N = 2 alone, with one seed. Its ResNet-18's convolutions have biases that
-  ours have not.
+* `report-2023`: a course report of June 2023 (github.com/emilio-gambino/OptiML2023), with the settings of
+  its three notebooks. The report trained only at N = 2, with one seed. The convolutions of its ResNet-18
+  have biases; ours have none.
 * `report`: the same networks and rates, corrected, at one global batch of 128; and the networks at 32x32
-  that the report's draft announced. Its rate stays constant and its images are not augmented, as
-  published.
-* `fashion`, `brackets`: chosen here on validation accuracy: `fashion` from three networks and the rates
-  0.05, 0.1 and 0.2; crops and flips of 4 pixels cost 2 points there and are left out. `brackets` from the
-  rates 0.1 and 0.5.
-* `own`: a start for data that nobody has seen; give `--epochs` and `--global-batch`.
+  that the report's draft announced. As published, the rate is constant and images are not augmented.
+* `fashion`, `brackets`: chosen here on validation accuracy. `fashion` was chosen from three networks and the
+  rates 0.05, 0.1 and 0.2; crops and flips of 4 pixels cost 2 points there and are left out. `brackets` was
+  chosen from the rates 0.1 and 0.5.
+* `own`: first settings for your own data; give `--epochs` and `--global-batch`.
 * `demo`, `digits-full`, `digits-report`: measured here. One scale for the whole gradient and a network
-  without BatchNorm tell methods apart on data as easy as these.
+  without BatchNorm make the methods differ even on such easy data.
 
-Not replayed of the 2023 protocol: test images normalised by ImageNet's statistics; a batch size that
-halves from one training to the next; weights that go on from the run before; a 32 bit baseline that went
-through a quantizer whose 2^32 levels overflow an integer; patience.
+These parts of the 2023 protocol are not replayed: test images normalised by ImageNet's statistics; a batch
+size that halves from one training to the next; weights that continue from the previous run; a 32 bit
+baseline that went through a quantizer whose 2^32 levels overflow an integer; early stopping by patience.
 """
 
 #: Columns of the table of settings: heading -> field of a run's configuration.
@@ -141,8 +140,8 @@ def _flaws() -> str:
         f"| {name} | {flaw.summary} | {', '.join(flaw.notebooks)} |" for name, flaw in FLAWS.items()
     )
     return (
-        "## Flaws\n\nWhat `--flaw NAME` replays, and `qsgd-lab flaws` measures on the digits: each is a "
-        "mistake in one or more\nnotebooks of the 2023 report.\n\n"
+        "## Flaws\n\n`--flaw NAME` replays a flaw, and `qsgd-lab flaws` measures the flaws on the digits. "
+        "Each is a mistake in\none or more notebooks of the 2023 report.\n\n"
         "| flaw | what the code does | notebooks |\n| --- | --- | --- |\n"
         f"{rows}\n"
     )

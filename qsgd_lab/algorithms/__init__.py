@@ -1,1 +1,1 @@
-"""How N nodes agree on one gradient."""
+"""Training algorithms: the update of the parameters by N nodes."""

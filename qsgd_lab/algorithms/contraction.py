@@ -1,4 +1,4 @@
-"""Which compressors algorithms that keep the rest themselves can use."""
+"""The check of the compressor for algorithms that keep the unsent part themselves."""
 
 from __future__ import annotations
 

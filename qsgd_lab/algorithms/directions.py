@@ -1,4 +1,4 @@
-"""What N nodes want to subtract from their models: rate times gradient, decay and momentum of their own."""
+"""The update that each of N nodes computes: rate times gradient, with weight decay and its own momentum."""
 
 from __future__ import annotations
 

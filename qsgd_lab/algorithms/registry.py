@@ -1,4 +1,7 @@
-"""The registry of training algorithms; listing them loads torch."""
+"""The registry of training algorithms; listing them loads torch.
+
+To add one, write a file in this folder that defines METHOD; it is found here.
+"""
 
 from __future__ import annotations
 

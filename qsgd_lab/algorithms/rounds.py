@@ -1,4 +1,4 @@
-"""When local methods exchange: the end of each round, as a function of the step and the learning rate."""
+"""Schedules of local methods: the end of each round, as a function of the step and the learning rate."""
 
 from __future__ import annotations
 

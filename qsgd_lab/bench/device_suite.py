@@ -1,4 +1,4 @@
-"""How fast a CUDA device quantizes, beside what it copies and what torch does: all in one run."""
+"""Speed of quantizing on a CUDA device, beside the device's copies and torch, all in one run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What agreeing on a gradient costs beside computing it: eight nodes and one training step of AlexNet."""
+"""Cost of exchanging a gradient beside that of computing it: eight nodes, one training step of AlexNet."""
 
 from __future__ import annotations
 

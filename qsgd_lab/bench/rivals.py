@@ -1,4 +1,4 @@
-"""What one would otherwise use, each behind the same two functions.
+"""Other packages for the same task, each behind the same two functions.
 
 A rival is built for signed levels (int8) of s; building raises ImportError where its package is missing.
 

@@ -1,4 +1,4 @@
-"""What a second thread brings: kernels release the interpreter's lock, and chunks are independent."""
+"""Speed-up by a second thread: kernels release the interpreter's lock, and chunks are independent."""
 
 from __future__ import annotations
 

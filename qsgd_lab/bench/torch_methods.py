@@ -1,4 +1,4 @@
-"""The compressors in eager torch, as public systems write them: what a kernel is set against.
+"""The compressors in eager torch, as public systems write them, with which kernels are compared.
 
 Each takes a flat float32 tensor and returns codes and scales, without packing them; sizes that a block does
 not divide are cut. They draw torch's random numbers and give other bits than ours.

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from qsgd_lab.coding.elias import LENGTHS, lengths_side_by_side, num_classes
 from qsgd_lab.coding.index import WORD_BYTES
+from qsgd_lab.coding.layout_choice import shortest_of
 from qsgd_lab.coding.layouts import MAX_CHUNK_SIZE, WORD_BITS, fixed_width
-from qsgd_lab.coding.shortest import shortest_of
 from qsgd_lab.coding.threads import run_ranges
 
 #: (layout, code) in the order in which they are counted.

@@ -1,4 +1,4 @@
-"""What a receiver does with messages: their values, and their sum, without materialising levels."""
+"""Values of messages, and their sum, without an array of levels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The ways in which the levels of a chunk are written in bits.
+"""Layouts: the forms in which the levels of a chunk are written in bits.
 
 fixed
     Each level in two's complement, lowest bit first, in the magnitude's bits and one for the sign.

@@ -1,4 +1,4 @@
-"""What messages that are never written would cost: under the best layout and code for each, exactly."""
+"""Exact costs of messages that are not written, each under its best layout and code."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from qsgd_lab.coding.elias import LENGTHS
 from qsgd_lab.coding.header import HEADER_BYTES, TAIL_BYTES
 from qsgd_lab.coding.index import WORD_BYTES, index_bytes
+from qsgd_lab.coding.layout_choice import CHOICES, COUNTED
 from qsgd_lab.coding.layouts import DEFAULT_CHUNK_SIZE, WORD_BITS, fixed_width
-from qsgd_lab.coding.shortest import CHOICES, COUNTED
 from qsgd_lab.levels import FLOAT_BITS
 from qsgd_lab.partition import Partition
 

@@ -1,4 +1,7 @@
-"""The registry of compressors; it loads neither Numba nor torch."""
+"""The registry of compressors; it loads neither Numba nor torch.
+
+To add one, write a file in `methods/` (a wrapper in `wrappers/`) that defines METHOD; it is found there.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Compile the kernels of the CPU now: everything that has kernels is called on small inputs."""
+"""Compilation of the CPU's kernels in advance: everything that has kernels is called on small inputs."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Arrays in files that others wrote: .npy, .npz, .pt and .safetensors, none of them trusted or unpickled.
 
-What a file is, its first bytes say, not its name. Every size is checked against the file before memory is
-asked for, and whatever a parser raises means that the file is damaged.
+The type of a file follows from its first bytes, not its name. Every size is checked against the file before
+memory is allocated, and any exception of a parser means that the file is damaged.
 """
 
 from __future__ import annotations

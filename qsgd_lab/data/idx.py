@@ -1,4 +1,4 @@
-"""Files of the IDX format, in which MNIST and its relatives are published; plain or compressed by gzip.
+"""Files of the IDX format, in which MNIST and similar data sets are published; plain or compressed by gzip.
 
 A file begins with four bytes (0, 0, the type of the values, the number of dimensions), then each dimension as
 4 bytes, big-endian, then the values. Only unsigned bytes (type 8) are read.

@@ -1,4 +1,4 @@
-"""Which examples each node has: alike, or unlike by class; equal shares always.
+"""The split of examples over nodes: alike, or unlike by class; always in equal shares.
 
 Equal shares keep the objective: the mean over nodes is the mean over examples.
 """

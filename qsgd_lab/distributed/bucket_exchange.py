@@ -1,4 +1,4 @@
-"""How ranks agree on one of DDP's buckets: every message to every rank, or shards in two phases."""
+"""The exchange of one of DDP's buckets: every message to every rank, or shards in two phases."""
 
 from __future__ import annotations
 

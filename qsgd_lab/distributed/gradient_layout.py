@@ -1,4 +1,4 @@
-"""Where a bucket's gradients are: DDP fills buckets in reverse, later in the order of arrival."""
+"""Places of the gradients in a bucket: DDP fills buckets in reverse, later in the order of arrival."""
 
 from __future__ import annotations
 

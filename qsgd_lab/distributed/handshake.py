@@ -1,4 +1,4 @@
-"""What ranks must agree on, compared before the first message: a mismatch is a line, not an abort.
+"""The comparison of the ranks' settings before the first message: a mismatch is a line, not an abort.
 
 With messages of different lengths gloo ends a process, with nothing to catch.
 """

@@ -1,4 +1,4 @@
-"""Two lines for `DistributedDataParallel`: gradients go compressed, with error feedback.
+"""The hook for `DistributedDataParallel`: gradients are sent compressed, with error feedback.
 
 ``QSGDHook(bits=4).register(ddp)`` replaces the all-reduce of DDP's buckets.
 """

@@ -1,4 +1,4 @@
-"""What a hook has sent, and how long it took."""
+"""Counts of what a hook has sent, and the time that it took."""
 
 from __future__ import annotations
 

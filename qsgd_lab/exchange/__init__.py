@@ -1,4 +1,4 @@
-"""How N nodes agree on one vector, wherever they are."""
+"""Exchanges: the mean of N nodes' vectors, simulated or on real ranks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a check is: a law that the device's arrays keep, tried on many inputs and launch shapes."""
+"""A check: a law that the device's arrays must satisfy, tried on many inputs and launch shapes."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The file that a run leaves behind: ``benchmarks/results/<device>.json``, from which docs/gpu.md is made.
 
-What figures were made with: the device and the versions of everything that had a part.
+The device and the versions of all software with which figures were made.
 """
 
 from __future__ import annotations

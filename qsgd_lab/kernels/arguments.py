@@ -1,4 +1,4 @@
-"""What kernels are given together: named tuples of arrays and numbers, with their shapes and dtypes.
+"""Arguments of kernels: named tuples of arrays and numbers, with their shapes and dtypes.
 
 A kernel that Python calls takes plain tuples of these fields and names them in its first lines, as in ``key =
 StreamKey(*key)``. Given a named tuple, Numba's dispatcher would take five microseconds more for each, a tenth

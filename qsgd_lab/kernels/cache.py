@@ -1,4 +1,4 @@
-"""Keep Numba's on-disk cache honest across files.
+"""Numba's on-disk cache, kept correct when a kernel's helper in another file changes.
 
 Numba refreshes a cached kernel when the file that defines it changes, but not when a function that was
 inlined from another file does: editing ``philox.py`` would leave the old words inside the cached quantizer. A

@@ -1,4 +1,4 @@
-"""Networks, named so that nobody can mistake them; parameter counts are for 10 classes."""
+"""Networks by unambiguous names; parameter counts are for 10 classes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Nodes with curvatures and optima of their own: where local steps drift, and methods part."""
+"""Quadratics with a curvature and an optimum of each node, on which local steps drift and methods differ."""
 
 from __future__ import annotations
 

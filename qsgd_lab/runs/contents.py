@@ -1,4 +1,4 @@
-"""What a store of runs holds: the sound records, and what was skipped."""
+"""The contents of a store of runs: the sound records, and what was skipped."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run was made with: versions, device and machine, without a host name or a user's path."""
+"""The environment of a run: versions, device and machine, without a host name or a user's path."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a sweep tells about its cells: for a progress display, and between worker and scheduler."""
+"""Events of a sweep's cells, for a progress display and between worker and scheduler."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a sweep would do: which cells are done, how long the others may take, and what they will write."""
+"""The plan of a sweep: the cells that are done, the time that the others may take, and their output."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run leaves behind: the outcome a worker returns and the record that run.json holds."""
+"""The record of a run in run.json, and the outcome that a worker returns."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""run_sweep: bring every cell of a list to a record in the store, whatever dies meanwhile.
+"""The scheduler `run_sweep`: a record in the store for every cell of a list, even if processes die meanwhile.
 
 The store is the only truth: a cell is done when its record is there and taken while its lock is held. Hence
 two sweeps on one store share the work, and a sweep that was killed is resumed by starting it again.

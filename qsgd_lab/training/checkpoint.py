@@ -1,6 +1,6 @@
 """A run's whole state in one .npz file without pickles: arrays, and the scalars as JSON text.
 
-Which checkpoints of a run are kept: the best on validation.
+The checkpoints of a run that are kept: the best on validation.
 """
 
 from __future__ import annotations

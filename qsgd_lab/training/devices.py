@@ -1,4 +1,4 @@
-"""What a run is computed on: naming it, preparing it so that results repeat, describing it in the record.
+"""The device of a run: its name, its preparation so that results repeat, its description in the record.
 
 The number format of the forward and backward pass; parameters, gradients and losses stay float32.
 """

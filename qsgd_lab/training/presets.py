@@ -2,7 +2,7 @@
 
 Nothing here imports torch, so that a plan is made at once. The presets themselves are in `preset_table`.
 
-What the theory says against a sweep before it starts.
+Warnings of the theory about a sweep, before it starts.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How long runs will take, from a few steps on made-up images: for plans without a history.
+"""An estimate of the time of runs, from a few steps on made-up images: for plans without a history.
 
 The time of a step depends on shapes alone, so that neither the data set nor all node counts are needed.
 """

@@ -1,4 +1,4 @@
-"""Where a run's time goes.
+"""A stopwatch for the parts of a run's time.
 
 Points in time on a host, or in a CUDA stream, whose work is still running when the host comes by.
 """

@@ -1,4 +1,4 @@
-"""What writer and reader of version 2 share: the limits, and how a rule that does not hold is told.
+"""Checks that writer and reader of version 2 share: the limits, and the errors when a rule does not hold.
 
 Rules are written once, as functions that raise `MessageError`. The reader lets it pass; the writer turns it
 into a `ValueError` with the same text.

@@ -1,4 +1,4 @@
-"""The three checksums of a message of version 2, CRC-32C."""
+"""The three checksums of a message of version 2, CRC-32C; `envelope` writes and verifies them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a payload kind is: its parameters, its sections, and how they are written and read.
+"""A payload kind: its parameters, its sections, and the functions that write and read them.
 
 A kind is one file in `qsgd_lab.wire.kinds` that ends in ``KIND = ...``. Writer and reader share `check`,
 `lengths` and `check_payload`: the writer calls them on what it is given, the reader on what it has read.

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 import qsgd_lab as ql
 from qsgd_lab.coding.class_counts import quantized_size
 from qsgd_lab.coding.elias import LENGTHS
+from qsgd_lab.coding.layout_choice import COUNTED
 from qsgd_lab.coding.layouts import DEFAULT_CHUNK_SIZE
 from qsgd_lab.coding.message_costs import length_steps, message_costs
-from qsgd_lab.coding.shortest import COUNTED
 from qsgd_lab.compressors import QSGD
 from qsgd_lab.compressors.protocol import Layout, NodeRows
 from qsgd_lab.kernels.cpu import message_cost as message_cost_cpu

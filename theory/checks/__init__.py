@@ -1,4 +1,4 @@
-"""Measurements of the real kernels, held against the formulas.
+"""Measurements of the real kernels, compared with the formulas.
 
 `sweep.sweep_bits` is what `qsgd-lab variance` runs: `distributions` draws a vector, `blocks` cuts it,
 `measurement` quantizes it many times, `block_sums` and `quantizer_tests` compare five sums with the

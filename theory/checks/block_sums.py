@@ -1,4 +1,4 @@
-"""What the quantization check keeps of each block, and how blocks add up."""
+"""Sums that the quantization check keeps of each block, and the addition of blocks."""
 
 from __future__ import annotations
 

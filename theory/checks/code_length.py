@@ -1,4 +1,4 @@
-"""Do real messages have the length that the formulas give? Measured, exact, bounds, entropy."""
+"""The length of real messages against the formulas: measured, exact, bounds, entropy."""
 
 from __future__ import annotations
 

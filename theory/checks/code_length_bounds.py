@@ -1,4 +1,4 @@
-"""What the length of a message is held against: proved for every vector, in the paper, the least of all."""
+"""Bounds on the length of a message: proved for every vector, the paper's, and the least of all."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Does quantized SGD converge as the theorems say? Runs on problems with a known optimum, beside the bounds.
+"""Convergence of quantized SGD against the theorems: runs on problems with a known optimum.
 
 SGD and QSGD: projected mini-batch SGD on K workers, each sending the (quantized) gradient of one example a
 step, in the ball about the start that reaches to the optimum; the mean iterate's gap against QSGD's

@@ -1,4 +1,4 @@
-"""What a message's code words should take: expectation, variance and level shares, block by block.
+"""Expected bits of a message's code words: expectation, variance and level shares, block by block.
 
 In the dense layouts every coordinate's bits are independent, with a known variance. In the sparse layout a
 level that turns from zero changes two gaps; given the levels before it, its effect on the whole length is

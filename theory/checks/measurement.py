@@ -1,4 +1,4 @@
-"""Quantize one vector many times and keep the sums that the checks need.
+"""Repeated quantization of one vector, and the sums that the checks need.
 
 A quantizer is any function of (vector, setting, trial) that gives back what a receiver decodes, so that a
 check can be pointed at a faulty one.

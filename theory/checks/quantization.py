@@ -1,4 +1,4 @@
-"""Is the real quantizer what the formulas say? Unbiased, with the exact variance and number of non-zeros.
+"""The real quantizer against the formulas: unbiased, with the exact variance and number of non-zeros.
 
 One vector is quantized T times with independent words and five sums are tested (`quantizer_tests`), at a
 total false-alarm rate that is a theorem. Rounding to nearest is deterministic and biased by design: one

@@ -23,9 +23,9 @@ from qsgd_lab.coding.device.tables import (
 )
 from qsgd_lab.coding.header import TAIL_BYTES, Header, check_lists
 from qsgd_lab.coding.index import WORD_BYTES
+from qsgd_lab.coding.layout_choice import shortest_of
 from qsgd_lab.coding.layouts import LAYOUTS, fixed_width
 from qsgd_lab.coding.payload import ChunkScheme, lead_bytes, out_of_range
-from qsgd_lab.coding.shortest import shortest_of
 from qsgd_lab.partition import Partition
 from qsgd_lab.quantization import QuantizedGradient
 from qsgd_lab.wire.checks import writing

@@ -1,6 +1,6 @@
 """From a gradient on a device to its message of fixed width there, without an array of levels.
 
-How long such a message is follows from its header, so nothing is waited for at all.
+The length of such a message follows from its header, so the host does not wait.
 """
 
 from __future__ import annotations

@@ -17,10 +17,10 @@ from qsgd_lab.coding.decode import decode
 from qsgd_lab.coding.decode_sum import add_decoded
 from qsgd_lab.coding.elias import num_classes
 from qsgd_lab.coding.encode import encode
+from qsgd_lab.coding.layout_choice import COUNTED
 from qsgd_lab.coding.layouts import DEFAULT_CHUNK_SIZE
 from qsgd_lab.coding.message import open_frame, version_of
 from qsgd_lab.coding.message_costs import costs_by_chunk, length_steps, message_costs
-from qsgd_lab.coding.shortest import COUNTED
 from qsgd_lab.compressors.protocol import Array, Compressor, Layout, NodeRows, Wire
 from qsgd_lab.compressors.registry import BucketSize, Method, Option
 from qsgd_lab.errors import MessageError

@@ -1,4 +1,4 @@
-"""What a copy of CIFAR-10 is, in figures that can be compared between machines.
+"""Facts about a copy of CIFAR-10, as figures that can be compared between machines.
 
 Mean and deviation of each colour channel, exactly summed.
 """

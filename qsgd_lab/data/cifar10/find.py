@@ -1,4 +1,4 @@
-"""Where data sets are looked for, and in which form CIFAR-10 is found there."""
+"""The folders that are searched for data sets, and the forms of CIFAR-10 that are found there."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How CIFAR-10's 50 000 official training images part into 45 000 and 5 000."""
+"""The split of CIFAR-10's 50 000 official training images into 45 000 and 5 000."""
 
 from __future__ import annotations
 

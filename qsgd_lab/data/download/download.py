@@ -1,6 +1,6 @@
 """One large file from several addresses: resumed where it stopped, checked, and there whole or not at all.
 
-What has come is kept in ``NAME.part`` until it is complete and its fingerprint is right; only then does it
+Received bytes are kept in ``NAME.part`` until it is complete and its fingerprint is right; only then does it
 get its name. The download libraries at hand start again from nothing when a transfer breaks, which at 60 kB/s
 costs most of an hour; so this uses urllib.
 """

@@ -1,4 +1,4 @@
-"""What a file must be: its size and its digests."""
+"""The fingerprint of a file: its size and its digests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a receiver would add, without a message: quantize, decode, add and count in one pass on the CPU.
+"""Accumulation without a message: quantize, decode, add and count in one pass on the CPU.
 
 Training needs of the nodes' gradients only the sum of their decoded values, the bits they would have cost
 and, with error feedback, what was not sent. All three come out of one pass over pieces of 2048 coordinates: a

@@ -1,4 +1,4 @@
-"""How many threads a CUDA kernel is given. Results never depend on it; tests and checks vary it.
+"""The number of threads of a CUDA kernel. Results never depend on it; tests and checks vary it.
 
 Kernels work in rows of 512 coordinates, one warp of 32 threads each, and walk on by the size of the grid
 until all rows are done, so that any number of blocks of any number of warps gives the same result.

@@ -1,4 +1,4 @@
-"""What Numba's CUDA simulator lacks and the kernels use: exchange within a warp, and speed.
+"""Additions to Numba's CUDA simulator that the kernels need: exchange within a warp, and speed.
 
 The simulator runs a Python thread for each thread of a block and polls them at barriers. Here the threads of
 a block take turns instead, each running until its next barrier: the same semantics, in a fixed order, some

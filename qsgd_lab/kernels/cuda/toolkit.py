@@ -1,4 +1,4 @@
-"""Where NVVM is: what compiles CUDA kernels, in any of the layouts in which a toolkit is installed.
+"""The search for NVVM, which compiles CUDA kernels, in all layouts in which a toolkit is installed.
 
 Numba looks for it in CUDA_HOME and /usr/local/cuda, at nvvm/lib64. Toolkits from pip packages keep it in
 lib/; a temporary folder of links then gives Numba what it expects. No driver is touched.

@@ -1,4 +1,4 @@
-"""Which methods are shown to be near the best of their N.
+"""The methods that are shown to be near the best of their N, which tables print in bold.
 
 Bold is a claim: less than the margin below every other method at its N. The test of one method is an
 intersection-union test: it must pass against each of the others, so its p is the largest of theirs, whatever

@@ -1,4 +1,4 @@
-"""What the runs of one table cell come to: means, deviations, which seeds are in them, and the verdict."""
+"""A cell of a table, from its runs: means, deviations, the seeds in them, and the verdict."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run's communication costs: bytes sent, the volume its collective moves, and modelled step times.
+"""Costs of a run's communication: bytes sent, bytes that its collective moves, and modelled step times.
 
 Bits and steps are measured; the network is a model (`qsgd_lab.theory.network`): N nodes in a ring, a latency
 for each message, a bandwidth for each link and direction, nothing overlapped with computing. float32

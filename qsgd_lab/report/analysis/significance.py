@@ -1,4 +1,4 @@
-"""What the seeds allow a table to claim against fp32: of each cell, of diverged runs, and of the mean over N.
+"""Tests against fp32: of each cell, of the counts of diverged runs, and of the mean over N.
 
 A diverged run is a result, but no sample of an accuracy: with seeds of 98, 98 and 10 % a t test would find
 nothing. Where a run of a cell or of its fp32 diverged, diverged runs are counted and accuracies not compared.

@@ -1,4 +1,4 @@
-"""What may be said of a cell, and of a method over all numbers of nodes: the outcome of the tests."""
+"""Verdicts on a cell, and on a method over all numbers of nodes: the outcome of the tests."""
 
 from __future__ import annotations
 

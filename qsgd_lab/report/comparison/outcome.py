@@ -1,4 +1,4 @@
-"""What one method came to at one number of nodes, whatever it was run on."""
+"""The outcome of one method at one number of nodes, on a problem or on a data set."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What figures are drawn from: a group's runs, their accuracy by epoch, and what to assume of a link."""
+"""The data of figures: a group's runs, their accuracy by epoch, and the assumed link."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the figures of runs share: panels in a grid, the looks of methods and of nodes, an accuracy axis."""
+"""Parts that the figures of runs share: panels in a grid, styles of methods and nodes, an accuracy axis."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a flawed protocol does to the accuracy it reports: differences from the corrected one, seed by seed.
+"""Effects of a flawed protocol on the reported accuracy: differences from the corrected one, seed by seed.
 
 A flawed run and the corrected one share seed, first weights and data: what differs is the flaw's doing.
 Runs of one flaw are compared with the corrected protocol only; all tests of a table share Holm's adjustment.

@@ -1,4 +1,4 @@
-"""How to read a table: only the signs that it uses, a sentence or two each.
+"""The legend of a table: only the signs that it uses, a sentence or two each.
 
 The words about traffic and time: what was measured, what is modelled, and what neither includes.
 """

@@ -1,4 +1,4 @@
-"""What a page shows: the runs, what became of the others, and the data that its script draws from."""
+"""The contents of a page: its runs, the reasons for skipped ones, and the data that its script draws."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Cells to sheets: columns, measures and their entries."""
+"""Tables: columns, measures, entries; a new column is a measure in `cell_measures` or `method_measures`."""

@@ -1,4 +1,4 @@
-"""What can be shown of each cell: a name, a heading with its unit, the number, and the number as printed."""
+"""Columns of a table, one measure of each cell: name, heading with unit, number, and its printed form."""
 
 from __future__ import annotations
 

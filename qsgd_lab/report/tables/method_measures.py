@@ -1,4 +1,4 @@
-"""What can be shown of each method: its levels, and the bits that it sends under every code."""
+"""Columns of a table, one measure of each method: its levels, and the bits that it sends under every code."""
 
 from __future__ import annotations
 

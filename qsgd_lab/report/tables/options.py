@@ -1,4 +1,4 @@
-"""What a user may ask of a table beyond its format."""
+"""The options of a table other than its format."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which engine computes the nodes' gradients."""
+"""The choice of the engine that computes the nodes' gradients."""
 
 from __future__ import annotations
 

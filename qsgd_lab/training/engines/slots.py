@@ -1,4 +1,4 @@
-"""Where a parameter's gradient goes, by node: views of one buffer of shape (N, n)."""
+"""Slots of a parameter's gradient, by node: views of one buffer of shape (N, n)."""
 
 from __future__ import annotations
 

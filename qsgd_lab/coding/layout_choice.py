@@ -1,4 +1,4 @@
-"""Which layout and code make a message shortest: what decides between dense and sparse."""
+"""The choice of layout (dense, sparse or fixed) and code that makes a message shortest."""
 
 from __future__ import annotations
 
