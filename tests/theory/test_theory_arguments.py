@@ -198,6 +198,8 @@ OPAQUE_VALUES = {
     "dim": 16,
 }
 #: (module, function) -> its own domains; those of (module, "") are the module's.
+SENT = {"layout": (None, []), "bits": real(2.0, 0.0, -1.0), "trials": whole(2, least=2)}
+SENT |= dict.fromkeys(("rows", "texts", "name", "rival", "source"), ("", []))
 OWN = {
     ("checks.code_length_bounds", "explicit_bound"): {},
     ("checks.message_bits", "chunk_bits"): {"levels": (np.array([1, 0, 3]), [])},
@@ -277,14 +279,7 @@ OWN = {
         "trials": whole(2, least=2),
         "vector": vector([1.0, 2.0, 3.0, 4.0], [0.0, 0.0], [1e39]),
     },
-    ("checks.equal_bits", ""): {
-        **dict.fromkeys(("rows", "texts"), ([], [])),
-        **dict.fromkeys(("name", "rival", "source"), ("qsgd", [])),
-        "layout": (None, []),
-        "bits": real(2.0, 0.0, -1.0),
-        "trials": whole(2, least=2),
-        "vector": vector(np.float32(VECTOR), np.zeros(3, np.float32)),
-    },
+    ("checks.equal_bits", ""): SENT,
     ("checks.compressors", "formula"): {"name": name("expected_error")},
     ("checks.distributions", "draw"): {"bucket_size": whole(4)},
     ("checks.blocks", "blocks_of"): {"bucket_size": whole(2)},

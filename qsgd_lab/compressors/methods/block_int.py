@@ -182,7 +182,8 @@ class BlockInt(Compressor):
     ) -> list[None]:
         """Round, decode and average block by block, without an array of codes."""
         if is_device_array(out):
-            return super().mean(rows, states, stream, out, ledger)
+            after: list[None] = super().mean(rows, states, stream, out, ledger)
+            return after
         from qsgd_lab.kernels.cpu import block_integers
 
         n = out.size

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from qsgd_lab.arrays import is_device_array
 from qsgd_lab.compressors.message_wire import MessageWire, is_whole
 from qsgd_lab.compressors.protocol import Array, Compressor, Layout, NodeRows
 from qsgd_lab.compressors.registry import Method, Option
@@ -22,6 +24,8 @@ from qsgd_lab.wire.kinds.rotated import MAX_BLOCK_BITS, Rotated, streams_of
 #: E||Q(v) - v||^2 / ||v||^2 of the scale of least error is at most this for every v, with any block size and
 #: rounds, by bits: `qsgd_lab.theory.methods.eden.least_error_bound`, rounded up.
 LEAST_ERROR_BOUNDS = {1: 0.5, 2: 0.3064, 3: 0.09665, 4: 0.02746, 8: 0.0002218}
+#: Coordinates of a block that a device rotates, in shared memory; larger blocks go through host memory.
+MOST_ON_DEVICE = 4096
 _NO_ROWS = np.empty((0, 0), np.float32)
 _NO_BOOK = np.empty(0, np.float32)
 
@@ -56,6 +60,7 @@ class RotatedBlocks(Compressor):
         if rounds not in (1, 2):
             raise ValueError(f"rounds is {rounds}; it must be 1 or 2")
         self.bits, self.kind, self.block_size, self.num_rounds = bits, kind, block_size, rounds
+        self.takes_device_arrays = block_size <= MOST_ON_DEVICE
 
     @property
     def _is_uniform(self) -> bool:
@@ -73,6 +78,8 @@ class RotatedBlocks(Compressor):
 
     def compress(self, gradient: Array, state: None, stream: Stream) -> tuple[Rotated, None]:
         """Return (codes and scales, None)."""
+        if is_device_array(gradient):
+            return self._on_device(gradient, Key(**stream._asdict())), None
         from qsgd_lab.kernels.cpu import rotated
 
         x = np.ascontiguousarray(gradient, np.float32)
@@ -86,13 +93,34 @@ class RotatedBlocks(Compressor):
         return Rotated(codes, scales, own, n, self.bits, block, self.num_rounds, key), None
 
     def decompress(self, payload: Rotated) -> Array:
-        """Return the codes' values, rotated back."""
-        return message.dense(payload)
+        """Return the codes' values, rotated back, where the codes live."""
+        return values_on_device(payload) if is_device_array(payload.codes) else message.dense(payload)
+
+    def _on_device(self, gradient: Array, key: Key) -> Rotated:
+        """Return codes and scales on the gradient's device and stream, with the bits of the CPU."""
+        from qsgd_lab.kernels.cuda import rotated
+        from qsgd_lab.kernels.cuda.device import context_of, device_view, flat_device_float32
+
+        context, x = context_of(gradient, "gradient"), flat_device_float32(gradient)
+        n, block = x.size, self.block_size
+        blocks, _, last = rotation.block_sizes(n, block)
+        codes = context.empty(rotation.padded_size(n, block), np.int8)
+        scales, offsets = (context.empty(blocks, np.float32) for _ in range(2))
+        views = [device_view(one, np.float32, "scales") for one in (scales, offsets)]
+        streams = streams_of(key)
+        rotated.launch_compress(
+            context, x, (block, last), self._scheme, streams, *views, device_view(codes, np.int8, "codes")
+        )
+        own = offsets if self._is_uniform else None
+        return Rotated(codes, scales, own, n, self.bits, block, self.num_rounds, key)
 
     def mean(
         self, rows: NodeRows, states: list[None], stream: Stream, out: Array, ledger: Ledger
     ) -> list[None]:
         """Compress, decode and average block by block, without an array of codes."""
+        if is_device_array(out):
+            after: list[None] = super().mean(rows, states, stream, out, ledger)
+            return after
         from qsgd_lab.kernels.cpu import rotated
 
         n, block, key = out.size, self.block_size, Key(**stream._asdict())
@@ -224,13 +252,50 @@ class RotatedStochastic(RotatedBlocks):
         return float(largest / (2**self.bits - 1 - 1 / rotation.OFFSET_STEPS) ** 2)
 
 
+def values_on_device(payload: Rotated) -> Array:
+    """Return the values of codes on a device, on the same device and stream."""
+    from qsgd_lab.kernels.cuda import rotated
+    from qsgd_lab.kernels.cuda.device import context_of, device_view
+
+    context = context_of(payload.codes, "codes")
+    out = context.empty(payload.num_coordinates, np.float32)
+    is_uniform = payload.offsets is not None
+    arrays = (payload.scales, payload.offsets if is_uniform else payload.scales)
+    rotated.launch_decode(
+        context,
+        device_view(payload.codes, np.int8, "codes"),
+        *(device_view(one, np.float32, "scales") for one in arrays),
+        (payload.block_size, rotation.block_sizes(payload.num_coordinates, payload.block_size)[2]),
+        payload.rounds,
+        _NO_BOOK if is_uniform else rotation.table(payload.bits),
+        streams_of(payload.key),
+        device_view(out, np.float32, "values"),
+    )
+    return out
+
+
+class RotatedWire(MessageWire):
+    """Kind "rotated"; what lives on a device is copied to be packed, and only then."""
+
+    def pack(self, payload: Rotated) -> bytes:
+        """Return the message."""
+        if is_device_array(payload.codes):
+            from qsgd_lab.kernels.cuda.device import to_host
+
+            offsets = None if payload.offsets is None else to_host(payload.offsets)
+            own = {"codes": to_host(payload.codes), "scales": to_host(payload.scales), "offsets": offsets}
+            payload = replace(payload, **own)
+        return super().pack(payload)
+
+
 def _fixed_bits(payload: Rotated) -> int:
     """Return the bits of scales and codes alone."""
-    numbers = payload.scales.size * (1 if payload.offsets is None else 2)
-    return int(payload.codes.size * payload.bits + FLOAT_BITS * numbers)
+    n, block = payload.num_coordinates, payload.block_size
+    numbers = rotation.block_sizes(n, block)[0] * (1 if payload.offsets is None else 2)
+    return rotation.padded_size(n, block) * payload.bits + FLOAT_BITS * numbers
 
 
-_WIRE = MessageWire("rotated", is_whole, _fixed_bits)
+_WIRE = RotatedWire("rotated", is_whole, _fixed_bits)
 
 _BLOCKS = (
     Option("block_size", int, 4096, "coordinates that are rotated together, a power of two up to 65536"),
