@@ -71,8 +71,6 @@ TASKS = (
         ("iid", "shards:2"),
         {
             32: _methods(32, 8, 4, 36, 0.0257),
-            256: _methods(256, 8, 27, 5, 0.003),
-            1024: _methods(1024, 8, 75, 2, 0.0007),
         },
     ),
     Task(
@@ -82,7 +80,7 @@ TASKS = (
         "mlp",
         1,
         4,
-        ("iid", "shards:2"),
+        ("iid",),
         {1024: _methods(1024, 8, 108, 2, 0.0007)},
     ),
 )
@@ -121,7 +119,7 @@ def _row(ratio: str, row: list[Outcome], base: Outcome) -> str:
 def _accuracy(outcome: Outcome) -> str:
     values = outcome.at(outcome.steps.size - 1)
     diverged = int(outcome.diverged(outcome.steps.size - 1).sum())
-    factor = outcome.method.rpartition("rate x ")[2]
+    factor = f"{float(outcome.method.rpartition('rate x ')[2]):.2g}"
     mark = f", {diverged} div." if diverged else ""
     return f"{values.mean():.1f} ± {standard_error(values) or 0:.1f}{mark} (η × {factor})"
 
