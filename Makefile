@@ -10,12 +10,13 @@ PYTEST_ARGS ?=
 
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.set-up
+SITE_STAMP := $(VENV)/.site
 LATEST := .venv-latest
 TYPES := $(VENV)/types
 LATEX := latexmk texlive-publishers texlive-science texlive-latex-recommended texlive-fonts-recommended
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-latest lint types docs bench gpu-check paper clean
+.PHONY: help demo evidence report-gpu test test-latest lint types docs site dist bench gpu-check paper clean
 
 help:  ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,6 +42,36 @@ demo: $(STAMP)  ## Set up, train the comparison on the embedded data, print its 
 	@echo "  $(BIN)/qsgd-lab table > results.tex       as LaTeX"
 	@echo "  $(BIN)/qsgd-lab variance --bits 1..8      the quantizer against the paper's formulas"
 	@echo "  $(BIN)/qsgd-lab doctor                    what this machine has and lacks"
+
+# What the paper says beyond the digits: real images, unlike nodes, a recurrent network, and other norms and buckets at
+# eight nodes. Hours on two cores; stop it when you like, the same command goes on. LIMIT="--max-time 1h" stops it by
+# itself, PLAN=--dry-run only prints plans with the time that they will take. `runs pack` then makes the file that
+# `make paper` reads.
+EVIDENCE ?= runs/evidence
+LIMIT ?=
+PLAN ?=
+LAB = $(BIN)/qsgd-lab reproduce --runs $(EVIDENCE) $(LIMIT) $(PLAN)
+ONE_BUCKET := norm=max,bucket_size=model
+UNLIKE := "ef(qsgd(bits=2,$(ONE_BUCKET)))" "qsgd(bits=2,$(ONE_BUCKET))" \
+  "ef(qsgd(bits=2,$(ONE_BUCKET),rounding=nearest))" "qsgd(bits=2,$(ONE_BUCKET),rounding=nearest)"
+FRONTIER := "qsgd(bits=8,$(ONE_BUCKET))" "qsgd(bits=4,$(ONE_BUCKET))" "qsgd(bits=3,$(ONE_BUCKET))" \
+  "ef(qsgd(bits=1,$(ONE_BUCKET),rounding=nearest))" \
+  "qsgd(bits=2,norm=max,bucket_size=tensor)" "ef(qsgd(bits=1,norm=max,bucket_size=tensor))" \
+  "qsgd(bits=2,norm=max)" "qsgd(bits=1,norm=max)" "ef(qsgd(bits=1,norm=max))" "ef(qsgd(bits=1,norm=max,rounding=nearest))" \
+  "qsgd(bits=2)" "qsgd(bits=4,bucket_size=model)"
+
+evidence: $(STAMP)  ## Train what the paper shows beyond the digits, and pack it: hours, resumable.
+	$(LAB) --preset brackets --nodes 1,8
+	$(LAB) --preset fashion --nodes 8 --seeds 0..4 --split dirichlet:0.1 $(addprefix --compressor ,$(UNLIKE))
+	$(LAB) --preset fashion --nodes 1,2,4,8
+	$(LAB) --preset fashion --nodes 8 --seeds 0..4 $(addprefix --compressor ,$(FRONTIER))
+	$(LAB) --preset fashion --model alexnet --nodes 8 --seeds 0..4
+	$(if $(PLAN),,$(BIN)/qsgd-lab runs pack $(EVIDENCE) -o paper/evidence.jsonl)
+
+# Needs CIFAR-10, which it fetches where it is absent, and a CUDA device. Days on a small one: PLAN=--dry-run first.
+report-gpu: $(STAMP)  ## Train the report's whole grid on CIFAR-10, on a GPU; PLAN=--dry-run prints the time.
+	$(BIN)/qsgd-lab reproduce --preset report --model alexnet --model resnet50 --model resnet110 --nodes 1,2,4,8 \
+	  --seeds 0..2 --runs runs $(if $(PLAN),,--device cuda --download) $(LIMIT) $(PLAN)
 
 # A process for each core; one that has run out of tests takes some of the other's.
 SIDE_BY_SIDE := $(if $(findstring no:xdist,$(PYTEST_ARGS)),,-n auto --dist worksteal)
@@ -79,9 +110,30 @@ docs: $(STAMP)  ## Check that docs/cli.md, the README table, the paper and links
 	$(BIN)/python docs/scripts/make_theory_page.py --check
 	$(BIN)/python docs/scripts/make_presets_page.py --check
 	$(BIN)/python docs/scripts/make_methods_page.py --check
+	$(BIN)/python docs/scripts/make_equal_bits_page.py --check
 	$(BIN)/python docs/scripts/make_gpu_page.py --check
 	$(BIN)/python paper/scripts/make_paper.py --check
 	$(BIN)/python docs/scripts/check_links.py
+
+# The tutorials run while it is built. A warning is an error, also in the second build, which reads what the first has kept.
+$(SITE_STAMP): $(STAMP)
+	PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --constraint constraints.txt --group site
+	@touch $@
+
+site: $(SITE_STAMP)  ## Build the documentation site in build/site, offline; its tutorials run.
+	$(BIN)/python docs/scripts/make_api_pages.py
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet --builder html --doctree-dir build/doctrees docs build/site
+	$(BIN)/python docs/scripts/check_site.py build/site
+	@echo "build/site/index.html"
+
+# The wheel is tried where nothing but its dependencies is installed: out of the checkout, on the embedded data.
+dist: $(STAMP)  ## Build sdist and wheel in dist/, check them, and run the wheel in an empty environment.
+	@rm -rf dist build/dist
+	PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --constraint constraints.txt --group dist
+	$(BIN)/python -m build --no-isolation --outdir dist . >build-dist.log 2>&1 || { cat build-dist.log >&2; exit 1; }
+	@rm -f build-dist.log
+	$(BIN)/python -m twine check --strict dist/*
+	sh docs/scripts/try_wheel.sh $(PYTHON) dist/*.whl
 
 bench: $(STAMP)  ## Run the benchmarks (a quarter of an hour).
 	@if ls benchmarks/test_*.py >/dev/null 2>&1; then \

@@ -32,7 +32,7 @@ def source_docstring(module: str, function: str) -> str | None:
 
 
 class LazyGroup(click.Group):
-    """A group whose commands stand in a table.
+    """A group whose commands are in a table.
 
     Parameters
     ----------

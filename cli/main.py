@@ -23,11 +23,15 @@ COMMANDS = {
     "reproduce": Entry(
         "qsgd_lab.cli.sweep.reproduce", "reproduce", "Train a whole comparison; print its table."
     ),
+    "submit": Entry("qsgd_lab.cli.sweep.submit", "submit", "Run a sweep on a cluster's tasks."),
     "table": Entry(
         "qsgd_lab.cli.sweep.table", "table", "Print stored runs as LaTeX, text, Markdown or data."
     ),
     "plot": Entry(
         "qsgd_lab.cli.sweep.plot", "plot", "Draw stored runs: accuracy, curves, traffic, speed-up."
+    ),
+    "report": Entry(
+        "qsgd_lab.cli.sweep.report", "report", "Write stored runs as one HTML page to send around."
     ),
     "runs": Entry("qsgd_lab.cli.runs.runs", "runs", "List, pack or export stored runs."),
     "methods": Entry("qsgd_lab.cli.methods", "methods", "List compressors and algorithms."),
@@ -44,6 +48,7 @@ COMMANDS = {
         "qsgd_lab.cli.measure.convergence", "convergence", "Measure SGD, QSGD, QSVRG against bounds."
     ),
     "compare": Entry("qsgd_lab.cli.sweep.compare", "compare", "Set methods side by side at the same bits."),
+    "link": Entry("qsgd_lab.cli.link.link", "link", "Calculate or measure a step on a network."),
     "flaws": Entry("qsgd_lab.cli.sweep.flaws", "flaws", "Measure the flaws of the published protocol."),
     "encode": Entry("qsgd_lab.cli.messages.encode", "encode", "Quantize and encode a gradient file."),
     "decode": Entry("qsgd_lab.cli.messages.decode", "decode", "Turn a message back into a gradient file."),

@@ -17,7 +17,7 @@ def prepare_stdout() -> None:
     """Make standard output take every character, and exist; called once, before any command.
 
     It is written as UTF-8, as a file would be, also where the locale has eight bits; bytes of file names that
-    are no UTF-8 come out as they are. A standard stream that is closed is replaced by the null device: files
+    are not UTF-8 come out as they are. A standard stream that is closed is replaced by the null device: files
     that are opened later would get its number, and would receive what is printed.
     """
     for descriptor in range(3):

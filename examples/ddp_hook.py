@@ -1,6 +1,10 @@
-"""Two processes train one network, their gradients at 2 bits a coordinate.
+"""
+A whole program with the hook
+=============================
 
-torchrun --nproc-per-node 2 examples/ddp_hook.py
+Two processes train one network, and send their gradients at 2 bits a coordinate.
+
+Start it with ``torchrun --nproc-per-node 2 examples/ddp_hook.py``.
 """
 
 import torch
@@ -35,7 +39,7 @@ with torch.no_grad():
     accuracy = (network(digits.test.images).argmax(1) == digits.test.labels).double().mean()
 done = hook.statistics()
 if rank == 0:
-    print(  # noqa: T201
+    print(
         f"test accuracy {accuracy:.1%}; {done.bytes_sent / done.steps / 1e3:.0f} kB sent a step and rank, "
         f"where an all-reduce of float32 sends {done.bytes_of_fp32 / done.steps / 1e3:.0f} kB"
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class LabError(Exception):
-    """Something the user can mend; the command line prints it as one line.
+    """Something the user can fix; the command line prints it as one line.
 
     Attributes
     ----------

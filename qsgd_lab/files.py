@@ -50,7 +50,7 @@ def write_atomically(path: Path, content: str | bytes) -> None:
         replace_whole(path, content.encode() if isinstance(content, str) else content)
     except OSError as error:
         raise LabError(
-            f"cannot write {path}: {error.strerror or error}; make room or mend the permissions, "
+            f"cannot write {path}: {error.strerror or error}; free some space or fix the permissions, "
             "then run the same command again"
         ) from error
 
@@ -80,7 +80,7 @@ def replace_whole(path: Path, content: Content) -> None:
                 file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)  # noqa: PTH105 (the tests stand in for os.replace)
+        os.replace(temporary, path)  # noqa: PTH105 (the tests replace os.replace)
         _sync_folder(path.parent)
     except (Exception, KeyboardInterrupt):
         with suppress(OSError):
@@ -286,7 +286,7 @@ def _ordinary_target(path: Path) -> Path:
     Raises
     ------
     UsageError
-        If there is something there that is no ordinary file, or no folder to make the file in.
+        If there is something there that is not an ordinary file, or no folder to make the file in.
     """
     with _cannot_write(path):
         try:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import importlib.machinery
 import importlib.metadata
 import importlib.util
 import os
@@ -28,6 +29,8 @@ VARIABLE = "QSGD_LAB_IMPORT"
 #: Entry points are loaded for their effect: the module registers what it brings.
 GROUPS = ("qsgd_lab.compressors", "qsgd_lab.algorithms", "qsgd_lab.models", "qsgd_lab.datasets")
 _DIGITS = 12
+#: What Python imports from a package's folder, and what a digest of it covers.
+_SUFFIXES = (*importlib.machinery.SOURCE_SUFFIXES, *importlib.machinery.EXTENSION_SUFFIXES)
 _loaded: dict[str, str] = {}
 
 
@@ -49,6 +52,9 @@ def load(names: Sequence[str]) -> list[str]:
     ValueError
         In one line, if one cannot be imported, or two things of one kind have one name.
     """
+    for name in map(_resolved, names):
+        if os.pathsep in name:
+            raise ValueError(f"cannot import {name}: rename it without {os.pathsep!r}, which joins names")
     wanted_here = list(dict.fromkeys([*_entry_points(), *map(_resolved, names)]))
     for name in wanted_here:
         _import(name)
@@ -83,25 +89,25 @@ def _entry_points() -> list[str]:
 def _import(name: str) -> None:
     if name in _loaded:
         return
-    try:
-        if name.endswith(".py"):
-            _import_file(Path(name))
-        elif name.endswith(".npz"):
-            _register_data(Path(name))
-        else:
-            _import_module(name)
-    except (ValueError, LabError):
-        raise
-    except FileNotFoundError:
-        raise ValueError(f"cannot import {name}: there is no such file") from None
-    except Exception as error:  # whatever the plug-in's own code raises
-        raise ValueError(f"cannot import {name}: {type(error).__name__}: {error}") from error
-    except SystemExit as error:
-        raise ValueError(f"cannot import {name}: it exits with {error.code}") from error
+    if name.endswith(".npz"):
+        _register_data(Path(name))
+    else:
+        try:
+            _import_file(Path(name)) if name.endswith(".py") else _import_module(name)
+        except LabError:
+            raise
+        except ValueError as error:  # the registries' and the plug-in's own: all say whose they are
+            raise ValueError(f"cannot import {name}: {error}") from error
+        except Exception as error:  # whatever else the plug-in's own code raises
+            raise ValueError(f"cannot import {name}: {type(error).__name__}: {error}") from error
+        except SystemExit as error:
+            raise ValueError(f"cannot import {name}: it exits with {error.code}") from error
     _loaded[name] = name
 
 
 def _import_file(path: Path) -> None:
+    if not path.exists():
+        raise ValueError("there is no such file")
     code = path.read_bytes()
     module_name = f"qsgd_lab_plugin_{path.stem}"
     spec = importlib.util.spec_from_file_location(module_name, path)
@@ -123,11 +129,35 @@ def _register_data(path: Path) -> None:
 def _import_module(name: str) -> None:
     spec = importlib.util.find_spec(name)
     if spec is None:
-        raise ValueError(f"cannot import {name}: no module of this name; write a file with its ending .py")
-    digest = _digest(Path(spec.origin).read_bytes()) if spec.origin and Path(spec.origin).is_file() else "-"
+        raise ValueError("no module of this name; write a file with its ending .py")
+    code = _code_of(name)
+    digest = _digest(code) if code else "-"
     distribution = _loaded.get(f"origin of {name}", name)
     with _origin(f"{distribution} sha256:{digest}"):
         importlib.import_module(name)
+
+
+def _code_of(name: str) -> bytes:
+    """Return a module's code; of one in a package the paths and code of the whole package.
+
+    A plug-in that is a package registers in one file what another one computes.
+    """
+    parts = name.split(".")
+    for depth in range(1, len(parts) + 1):
+        spec = importlib.util.find_spec(".".join(parts[:depth]))
+        origin = spec.origin if spec is not None else None
+        if origin is not None and Path(origin).is_file():  # a namespace package has no file
+            break
+    else:
+        return b""
+    folder = Path(origin).parent
+    if spec is None or spec.submodule_search_locations is None:
+        return Path(origin).read_bytes()
+    files = sorted(path for suffix in _SUFFIXES for path in folder.rglob(f"*{suffix}"))
+    return b"".join(
+        b"%s\0%d\0" % (path.relative_to(folder).as_posix().encode(), path.stat().st_size) + path.read_bytes()
+        for path in files
+    )
 
 
 @contextmanager

@@ -159,8 +159,8 @@ def quantize(
         If an argument is out of its range, if the backend is "cuda" and there is no device, or if the
         gradient is not contiguous in device memory.
     TypeError
-        If the gradient's dtype is not supported, it does not live where the backend works, or it is no dense
-        array: sparse, masked, nested.
+        If the gradient's dtype is not supported, it is not on the backend's device, or it is not dense:
+        sparse, masked, nested.
 
     Notes
     -----
@@ -262,7 +262,7 @@ _QUANTIZE = {"cpu": _quantize_cpu, "reference": _quantize_reference, "cuda": _qu
 
 @not_compiled
 def dequantize(quantized: QuantizedGradient, *, out: Any = None, backend: str = "auto") -> Any:
-    """Return the float32 gradient that levels and norms stand for.
+    """Return the float32 gradient that levels and norms represent.
 
     Parameters
     ----------
@@ -284,7 +284,7 @@ def dequantize(quantized: QuantizedGradient, *, out: Any = None, backend: str = 
         If the backend is unknown, or does not work where the levels live, or `out` has another size or is
         given for levels on a device.
     TypeError
-        If it is no quantized gradient, or `out` no contiguous float32 memory.
+        If it is not a quantized gradient, or `out` is not contiguous float32 memory.
     """
     check_quantized(quantized, "dequantize")
     backend = resolve_backend(quantized.levels, backend)

@@ -20,6 +20,9 @@ from typing import Any
 from qsgd_lab.method_text import tokens_of, value_length
 from qsgd_lab.origins import NAME, origin_of
 
+#: Wrappers around wrappers: no use has more than four, and a text of thousands would exhaust the stack.
+_MAX_DEPTH = 32
+
 
 class BucketSize:
     """Type of an option: a number of coordinates, ``tensor`` or ``model``."""
@@ -61,11 +64,18 @@ class Option:
             )
         if self.names is not None:
             return str(self.names().parse(text))
+        if self.type is bool:  # bool("False") is True
+            return self._truth(method, text)
         try:
             return self.type(text)
         except ValueError:
             kind = {int: "an integer", float: "a number"}.get(self.type, "a valid value")  # type: ignore[call-overload]
             raise ValueError(f"{method}: {self.name} is {text!r}; it must be {kind}: {self.help}") from None
+
+    def _truth(self, method: str, text: str) -> bool:
+        if text.lower() not in ("true", "false"):
+            raise ValueError(f"{method}: {self.name} is {text!r}; it must be true or false: {self.help}")
+        return text.lower() == "true"
 
 
 @dataclass(frozen=True)
@@ -87,6 +97,9 @@ class Method:
         Module with the method's formulas.
     columns : mapping of str to callable
         Columns of tables that the method fills: options -> value.
+    settings : tuple of str
+        Texts of the method at settings from few bits to many, for comparisons at equal bits; empty where the
+        name alone says all.
     is_wrapper : bool
     is_listed : bool
         False for what only replays a published mistake.
@@ -100,6 +113,7 @@ class Method:
     source: str
     theory: str | None = None
     columns: Mapping[str, Callable[[Mapping[str, Any]], float | int | None]] = field(default_factory=dict)
+    settings: tuple[str, ...] = ()
     is_wrapper: bool = False
     is_listed: bool = True
     #: Where the method comes from; set by `register` for those from outside.
@@ -236,7 +250,9 @@ class Registry:
             raise ValueError(f"cannot read {text!r}: {''.join(rest)!r} is left over after {str(spec)!r}")
         return spec
 
-    def _parse(self, tokens: list[str], text: str) -> tuple[Spec, list[str]]:
+    def _parse(self, tokens: list[str], text: str, depth: int = 0) -> tuple[Spec, list[str]]:
+        if depth > _MAX_DEPTH:
+            raise ValueError(f"cannot read {text[:40]!r}...: more than {_MAX_DEPTH} wrappers in one another")
         if not tokens or tokens[0] in "(),=":
             raise ValueError(f"cannot read {text!r}; write it as name(option=value,...)")
         method, tokens = self._lookup(tokens[0]), tokens[1:]
@@ -255,7 +271,7 @@ class Registry:
                     given[option.name] = option.parse(method.name, "".join(tokens[2 : 2 + length]))
                     tokens = tokens[2 + length :]
                 elif inner is None and not given and method.is_wrapper:
-                    inner, tokens = self._parse(tokens, text)
+                    inner, tokens = self._parse(tokens, text, depth + 1)
                 else:
                     raise ValueError(
                         f"cannot read {text!r} at {''.join(tokens)!r}: {method.name} takes {_usage(method)}"

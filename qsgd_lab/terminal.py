@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import textwrap
 
-#: Where standard output is no terminal, so that a file does not depend on the window it was made in.
+#: Where standard output is not a terminal, so that a file does not depend on the window it was made in.
 DEFAULT_WIDTH = 80
 #: Narrower text is not readable; a narrower terminal breaks the lines itself.
 MIN_WIDTH = 40

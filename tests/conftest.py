@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import sys
 from pathlib import Path
 
 import pytest
-from filelock import FileLock
 from hypothesis import settings
 
 TESTS = Path(__file__).resolve().parent
@@ -17,7 +15,7 @@ ROOT = TESTS.parent
 # With the checkout on sys.path, ./qsgd_lab would shadow an installed wheel.
 sys.path[:] = [entry for entry in sys.path if Path(entry).resolve() != ROOT]
 # The oracles and what tests share are imported by their names.
-sys.path[:0] = [str(TESTS / "oracles"), str(TESTS / "support")]
+sys.path[:0] = [str(TESTS / name) for name in ("oracles", "support", "ptx")]
 
 # Compiling a kernel in the middle of an example is slow, not wrong: no deadline.
 settings.register_profile("dev", deadline=None)
@@ -30,26 +28,6 @@ IS_WORKER = "PYTEST_XDIST_WORKER" in os.environ
 if IS_WORKER:
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ.setdefault(name, "1")
-
-
-def pytest_collection_finish() -> None:
-    """Let one worker at a time enter a compiled kernel in Numba's cache.
-
-    Numba numbers the files of a kernel's signatures by an index that it reads and writes without a lock: two
-    processes that compile two signatures at once could give both the same number.
-    """
-    caching = sys.modules.get("numba.core.caching")  # imported by the tests that were collected, or unused
-    if not IS_WORKER or caching is None:
-        return
-    index = caching.IndexDataCacheFile
-    save = index.save
-
-    @functools.wraps(save)
-    def save_alone(self, key, data):
-        with FileLock(f"{self._index_path}.lock"):
-            save(self, key, data)
-
-    index.save = save_alone
 
 
 #: Modules with a table of named things; its module also counts which names come from outside.

@@ -121,7 +121,7 @@ def numbers(
     Raises
     ------
     ValueError
-        If there is none, or some are no numbers, not finite, out of their limits, or not whole if `is_whole`.
+        If there is none, or one is not a number, not finite, out of its limits, or not whole with `is_whole`.
     """
     found = _float_array(name, values)
     good = _inside(found, above, least, most, False)
@@ -218,7 +218,7 @@ def divisor(name: str, value: object, of: str, total: int) -> int:
     Raises
     ------
     ValueError
-        If `value` is no whole number, or does not divide `total`, whose name is `of`.
+        If `value` is not a whole number, or does not divide `total`, whose name is `of`.
 
     Examples
     --------
@@ -249,7 +249,7 @@ def sizes(name: str, lengths: Sequence[int]) -> list[int]:
     Raises
     ------
     ValueError
-        If it is no list of whole numbers of at least 0.
+        If it is not a list of whole numbers of at least 0.
     """
     if np.ndim(lengths) != 1:
         raise ValueError(f"{name} is {_shown(lengths)}; it must be a list of whole numbers")
@@ -281,7 +281,7 @@ def increasing(name: str, times: Sequence[int], most: int = LARGEST_WHOLE) -> ND
 
 
 def _one_float(value: object) -> float | None:
-    """Return one real number as a float, or None if it is something else; True is no number here."""
+    """Return one real number as a float, or None if it is something else; True is not a number here."""
     if isinstance(value, int) and not isinstance(value, bool):
         # NumPy would make an object of an integer beyond 64 bits.
         return float(value) if abs(value) < 2**1023 else None
@@ -320,7 +320,7 @@ def _limits(
     """Return the limits in words."""
     words = [f"above {above:g}"] if above is not None else []
     words += [f"of at least {least:g}"] if least is not None else []
-    # The limit of float64 is no news to the reader.
+    # The reader knows the limit of float64.
     words += [f"at most {most:g}"] if most is not None and most < LARGEST_WHOLE else []
     finite = "" if infinite or words else "finite "
     return " ".join((f"a {finite}{noun}", " and ".join(words))).strip()

@@ -106,7 +106,25 @@ def allgather_pays_between(
     """
     saved_bytes = ring_allreduce_bytes(num_nodes, num_coordinates) - allgather_bytes(num_nodes, message_bytes)
     latency, extra_seconds = number("latency", latency, least=0), number("extra_seconds", extra_seconds)
-    saved_seconds = (num_nodes - 1) * latency - extra_seconds
+    return pays_between(saved_bytes, (num_nodes - 1) * latency - extra_seconds)
+
+
+def pays_between(saved_bytes: float, saved_seconds: float) -> tuple[float, float] | None:
+    """Return the bandwidths at which something pays that saves V bytes and h seconds apart from them.
+
+    It does where h + V / W > 0; either may be below 0.
+
+    Parameters
+    ----------
+    saved_bytes, saved_seconds : float
+        V and h.
+
+    Returns
+    -------
+    (float, float) or None
+        As `allgather_pays_between`.
+    """
+    saved_bytes, saved_seconds = number("saved_bytes", saved_bytes), number("saved_seconds", saved_seconds)
     # Neither fewer bytes nor fewer seconds: never faster, and at best the same.
     if saved_bytes <= 0 and saved_seconds <= 0:
         return None

@@ -7,6 +7,7 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
+from qsgd_lab.cli.measure.compressors import compressor_option
 from qsgd_lab.cli.options.completion import next_of
 from qsgd_lab.cli.options.lists import DIMENSION, IntListType
 from qsgd_lab.errors import UsageError
@@ -50,6 +51,10 @@ class RivalsType(click.ParamType):  # type: ignore[type-arg]
 )
 @click.option("--levels", type=IntListType(minimum=1, maximum=127), default="1,7,127", show_default=True)
 @click.option("--against", type=RivalsType(), default="none", show_default=True, help="all, none, or names.")
+@compressor_option(
+    "Measure this method in place of QSGD's codes, beside eager torch of the same method and a copy; may be "
+    "given again, and 'all' takes every method at its defaults."
+)
 @click.option(
     "--repeats", type=click.IntRange(1), default=7, show_default=True, help="The fastest call counts."
 )
@@ -76,6 +81,7 @@ def bench(
     dim: int,
     levels: tuple[int, ...],
     against: tuple[str, ...],
+    compressors: tuple[str, ...],
     repeats: int,
     threads: int | None,
     end_to_end: bool,
@@ -94,10 +100,21 @@ def bench(
       qsgd-lab bench --against all --dim 2^24
       qsgd-lab bench --against zstandard,compintpy --format json
       qsgd-lab bench --threads 2 --end-to-end
+      qsgd-lab bench --compressor all
       qsgd-lab bench --backend cuda --dim 2^26
     """
     if dim < 2**12:
         raise UsageError(f"--dim {dim} is too short to measure; give at least 4096")
+    if compressors:
+        if against or threads or end_to_end or backend == "cuda":
+            raise UsageError(
+                "--against, --threads, --end-to-end and --backend cuda are of QSGD's codes; "
+                "leave out --compressor"
+            )
+        from qsgd_lab.cli.bench.compressors import bench_compressors
+
+        click.echo(bench_compressors(compressors, dim, repeats, output_format), nl=False)
+        return
     if backend == "cuda":
         if against or threads or end_to_end:
             raise UsageError(

@@ -36,8 +36,8 @@ def doctor(ctx: click.Context, runs: Path, output_format: str, imports: Sequence
     """Check this machine and say how to fix it.
 
     Looks at Python and the packages, torch and its device, numba and its cache, threads, plug-ins, the files
-    of all data sets, the folder of the runs and LaTeX. The exit code is 1 if something is missing without
-    which the lab cannot work, else 0.
+    of all data sets, the folder of the runs and its locks, the terminal and LaTeX. The exit code is 1 if
+    something is missing without which the lab cannot work, else 0.
 
     \b
     Example:
@@ -79,6 +79,8 @@ def examine(runs: Path, imports: Sequence[str] = ()) -> list[Finding]:
         machine.check_digits(),
         *(machine.check_files(entry) for entry in DATASETS.values() if entry.source is not None),
         machine.check_runs_folder(runs),
+        machine.check_locks(runs),
+        machine.check_terminal(),
         machine.check_latex(),
     ]
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -16,7 +17,9 @@ from pathlib import Path
 from qsgd_lab.cli.doctor.finding import Finding
 from qsgd_lab.data.cifar10.find import search_folders
 from qsgd_lab.data.registry import DEFAULT_DATASET, DatasetEntry
-from qsgd_lab.errors import DataMissingError
+from qsgd_lab.errors import DataMissingError, LabError
+from qsgd_lab.runs.claim import Claim
+from qsgd_lab.terminal import DEFAULT_WIDTH, text_width
 
 #: A sweep's records are small; below this much free disk something else will fail first.
 MIN_FREE_BYTES = 2**30
@@ -33,7 +36,7 @@ def check_threads() -> Finding:
         import numba
         import torch
     except Exception as error:
-        return Finding("threads", "warn", f"cannot be counted: {error}", "mend torch and numba first")
+        return Finding("threads", "warn", f"cannot be counted: {error}", "repair torch and numba first")
     cores = usable_cores()
     threads = {"torch": torch.get_num_threads(), "numba": numba.get_num_threads()}
     detail = f"cores: {cores:g}, " + ", ".join(f"{name} threads: {n}" for name, n in threads.items())
@@ -68,11 +71,89 @@ def check_runs_folder(folder: Path) -> Finding:
     except OSError as error:
         detail = f"cannot write in {parent}: {error.strerror}"
         return Finding(name, "missing", detail, "name another folder with --runs", necessary=True)
+    if not _has_locks(parent):
+        detail = f"the file system of {parent} has no locks, which sweeps need"
+        return Finding(name, "missing", detail, "name a folder on a local disk with --runs", necessary=True)
     free = shutil.disk_usage(parent).free
     detail = f"{folder}: {'writable' if folder.exists() else 'can be made'}, {free / 2**30:.1f} GiB free"
     if free < MIN_FREE_BYTES:
         return Finding(name, "warn", detail, "free some space, or name another folder with --runs")
     return Finding(name, "ok", detail, necessary=True)
+
+
+#: File systems whose locks may be of one machine alone, by how they are mounted.
+NETWORK_SYSTEMS = ("nfs", "lustre", "beegfs", "gpfs", "cifs", "smb", "fuse.sshfs", "9p", "ceph")
+
+#: Ends with 7 where the lock is held by another process, as it should be.
+_TRY_LOCK = """
+import sys
+from filelock import FileLock, Timeout
+try:
+    FileLock(sys.argv[1], fallback_to_soft=False).acquire(blocking=False)
+except Timeout:
+    sys.exit(7)
+"""
+
+
+def check_locks(folder: Path, mounts: Path = Path("/proc/mounts")) -> Finding:
+    """Try whether a lock in the folder of the runs holds between processes, and what file system it is."""
+    from filelock import FileLock
+
+    name, remedy = "locks", "reproduce --locks lease, or qsgd-lab submit, whose tasks need none"
+    parent = _nearest_existing(folder)
+    try:
+        with tempfile.TemporaryDirectory(dir=parent) as place:
+            path = str(Path(place) / "probe.lock")
+            with FileLock(path, fallback_to_soft=False):
+                command = [sys.executable, "-c", _TRY_LOCK, path]
+                code = subprocess.run(command, capture_output=True, timeout=60, check=False).returncode
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return Finding(name, "warn", f"no locks in {parent}: {error}", remedy)
+    if code != _HELD:
+        return Finding(name, "warn", f"a lock in {parent} does not hold between two processes", remedy)
+    system = _file_system(parent, mounts)
+    if system.startswith(NETWORK_SYSTEMS):
+        detail = f"hold on this machine; between machines that is not known of {system}"
+        return Finding(name, "warn", detail, f"on several machines: {remedy}")
+    return Finding(name, "ok", "hold between processes")
+
+
+_HELD = 7
+
+
+def _file_system(folder: Path, mounts: Path) -> str:
+    """Return the type of the file system of a folder; empty where it is not known."""
+    try:
+        lines = [line.split() for line in mounts.read_text(encoding="utf-8").splitlines()]
+    except OSError:
+        return ""
+    found = [(Path(line[1]), line[2]) for line in lines if len(line) > 2]
+    inside = [(len(point.parts), kind) for point, kind in found if folder.resolve().is_relative_to(point)]
+    return max(inside, default=(0, ""))[1]
+
+
+def _has_locks(folder: Path) -> bool:
+    """Whether the system locks files in a folder; some network file systems do not."""
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".qsgd-lab-") as own:
+        try:
+            claim = Claim.take(Path(own) / "probe.lock")
+        except LabError:
+            return False
+        if claim is not None:
+            claim.release()
+    return True
+
+
+def check_terminal() -> Finding:
+    """Say how wide text is printed, and whether in colour."""
+    width, is_terminal = text_width(), sys.stdout.isatty()
+    plain = "NO_COLOR" in os.environ or os.environ.get("TERM") == "dumb" or not is_terminal
+    where = "terminal" if is_terminal else "no terminal"
+    detail = f"{where}, {width} columns, {'without' if plain else 'with'} colour"
+    if width < DEFAULT_WIDTH:
+        remedy = f"wide tables come in blocks; make the window {DEFAULT_WIDTH} columns wide, or set COLUMNS"
+        return Finding("terminal", "warn", detail, remedy)
+    return Finding("terminal", "ok", detail)
 
 
 def _nearest_existing(path: Path) -> Path:

@@ -26,26 +26,41 @@ _QUANTIZER_OPTIONS = (
     "norm",
     "rounding",
     "backend",
-    "plot",
     "code",
     "layout",
 )
 
 
+#: The help where a compressor replaces QSGD.
+IN_PLACE_OF_QSGD = "Measure this method in place of QSGD, such as 'rand-k(fraction=0.1)'; may be given again."
+
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
-def compressor_option(command: Command) -> Command:
-    """Add ``--compressor``, which may be given again."""
+def compressor_option(help_text: str) -> Callable[[Command], Command]:
+    """Return ``--compressor``, which may be given again."""
     return click.option(
         "--compressor",
         "compressors",
         multiple=True,
         metavar="METHOD",
         shell_complete=one_of(completion.compressors),
-        help="Measure this method in place of QSGD, such as 'rand-k(fraction=0.1)'; may be given again. "
-        "'qsgd-lab methods' lists them.",
-    )(command)
+        help=f"{help_text} 'qsgd-lab methods' lists them.",
+    )
+
+
+def refuse_quantizer_options(ctx: click.Context) -> None:
+    """Refuse options beside ``--compressor`` that only QSGD has.
+
+    Raises
+    ------
+    UsageError
+        If one is given.
+    """
+    for name in _QUANTIZER_OPTIONS:
+        if ctx.get_parameter_source(name) == ParameterSource.COMMANDLINE:
+            option = f"--{name.replace('_', '-')}"
+            raise UsageError(f"--compressor says all of its method; leave out {option}")
 
 
 def measured(
@@ -62,10 +77,9 @@ def measured(
     from qsgd_lab.theory.checks.compressors import check_compressor
     from qsgd_lab.theory.checks.distributions import WORST_CASE, draw
 
-    for name in _QUANTIZER_OPTIONS:
-        if ctx.get_parameter_source(name) == ParameterSource.COMMANDLINE:
-            option = f"--{name.replace('_', '-')}"
-            raise UsageError(f"--compressor says all of its method; leave out {option}")
+    refuse_quantizer_options(ctx)
+    if ctx.get_parameter_source("plot") == ParameterSource.COMMANDLINE:
+        raise UsageError("--compressor says all of its method; leave out --plot")
     if source.distribution == WORST_CASE:
         raise UsageError("the worst case is known of QSGD alone; leave out --distribution or --compressor")
     vector = source.vector
@@ -93,7 +107,7 @@ def render_errors(checks: Sequence[CompressorCheck], source: str, seed: int, out
     ]
     legend = (
         "measured: the mean of ||Q(v) - v||^2 / ||v||^2 and its interval; exact: its expectation for this "
-        "vector. bias z: the mean error along v in standard errors, for unbiased methods; beyond 6 it is no "
+        "vector. bias z: the mean error along v in standard errors, for unbiased methods; beyond 6 it is not "
         "chance, unless one coordinate dominates. bits: whole messages of one node's first gradient.\n"
     )
     title = "Relative error, ||Q(v) - v||^2 / ||v||^2"

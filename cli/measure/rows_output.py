@@ -31,7 +31,7 @@ class Table:
     rows : sequence of sequences of str
     title : str
     left : collection of int
-        The columns that stand to the left; negative numbers count from the end.
+        The columns that are aligned left; negative numbers count from the end.
     keys : int
         The first columns, which say what a row is: where a table is too wide for text, each of its blocks
         begins with them.
@@ -44,7 +44,7 @@ class Table:
     keys: int = 2
 
     def is_left(self, column: int) -> bool:
-        """Whether a column stands to the left."""
+        """Whether a column is aligned left."""
         return column in self.left or column - len(self.header) in self.left
 
 

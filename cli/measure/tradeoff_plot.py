@@ -1,7 +1,7 @@
 """The figure of ``qsgd-lab tradeoff --plot``: variance against bits, and the region no compressor reaches.
 
 Colours and marks say the quantizer, line styles the code, hollow marks a bias: the figure reads in grey, too.
-A biased method stands at the variance of an unbiased one with the same damped error.
+A biased method is drawn at the variance of an unbiased one with the same damped error.
 """
 
 from __future__ import annotations

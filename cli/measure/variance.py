@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from qsgd_lab.cli.measure.compressors import compressor_option, measured, render_errors
+from qsgd_lab.cli.measure.compressors import IN_PLACE_OF_QSGD, compressor_option, measured, render_errors
 from qsgd_lab.cli.measure.vector_source import DEFAULT_DIMENSION
 from qsgd_lab.cli.options import quantizer as shared
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @shared.options(
-    compressor_option,
+    compressor_option(IN_PLACE_OF_QSGD),
     shared.bits_option,
     shared.levels_option,
     shared.dim_option(DEFAULT_DIMENSION),

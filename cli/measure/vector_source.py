@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from qsgd_lab.compressors import Layout
+
+#: A gradient of the embedded demo, in place of a distribution.
+GRADIENT = "gradient"
 DEFAULT_DIMENSION = 2**18
 DEFAULT_DISTRIBUTION = "normal"
 
@@ -29,18 +33,21 @@ class VectorSource:
     Attributes
     ----------
     vector : ndarray of float32, shape (n,), or None
-        The vector of a file; None if it is to be drawn.
+        The vector of a file, or a gradient; None if it is to be drawn.
     distribution : str
     dim : int
         n.
     name : str
         The distribution or the file's name.
+    layout : Layout, optional
+        The tensors of a gradient.
     """
 
     vector: NDArray[np.float32] | None
     distribution: str
     dim: int
     name: str
+    layout: Layout | None = None
 
 
 def vector_source(
@@ -68,6 +75,13 @@ def vector_source(
     DataMissingError
         If there is no such file.
     """
+    if input_file is None and distribution == GRADIENT:
+        if dim is not None:
+            raise UsageError("the gradient has its own coordinates; leave out --dim")
+        from qsgd_lab.training.gradient_capture import real_gradient
+
+        found, layout = real_gradient()
+        return VectorSource(found, GRADIENT, found.size, GRADIENT, layout)
     if input_file is None:
         size, name = dim or default_dim, distribution or DEFAULT_DISTRIBUTION
         _check_memory(size, bytes_per_coordinate)

@@ -1,4 +1,4 @@
-"""What a shell may complete where an option is no plain choice: names, lists of names, what the runs hold."""
+"""Completions of options that are not plain choices: names, lists of names, values in the stored runs."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ def parse_int_list(
     Raises
     ------
     ValueError
-        If a part is empty, not a number or range, runs backwards or lies out of bounds, or if the list
+        If a part is empty, not a number or range, runs backwards or is out of bounds, or if the list
         is too long. The message names the right form.
 
     Examples
@@ -110,7 +110,7 @@ def parse_dimension(text: str) -> int:
     if value is None or value != int(value):
         raise ValueError(f"{text!r} is not a number of coordinates; {DIMENSION_FORMS}")
     if not 1 <= value <= MAX_DIMENSION:
-        raise ValueError(f"{text!r} is out of bounds; a dimension lies between 1 and 2^40")
+        raise ValueError(f"{text!r} is out of bounds; a dimension is between 1 and 2^40")
     return int(value)
 
 

@@ -15,7 +15,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from qsgd_lab.cli.options.completion import next_of
-from qsgd_lab.cli.options.lists import DIMENSION
+from qsgd_lab.cli.options.lists import DIMENSION, parse_dimension
 
 BANDWIDTH_FORMS = "write a bandwidth such as 1Gbit/s, 50Mbit/s or 12.5MB/s"
 SHORT_TIME_FORMS = "write a time such as 50us, 80ms or 1.5s"
@@ -27,6 +27,8 @@ MAX_SHORT_TIME = 3600.0
 _NUMBER = r"([0-9]{1,9}(?:\.[0-9]{1,9})?)"
 _BANDWIDTH = re.compile(_NUMBER + r"\s*([kMGT]?)(bit|b|B)(?:/s|ps)")
 _SHORT_TIME = re.compile(_NUMBER + r"\s*(ns|us|µs|μs|ms|s)")
+_COUNT = re.compile(_NUMBER + r"\s*([kKMBGT])")
+_THOUSANDS = {"k": 3, "K": 3, "M": 6, "B": 9, "G": 9, "T": 12}
 _PREFIXES = {"": 1e0, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
 _SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0}
 
@@ -57,7 +59,7 @@ def parse_bandwidth(text: str) -> float:
     number, prefix, unit = match.groups()
     bytes_a_second = float(number) * _PREFIXES[prefix] / (1 if unit == "B" else 8)
     if not MIN_BANDWIDTH <= bytes_a_second <= MAX_BANDWIDTH:
-        raise ValueError(f"{text!r} is no link's bandwidth; {BANDWIDTH_FORMS}")
+        raise ValueError(f"{text!r} is not a link's bandwidth; {BANDWIDTH_FORMS}")
     return bytes_a_second
 
 
@@ -120,7 +122,29 @@ class ShortTimeType(click.ParamType):  # type: ignore[type-arg]
             self.fail(str(error), param, ctx)
 
 
+class ParametersType(click.ParamType):  # type: ignore[type-arg]
+    """Click type for a number of parameters: ``25.6M``, ``1.3B``, ``2^20``, ``1e6``."""
+
+    name = "count"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Parse a string; hand on an integer."""
+        if isinstance(value, int):
+            return value
+        match = _COUNT.fullmatch(value.strip())
+        text = f"{match[1]}e{_THOUSANDS[match[2]]}" if match else value
+        try:
+            return parse_dimension(text)
+        except ValueError:
+            self.fail(
+                f"{value!r} is not a number of parameters; write 25.6M, 1.3B, 2^20 or 1e6, at most 2^40",
+                param,
+                ctx,
+            )
+
+
 BANDWIDTH = BandwidthType()
+PARAMETERS = ParametersType()
 SHORT_TIME = ShortTimeType()
 
 
@@ -130,7 +154,7 @@ class BucketSizeType(click.ParamType):  # type: ignore[type-arg]
     Parameters
     ----------
     words : mapping
-        Each word that is allowed, and the value it stands for.
+        Each word that is allowed, and its value.
     """
 
     name = "size"

@@ -19,7 +19,9 @@ from qsgd_lab.cli.errors import argument_errors
 from qsgd_lab.cli.options import completion
 from qsgd_lab.cli.options.completion import devices, one_of
 from qsgd_lab.levels import CONVENTIONS
+from qsgd_lab.runs.config import ALL_GATHER
 from qsgd_lab.training.flaws import FLAWS
+from qsgd_lab.training.methods import COLLECTIVES
 from qsgd_lab.training.preset_table import PRESETS
 
 #: What `--help` says of the presets, each with its models.
@@ -126,7 +128,7 @@ NO_FLAW = "none"
 
 
 def protocol_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add --split, --convention, --raw-tensors-up-to, --scaling and --flaw to a command."""
+    """Add --split, --convention, --raw-tensors-up-to, --scaling, --collective and --flaw to a command."""
     options = (
         click.option(
             "--split",
@@ -152,6 +154,14 @@ def protocol_options(command: Callable[..., Any]) -> Callable[..., Any]:
             type=click.Choice(["strong", "weak"]),
             help="Strong: the global batch is the same at every N. Weak: every node takes it whole, and the "
             "learning rate grows with N.  [default: the preset's]",
+        ),
+        click.option(
+            "--collective",
+            type=click.Choice(COLLECTIVES),
+            default=ALL_GATHER,
+            show_default=True,
+            help="Every node receives all messages; or two-phase: owners of shards add them up, requantize, "
+            "and send on. all-reduce: for methods that can be added up; auto: two-phase above two nodes.",
         ),
         click.option(
             "--flaw",

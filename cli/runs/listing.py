@@ -11,6 +11,7 @@ import click
 from qsgd_lab.cli.options.stored_runs import filter_options, only, read_records
 from qsgd_lab.cli.runs.output import WRITERS
 from qsgd_lab.cli.runs.runs import store_argument
+from qsgd_lab.terminal import fill, text_width
 
 #: Columns of `qsgd_lab.report.tidy` that the list shows -> their heads in text.
 _SHOWN = {
@@ -28,7 +29,13 @@ _SHOWN = {
 }
 #: In text; longer names are cut.
 _WIDEST = 32
+_NARROWEST = 16
 _COMMIT_LENGTH = 9
+_NUMBERS = frozenset({"nodes", "seed", "total_s"})
+#: Columns that often have one value, in the order in which they leave the lines, and those to leave out.
+_SHARED = ("preset", "model", "commit", "dirty", "is_stale", "status")
+_SPARED = ("commit", "is_stale", "dirty", "preset", "model")
+_GAP = "  "
 
 
 @click.command("list")
@@ -48,7 +55,8 @@ def list_runs(
     """List stored runs: key, method, model, nodes, seed, status, code and time.
 
     A run that is dirty was made from a checkout with uncommitted changes, so that its commit does not name
-    its code; a run that is stale was made with another version of the lab, and tables leave it out.
+    its code; a run that is stale was made with another version of the lab, and tables leave it out. The text
+    fits the terminal: what all runs have in common is then said once.
 
     \b
     Example:
@@ -62,22 +70,56 @@ def list_runs(
         records = only(records, name, wanted)
     columns = run_columns(records)
     shown = {name: columns[name] for name in _SHOWN}
-    text = _text(shown) if format_name == "text" else WRITERS[format_name](shown)
+    text = _text(shown, text_width()) if format_name == "text" else WRITERS[format_name](shown)
     click.echo(text.encode(), nl=False)
 
 
-def _text(columns: dict[str, list[Any]]) -> str:
-    rows = [list(_SHOWN.values()), *zip(*([_word(n, v) for v in columns[n]] for n in columns), strict=True)]
-    numbers = {"nodes", "seed", "total_s"}
-    lines = []
+def _text(columns: dict[str, list[Any]], width: int) -> str:
+    """Return the list in lines of at most `width` columns, as far as that is possible.
+
+    What all runs have in common is said once, above, where the lines would be too long; if that is not
+    enough, names are cut, and then columns left out, which the last line names.
+    """
+    words = {name: [_word(name, value) for value in values] for name, values in columns.items()}
+    alike: list[str] = []
+    for name in _SHARED:
+        if _width(words) > width and len(set(words[name])) == 1:
+            alike.append(f"{_SHOWN[name]} {words.pop(name)[0]}")
+    for name in ("method", "model"):
+        if name in words and (excess := _width(words) - width) > 0:
+            longest = max(_NARROWEST, max(map(len, words[name])) - excess)
+            words[name] = [_cut(word, longest) for word in words[name]]
+    left_out = []
+    for name in _SPARED:
+        if name in words and _width(words) > width:
+            del words[name]
+            left_out.append(_SHOWN[name])
+    head = f"All runs: {', '.join(alike)}." if alike else ""
+    foot = f"Left out for the width: {', '.join(left_out)}; --format csv has all." if left_out else ""
+    above, below = (f"{fill(line, width)}\n" if line else "" for line in (head, foot))
+    return f"{above}{_lines(words)}{below}"
+
+
+def _lines(words: dict[str, list[str]]) -> str:
+    rows = [[_SHOWN[name] for name in words], *zip(*words.values(), strict=True)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        words = (
-            word.rjust(width) if name in numbers else word.ljust(width)
-            for name, word, width in zip(columns, row, widths, strict=True)
-        )
-        lines.append("  ".join(words).rstrip())
-    return "\n".join(lines) + "\n"
+    return "".join(
+        _GAP.join(
+            word.rjust(width) if name in _NUMBERS else word.ljust(width)
+            for name, word, width in zip(words, row, widths, strict=True)
+        ).rstrip()
+        + "\n"
+        for row in rows
+    )
+
+
+def _width(words: dict[str, list[str]]) -> int:
+    widths = (max(map(len, [_SHOWN[name], *column])) for name, column in words.items())
+    return sum(widths) + len(_GAP) * (len(words) - 1)
+
+
+def _cut(word: str, longest: int) -> str:
+    return word if len(word) <= longest else f"{word[: longest - 1]}…"
 
 
 def _word(name: str, value: Any) -> str:
@@ -87,5 +129,4 @@ def _word(name: str, value: Any) -> str:
         return "yes" if value else "no"
     if name == "total_s":
         return f"{value:.1f}"
-    text = str(value)[:_COMMIT_LENGTH] if name == "commit" else str(value)
-    return text if len(text) <= _WIDEST else f"{text[: _WIDEST - 1]}…"
+    return str(value)[:_COMMIT_LENGTH] if name == "commit" else _cut(str(value), _WIDEST)

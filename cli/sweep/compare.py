@@ -89,8 +89,9 @@ _BUDGET = re.compile(r"([0-9.]+(?:e[0-9]+)?)(x|s@.*)?")
     "--rate-scale",
     "rate_scales",
     metavar="LIST",
-    help="Factors of the problem's learning rates, such as 0.25,0.5,1,2; each method gets its best, chosen "
-    "on repetitions that are not reported.  [default: 1]",
+    help="Factors of the learning rates, such as 0.25,0.5,1,2, or auto, which searches (coarse: by factors "
+    "of 4); each method gets its best, chosen on repetitions, or by validation accuracy on a seed, that are "
+    "not reported.  [default: 1]",
 )
 @click.option("--budget", help=f"What each method may spend: {BUDGET_FORMS}.")
 @click.option(
@@ -153,6 +154,7 @@ def compare(
     from qsgd_lab.cli.options.quantizer import check_figure_file
     from qsgd_lab.data.node_split import check_split
     from qsgd_lab.data.registry import DATASETS
+    from qsgd_lab.problems.rate_search import RateScales
     from qsgd_lab.report.comparison.rows import rows_of
 
     check_figure_file(plot)
@@ -165,9 +167,11 @@ def compare(
     if problem in DATASETS:
         from qsgd_lab.cli.sweep.compare_networks import NetworkRuns, network_outcomes
 
-        _refuse(problem, "a data set", {"--steps": steps, "--repeats": repeats, "--rate-scale": rate_scales})
+        _refuse(problem, "a data set", {"--steps": steps, "--repeats": repeats})
         settings = {"split": split, **({"epochs": epochs} if epochs else {})}
-        asked = NetworkRuns(preset, problem, model, nodes, seeds, settings)
+        with argument_errors():
+            scales = RateScales.parse(rate_scales or "1")
+        asked = NetworkRuns(preset, problem, model, nodes, seeds, settings, scales)
         outcomes = network_outcomes(asked, methods, folder, jobs, max_time)
         num_coordinates, num_steps = outcomes[0].dimension, int(outcomes[0].steps[-1])
         measure = "accuracy (%)"
@@ -221,6 +225,7 @@ def _on_problem(
     folder: Path,
 ) -> tuple[ProblemEntry, Comparison, list[ComparedMethod]]:
     from qsgd_lab.problems.comparison import Comparison, Settings, methods_of
+    from qsgd_lab.problems.rate_search import RateScales
     from qsgd_lab.problems.registry import problem_entry
     from qsgd_lab.runs.problem_store import ProblemStore
     from qsgd_lab.runs.store import RunStore
@@ -229,20 +234,10 @@ def _on_problem(
     compared = methods_of(methods)
     made = [entry.make(count, split, seed) for count in nodes]
     settings = Settings(
-        problem, steps or made[0].num_steps, repeats, seed, split, _scales(rate_scales or "1")
+        problem, steps or made[0].num_steps, repeats, seed, split, RateScales.parse(rate_scales or "1")
     )
     store = ProblemStore(RunStore(folder))
     return entry, Comparison(settings, store, lambda words: click.echo(f"{words}.", err=True)), compared
-
-
-def _scales(text: str) -> tuple[float, ...]:
-    try:
-        scales = tuple(float(part) for part in text.split(","))
-    except ValueError:
-        scales = ()
-    if not scales or not all(0 < scale < math.inf for scale in scales):
-        raise ValueError(f"--rate-scale is {text!r}; write numbers above 0, such as 0.5,1,2")
-    return scales
 
 
 @dataclass(frozen=True)
@@ -256,12 +251,12 @@ class _Budget:
 
     @classmethod
     def parse(cls, text: str | None) -> _Budget:
-        """Return the budget of a text; None is no limit.
+        """Return the budget of a text; None means no limit.
 
         Raises
         ------
         ValueError
-            If it is no budget.
+            If it is not a budget.
         """
         match = _BUDGET.fullmatch((text or "").strip())
         if text is None:
@@ -292,7 +287,7 @@ def _outcome(comparison: Comparison, method: ComparedMethod, nodes: int) -> Outc
     from qsgd_lab.report.comparison.outcome import outcome_of
 
     scale, blocks = comparison.blocks(method, nodes)
-    scaled = f", rate x {scale:g}" if len(comparison.settings.rate_scales) > 1 else ""
+    scaled = f", rate x {scale:g}" if comparison.settings.rate_scales.is_choice else ""
     entry = problem_entry(comparison.settings.problem)
     dimension = entry.make(nodes, comparison.settings.split, comparison.settings.seed).num_coordinates
     return outcome_of(method.label + scaled, method.compressor.make().aggregates, dimension, blocks)

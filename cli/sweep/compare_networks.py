@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from qsgd_lab.cli.sweep.reproduce import WORKER, usable_cores
 from qsgd_lab.method_text import cut_option
 
 if TYPE_CHECKING:
+    from qsgd_lab.problems.rate_search import RateScales
     from qsgd_lab.report.comparison.outcome import Outcome
     from qsgd_lab.runs.config import RunConfig
     from qsgd_lab.runs.store import RunStore
@@ -34,6 +36,8 @@ class NetworkRuns:
         Seeds None: the preset's.
     settings : dict
         Of the preset, replaced.
+    scales : RateScales
+        Factors of the preset's learning rate.
     """
 
     preset: str
@@ -42,6 +46,20 @@ class NetworkRuns:
     nodes: Sequence[int]
     seeds: Sequence[int] | None
     settings: dict[str, Any]
+    scales: RateScales
+
+
+#: The seed whose validation accuracy chooses a learning rate; it is none of those reported.
+TUNING_SEED = 1000
+
+
+@dataclass(frozen=True)
+class _Cell:
+    """One method at one number of nodes: its name, and its configurations at the preset's own rate."""
+
+    label: str
+    tuning: RunConfig
+    tests: Sequence[RunConfig]
 
 
 def network_outcomes(
@@ -61,16 +79,65 @@ def network_outcomes(
     with argument_errors():
         cells = _cells(asked, methods)
     store = RunStore(folder)
-    _train([config for _, configs in cells for config in configs], store, jobs, max_time)
-    return [_outcome(label, configs, store) for label, configs in cells]
+
+    def train(configs: Sequence[RunConfig]) -> None:
+        _train(configs, store, jobs, max_time)
+
+    if not asked.scales.is_choice:
+        chosen = [asked.scales.listed[0]] * len(cells)
+    else:
+        chosen = _best_scales(asked.scales, cells, store, train)
+    runs = [[_scaled(c, scale) for c in cell.tests] for cell, scale in zip(cells, chosen, strict=True)]
+    train([config for configs in runs for config in configs])
+    words = [f", rate x {scale:g}" if asked.scales.is_choice else "" for scale in chosen]
+    return [
+        _outcome(cell.label + word, configs, store)
+        for cell, word, configs in zip(cells, words, runs, strict=True)
+    ]
 
 
-def _cells(asked: NetworkRuns, methods: Sequence[str]) -> list[tuple[str, list[RunConfig]]]:
-    """Return (label, a configuration a seed) of each number of nodes and method."""
+def _best_scales(
+    scales: RateScales, cells: Sequence[_Cell], store: RunStore, train: Callable[[Sequence[RunConfig]], None]
+) -> list[float]:
+    """Return the factor of the learning rate that each method gets."""
+    from qsgd_lab.problems.rate_search import best_scale
+
+    known: list[dict[float, float]] = [{} for _ in cells]
+    while any(wanted := [scales.next(own) for own in known]):
+        trials = [
+            (own, scale, _scaled(cell.tuning, scale))
+            for cell, own, listed in zip(cells, known, wanted, strict=True)
+            for scale in listed
+        ]
+        train([config for _, _, config in trials])
+        for own, scale, config in trials:
+            own[scale] = _loss(config, store)
+    return [best_scale(own) for own in known]
+
+
+def _loss(config: RunConfig, store: RunStore) -> float:
+    """Return the share of the validation set that the last model has wrong; infinite if it diverged."""
+    record = store.record(config)
+    assert record is not None
+    accuracies = [epoch.validation_accuracy for epoch in store.epochs(record) or ()]
+    if record.status == "diverged" or not accuracies or accuracies[-1] is None:
+        return math.inf
+    return 1 - accuracies[-1]
+
+
+def _scaled(config: RunConfig, scale: float) -> RunConfig:
+    return replace(config, learning_rate=config.learning_rate * scale).canonical()
+
+
+def _cells(asked: NetworkRuns, methods: Sequence[str]) -> list[_Cell]:
+    """Return what each number of nodes and method is trained with."""
     from qsgd_lab.problems.comparison import ComparedMethod
     from qsgd_lab.training.presets import PRESETS, configurations
 
     protocol = PRESETS[asked.preset]
+    seeds = list(asked.seeds or protocol.seeds)
+    if asked.scales.is_choice and TUNING_SEED in seeds:
+        raise ValueError(f"seed {TUNING_SEED} chooses the learning rates; leave it out of --seeds")
     cells = []
     for nodes in asked.nodes:
         for text in dict.fromkeys(methods):
@@ -78,17 +145,17 @@ def _cells(asked: NetworkRuns, methods: Sequence[str]) -> list[tuple[str, list[R
             method = ComparedMethod.parse(text)
             if method.algorithm.options.get("down"):
                 raise ValueError(f"{text}: a training run does not count what is sent down; leave out down")
-            configs = configurations(
+            tuning, *tests = configurations(
                 asked.preset,
                 [asked.model or next(iter(protocol.models))],
                 [nodes],
                 [compressor or "fp32"],
-                asked.seeds or protocol.seeds,
+                [TUNING_SEED, *seeds],
                 asked.settings,
                 algorithm,
                 asked.dataset,
             )
-            cells.append((method.label, configs))
+            cells.append(_Cell(method.label, tuning, tests))
     return cells
 
 

@@ -73,10 +73,10 @@ def flaws(
 ) -> None:
     """Measure the flaws of the published protocol on the embedded digits.
 
-    Trains the mended protocol, each flaw by itself and all together, with every seed, and prints how far the
-    accuracy that each reports lies from the mended one's. Two small AlexNets are trained, without BatchNorm
-    and with BatchNorm and dropout, since some flaws show on one only. Finished runs are kept and never
-    repeated.
+    Trains the corrected protocol, each flaw by itself and all together, with every seed, and prints how far
+    the accuracy that each reports is from the corrected one's. Two small AlexNets are trained, without
+    BatchNorm and with BatchNorm and dropout, since some flaws show on one only. Finished runs are kept and
+    never repeated.
 
     \b
     Example:
@@ -106,10 +106,10 @@ Cells = dict[tuple[str, str, str], list["RunConfig"]]
 
 
 def _cells(seeds: Sequence[int], nodes: int, bits: Sequence[int], overrides: dict[str, int]) -> Cells:
-    from qsgd_lab.report.flaws.effects import ALL, MENDED
+    from qsgd_lab.report.flaws.effects import ALL, CORRECTED
 
     methods = [FP32, *(Method(b) for b in bits if b != FP32.bits)]
-    protocols = {MENDED: (), **{name: (name,) for name in FLAWS}, ALL: tuple(FLAWS)}
+    protocols = {CORRECTED: (), **{name: (name,) for name in FLAWS}, ALL: tuple(FLAWS)}
     cells: Cells = {}
     for model in PRESETS[PRESET].models:
         for name, replayed in protocols.items():
@@ -174,11 +174,11 @@ def _filled(
     cells: Cells,
     stored: Mapping[RunConfig, RunRecord],
 ) -> Cell:
-    from qsgd_lab.report.flaws.effects import MENDED, Cell
+    from qsgd_lab.report.flaws.effects import CORRECTED, Cell
 
     model, method, protocol = key
     records = {c.seed: stored[c] for c in configs if c in stored}
-    applies = protocol == MENDED or configs != cells[model, method, MENDED]
+    applies = protocol == CORRECTED or configs != cells[model, method, CORRECTED]
     return Cell(model=model, method=method, protocol=protocol, records=records, applies=applies)
 
 

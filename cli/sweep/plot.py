@@ -110,6 +110,7 @@ def plot(
     \b
     FIGURE, all of them by default, is named by its x axis:
       bits        test accuracy against measured bits a coordinate
+      frontier    the best accuracy for the bits, of all norms and buckets, with 95 % intervals
       epochs      validation accuracy by epoch, with bands over the seeds
       megabytes   validation accuracy against the megabytes that a node has sent
       bandwidth   modelled speed-up over fp32 against bandwidth, by number of nodes
@@ -176,7 +177,7 @@ def _groups(
 ) -> dict[str, FigureRuns]:
     """Return what to draw by the name of each group."""
     from qsgd_lab.report.analysis.grouping import group_records
-    from qsgd_lab.report.figures.data import FigureRuns
+    from qsgd_lab.report.figures.data import FigureRuns, families
     from qsgd_lab.report.figures.registry import group_names
 
     # Chosen after the tests over the seeds, whose outcome depends on what is tested.
@@ -186,8 +187,10 @@ def _groups(
         there = "; ".join(sorted({record.config.method for record in records}))
         raise DataMissingError(f"no runs with --method {' or '.join(methods)}; there are: {there}")
     return {
-        name: FigureRuns(group, epochs, code=code, latency=latency, compute=compute, quantize=quantize)
-        for name, group in zip(group_names(groups), groups, strict=True)
+        name: FigureRuns(
+            group, epochs, code=code, latency=latency, compute=compute, quantize=quantize, family=family
+        )
+        for name, group, family in zip(group_names(groups), groups, families(groups), strict=True)
     }
 
 
@@ -209,6 +212,8 @@ def _draw(
         for remark in remarks(data, by_epoch=bool(_BY_EPOCH & set(chosen))):
             click.echo(f"{group}: {remark}", err=True)
         for name in chosen:
+            if name == "frontier" and not data.leads_family:
+                continue  # drawn with the first of its family
             with style():
                 figure = draw(name, data)
                 if figure is None:

@@ -12,9 +12,10 @@ import click
 from qsgd_lab import plugins
 from qsgd_lab.cli.errors import argument_errors
 from qsgd_lab.cli.options import completion
+from qsgd_lab.cli.options.cluster import cluster_options
 from qsgd_lab.cli.options.completion import one_of
 from qsgd_lab.cli.options.lists import BITS_LIST, NODES_LIST, SEEDS_LIST
-from qsgd_lab.cli.options.quantities import BUCKET_SIZE, DURATION, format_duration
+from qsgd_lab.cli.options.quantities import BUCKET_SIZE
 from qsgd_lab.cli.options.stored_runs import check_takes_runs, runs_option, warn_of_damage
 from qsgd_lab.cli.options.training import (
     PRESETS_HELP,
@@ -25,16 +26,18 @@ from qsgd_lab.cli.options.training import (
     sweep_device,
 )
 from qsgd_lab.cli.sweep.data_sets import data_folder, describe_data, require_data
+from qsgd_lab.cli.sweep.outcome_output import print_outcome
 from qsgd_lab.data.registry import DATASETS
-from qsgd_lab.files import check_folder
+from qsgd_lab.files import check_folder, check_place
 from qsgd_lab.levels import NORMS
 from qsgd_lab.report import FORMATS
-from qsgd_lab.training.presets import PRESETS, configurations, margins, methods_of
+from qsgd_lab.runs.cluster import share_of
+from qsgd_lab.training.presets import PRESETS, configurations, methods_of
 
 if TYPE_CHECKING:
     from qsgd_lab.runs.config import RunConfig
+    from qsgd_lab.runs.events import Event
     from qsgd_lab.runs.plan import Plan
-    from qsgd_lab.runs.record import RunRecord
     from qsgd_lab.runs.store import RunStore
     from qsgd_lab.runs.sweep import SweepOutcome
 
@@ -115,6 +118,7 @@ def usable_cores() -> int:
 )
 @protocol_options
 @computing_options
+@cluster_options
 @click.option(
     "--data-dir",
     type=click.Path(file_okay=False, path_type=Path),
@@ -135,12 +139,14 @@ def usable_cores() -> int:
     type=click.Path(file_okay=False, path_type=Path),
     help="Also save every node's gradient at three steps of the first epoch there, as .npy files.",
 )
-@click.option("--dry-run", is_flag=True, help="Print the plan and stop.")
 @click.option(
-    "--max-time",
-    type=DURATION,
-    help="Stop, resumably, after this time: 90s, 40m, 1h30m; exit code 5 if runs remain.",
+    "--report",
+    "report_file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Keep this HTML page of the sweep current, to watch it in a browser; see qsgd-lab report.",
 )
+@click.option("--dry-run", is_flag=True, help="Print the plan and stop.")
 @click.option(
     "--format",
     "format_name",
@@ -170,16 +176,19 @@ def reproduce(
     raw_tensors_up_to: int | None,
     split: str | None,
     scaling: str | None,
+    collective: str,
     replayed: Sequence[str],
     engine: str | None,
     precision: str | None,
     device: str,
+    share: tuple[int, int] | None,
     data_dir: Path | None,
     download: bool,
     offline: bool,
     folder: Path,
     jobs: int | None,
     save_gradients: Path | None,
+    report_file: Path | None,
     dry_run: bool,
     max_time: float | None,
     format_name: str,
@@ -202,7 +211,7 @@ def reproduce(
       qsgd-lab reproduce --import my_method.py --compressor "ef(my-method)"
       qsgd-lab reproduce --import my_data.py --dataset my-data --model my-network
       qsgd-lab reproduce --data flowers.npz --nodes 1,4
-      qsgd-lab reproduce --preset brackets --nodes 1,8
+      qsgd-lab reproduce --preset brackets --nodes 1,8 --report report.html
       torchrun --nproc-per-node 4 -m qsgd_lab reproduce --engine distributed --nodes 4
       qsgd-lab reproduce --dry-run
     """
@@ -211,6 +220,8 @@ def reproduce(
 
     if dry_run and format_name not in ("text", "json"):
         raise click.UsageError(f"a plan is printed as text or json, not as {format_name}")
+    if report_file is not None:
+        _check_report(report_file, dry_run=dry_run, engine=engine)
     if data_file is not None:
         imports, dataset = (*imports, str(data_file)), _data_set_of(data_file, dataset)
     preset = preset or ("own" if data_file is not None else "demo")
@@ -239,8 +250,10 @@ def reproduce(
             {name: value for name, value in settings.items() if value is not None},
             algorithm,
             dataset,
+            collective,
         )
         _check_engines(configs)
+        configs = share_of(configs, share)
     if engine == "distributed":
         from qsgd_lab.cli.sweep.ranks import reproduce_on_ranks
 
@@ -263,12 +276,21 @@ def reproduce(
         if plan.configs("missing", "stale") or save_gradients is not None:
             require_data(datasets, folders, download=download, offline=offline)
         _announce(plan, jobs)
-        outcome, seconds = _sweep(plan, store, jobs, max_time)
-        _print_outcome(plan, store, outcome, seconds, format_name)
+        outcome, seconds = _sweep(plan, store, jobs, max_time, report_file)
+        print_outcome(plan, store, outcome, seconds, format_name)
         if save_gradients is not None and outcome.stopped_by != "interrupt":
             _save_gradients(configs[0], save_gradients)  # after the table, which no failure here may cost
     if outcome.exit_code:
         click.get_current_context().exit(outcome.exit_code)
+
+
+def _check_report(file: Path, *, dry_run: bool, engine: str | None) -> None:
+    """Refuse a report where there is no sweep to watch, or no place for it."""
+    if dry_run:
+        raise click.UsageError("--dry-run trains nothing to report; leave out --report")
+    if engine == "distributed":
+        raise click.UsageError("--report is for sweeps; after a distributed run give: qsgd-lab report")
+    check_place(file)
 
 
 def _data_set_of(file: Path, dataset: str | None) -> str:
@@ -339,11 +361,23 @@ def _save_gradients(config: RunConfig, folder: Path) -> None:
     click.echo(f"Saved {len(paths)} gradients of {config.model}, {config.method}, in {folder}.", err=True)
 
 
-def _sweep(plan: Plan, store: RunStore, jobs: int, max_time: float | None) -> tuple[SweepOutcome, float]:
+def _sweep(
+    plan: Plan, store: RunStore, jobs: int, max_time: float | None, report_file: Path | None
+) -> tuple[SweepOutcome, float]:
     import time
 
     from qsgd_lab.cli.sweep.progress import display
+    from qsgd_lab.cli.sweep.report import LiveReport
     from qsgd_lab.runs.sweep import run_sweep
+
+    report = None if report_file is None else LiveReport(report_file, store, plan.configs())
+    if report is not None:
+        report.write()
+
+    def tell(event: Event) -> None:
+        shown.show(event)
+        if report is not None:
+            report.show(event)
 
     start = time.monotonic()
     with display(plan.configs("missing", "stale", "running")) as shown:
@@ -352,42 +386,11 @@ def _sweep(plan: Plan, store: RunStore, jobs: int, max_time: float | None) -> tu
             store,
             jobs=jobs,
             worker=WORKER,
-            on_event=shown.show,
+            on_event=tell,
             on_stop=shown.stopping,
             max_time_s=max_time,
         )
-    return outcome, time.monotonic() - start
-
-
-def _print_outcome(
-    plan: Plan, store: RunStore, outcome: SweepOutcome, seconds: float, format_name: str
-) -> None:
-    """Print the table on stdout and what happened on stderr."""
-    from qsgd_lab.cli.sweep.progress import cell_name
-    from qsgd_lab.report import render
-    from qsgd_lab.report.tables.options import TableOptions
-    from qsgd_lab.terminal import text_width
-
-    records = [record for config in plan.configs() if (record := store.record(config)) is not None]
-    if outcome.stopped_by != "interrupt" and records:
-        options = TableOptions(width=text_width(), margins=margins())
-        click.echo(render(records, format_name, options).encode(), nl=False)
-    for failure in outcome.failed:
-        where = store.error_log_path(failure.config)
-        click.echo(f"Error: {cell_name(failure.config)}: {failure.reason} (see {where})", err=True)
-    click.echo(_summary(outcome, records, seconds), err=True)
-    if outcome.remaining:
-        click.echo(f"{len(outcome.remaining)} runs remain; the same command goes on with them.", err=True)
-
-
-def _summary(outcome: SweepOutcome, records: Sequence[RunRecord], seconds: float) -> str:
-    here = f"{len(outcome.finished)} runs in {format_duration(seconds)}"
-    earlier = f", {len(outcome.already_done)} were there already" if outcome.already_done else ""
-    if not records:
-        return f"{here}{earlier}."
-    totals = {name: sum(r.timing[name] for r in records) for name in ("compute_s", "quantize_s", "total_s")}
-    compute, quantize = (100 * totals[name] / totals["total_s"] for name in ("compute_s", "quantize_s"))
-    return (
-        f"{here}{earlier}. Of the runs' time, gradients took {compute:.0f} %, quantizing, averaging and "
-        f"counting bits {quantize:.0f} %, the rest {100 - compute - quantize:.0f} %."
-    )
+    seconds = time.monotonic() - start
+    if report is not None:
+        report.write(is_last=True)
+    return outcome, seconds

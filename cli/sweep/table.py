@@ -19,10 +19,12 @@ from qsgd_lab.report.analysis.communication import Link
 from qsgd_lab.report.tables.options import (
     DEFAULT_LINK,
     DEFAULT_SHOW,
+    ORDERS,
     PAGES,
     SHOWS,
     STYLES,
     VIEWS,
+    Order,
     Style,
     TableOptions,
     View,
@@ -46,7 +48,7 @@ class TableWidthType(click.ParamType):  # type: ignore[type-arg]  # generic only
             return str(value)
         if not str(value).isdecimal() or not MIN_WIDTH <= int(value) <= MAX_WIDTH:
             self.fail(
-                f"{value!r} is no width; write {MIN_WIDTH} to {MAX_WIDTH} columns, or {', '.join(PAGES)}",
+                f"{value!r} is not a width; write {MIN_WIDTH} to {MAX_WIDTH} columns, or {', '.join(PAGES)}",
                 param,
                 ctx,
             )
@@ -67,6 +69,13 @@ class TableWidthType(click.ParamType):  # type: ignore[type-arg]  # generic only
     default="nodes",
     show_default=True,
     help="What the columns are.",
+)
+@click.option(
+    "--sort",
+    type=click.Choice(list(ORDERS)),
+    default="method",
+    show_default=True,
+    help="Order of the methods: their kind, or the bits that they really send, most first.",
 )
 @click.option(
     "--show",
@@ -91,6 +100,17 @@ class TableWidthType(click.ParamType):  # type: ignore[type-arg]  # generic only
     "--compute",
     type=SHORT_TIME,
     help="Of a node in a step, for --show network: 80ms.  [default: as measured]",
+)
+@click.option(
+    "--quantize",
+    type=SHORT_TIME,
+    help="Quantizing and coding of a node in a step, for --show network: 2ms.  [default: as measured]",
+)
+@click.option(
+    "--overlap",
+    type=click.FloatRange(0, 1),
+    help="Share of the computing that the network overlaps, for --show network: up to 2/3, the backward "
+    "pass.  [default: 0]",
 )
 @click.option("--stale", is_flag=True, help="Show runs of other versions too, in tables of their own.")
 @click.option(
@@ -126,11 +146,14 @@ def table(
     dataset: Sequence[str],
     model: Sequence[str],
     by: View,
+    sort: Order,
     show: tuple[str, ...],
     published: bool,
     link: float | None,
     latency: float | None,
     compute: float | None,
+    quantize: float | None,
+    overlap: float | None,
     stale: bool,
     format_name: str,
     style: Style,
@@ -143,7 +166,7 @@ def table(
     from fp32 with 95 % intervals, and the measured bits per coordinate. With five seeds or more, arrows mark
     what is shown to differ from fp32, ≈ what is shown to be near it, bold print what is shown to be near the
     best of its N; the legend says by which tests. Runs of different presets, data sets, models or settings
-    come in tables of their own, or with --by model or --by setting side by side. CSV and JSON have every
+    come in tables of their own, or with --by model, setting or task side by side. CSV and JSON have every
     seed's values too.
 
     \b
@@ -153,20 +176,28 @@ def table(
       qsgd-lab table --format text --preset demo
       qsgd-lab table --format text --show traffic,network --link 1Gbit/s --latency 50us
       qsgd-lab table --by setting --published -o beside.tex
+      qsgd-lab table --by task --sort bits --show accuracy,bits
       qsgd-lab table --format csv -o results.csv
     """
     options = TableOptions(
         show=show,
         by=by,
+        sort=sort,
         style=style,
         link=_link(link, latency),
         compute=compute,
+        quantize=quantize,
+        overlap=overlap or 0.0,
         published=published,
         margins=margins(),
         **_fitting(format_name, width),
     )
-    if "network" not in show and (link, latency, compute) != (None, None, None):
-        raise UsageError("--link, --latency and --compute are for the modelled step; add --show network")
+    of_network = (link, latency, compute, quantize, overlap)
+    if "network" not in show and any(value is not None for value in of_network):
+        raise UsageError(
+            "--link, --latency, --compute, --quantize and --overlap are for the modelled step; "
+            "add --show network"
+        )
     if output is not None:
         check_place(output)
     records = read_records(runs, stale=stale)

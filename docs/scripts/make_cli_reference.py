@@ -33,7 +33,7 @@ Exit codes:
 | 4 | stored data are damaged |
 | 5 | the time of `--max-time` is up and runs remain: the same command goes on with them |
 | 130 | interrupted |
-| 141 | whoever read the output stopped reading |
+| 141 | the program that read the output stopped reading |
 """
 
 

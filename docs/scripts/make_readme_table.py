@@ -1,4 +1,4 @@
-"""Write the demo's table into README.md from the committed runs, or check that it is current.
+"""Write the demo's table into docs/demo.md, and its accuracies into README.md, or check both.
 
 python docs/scripts/make_readme_table.py            write it
 python docs/scripts/make_readme_table.py --check    exit with 1 if it would change
@@ -13,24 +13,30 @@ from pathlib import Path
 import click
 
 from qsgd_lab.report import render
+from qsgd_lab.report.tables.options import TableOptions
 from qsgd_lab.runs.store import RunStore
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 README = ROOT / "README.md"
+DEMO = ROOT / "docs" / "demo.md"
 RESULTS = ROOT / "paper" / "results.tex"
 BEGIN, END = "<!-- demo table: begin -->\n", "<!-- demo table: end -->"
 
 
 def current_pages() -> dict[Path, str]:
-    """Return what README.md and paper/results.tex should hold, by path."""
+    """Return what README.md, docs/demo.md and paper/results.tex should hold, by path."""
     records = list(RunStore(ROOT / "paper" / "runs.jsonl").records())
-    readme = README.read_text(encoding="utf-8")
-    before, rest = readme.split(BEGIN)
-    after = rest.split(END)[1]
+    accuracies = render(records, "markdown", TableOptions(show=("accuracy",)))
     return {
-        README: f"{before}{BEGIN}{render(records, 'markdown')}{END}{after}",
+        README: _with_table(README, accuracies.split("\n* ")[0].rstrip() + "\n\n"),
+        DEMO: _with_table(DEMO, render(records, "markdown")),
         RESULTS: render(records, "latex"),
     }
+
+
+def _with_table(page: Path, table: str) -> str:
+    before, rest = page.read_text(encoding="utf-8").split(BEGIN)
+    return f"{before}{BEGIN}{table}{END}{rest.split(END)[1]}"
 
 
 @click.command()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from evidence_claims import EVIDENCE_CLAIMS
 from flaws_table import largest_effect, selection_effects
 from paper_runs import FULL_PRECISION, PaperRuns
 from quantizer_table import measured_rows
@@ -132,8 +133,8 @@ def feedback_mends_nearest(runs: PaperRuns) -> Verdict:
     ]
     if len(intervals) < 2 or None in intervals:
         return decide([])
-    (_, without), (mended, _) = intervals  # type: ignore[misc]
-    return decide([(without < mended, "the intervals meet")])
+    (_, without), (corrected, _) = intervals  # type: ignore[misc]
+    return decide([(without < corrected, "the intervals meet")])
 
 
 def tests_are_weak(runs: PaperRuns) -> Verdict:
@@ -291,6 +292,7 @@ CLAIMS: dict[str, Callable[[PaperRuns], Verdict]] = {
     "selection flatters": selection_flatters,
     "volume shrinks less": volume_shrinks_less,
     **SETTING_CLAIMS,
+    **EVIDENCE_CLAIMS,
 }
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain, product
 
+from evidence_claims import evidence_numbers
 from flaws_table import flaw_numbers
 from models_table import parameter_counts
 from paper_runs import FULL_PRECISION, PaperRuns
@@ -59,6 +60,7 @@ def quoted_numbers(runs: PaperRuns) -> dict[str, str]:
         _overhead,
         _network,
         flaw_numbers,
+        evidence_numbers,
     )
     numbers: dict[str, str] = {}
     for key, text in chain.from_iterable(part(runs) for part in parts):

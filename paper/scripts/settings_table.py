@@ -37,7 +37,7 @@ def quantized(norm: str) -> list[Method]:
 
 
 def worst_factor(norm: str, method: Method) -> float:
-    """Return the least variance factor that serves every gradient of the model in this configuration."""
+    """Return the bound of the variance factor of every gradient of the model in this configuration."""
     group = settings()[norm]
     quantizer = QSGD(method.bits, norm=norm, bucket_size=group.shared["bucket_size"])
     return quantizer.variance_factor(group.num_parameters[0])
@@ -68,7 +68,7 @@ def settings_table() -> str:
             r"\begin{table*}[tbp]",
             r"\centering",
             rf"\caption{{Training without feedback in both configurations, {len(theorems.seeds)} seeds: "
-            r"least variance factor $\omega$ for every gradient, test accuracy (\%), and bits that are sent. "
+            r"variance bound $\omega$ for every gradient, test accuracy (\%), and bits that are sent. "
             rf"Float32 reaches {baseline}; div.: every seed diverged; $\dagger$: some did.}}",
             r"\label{tab:settings}",
             r"\footnotesize",

@@ -67,6 +67,7 @@ class _Resets(Algorithm):
 
     replicas = True
     is_elementwise = True
+    keeps_errors = True
 
     def __init__(self, plan: Plan, own_compressor: bool) -> None:
         if plan.interval < 1:
@@ -77,7 +78,7 @@ class _Resets(Algorithm):
         require_contraction(self._first)
 
     def check_compressor(self, compressor: Compressor) -> None:
-        """Refuse a compressor beside a ratio, which names its own, and what is no contraction."""
+        """Refuse a compressor beside a ratio, which names its own, and what is not a contraction."""
         if not self.own_compressor and type(compressor) is not FullPrecision:
             raise ValueError(
                 "the algorithm itself says what is sent; leave out the compressor (reproduce --bits 32)"

@@ -34,14 +34,15 @@ class Directions:
         for node, direction in enumerate(out):
             torch.add(gradients[node], models[node], alpha=settings.weight_decay, out=direction)
             if self.momenta is None:
+                direction.mul_(rate)
                 continue
             momentum = self.momenta[node]
             momentum.mul_(settings.momentum).add_(direction)
             if settings.nesterov:
-                direction.add_(momentum, alpha=settings.momentum)
+                direction.add_(momentum, alpha=settings.momentum).mul_(rate)
             else:
-                direction.copy_(momentum)
-        return out.mul_(rate)
+                torch.mul(momentum, rate, out=direction)
+        return out
 
     def arrays(self) -> Arrays:
         """Return the momenta, for a checkpoint."""

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from qsgd_lab.compressors.protocol import Compressor
+from qsgd_lab.compressors.stacking import missing_feedback
 from qsgd_lab.exchange.protocol import Exchange
 
 Arrays = dict[str, NDArray[Any]]
@@ -37,6 +39,27 @@ class Hyperparameters:
     num_steps: int = 0
 
 
+class Oracle(Protocol):
+    """Gradients besides those of a step, at points of the algorithm's own; the caller of `step` has it."""
+
+    def again(self, point: torch.Tensor) -> torch.Tensor:
+        """Return the gradients of the step's examples at another point, the same for all nodes.
+
+        Parameters
+        ----------
+        point : torch.Tensor
+            Shape (n,).
+
+        Returns
+        -------
+        torch.Tensor
+            Shape (len(local), n), of the type of the point.
+        """
+
+    def full(self, point: torch.Tensor) -> torch.Tensor:
+        """Return the gradients of all examples of each local node at a point, shape (len(local), n)."""
+
+
 class Algorithm(ABC):
     """Updates the parameters of one run; made once a run, from the options of its spec.
 
@@ -47,10 +70,17 @@ class Algorithm(ABC):
     is_elementwise : bool
         Whether coordinate j of what `step` does depends on coordinate j of its arrays alone, exchanges aside.
         Repetitions of a problem then share one object, side by side in long vectors.
+    keeps_errors : bool
+        Whether what the compressor does not send is kept, and sent later.
+    needs_oracle : bool
+        Whether `oracle` must be set before `begin`.
     """
 
     replicas: ClassVar[bool] = False
     is_elementwise: ClassVar[bool] = False
+    keeps_errors: bool = False
+    needs_oracle: ClassVar[bool] = False
+    oracle: Oracle
 
     def check_compressor(self, compressor: Compressor) -> None:  # noqa: B027 (most take any)
         """Refuse a compressor that the algorithm cannot exchange by; called before any run.
@@ -60,6 +90,11 @@ class Algorithm(ABC):
         ValueError
             In one line, with what would be right.
         """
+
+    def warnings(self, compressor: Compressor) -> Iterator[str]:
+        """Yield a line for whatever the theory or measurements say against the two together."""
+        if not self.keeps_errors:
+            yield from missing_feedback(compressor)
 
     @abstractmethod
     def begin(self, parameters: torch.Tensor, exchange: Exchange, settings: Hyperparameters) -> None:

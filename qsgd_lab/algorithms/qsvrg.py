@@ -5,6 +5,9 @@ own choice, the compressed vector grad f_j(x) - grad f_j(y) + grad f(y), which v
 the optimum, and with it the compression's error. The next y is the mean of the points at which these were
 taken.
 
+`QSVRG` is the algorithm, for networks and for problems that nodes share; `qsvrg` is the theorem's setting,
+in which every node draws from all terms.
+
 References
 ----------
 Alistarh, Grubic, Li, Tomioka, Vojnovic: QSGD. NeurIPS 2017, section 3.4 and Theorem 3.6.
@@ -15,18 +18,86 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-from qsgd_lab.compressors import Compressor, Layout
+from qsgd_lab.algorithms.protocol import Arrays, Hyperparameters, compressors_view
+from qsgd_lab.algorithms.synchronous import Synchronous
+from qsgd_lab.compressors import Compressor, FullPrecision, Layout
+from qsgd_lab.exchange.protocol import Exchange
 from qsgd_lab.exchange.simulated import SimulatedExchange
 from qsgd_lab.ledger import Ledger
 from qsgd_lab.levels import FLOAT_BITS
+from qsgd_lab.registry import Method, Option
 from qsgd_lab.stream import Purpose, generator
 
 Floats = NDArray[np.float64]
+
+
+class QSVRG(Synchronous):
+    """Synchronous SGD along variance-reduced gradients, with momentum and decay as the run has them.
+
+    Node i sends the compressed difference of its examples' gradients at x and at y, plus the full gradient at
+    y. Every `interval` steps y moves, and the nodes' full gradients there are averaged in float32.
+
+    Parameters
+    ----------
+    interval : int
+        T, steps between two full gradients.
+    anchor : {"mean", "last"}
+        The next y: the mean of the points at which gradients were taken, as in the theorem, or the last x.
+        Steps go on from there.
+    """
+
+    needs_oracle = True
+
+    def __init__(self, interval: int = 100, anchor: str = "mean") -> None:
+        if interval < 1:
+            raise ValueError(f"interval is {interval}; it must be at least 1")
+        self.interval, self.next_anchor = interval, anchor
+
+    def check_compressor(self, compressor: Compressor) -> None:
+        """Refuse a biased compressor: its error would not vanish in the mean."""
+        if not compressor.is_unbiased:
+            raise ValueError("qsvrg needs an unbiased compressor, such as qsgd(bits=4)")
+
+    def begin(self, parameters: torch.Tensor, exchange: Exchange, settings: Hyperparameters) -> None:
+        """Take the first parameters, shape (n,): the first y."""
+        super().begin(parameters, exchange, settings)
+        self.anchor = parameters.clone()
+        self.full, self.visited = torch.zeros_like(parameters), torch.zeros_like(parameters)
+        self.full_exchange = exchange.fork(FullPrecision())
+
+    @property
+    def gradient_buffer(self) -> None:
+        """None: what is sent is no sum of gradients at one point."""
+        return
+
+    def step(self, gradients: torch.Tensor, step: int, rate: float) -> None:
+        """Take an inner step; at the beginning of a round after the full gradient, at its end move y."""
+        if step % self.interval == 0:
+            everything = self.oracle.full(self.anchor)
+            self.full_exchange.mean(compressors_view(everything), step, compressors_view(self.full))
+            self.visited.zero_()
+        self.visited += self.parameters
+        super().step(gradients - self.oracle.again(self.anchor) + self.full, step, rate)
+        if (step + 1) % self.interval == 0:
+            self.anchor.copy_(self.visited / self.interval if self.next_anchor == "mean" else self.parameters)
+            self.parameters.copy_(self.anchor)
+
+    def arrays(self) -> Arrays:
+        """Return y, the full gradient there, and the sum of the points since."""
+        own = {"anchor": self.anchor, "full": self.full, "visited": self.visited}
+        return {**super().arrays(), **{name: tensor.cpu().numpy() for name, tensor in own.items()}}
+
+    def restore(self, arrays: Arrays) -> None:
+        """Continue between two full gradients."""
+        super().restore(arrays)
+        for name in ("anchor", "full", "visited"):
+            getattr(self, name).copy_(torch.from_numpy(np.array(arrays[name])))
 
 
 class FiniteSum(Protocol):
@@ -132,3 +203,22 @@ def _bits_per_node(ledger: Ledger, nodes: int, num_coordinates: int) -> dict[str
         for code, each in ledger.bits_per_coordinate().items()
     }
     return {code: bits + FLOAT_BITS * num_coordinates for code, bits in updates.items()}
+
+
+def _label(options: Any) -> str:
+    last = ", last point" if options["anchor"] == "last" else ""
+    return f"QSVRG (T = {options['interval']}{last})"
+
+
+METHOD = Method(
+    "qsvrg",
+    QSVRG,
+    (
+        Option("interval", int, 100, "T, steps between two full gradients"),
+        Option("anchor", str, "mean", "the next y: mean of the points since, or the last", ("mean", "last")),
+    ),
+    _label,
+    summary="variance-reduced gradients compressed; every T steps the full gradient in float32",
+    source="Alistarh et al. 2017, section 3.4",
+    theory="qsgd_lab.theory.qsvrg",
+)

@@ -1,4 +1,4 @@
-"""What a second thread brings: kernels release the interpreter's lock, and chunks stand alone."""
+"""What a second thread brings: kernels release the interpreter's lock, and chunks are independent."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Scaling:
     threads : int
     processor : float
         Rates summed over threads, each by its own processor time while all run, over that of one alone: what
-        the threads do to each other, whoever else uses the machine.
+        the threads do to each other, other users of the machine.
     wall : float
         The same by the clock on the wall: what a user sees, on an idle machine.
     """

@@ -104,7 +104,7 @@ def encode(
 
 
 def _refuse_arrays(payload: Any) -> None:
-    """Raise a `TypeError` for what is no payload, saying what makes one of it."""
+    """Raise a `TypeError` for what is not a payload, saying what makes one of it."""
     given = f"encode takes a quantized gradient, not a {type(payload).__name__}"
     if isinstance(payload, Message | bytes | bytearray | memoryview):
         raise TypeError(f"{given}: this is a message already")

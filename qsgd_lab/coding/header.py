@@ -178,7 +178,7 @@ def parse_header(data: Any) -> Header:
     if crc32c(raw[: _FIELDS.size]) != _CHECKSUM.unpack(raw[_FIELDS.size :])[0]:
         raise MessageError("the header is damaged: its checksum does not match")
     _, _, layout, code, norm, *numbers, reserved, index_crc = _FIELDS.unpack(raw[: _FIELDS.size])
-    # A good checksum is no proof: whoever made the message may have made it to mislead.
+    # A good checksum proves nothing: an attacker can compute it too.
     _check_kinds(layout, code, norm, reserved)
     levels, chunk_size, size, coordinates, bucket, tensors, dimensions = numbers
     _check_numbers(levels, chunk_size, size, coordinates, bucket, dimensions)

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from qsgd_lab.arrays import is_device_array, is_torch
 from qsgd_lab.coding.header import HEADER_BYTES, MAGIC, TAIL_BYTES, Header, parse_header
 from qsgd_lab.coding.index import Index, directory_bytes, parse_index
-from qsgd_lab.errors import LimitError, MessageError
+from qsgd_lab.errors import MessageError
 from qsgd_lab.wire.envelope import Sections, open_sections
+from qsgd_lab.wire.kind import check_bound
 
 
 @dataclass(frozen=True)
@@ -97,12 +98,17 @@ def host_bytes(message: Any) -> Any:
             raise TypeError(f"the message is a tensor of {message.dtype}; a message is one of torch.uint8")
         return message.detach().contiguous().view(-1).numpy()
     try:
-        memoryview(message)
+        of_bytes = memoryview(message).itemsize == 1
     except TypeError:
-        raise TypeError(
-            f"a message is bytes, or an array or tensor of uint8; this is a {type(message).__name__}"
-        ) from None
+        of_bytes = False
+    if not of_bytes:
+        raise TypeError(f"a message is bytes, or an array or tensor of uint8; this is {_described(message)}")
     return message
+
+
+def _described(message: Any) -> str:
+    kind = type(message).__name__
+    return f"{kind} of {message.dtype}" if hasattr(message, "dtype") else f"a {kind}"
 
 
 def open_message(data: Any) -> Frame | Sections:
@@ -146,7 +152,7 @@ def open_frame(data: Any, max_coordinates: int | None = None) -> Frame:
     view = memoryview(data).cast("B")
     header = parse_header(view)
     check_length(header, len(view))
-    check_limit(header, max_coordinates)  # before the index, whose size grows with the claim
+    check_bound(header.num_coordinates, max_coordinates)  # before the index, whose size grows with the claim
     index, payload_start = parse_index(view, header)
     payload = np.frombuffer(view, np.uint8, offset=payload_start)
     payload.flags.writeable = False  # also where the caller's memory is not: kernels compile for one kind
@@ -237,14 +243,6 @@ def raise_unless_good(outcomes: list[tuple[int, int]]) -> None:
             raise MessageError("a bucket of norm 0 or NaN has levels other than 0", "canonical")
         if outcome != GOOD:
             raise MessageError(f"chunk {chunk} is malformed: no encoder writes such bits", "code")
-
-
-def check_limit(header: Header, max_coordinates: int | None) -> None:
-    """Raise a `MessageError` if a message has more coordinates than its receiver allows."""
-    if max_coordinates is not None and header.num_coordinates > max_coordinates:
-        raise LimitError(
-            f"the message has {header.num_coordinates} coordinates, above the limit of {max_coordinates}"
-        )
 
 
 def check_total(num_coordinates: int, size: int) -> None:

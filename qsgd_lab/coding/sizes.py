@@ -43,7 +43,7 @@ def message_sizes(
     Raises
     ------
     TypeError
-        If it is no quantized gradient.
+        If it is not a quantized gradient.
 
     Examples
     --------

@@ -98,7 +98,7 @@ def values_version_2(message: Any, limits: Limits, on_device: bool, out: Any = N
         sections.kind.deliver(sections, limits, room, add=False)
         return out
     values = np.empty(structure.num_coordinates, np.float32)
-    sections.kind.deliver(sections, limits, values, add=False)
+    sections.kind.fill_values(sections, limits, values, add=False)
     if context is None:
         return values.reshape(structure.shape)
     with context.active():
@@ -113,7 +113,7 @@ def add_version_2(
     host, _ = _bytes_of(message, on_device)
     sections = open_sections(host, limits)
     check_total(sections.content.structure.num_coordinates, total.size)
-    sections.kind.deliver(sections, limits, total, add=True)
+    sections.kind.fill_values(sections, limits, total, add=True)
 
 
 def add_version_2_on_device(message: Any, total: Any, kinds: Iterable[str] | None) -> None:

@@ -1,4 +1,4 @@
-"""Random crops and flips of whole batches, on the device where the images lie.
+"""Random crops and flips of whole batches, on the device of the images.
 
 The placement of an image is a function of (seed, epoch, index of the image in its part): not of the batch it
 comes in, of the number of nodes, or of the device.

@@ -66,7 +66,7 @@ def read_array(path: Path, made_by: str = "save an array there with numpy.save")
     DataMissingError
         If there is no such file.
     UsageError
-        If it is no file of one array of numbers.
+        If it is not a file of one array of numbers.
     IntegrityError
         If it is damaged.
     """
@@ -95,7 +95,7 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
     DataMissingError
         If there is no such file.
     UsageError
-        If it is no .npz file, or one of its arrays is not of numbers.
+        If it is not an .npz file, or one of its arrays is not of numbers.
     IntegrityError
         If it is damaged.
     """

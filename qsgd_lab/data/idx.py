@@ -38,13 +38,13 @@ def decompress(content: bytes, most: int) -> bytes:
     Raises
     ------
     ValueError
-        If it is no gzip file, is cut off or damaged, holds more, or something follows it.
+        If it is not a gzip file, is cut off or damaged, holds more, or something follows it.
     """
     stream = zlib.decompressobj(_GZIP)
     try:
         plain = stream.decompress(content, most + 1)
     except zlib.error as error:
-        raise ValueError(f"is no sound gzip file ({error})") from error
+        raise ValueError(f"is not a sound gzip file ({error})") from error
     if len(plain) > most:
         raise ValueError(f"holds more than {most} bytes")
     if not stream.eof:
@@ -73,7 +73,7 @@ def parse_idx(content: bytes, shape: Sequence[int]) -> NDArray[np.uint8]:
         If the content is anything else.
     """
     if content[:2] != b"\0\0" or len(content) < 4:
-        raise ValueError("is no IDX file: it does not begin with two zero bytes")
+        raise ValueError("is not an IDX file: it does not begin with two zero bytes")
     if content[2] != _UNSIGNED_BYTES:
         raise ValueError(f"holds values of type {content[2]}; unsigned bytes are type {_UNSIGNED_BYTES}")
     end = 4 + 4 * content[3]

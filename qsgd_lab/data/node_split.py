@@ -37,7 +37,7 @@ def check_split(text: str) -> str:
             alpha = math.nan
         if 1e-3 <= alpha <= 1e6:
             return f"dirichlet:{alpha:g}"
-    raise ValueError(f"{text!r} is no split over nodes; {SPLIT_FORMS}")
+    raise ValueError(f"{text!r} is not a split over nodes; {SPLIT_FORMS}")
 
 
 def node_split(labels: ArrayLike, nodes: int, split: str, seed: int) -> NDArray[np.int64]:

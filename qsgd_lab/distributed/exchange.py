@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qsgd_lab.compressors import ErrorFeedback
+from qsgd_lab.compressors import ErrorFeedback, FullPrecision
 from qsgd_lab.compressors.protocol import Array, Compressor, Gather, Layout, divide
 from qsgd_lab.distributed.lane import Lane
 from qsgd_lab.errors import MessageError, PeerError
@@ -51,7 +51,7 @@ class DistributedExchange:
         self.compressor, self.seed, self.layout, self.lane = compressor, seed, layout, lane
         self.nodes, self.rank = lane.size, lane.rank
         self.local = range(lane.rank, lane.rank + 1)
-        self._ledger, self._parent = Ledger(), parent
+        self._ledger, self._down_ledger, self._parent = Ledger(), Ledger(), parent
         self.state: Any = compressor.init(layout)
         #: Called after each agreement; training measures its time by it.
         self.after_mean: Callable[[], None] = lambda: None
@@ -61,7 +61,7 @@ class DistributedExchange:
         """Return a second exchange among the same nodes; see `Exchange.fork`."""
         self._forks += 1
         seed = self.seed ^ (self._forks << 56)  # as the simulation
-        other = DistributedExchange(compressor, seed, self.layout, self.lane, parent=self)
+        other = type(self)(compressor, seed, self.layout, self.lane, parent=self)
         other.after_mean = lambda: self.after_mean()
         return other
 
@@ -75,7 +75,7 @@ class DistributedExchange:
 
     @property
     def ledger(self) -> Ledger:
-        """What this rank has sent, by this exchange and its forks; `total_ledger` adds all ranks up."""
+        """What this rank has sent, by this exchange and its forks; `total_ledgers` adds all ranks up."""
         return self._ledger if self._parent is None else self._parent.ledger
 
     @ledger.setter
@@ -83,13 +83,24 @@ class DistributedExchange:
         """Begin to count anew, or go on from a checkpoint."""
         self._ledger = ledger
 
-    def total_ledger(self) -> Ledger:
-        """Return what all ranks have sent; every rank must call it."""
-        own = json.dumps(self.ledger.to_dict()).encode()
-        total = Ledger()
+    @property
+    def down_ledger(self) -> Ledger:
+        """What this rank has sent as the owner of a shard, where there are two phases."""
+        return self._down_ledger if self._parent is None else self._parent.down_ledger
+
+    @down_ledger.setter
+    def down_ledger(self, ledger: Ledger) -> None:
+        """Begin to count anew, or go on from a checkpoint."""
+        self._down_ledger = ledger
+
+    def total_ledgers(self) -> tuple[Ledger, Ledger]:
+        """Return `ledger` and `down_ledger` of all ranks together; every rank must call it."""
+        own = json.dumps([self.ledger.to_dict(), self.down_ledger.to_dict()]).encode()
+        totals = Ledger(), Ledger()
         for text in self.lane.gather(np.frombuffer(own, np.uint8)):
-            total.merge(Ledger.from_dict(json.loads(bytes(text))))
-        return total
+            for total, sums in zip(totals, json.loads(bytes(text)), strict=True):
+                total.merge(Ledger.from_dict(sums))
+        return totals
 
     @property
     def buffer(self) -> Array | None:
@@ -103,7 +114,7 @@ class DistributedExchange:
     def mean(self, vectors: Array | None, step: int, out: Array) -> None:
         """Write the mean of what all nodes' payloads decode to; see `Exchange.mean`."""
         assert vectors is not None
-        self._agree(_on_host(vectors)[0], step, out)
+        self._agree(on_host(vectors)[0], step, out)
         self.after_mean()
 
     def partial_mean(self, rows: Array, step: int, out: Array) -> None:
@@ -116,7 +127,7 @@ class DistributedExchange:
         """
         if isinstance(self.compressor, ErrorFeedback):
             raise ValueError("the algorithm keeps what was not sent itself; leave out ef(...)")
-        row = _on_host(rows)[0]
+        row = on_host(rows)[0]
         row -= self._agree(row, step, out)
         if row.base is not rows and not isinstance(rows, np.ndarray):
             rows[0].copy_(rows.new_tensor(row))
@@ -124,7 +135,7 @@ class DistributedExchange:
 
     def all_rows(self, rows: Array) -> Array:
         """Return every node's row, shape (N, n), sent as it is and not counted: to evaluate, not to train."""
-        own = np.ascontiguousarray(_on_host(rows)[0])
+        own = np.ascontiguousarray(on_host(rows)[0])
         parts = self.lane.gather(own.view(np.uint8), own.nbytes)
         stacked = np.stack([part.view(np.float32) for part in parts])
         return stacked if isinstance(rows, np.ndarray) else rows.new_tensor(stacked)
@@ -138,16 +149,16 @@ class DistributedExchange:
         else:
             payload, after = self.compressor.compress(vector, self.state, stream)
             self.ledger.add(self.compressor.wire.size(payload))
-            for rank, message in enumerate(self._gather_messages(payload)):
-                with _from(rank, step):
-                    self.compressor.add_decoded(bytes(message), self.layout, mean)
+            if type(self.compressor) is FullPrecision:
+                mean = self.lane.add_up(vector)
+            else:
+                for rank, message in enumerate(self._gather_messages(payload)):
+                    with message_of(rank, step):
+                        self.compressor.add_decoded(bytes(message), self.layout, mean)
             divide(mean, self.nodes)
             self.state = self.compressor.settled(self.state, after, mean)
             sent = self.compressor.decompress(payload)
-        if isinstance(out, np.ndarray):
-            out[...] = mean
-        else:
-            out.copy_(out.new_tensor(mean))
+        write(mean, out)
         return sent
 
     def _gather_messages(self, payload: Any) -> list[NDArray[np.uint8]]:
@@ -171,7 +182,7 @@ class DistributedExchange:
                 bits += size.bits.get("message", 0) + FLOAT_BITS * size.raw_coordinates
                 answer = []
                 for rank, message in enumerate(self._gather_messages(move.payload)):
-                    with _from(rank, stream.step):
+                    with message_of(rank, stream.step):
                         answer.append(self.compressor.wire.unpack(bytes(message), self.layout))
             else:
                 answer = self._reduced(move.array)
@@ -183,11 +194,9 @@ class DistributedExchange:
         return sent
 
     def _reduced(self, array: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return the mean of an array over the ranks, added in their order: an all-reduce adds in another."""
+        """Return the mean of an array over the ranks."""
         own = np.ascontiguousarray(array, np.float32)
-        total = np.zeros(own.shape, np.float32)
-        for part in self.lane.gather(own.reshape(-1).view(np.uint8), own.nbytes):
-            total += part.view(np.float32).reshape(own.shape)
+        total = self.lane.add_up(own.reshape(-1)).reshape(own.shape)
         divide(total, self.nodes)
         return total
 
@@ -208,7 +217,7 @@ class DistributedExchange:
             self.compressor.add_decoded(self.compressor.wire.pack(payload), layout, one)
 
 
-class _from:  # noqa: N801 (reads as a phrase)
+class message_of:  # noqa: N801 (reads as a phrase)
     """Tell whose message was damaged."""
 
     def __init__(self, rank: int, step: int) -> None:
@@ -225,7 +234,15 @@ class _from:  # noqa: N801 (reads as a phrase)
             ) from error
 
 
-def _on_host(vectors: Array) -> NDArray[np.float32]:
+def write(values: NDArray[np.float32], out: Array) -> None:
+    """Copy values to an array of either library."""
+    if isinstance(out, np.ndarray):
+        out[...] = values
+    else:
+        out.copy_(out.new_tensor(values))
+
+
+def on_host(vectors: Array) -> NDArray[np.float32]:
     """Return vectors as a NumPy array; a view where they are in host memory."""
     found: NDArray[np.float32] = (
         vectors if isinstance(vectors, np.ndarray) else vectors.detach().cpu().numpy()

@@ -16,21 +16,21 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from qsgd_lab import __version__
-from qsgd_lab.coding.encode import encode
 from qsgd_lab.compressors import ErrorFeedback
-from qsgd_lab.compressors.protocol import Compressor, Layout, divide
+from qsgd_lab.compressors.protocol import Compressor
 from qsgd_lab.compressors.registry import COMPRESSORS
-from qsgd_lab.distributed.gradient_layout import Run, message_length, runs_of
+from qsgd_lab.distributed.bucket_exchange import Gathered, Sharded
+from qsgd_lab.distributed.gradient_layout import Run, runs_of
 from qsgd_lab.distributed.handshake import shake_hands
 from qsgd_lab.distributed.lane import DEFAULT_TIMEOUT_S, Lane
 from qsgd_lab.distributed.statistics import Statistics
-from qsgd_lab.errors import MessageError, PeerError
-from qsgd_lab.quantization import QuantizedGradient
-from qsgd_lab.stream import Stream
+from qsgd_lab.exchange.two_phase import check_two_phase
 
 Vector = NDArray[np.float32]
 
 _STATE_VERSION = 1
+TWO_PHASE = "two-phase"
+COLLECTIVES = ("auto", "all-gather", TWO_PHASE)
 
 
 class QSGDHook:
@@ -48,6 +48,10 @@ class QSGDHook:
         Keep what was not sent, and add it to the next gradient.
     layout : {"fixed", "auto"}
         Of QSGD's messages: "fixed" takes the least time, "auto" is shorter.
+    collective : {"auto", "all-gather", "two-phase"}
+        "all-gather": every rank receives every rank's message. "two-phase": ranks add up a shard each,
+        quantize its mean again, and send it to all; they keep what that loses. "auto": the latter above two
+        ranks, where it sends less.
     raw_up_to : int
         Tensors of at most so many coordinates go in float32.
     exclude : callable, optional
@@ -86,6 +90,7 @@ class QSGDHook:
         rounding: str = "stochastic",
         error_feedback: bool = True,
         layout: str = "fixed",
+        collective: str = "auto",
         raw_up_to: int = 1024,
         exclude: Callable[[str, nn.Parameter], bool] | None = None,
         warmup_steps: int = 0,
@@ -96,6 +101,8 @@ class QSGDHook:
     ) -> None:
         if layout not in ("fixed", "auto"):
             raise ValueError(f"layout is {layout!r}; it must be 'fixed' or 'auto'")
+        if collective not in COLLECTIVES:
+            raise ValueError(f"collective is {collective!r}; it must be one of: {', '.join(COLLECTIVES)}")
         if compressor is None:
             compressor = f"qsgd(bits={bits},norm={norm},bucket_size={bucket_size},rounding={rounding})"
             self.spec = str(COMPRESSORS.parse(compressor))
@@ -109,13 +116,16 @@ class QSGDHook:
         if made.interactive:
             raise ValueError(f"{self.spec} takes several rounds; the hook sends one message a bucket")
         self.compressor: Compressor = made
-        self.error_feedback, self.layout = error_feedback, layout
+        if collective == TWO_PHASE:
+            check_two_phase(made)
+        self.error_feedback, self.layout, self.collective = error_feedback, layout, collective
         self.raw_up_to, self.exclude, self.warmup_steps = raw_up_to, exclude, warmup_steps
         self.skip_nonfinite, self.scaler, self.seed, self.timeout_s = skip_nonfinite, scaler, seed, timeout_s
         self.synchronisation = 0
-        self.seconds, self.skipped, self.bytes_of_fp32 = 0.0, 0, 0
+        self.seconds, self.processor_seconds, self.skipped, self.bytes_of_fp32 = 0.0, 0.0, 0, 0
         self.error: Exception | None = None
         self._lane: Lane | None = None
+        self._exchange: Gathered | None = None
 
     def register(self, ddp: DistributedDataParallel) -> QSGDHook:
         """Register the hook, after comparing settings and parameters with all ranks; return it.
@@ -137,11 +147,11 @@ class QSGDHook:
         self._raw = [size <= self.raw_up_to or out for size, out in zip(sizes, excluded, strict=True)]
         self._masks = bool(getattr(ddp, "find_unused_parameters", False))
         self._residual: Vector = np.zeros(int(self._starts[-1]) if self.error_feedback else 0, np.float32)
-        self._before: Vector = self._residual[:0]
-        self._states: dict[tuple[int, int], Any] = {}
+        self._before: tuple[Vector, Vector] | None = None
         self._scale = self._current_scale()
         self._finite = True
         self._lane = Lane(self.timeout_s)
+        self._make_exchange()
         shake_hands(
             self._lane,
             {
@@ -151,6 +161,7 @@ class QSGDHook:
                 "the layout": self.layout,
                 "the seed": self.seed,
                 "warm-up steps": self.warmup_steps,
+                "the collective": self.collective,
                 "the parameters' names": self._names,
                 "the parameters' shapes": self._shapes,
                 "the parameters' types": [str(parameter.dtype) for _, parameter in named],
@@ -159,6 +170,20 @@ class QSGDHook:
         )
         ddp.register_comm_hook(self, _hook)
         return self
+
+    def _make_exchange(self) -> None:
+        """Choose the collective: two phases where they send less, if nothing else was asked for."""
+        assert self._lane is not None
+        arguments = (self.compressor, self.layout, self.seed, self._shapes, self._lane)
+        is_sharded = self.collective == TWO_PHASE or (
+            self.collective == "auto" and self._lane.size > 2 and not self.compressor.decodes_differences
+        )
+        self._owned: Vector = np.zeros(self._residual.size if is_sharded else 0, np.float32)
+        if is_sharded:
+            self._exchange = Sharded(*arguments)
+            self._exchange.residual = self._owned if self.error_feedback else None
+        else:
+            self._exchange = Gathered(*arguments)
 
     def close(self) -> None:
         """End the hook's thread."""
@@ -179,6 +204,7 @@ class QSGDHook:
             self.seconds,
             self.skipped,
             float(np.linalg.norm(self._residual.astype(np.float64))),
+            self.processor_seconds,
         )
 
     def state_dict(self) -> dict[str, Any]:
@@ -192,6 +218,7 @@ class QSGDHook:
             "rank": self._lane.rank,
             "names": list(self._names),
             "residual": torch.from_numpy(self._residual.copy()),
+            "owned": torch.from_numpy(self._owned.copy()),
             "scale": self._scale,
         }
 
@@ -229,6 +256,12 @@ class QSGDHook:
         if len(states) > 1 and (worlds != {len(states)} or len({s["rank"] for s in states}) != len(states)):
             raise ValueError("several states must be those of all ranks of one group")
         self._residual[...] = torch.stack([state["residual"] for state in states]).mean(0).numpy()
+        # States of before two-phase have no such part. What owners have not sent, every rank adds again.
+        owned = [state["owned"].numpy() for state in states if "owned" in state and state["owned"].numel()]
+        if len(states) > 1:
+            self._residual += sum(owned, np.zeros_like(self._residual))
+        elif owned and owned[0].shape == self._owned.shape:
+            self._owned[...] = owned[0]
         self.synchronisation, self._scale = int(states[0]["step"]), float(states[0]["scale"])
 
     def _current_scale(self) -> float:
@@ -258,7 +291,7 @@ class QSGDHook:
         is_last: bool,
         future: torch.futures.Future[torch.Tensor],
     ) -> None:
-        start = time.perf_counter()
+        start, processor = time.perf_counter(), time.thread_time()
         try:
             mean = self._agree(buffer.detach().float().cpu().numpy(), indices, sizes, used)
             buffer.copy_(torch.from_numpy(mean))
@@ -270,96 +303,63 @@ class QSGDHook:
         else:
             future.set_result(buffer)
         self.seconds += time.perf_counter() - start
+        self.processor_seconds += time.thread_time() - processor
 
     def _end_step(self) -> None:
         if not self._finite:
             self.skipped += 1
-            if self.skip_nonfinite and self.error_feedback:
-                self._residual[...] = self._before
+            if self._before is not None:
+                self._residual[...], self._owned[...] = self._before
         self.synchronisation += 1
         self._finite = True
-        self._before = self._residual[:0]
+        self._before = None
 
     def _begin_step(self) -> None:
         scale = self._current_scale()
         if scale != self._scale:
             self._residual *= np.float32(scale / self._scale)
+            self._owned *= np.float32(scale / self._scale)
             self._scale = scale
         if self.skip_nonfinite and self.error_feedback:
-            self._before = self._residual.copy()
+            self._before = self._residual.copy(), self._owned.copy()
 
     def _agree(self, vector: Vector, indices: list[int], sizes: list[int], used: list[bool] | None) -> Vector:
         """Return the mean over all ranks of one bucket's vectors."""
         assert self._lane is not None
-        if self._finite and not self._before.size:
+        assert self._exchange is not None
+        if self._finite and self._before is None:
             self._begin_step()
         is_raw = [True] * len(self._raw) if self.synchronisation < self.warmup_steps else self._raw
         runs = runs_of(indices, sizes, self._starts, is_raw)
-        parts = [self._message(run, vector) for run in runs]
-        mask = [np.array(used, np.uint8)] if used is not None else []
-        whole = np.concatenate([*mask, *(np.frombuffer(part, np.uint8) for part, _ in parts)])
+        owned = None if used is None else self._owned.copy()
+        mask = np.array(used or (), np.uint8)
+        owns = [self._to_send(run, vector) for run in runs]
         self.bytes_of_fp32 += 8 * vector.size * (self._lane.size - 1) // self._lane.size
-        received = self._lane.gather(whole, whole.size if self._lengths_are_known(used) else None)
-        everywhere = np.array(used, bool) if used is not None else np.ones(len(indices), bool)
-        if used is not None:
-            everywhere = np.any([data[: len(used)] for data in received], axis=0)
-            received = [data[len(used) :] for data in received]
+        totals, sents, everywhere = self._exchange.mean(runs, owns, self.synchronisation, mask)
+        by_index = dict(zip(indices, everywhere if used is not None else [True] * len(indices), strict=True))
         mean = np.zeros_like(vector)
-        ats = [0] * len(received)
-        by_index = dict(zip(indices, everywhere, strict=True))
-        for run, (_, sent) in zip(runs, parts, strict=True):
-            total = np.zeros(run.kept.stop - run.kept.start, np.float32)
-            for rank, data in enumerate(received):
-                ats[rank] = self._add(run, rank, data, ats[rank], total, sent)
-            divide(total, len(received))
+        for run, total, sent in zip(runs, totals, sents, strict=True):
             self._finite &= bool(np.isfinite(total).all())
-            self._put(run, total, sent, mean, by_index)
+            self._put(run, total, sent, mean, by_index, owned)
         return mean
 
-    def _lengths_are_known(self, used: list[bool] | None) -> bool:
-        return self.synchronisation < self.warmup_steps or (
-            self.layout == "fixed" and type(self.compressor).__name__ == "QSGD"
-        )
-
-    def _message(self, run: Run, vector: Vector) -> tuple[bytes, Vector]:
-        """Return a run's message and what receivers read of it; the residual becomes the whole vector."""
+    def _to_send(self, run: Run, vector: Vector) -> Vector:
+        """Return what this rank wants to send of a run; the residual becomes that."""
         own = np.concatenate([vector[place] for place in run.places])
-        if run.is_raw:
-            return own.tobytes(), own
-        if self.error_feedback:
-            own = own + self._residual[run.kept]
+        if self.error_feedback and not run.is_raw:
+            own += self._residual[run.kept]
             self._residual[run.kept] = own
-        layout = Layout(tuple(self._shapes[run.first : run.first + len(run.places)]))
-        stream = Stream(self.seed, self._lane.rank, self.synchronisation, run.first)  # type: ignore[union-attr]
-        at = (run.first, len(run.places))
-        if at not in self._states:
-            self._states[at] = self.compressor.init(layout)
-        payload, self._states[at] = self.compressor.compress(own, self._states[at], stream)
-        if isinstance(payload, QuantizedGradient) and self.layout == "fixed":
-            message = bytes(encode(payload, layout="fixed"))
-        else:
-            message = self.compressor.wire.pack(payload)
-        return message, self.compressor.decompress(payload)
+        return own
 
-    def _add(self, run: Run, rank: int, data: Any, at: int, total: Vector, own: Vector) -> int:
-        """Add a rank's part of a run to the total, and return where its next begins."""
-        assert self._lane is not None
-        length = total.nbytes if run.is_raw else message_length(data[at:])
-        if rank == self._lane.rank:
-            total += own
-        elif run.is_raw:
-            total += data[at : at + length].view(np.float32)
-        else:
-            layout = Layout(tuple(self._shapes[run.first : run.first + len(run.places)]))
-            try:
-                self.compressor.add_decoded(bytes(data[at : at + length]), layout, total)
-            except MessageError as error:
-                raise PeerError(
-                    f"the message of rank {rank} at step {self.synchronisation} is damaged: {error}"
-                ) from error
-        return at + length
-
-    def _put(self, run: Run, total: Vector, sent: Vector, mean: Vector, used: dict[int, bool]) -> None:
+    def _put(
+        self,
+        run: Run,
+        total: Vector,
+        sent: Vector,
+        mean: Vector,
+        used: dict[int, bool],
+        owned: Vector | None,
+    ) -> None:
         """Write a run's mean into the bucket, and take what was sent off the residual."""
         at = 0
         for i, place in enumerate(run.places):
@@ -369,7 +369,9 @@ class QSGDHook:
                 mean[place] = total[at : at + size]
                 if self.error_feedback and not run.is_raw:
                     self._residual[kept] -= sent[at : at + size]
-            # Else no rank had a gradient: DDP drops the mean, and the residual is what it was before.
+            elif owned is not None and owned.size:
+                # No rank had a gradient: DDP drops the mean, and residuals are what they were before.
+                self._owned[kept] = owned[kept]
             at += size
 
 

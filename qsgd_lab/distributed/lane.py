@@ -8,7 +8,7 @@ that works in the order of submission cannot; a group of its own keeps the user'
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -77,15 +77,61 @@ class Lane:
         PeerError
             If a rank is lost, or does not answer in time; it names the rank where that can be found out.
         """
+        return self._guarded(lambda: self._gather(data, length), [data])
+
+    def _guarded(self, collective: Callable[[], list[Bytes]], alone: list[Bytes]) -> list[Bytes]:
+        """Run a collective; a failure names who is lost, and every later call fails alike."""
         if self._failed is not None:
             raise self._failed
         if self.size == 1:
-            return [data]
+            return alone
         try:
-            return self._gather(data, length)
+            return collective()
         except RuntimeError as error:  # whatever gloo and NCCL raise when a peer is lost
             self._failed = PeerError(self._diagnosis(error))
             raise self._failed from error
+
+    def scatter(self, parts: Sequence[Bytes]) -> list[Bytes]:
+        """Send part r to rank r, and return what every rank has sent to this one, in the order of ranks.
+
+        Parameters
+        ----------
+        parts : sequence of uint8, one dimension
+            One for each rank, of any lengths.
+
+        Raises
+        ------
+        PeerError
+            As `gather`.
+        """
+        return self._guarded(lambda: self._scatter(parts), list(parts))
+
+    def add_up(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the sum over ranks, added in their order: an all-reduce of torch's adds in another.
+
+        Each rank adds up a share and sends it to all: 2 (W - 1) / W times the values, as in a ring.
+
+        Parameters
+        ----------
+        values : float32, one dimension
+            As long on every rank.
+
+        Raises
+        ------
+        PeerError
+            As `gather`.
+        """
+        share = -(-values.size // self.size)
+        if self.size == 1 or share == 0:
+            return values.copy()
+        padded = np.zeros(share * self.size, np.float32)
+        padded[: values.size] = values
+        parts = self.scatter(list(padded.view(np.uint8).reshape(self.size, -1)))
+        total = np.zeros(share, np.float32)
+        for part in parts:
+            total += part.view(np.float32)
+        sums = self.gather(total.view(np.uint8), total.nbytes)
+        return np.concatenate(sums).view(np.float32)[: values.size]
 
     def gather_numbers(self, number: int) -> list[int]:
         """Return an integer of every rank."""
@@ -102,6 +148,29 @@ class Lane:
         others = self._all_gather(own)
         self.bytes_sent += longest * (self.size - 1)
         return [others[rank, :size].numpy() for rank, size in enumerate(lengths)]
+
+    def _scatter(self, parts: Sequence[Bytes]) -> list[Bytes]:
+        # Of an empty part a byte is sent: gloo ends the process with SIGFPE on empty tensors.
+        sent = [max(1, part.size) for part in parts]
+        lengths = self._exchange(torch.tensor([part.size for part in parts]).view(torch.uint8), None, None)
+        sizes = lengths.view(torch.int64).tolist()
+        received = [max(1, size) for size in sizes]
+        flat = np.zeros(sum(sent), np.uint8)
+        for at, part in zip(np.cumsum([0, *sent[:-1]]), parts, strict=True):
+            flat[at : at + part.size] = part
+        arrived = self._exchange(torch.from_numpy(flat), sent, received).numpy()
+        self.bytes_sent += sum(sent) - sent[self.rank] + 8 * (self.size - 1)
+        starts = np.cumsum([0, *received[:-1]])
+        return [arrived[at : at + size] for at, size in zip(starts, sizes, strict=True)]
+
+    def _exchange(
+        self, flat: torch.Tensor, sent: list[int] | None, received: list[int] | None
+    ) -> torch.Tensor:
+        """Send pieces of a tensor to the ranks, return theirs joined, in host memory; None: all equal."""
+        flat = flat.to(self.device)
+        found = flat.new_empty(flat.numel() if received is None else sum(received))
+        dist.all_to_all_single(found, flat, received, sent, group=self.group)
+        return found.cpu()
 
     def _lengths(self, size: int) -> list[int]:
         numbers = self._all_gather(torch.tensor([size]).view(torch.uint8))

@@ -35,6 +35,8 @@ class SimulatedExchange:
         Where large states are kept; host memory by default.
     parent : SimulatedExchange, optional
         Whose ledger counts; by default a ledger of its own.
+    first_node : int
+        Number of the first node in the random words.
     """
 
     def __init__(
@@ -45,9 +47,12 @@ class SimulatedExchange:
         layout: Layout,
         like: Array | None = None,
         parent: SimulatedExchange | None = None,
+        first_node: int = 0,
     ) -> None:
         self.compressor, self.nodes, self.seed, self.layout = compressor, nodes, seed, layout
-        self.local = range(nodes)
+        self.local, self.first_node = range(nodes), first_node
+        #: Nothing is sent back: every node computes the mean.
+        self.down_ledger = Ledger()
         self._ledger, self._parent = Ledger(), parent
         self._like = like
         self._on_host = is_torch(like) and not compressor.takes_device_arrays
@@ -145,7 +150,7 @@ class SimulatedExchange:
         return rows
 
     def _partial_mean(self, rows: Array, step: int, out: Array) -> None:
-        stream = Stream(self.seed, 0, step)
+        stream = Stream(self.seed, self.first_node, step)
         if self.compressor.interactive:
             for row, end in zip(rows, self._play_rounds(rows, stream, out), strict=True):
                 row -= end.sent
@@ -153,7 +158,7 @@ class SimulatedExchange:
             self.states = self.compressor.mean(NodeRows(None, rows), self.states, stream, out, self.ledger)
 
     def _mean(self, vectors: Array | None, step: int, out: Array) -> None:
-        stream = Stream(self.seed, 0, step)
+        stream = Stream(self.seed, self.first_node, step)
         if self.compressor.interactive:
             assert vectors is not None
             self._play_rounds(vectors, stream, out)
@@ -163,7 +168,7 @@ class SimulatedExchange:
     def _play_rounds(self, vectors: Array, stream: Stream, out: Array) -> list[Agreed]:
         """Advance all nodes' generators side by side, answer each round, and return the nodes' ends."""
         players = [
-            self.compressor.rounds(row, state, stream._replace(node=node))
+            self.compressor.rounds(row, state, stream._replace(node=stream.node + node))
             for node, (row, state) in enumerate(zip(vectors, self.states, strict=True))
         ]
         answer: Any = None

@@ -15,6 +15,7 @@ from qsgd_lab.coding.decode import decode
 from qsgd_lab.coding.decode_sum import add_decoded, decode_values
 from qsgd_lab.coding.elias import LENGTHS
 from qsgd_lab.coding.encode import encode
+from qsgd_lab.coding.fused import quantize_and_encode
 from qsgd_lab.coding.layouts import LAYOUTS
 from qsgd_lab.coding.message import Message
 from qsgd_lab.coding.sizes import message_sizes
@@ -107,6 +108,26 @@ def delivers(scope: Scope) -> Comparisons:
         yield f"sum of {what}", size, total, expected
 
 
+def fuses(scope: Scope) -> Comparisons:
+    """Gradients become their messages of fixed width in one call, and are read at any address."""
+    for number, (size, s) in enumerate(zip(cycle(scope.sizes), scope.levels, strict=False)):
+        x, chunk_size = gradient(size, 2 * number), CHUNK_SIZES[number % len(CHUNK_SIZES)]
+        scheme: dict[str, Any] = {
+            "levels": s,
+            "bucket_size": (512, 100)[number % 2],
+            "chunk_size": chunk_size,
+        }
+        expected = quantize_and_encode(x, None, "auto", "fixed", **scheme)
+        with launch_shape(*LAUNCH_SHAPES[number % len(LAUNCH_SHAPES)]), np.errstate(all="ignore"):
+            device_x = _to_device(x, scope)
+            message = quantize_and_encode(device_x, None, "auto", "fixed", backend="cuda", **scheme)
+            shifted = _to_device(np.concatenate([np.zeros(3, np.uint8), _bytes(expected)]), scope)[3:]
+            values = decode_values(shifted, backend="cuda")
+        what = f"{size} coordinates, s = {s}, chunks of {chunk_size}"
+        yield f"fixed message of {what}", size, message, _bytes(expected)
+        yield f"values of {what} from an odd address", size, values, decode_values(expected)
+
+
 def refuses(scope: Scope) -> Comparisons:
     """Damaged payloads under right checksums have the outcome that they have on the CPU."""
     random_ = random.Random(0)
@@ -124,7 +145,7 @@ def refuses(scope: Scope) -> Comparisons:
 
 
 def _damaged(message: Message, random_: random.Random) -> NDArray[np.uint8]:
-    """Return a message with a few bits of its payload changed and its checksums mended."""
+    """Return a message with a few bits of its payload changed and its checksums corrected."""
     from qsgd_lab.coding.header import HEADER_BYTES, crc32c
     from qsgd_lab.coding.message import open_frame
 
@@ -187,6 +208,7 @@ CHECKS: list[tuple[str, Check]] = [
     ("encode and decode", codes),
     ("sizes without coding", measures),
     ("values and sums of messages", delivers),
+    ("fixed messages in one call, odd addresses", fuses),
     ("damaged messages", refuses),
     ("messages repeated under other launch shapes", repeats),
 ]

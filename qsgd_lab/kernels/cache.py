@@ -3,13 +3,20 @@
 Numba refreshes a cached kernel when the file that defines it changes, but not when a function that was
 inlined from another file does: editing ``philox.py`` would leave the old words inside the cached quantizer. A
 digest of all kernel sources is kept beside the cache; when it differs, the cached kernels are removed.
+
+Numba numbers a kernel's cached files by an index that it reads and writes without a lock: two processes that
+compile two signatures at once could give both the same number. Here one process at a time does so.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
 
 from qsgd_lab.files import replace_whole
 
@@ -45,3 +52,24 @@ def drop_stale_kernels(folder: Path) -> bool:
         cache.mkdir(exist_ok=True)
         replace_whole(stamp, digest.encode())
     return True
+
+
+def lock_cache_index(dispatcher: Any) -> Any:
+    """Have a compiled function enter its signatures in Numba's cache under a lock; return the function.
+
+    Where the file system has no locks, it saves without one, as Numba does.
+    """
+    index = getattr(getattr(dispatcher, "_cache", None), "_cache_file", None)
+    if index is None:  # not cached
+        return dispatcher
+    save = index.save
+
+    @functools.wraps(save)
+    def save_alone(key: Any, data: Any) -> None:
+        with contextlib.ExitStack() as stack:
+            with contextlib.suppress(NotImplementedError, OSError):
+                stack.enter_context(FileLock(f"{index._index_path}.lock", fallback_to_soft=False))
+            save(key, data)
+
+    index.save = save_alone
+    return dispatcher

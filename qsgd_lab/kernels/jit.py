@@ -14,10 +14,10 @@ from numba import config
 from numba import njit as compile_function
 
 from qsgd_lab.compilation import listen
-from qsgd_lab.kernels.cache import drop_stale_kernels
+from qsgd_lab.kernels.cache import drop_stale_kernels, lock_cache_index
 
 drop_stale_kernels(Path(__file__).parent)
-listen()  # whoever wants to be told of compiling
+listen()  # for those who want to be told of compiling
 
 #: Whether kernels are compiled.
 IS_COMPILED = not config.DISABLE_JIT
@@ -32,7 +32,8 @@ def njit(**options):
         Of `numba.njit`; ``cache`` and ``fastmath`` are always stated.
     """
     if IS_COMPILED:
-        return compile_function(**options)
+        decorate = compile_function(**options)
+        return lambda function: lock_cache_index(decorate(function))
     # Only what Python calls releases the lock. NumPy would warn of the wrap-around that compiled code means.
     is_entry = options.get("nogil", False)
     return np.errstate(all="ignore") if is_entry else lambda function: function

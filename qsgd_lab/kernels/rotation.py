@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 #: Kinds of scale of a block, as kernels number them.
 SCALES = ("unbiased", "mse", "norm")
 UNBIASED, LEAST_ERROR, MATCHED_NORM = 0, 1, 2
-#: Number of a rule of rounding that is no kind of scale: stochastic, between minimum and maximum.
+#: Number of a rule of rounding that is not a kind of scale: stochastic, between minimum and maximum.
 STOCHASTIC = 3
 
 #: Blocks whose length is in this range are rotated as they are; others are first multiplied by a power of

@@ -1,4 +1,4 @@
-"""Enlarging images inside a network, where they lie: 32x32 images for networks made for larger ones."""
+"""Enlarging images inside a network, on their device: 32x32 images for networks made for larger ones."""
 
 from __future__ import annotations
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from qsgd_lab.algorithms.registry import ALGORITHMS
 from qsgd_lab.compressors import COMPRESSORS
 from qsgd_lab.method_text import cut_option
+from qsgd_lab.problems.rate_search import RateScales, best_scale
 from qsgd_lab.problems.registry import problem_entry
 from qsgd_lab.problems.run import plugins_of, run_block
 from qsgd_lab.registry import Spec
@@ -58,7 +59,7 @@ class Settings:
         T and R.
     seed : int
     split : str
-    rate_scales : tuple of float
+    rate_scales : RateScales
         Factors of the problem's learning rates; of several, each method gets the one that is best for it on
         repetitions of its own.
     """
@@ -68,7 +69,7 @@ class Settings:
     repeats: int
     seed: int = 0
     split: str = "iid"
-    rate_scales: tuple[float, ...] = (1.0,)
+    rate_scales: RateScales = field(default_factory=RateScales)
 
 
 Announce = Callable[[str], None]
@@ -96,15 +97,15 @@ class Comparison:
 
     def _best_scale(self, method: ComparedMethod, nodes: int) -> float:
         scales = self.settings.rate_scales
-        if len(scales) == 1:
-            return scales[0]
+        if not scales.is_choice:
+            return scales.listed[0]
         tuning = range(FIRST_TUNING_REPEAT, FIRST_TUNING_REPEAT + min(TUNING_REPEATS, self.settings.repeats))
-
-        def error(scale: float) -> float:
-            (block,) = self._run(method, nodes, scale, tuning)
-            return sum(block.errors[-1])
-
-        return min(scales, key=error)
+        known: dict[float, float] = {}
+        while wanted := scales.next(known):
+            for scale in wanted:
+                (block,) = self._run(method, nodes, scale, tuning)
+                known[scale] = sum(block.errors[-1])
+        return best_scale(known)
 
     def _run(self, method: ComparedMethod, nodes: int, scale: float, repeats: range) -> list[ProblemRecord]:
         records = []

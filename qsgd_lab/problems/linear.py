@@ -48,6 +48,10 @@ class LinearProblem(Problem):
         terms = np.take_along_axis(self._examples, drawn, axis=1)
         return self.model.term_gradients(points, terms[..., None])[..., 0, :]
 
+    def full_gradients(self, points: Floats) -> Floats:
+        """Return the mean over each node's own examples."""
+        return self.model.term_gradients(points, self._examples[:, None]).mean(axis=-2)
+
     def error(self, points: Floats) -> Floats:
         """Return f(x) - f*."""
         return np.array([self.model.gap(point) for point in points])

@@ -49,6 +49,16 @@ class Problem(ABC):
         ndarray of float64, shape (N, R, n)
         """
 
+    def full_gradients(self, points: Floats) -> Floats:
+        """Return the gradients of the nodes' own functions, without noise; points and shape as `gradients`.
+
+        Raises
+        ------
+        ValueError
+            If the problem has none: those of a plug-in need none but for variance-reduced methods.
+        """
+        raise ValueError(f"{type(self).__name__} has no full gradients, which the algorithm needs")
+
     @abstractmethod
     def error(self, points: Floats) -> Floats:
         """Return how far points, shape (R, n), are from the optimum, shape (R,); 0 there, never negative."""

@@ -40,7 +40,11 @@ class UnlikeCurvatures(Problem):
     def gradients(self, points: Floats, generator: np.random.Generator) -> Floats:
         """Return each node's own gradient and normal noise."""
         noise = self.noise * generator.standard_normal(points.shape) if self.noise else 0.0
-        return np.asarray(self.curvatures * (points - self.centres) + noise)
+        return self.full_gradients(points) + noise
+
+    def full_gradients(self, points: Floats) -> Floats:
+        """Return h (x - c)."""
+        return np.asarray(self.curvatures * (points - self.centres))
 
     def error(self, points: Floats) -> Floats:
         """Return f(x) - f*, without the loss of digits of a difference."""

@@ -30,20 +30,22 @@ class Kinked(Problem):
 
     def gradients(self, points: Floats, generator: np.random.Generator) -> Floats:
         """Return f' and normal noise."""
-        return self._slope(points) + generator.standard_normal(points.shape)
+        return self.full_gradients(points) + generator.standard_normal(points.shape)
 
     def error(self, points: Floats) -> Floats:
         """Return x^2."""
         return np.asarray(points[:, 0] ** 2)
 
-    def _slope(self, points: Floats) -> Floats:
+    def full_gradients(self, points: Floats) -> Floats:
+        """Return f'."""
         return np.where(points < 0, points, 4 * points)
 
 
 class Smooth(Kinked):
     """f' = x + 1.5 tanh x + x^2 / (2 (1 + x^2)): one-shot averaging is as good as any schedule."""
 
-    def _slope(self, points: Floats) -> Floats:
+    def full_gradients(self, points: Floats) -> Floats:
+        """Return f'."""
         squares = points**2
         return points + 1.5 * np.tanh(points) + squares / (2 * (1 + squares))
 
@@ -71,8 +73,11 @@ class PublishedLocalSGD(Problem):
 
     def gradients(self, points: Floats, generator: np.random.Generator) -> Floats:
         """Return f' and normal noise."""
-        noise = self.noise * generator.standard_normal(points.shape)
-        return np.where(points < 0, points, 2 * points) + noise
+        return self.full_gradients(points) + self.noise * generator.standard_normal(points.shape)
+
+    def full_gradients(self, points: Floats) -> Floats:
+        """Return f'."""
+        return np.where(points < 0, points, 2 * points)
 
     def error(self, points: Floats) -> Floats:
         """Return f(x) - f* = f(x)."""

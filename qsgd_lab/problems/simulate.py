@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from dataclasses import dataclass
 
@@ -40,6 +41,37 @@ class Trace:
     errors: Floats
 
 
+class NoiseAgain:
+    """The oracle of a lane: gradients with the noise of the step, and without any.
+
+    Parameters
+    ----------
+    problem : Problem
+    shape : tuple of int
+        (N, R, n), of all repetitions.
+    own : slice
+        The lane's repetitions.
+    """
+
+    def __init__(self, problem: Problem, shape: tuple[int, int, int], own: slice) -> None:
+        self.problem, self.shape, self.own = problem, shape, own
+        #: The generator as it was before the step's draws.
+        self.noise: np.random.Generator
+
+    def again(self, point: torch.Tensor) -> torch.Tensor:
+        """Return the gradients of the step's draws at another point of each repetition."""
+        points = np.zeros(self.shape)
+        points[:, self.own] = point.numpy().reshape(-1, self.shape[2])
+        gradients = self.problem.gradients(points, copy.deepcopy(self.noise))[:, self.own]
+        return torch.from_numpy(np.ascontiguousarray(gradients.reshape(self.shape[0], -1)))
+
+    def full(self, point: torch.Tensor) -> torch.Tensor:
+        """Return the gradients of the nodes' functions at a point of each repetition."""
+        own = point.numpy().reshape(-1, self.shape[2])
+        points = np.broadcast_to(own, (self.shape[0], *own.shape))
+        return torch.from_numpy(self.problem.full_gradients(points).reshape(self.shape[0], -1))
+
+
 class _Lane:
     """Repetitions that one algorithm object serves: all of them, where it works coordinate by coordinate."""
 
@@ -52,7 +84,10 @@ class _Lane:
         repeats: range,
         seed: int,
         settings: Hyperparameters,
+        oracle: NoiseAgain,
     ) -> None:
+        if algorithm.needs_oracle:
+            algorithm.oracle = oracle
         self.algorithm, self.shape = algorithm, (nodes, len(repeats), problem.num_coordinates)
         self.exchange = StackedExchange(compressor, nodes, problem.num_coordinates, repeats, seed)
         first = torch.from_numpy(np.tile(problem.start, len(repeats)))
@@ -121,15 +156,25 @@ def _simulate(
     settings = Hyperparameters(rate_scale * problem.rate(0), num_steps=num_steps)
     whole = algorithm.make().is_elementwise
     parts = [repeats] if whole else [range(r, r + 1) for r in repeats]
-    lanes = [
-        _Lane(algorithm.make(), compressor.make(), problem, nodes, part, seed, settings) for part in parts
+    shape = (nodes, len(repeats), problem.num_coordinates)
+    oracles = [
+        NoiseAgain(problem, shape, slice(part[0] - repeats[0], part[-1] + 1 - repeats[0])) for part in parts
     ]
+    lanes = [
+        _Lane(algorithm.make(), compressor.make(), problem, nodes, part, seed, settings, oracle)
+        for part, oracle in zip(parts, oracles, strict=True)
+    ]
+    needs_oracle = lanes[0].algorithm.needs_oracle
     noise = generator(seed, Purpose.GRADIENT_NOISE, repeats.start)
     due = {math.ceil(num_steps * i / CHECKPOINTS) for i in range(1, CHECKPOINTS + 1)}
     rows: list[tuple[int, Traffic]] = []
     errors: list[Floats] = []
     for step in range(num_steps):
         points = np.concatenate([lane.points() for lane in lanes], axis=1)
+        if needs_oracle:
+            before = copy.deepcopy(noise)
+            for oracle in oracles:
+                oracle.noise = before
         gradients = problem.gradients(points, noise)
         rate = rate_scale * problem.rate(step)
         for lane, own in zip(lanes, np.split(gradients, len(lanes), axis=1), strict=True):

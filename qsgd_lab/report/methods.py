@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -48,11 +49,16 @@ def _facts(registry: Registry, method: Method) -> dict[str, Any]:
 def _properties(compressor: Any) -> dict[str, Any]:
     return {
         "unbiased": compressor.is_unbiased,
-        "variance_factor": compressor.variance_factor(EXAMPLE_COORDINATES),
-        "contraction": compressor.contraction(EXAMPLE_COORDINATES),
+        "variance_factor": _finite(compressor.variance_factor(EXAMPLE_COORDINATES)),
+        "contraction": _finite(compressor.contraction(EXAMPLE_COORDINATES)),
         "bits": None if compressor.interactive else _bits(compressor),
         "aggregates": compressor.aggregates,
     }
+
+
+def _finite(value: float | None) -> float | None:
+    """Return a bound, and None where it bounds nothing: JSON has no infinity."""
+    return value if value is not None and math.isfinite(value) else None
 
 
 def _bits(compressor: Compressor) -> float | None:

@@ -1,4 +1,4 @@
-"""Figures that others published, as data: what a measured table may stand beside.
+"""Figures that others published, as data: for comparison with a measured table.
 
 Only figures whose source was read are here. They are test accuracies in percent, as printed; a protocol note
 says what keeps a figure from being compared with a measured one without care.

@@ -108,6 +108,14 @@ def _megabytes(run: RunRecord) -> float | None:
     return None if bits is None else bits * run.result["coordinates_sent"] / run.config.nodes / 8e6
 
 
+def _down(name: str) -> Callable[[RunRecord], float | None]:
+    def value(run: RunRecord) -> float | None:
+        down = run.result.get("down")
+        return None if down is None else down.get(name)  # type: ignore[return-value]
+
+    return value
+
+
 def _bits_of(code: str, meaning: str = "") -> Column:
     def value(run: RunRecord) -> float | None:
         return run.result["bits_per_coordinate"].get(code)
@@ -127,6 +135,7 @@ RUN_COLUMNS: tuple[Column, ...] = (
     Column("method", "text", "config.method", "compressor and algorithm, in words"),
     Column("compressor", "text", "config.compressor", "null: fp32, or as the columns from rounding on say"),
     Column("algorithm", "text", "config.algorithm", "what nodes do with what they exchange"),
+    Column("collective", "text", "config.collective", "how messages travel: all-gather or two-phase"),
     Column("plugins", "text", lambda run: "+".join(run.config.plugins), "code from outside, joined by +"),
     Column("nodes", "int", "config.nodes", "N"),
     Column("seed", "int", "config.seed"),
@@ -167,6 +176,8 @@ RUN_COLUMNS: tuple[Column, ...] = (
     Column("final_train_loss_nats", "float", "result.final_train_loss", "null: not finite"),
     Column("num_parameters", "int", "result.num_parameters", "coordinates of a gradient"),
     Column("coordinates_sent", "int", "result.coordinates_sent", "by all nodes in all steps"),
+    Column("coordinates_sent_down", "int", _down("coordinates"), "by owners of shards, in two phases"),
+    Column("bits_per_coordinate_down", "float", _down("bits"), "of whole messages of these"),
     Column("num_test", "int", "result.num_test", "test images; null in older runs"),
     *(_bits_of(code, f"bits under {code}, norms included") for code in _CODES),
     Column("bits_per_coordinate_sent", "float", _bits_sent, "message, else the shortest code, else fp32"),

@@ -21,6 +21,9 @@ FULL_PRECISION_BITS = 32
 #: The default algorithm.
 SYNCHRONOUS = "synchronous"
 
+#: How messages travel: every node receives all of them, or the owners of shards add them up and requantize.
+ALL_GATHER, TWO_PHASE = "all-gather", "two-phase"
+
 #: A flaw (`RunConfig.flaws`): quantized runs take N times the baseline's batch.
 UNEQUAL_BATCH = "unequal-batch"
 #: Flaws that only a quantized run can have.
@@ -82,6 +85,9 @@ class RunConfig:
     split : str
         Which training images each node has: ``iid`` (any, in every epoch anew), or canonical text of
         `qsgd_lab.data.node_split`: a share of its own, dealt by the seed.
+    collective : {"all-gather", "two-phase"}
+        How messages travel, where it changes the result; `canonical` leaves two-phase to compressed gradients
+        of several nodes.
     target_accuracy : float
         Validation accuracy (in [0, 1]) whose first epoch is the run's convergence time.
     """
@@ -103,7 +109,7 @@ class RunConfig:
     weight_decay: float
     warmup: float
     target_accuracy: float
-    # Fields from here on came later: at their default they stand neither in a key nor in a record, so that
+    # Fields from here on came later: at their default they are neither in a key nor in a record, so that
     # runs made before they existed keep both.
     convention: str | None = None
     raw_tensors_up_to: int = 0
@@ -119,6 +125,7 @@ class RunConfig:
     plugins: tuple[str, ...] = ()
     versions: tuple[str, ...] = ()
     split: str = "iid"
+    collective: str = ALL_GATHER
 
     @property
     def batch_size(self) -> int:
@@ -139,12 +146,18 @@ class RunConfig:
     @property
     def method(self) -> str:
         """The run's method in words, such as ``2 bit, stochastic + EF`` (EF: error feedback)."""
-        suffix = "" if self.algorithm == SYNCHRONOUS else f", {self.algorithm}"
+        suffix = self.method_suffix
         if self.compressor is not None:
             return self.compressor + suffix
         if self.is_full_precision:
             return "fp32" + suffix
         return f"{self.bits} bit, {self.rounding}" + (" + EF" if self.error_feedback else "") + suffix
+
+    @property
+    def method_suffix(self) -> str:
+        """What the row's name adds to the compressor's: algorithm and collective that are not the default."""
+        others = (self.algorithm, SYNCHRONOUS), (self.collective, ALL_GATHER)
+        return "".join(f", {value}" for value, default in others if value != default)
 
     @property
     def has_quantizer_fields(self) -> bool:
@@ -154,8 +167,10 @@ class RunConfig:
     def canonical(self) -> RunConfig:
         """Return the configuration with fields that have no meaning for its method emptied."""
         flaws = tuple(sorted(set(self.flaws)))
+        # float32 has nothing to requantize, and one node nobody to send to.
+        collective = ALL_GATHER if self.is_full_precision or self.nodes == 1 else self.collective
         if self.has_quantizer_fields:
-            return dataclasses.replace(self, flaws=flaws)
+            return dataclasses.replace(self, flaws=flaws, collective=collective)
         return dataclasses.replace(
             self,
             bits=self.bits if self.compressor is None else None,
@@ -165,6 +180,7 @@ class RunConfig:
             bucket_size=None,
             convention=None,
             raw_tensors_up_to=0,
+            collective=collective,
             flaws=tuple(flaw for flaw in flaws if flaw not in QUANTIZER_FLAWS),
         )
 

@@ -117,7 +117,7 @@ def _single_threaded_child() -> Iterator[None]:
 
 @contextmanager
 def _interrupts_held_back() -> Iterator[None]:
-    """Start a child with SIGINT blocked, lest Ctrl-C ends it before it has come to ignore it."""
+    """Start a child with SIGINT blocked, so that Ctrl-C does not end it before it has come to ignore it."""
     if not hasattr(signal, "pthread_sigmask"):  # Windows; its children have no such gap worth closing
         yield
         return

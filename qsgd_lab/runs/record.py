@@ -30,7 +30,10 @@ class RunResult(TypedDict):
     Accuracies are shares in [0, 1]; `best_epoch` and `epochs_to_target` count epochs from 1, and `best_epoch`
     is 0 when no epoch was finished; the two ``..._to_target`` are None when the target was never reached;
     `final_train_loss` is None when it is not finite; `bits_per_coordinate` has an entry a code, norms
-    included. `num_test` (test images, by which an accuracy moves in steps) is not in older records.
+    included. `num_test` (test images, by which an accuracy moves in steps) is not in older records. `down`,
+    in records of the two-phase collective alone, counts what the owners of shards have sent, each message
+    once: "coordinates", and "bits" a coordinate of whole messages; the other counts are then of what was sent
+    to them.
     """
 
     test_accuracy: float
@@ -45,6 +48,7 @@ class RunResult(TypedDict):
     coordinates_sent: int
     bits_per_coordinate: dict[str, float]
     num_test: NotRequired[int]
+    down: NotRequired[dict[str, float]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -218,7 +222,12 @@ _RESULT_CHECKS: dict[str, validation.Check] = {
 }
 
 #: Fields that older records lack.
-_LATER_RESULT_CHECKS: dict[str, validation.Check] = {"num_test": validation.count}
+_LATER_RESULT_CHECKS: dict[str, validation.Check] = {
+    "num_test": validation.count,
+    "down": lambda value, name: validation.fields(
+        value, name, {"coordinates": validation.count, "bits": validation.number}
+    ),
+}
 
 _RECORD_CHECKS: dict[str, validation.Check] = {
     "schema": validation.count,

@@ -69,7 +69,7 @@ def flaws_of(notebook: str) -> tuple[str, ...]:
 
 
 def check_flaws(names: Iterable[str]) -> None:
-    """Refuse a name that is no flaw.
+    """Refuse a name that is not a flaw's.
 
     Raises
     ------

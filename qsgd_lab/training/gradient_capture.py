@@ -15,11 +15,13 @@ import torch
 from numpy.typing import NDArray
 
 from qsgd_lab import files
+from qsgd_lab.compressors.protocol import Layout
 from qsgd_lab.data import load_dataset
 from qsgd_lab.models.dropout import open_dropout_streams
 from qsgd_lab.runs.config import RunConfig
 from qsgd_lab.training.devices import prepare, resolve_device
 from qsgd_lab.training.engines.choose import make_engine
+from qsgd_lab.training.presets import FP32, configurations
 from qsgd_lab.training.stopwatch import Stopwatch
 from qsgd_lab.training.trainer import Trainer
 
@@ -44,14 +46,12 @@ def capture_gradients(config: RunConfig, folder: Path, steps: Sequence[int] | No
     Raises
     ------
     ValueError
-        If a step lies outside the run.
+        If a step is outside the run.
     """
-    device = resolve_device()
-    prepare(device)  # as in the run itself
-    trainer = Trainer(config, load_dataset(config.dataset).to(device), device)
+    trainer = _trainer(config)
     wanted = sorted(set(_default_steps(trainer) if steps is None else steps))
     if not wanted or wanted[0] < 0 or wanted[-1] >= trainer.num_steps:
-        raise ValueError(f"steps are {wanted}; they must lie between 0 and {trainer.num_steps - 1}")
+        raise ValueError(f"steps are {wanted}; they must be between 0 and {trainer.num_steps - 1}")
     folder.mkdir(parents=True, exist_ok=True)
     paths, watch = [], Stopwatch()
     for step in range(wanted[-1] + 1):
@@ -59,6 +59,26 @@ def capture_gradients(config: RunConfig, folder: Path, steps: Sequence[int] | No
             paths += _save(_gradients(trainer, step), folder, f"{config.key}-step{step:06d}")
         trainer.step(step, watch)
     return paths
+
+
+def real_gradient() -> tuple[NDArray[np.float32], Layout]:
+    """Return a gradient that a node sends, float32, shape (n,), and its tensors.
+
+    It is node 0's of eight that train the demo's AlexNet on the embedded digits in float32, at the last step
+    of the first epoch; n is 159,578. Another processor may round its last bits otherwise.
+    """
+    (config,) = configurations("demo", ["alexnet"], [8], [FP32], [0], {"epochs": 1})
+    trainer, watch = _trainer(config), Stopwatch()
+    last = trainer.steps_per_epoch - 1
+    for step in range(last):
+        trainer.step(step, watch)
+    return _gradients(trainer, last)[0].copy(), trainer.model.layout
+
+
+def _trainer(config: RunConfig) -> Trainer:
+    device = resolve_device()
+    prepare(device)  # as in the run itself
+    return Trainer(config, load_dataset(config.dataset).to(device), device)
 
 
 def _default_steps(trainer: Trainer) -> tuple[int, ...]:

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from qsgd_lab.compressors import COMPRESSORS, QSGD, Compressor, ErrorFeedback, FullPrecision
+from qsgd_lab.compressors.stacking import missing_feedback
 from qsgd_lab.compressors.wrappers.published_flaws import BiasedLevels, OverwrittenErrorFeedback
 from qsgd_lab.compressors.wrappers.raw_small_tensors import RawSmallTensors
 from qsgd_lab.data.registry import dataset_origins
+from qsgd_lab.exchange.two_phase import check_two_phase
 from qsgd_lab.levels import num_levels
 from qsgd_lab.registry import Spec
-from qsgd_lab.runs.config import FULL_PRECISION_BITS, SYNCHRONOUS, RunConfig
+from qsgd_lab.runs.config import ALL_GATHER, FULL_PRECISION_BITS, SYNCHRONOUS, TWO_PHASE, RunConfig
 from qsgd_lab.training.flaws import BIASED_LEVELS, NO_OP_ERROR_FEEDBACK
+
+#: How messages travel, as users name it.
+AUTO, ALL_REDUCE = "auto", "all-reduce"
+COLLECTIVES = (AUTO, ALL_GATHER, TWO_PHASE, ALL_REDUCE)
+#: Algorithms that call `Exchange.server`.
+_WITH_SERVER = ("asynchronous", "parameter-server")
 
 if TYPE_CHECKING:
     from qsgd_lab.algorithms.protocol import Algorithm
@@ -82,6 +92,53 @@ def check_algorithm(config: RunConfig) -> None:
             algorithm_of(config).check_compressor(compressor_of(config))
         except ValueError as error:
             raise ValueError(f"{config.algorithm} with {config.method.partition(', ')[0]}: {error}") from None
+
+
+def algorithm_warnings(config: RunConfig) -> Iterator[str]:
+    """Yield a line for whatever speaks against the run's algorithm and compressor together."""
+    compressor = compressor_of(config)
+    if config.algorithm == SYNCHRONOUS:  # known without loading torch
+        yield from missing_feedback(compressor)
+    else:
+        yield from algorithm_of(config).warnings(compressor)
+
+
+def with_collective(config: RunConfig, asked: str) -> RunConfig:
+    """Return a configuration whose messages travel as asked.
+
+    Parameters
+    ----------
+    config : RunConfig
+    asked : {"auto", "all-gather", "two-phase", "all-reduce"}
+        Auto takes two phases where they move fewer bytes, above two nodes, and where the method can. An
+        all-reduce, for methods whose messages can be added up, has the results and the key of an all-gather.
+
+    Raises
+    ------
+    ValueError
+        If the run's method cannot travel like that.
+    """
+    if asked == ALL_GATHER or config.is_full_precision:
+        return config
+    compressor = compressor_of(config)
+    if asked == ALL_REDUCE:
+        if compressor.aggregates != "sums":
+            raise ValueError(
+                f"an all-reduce adds up what is sent, and {config.method} cannot be added up; take "
+                "all-gather or two-phase"
+            )
+        return config
+    try:
+        check_two_phase(compressor)
+        if config.algorithm.startswith(_WITH_SERVER):
+            raise ValueError("two-phase has no server, which the algorithm sends through")
+    except ValueError as error:
+        if asked == AUTO:
+            return config
+        raise ValueError(f"{config.method}: {error}") from None
+    if asked == AUTO and config.nodes <= 2:
+        return config
+    return dataclasses.replace(config, collective=TWO_PHASE).canonical()
 
 
 def algorithm_of(config: RunConfig) -> Algorithm:

@@ -49,7 +49,7 @@ class Preset:
         A table tests nothing below five; the presets that take days have three.
     margin : float
         How near to each other two accuracies count as alike in the tables of this preset, in percentage
-        points; fixed before its runs. It is no part of a run.
+        points; fixed before its runs. It is not part of a run.
     model_settings : dict of str to dict
         For a model, by the name users give: settings that replace those of all.
     """

@@ -1,6 +1,6 @@
 """Named protocols: data, model shapes, hyper-parameters and the methods that a sweep compares.
 
-Nothing here imports torch, so that a plan is made at once. What the presets are lies in `preset_table`.
+Nothing here imports torch, so that a plan is made at once. The presets themselves are in `preset_table`.
 
 What the theory says against a sweep before it starts.
 """
@@ -16,9 +16,15 @@ from qsgd_lab.compressors.stacking import stacking_warnings
 from qsgd_lab.data.node_split import check_split
 from qsgd_lab.data.registry import DatasetEntry, dataset_entry, dataset_origins, dataset_version
 from qsgd_lab.levels import num_levels
-from qsgd_lab.runs.config import FULL_PRECISION_BITS, SYNCHRONOUS, RunConfig
+from qsgd_lab.runs.config import ALL_GATHER, FULL_PRECISION_BITS, SYNCHRONOUS, RunConfig
 from qsgd_lab.training.flaws import check_flaws
-from qsgd_lab.training.methods import algorithm_text, check_algorithm, compressor_fields
+from qsgd_lab.training.methods import (
+    algorithm_text,
+    algorithm_warnings,
+    check_algorithm,
+    compressor_fields,
+    with_collective,
+)
 from qsgd_lab.training.preset_table import FP32, MODEL_VERSIONS, PRESETS, Method, Preset
 
 __all__ = ["FP32", "PRESETS", "Method", "Preset", "configurations", "margins", "methods_of"]
@@ -59,6 +65,7 @@ def configurations(
     overrides: dict[str, Any],
     algorithm: str = SYNCHRONOUS,
     dataset: str | None = None,
+    collective: str = ALL_GATHER,
 ) -> list[RunConfig]:
     """Return every cell of a sweep.
 
@@ -78,6 +85,8 @@ def configurations(
     dataset : str, optional
         Key of `qsgd_lab.data.DATASETS`; by default the preset's. The preset's augmentation is left out where
         it does not suit the data set.
+    collective : str
+        See `qsgd_lab.training.methods.with_collective`.
 
     Raises
     ------
@@ -112,7 +121,10 @@ def configurations(
         _check_batch(nodes, settings[model])
     for config in configs:
         _check(config, entry)
-    return configs
+    for model, method in product(models, methods):
+        methods_origins = (*algorithm_origins, *fields[method].get("plugins", ()))
+        _check_names(preset.models.get(model, model), entry.name, methods_origins)
+    return [with_collective(config, collective) for config in configs]
 
 
 def _versions(dataset: str, model: str) -> tuple[str, ...]:
@@ -164,6 +176,17 @@ def _settings(
     return settings
 
 
+def _check_names(model: str, dataset: str, origins: tuple[str, ...]) -> None:
+    """Refuse methods from outside that have the name of the run's model or data set.
+
+    `RunConfig.plugins` is by name, and `RunConfig.baseline` keeps the model's and the data set's.
+    """
+    names = {origin.partition("=")[0] for origin in origins}
+    for name, what in ((model, "model"), (dataset, "data set")):
+        if name in names:
+            raise ValueError(f"a plug-in's method and the run's {what} are both named {name!r}; rename one")
+
+
 def _check(config: RunConfig, entry: DatasetEntry) -> None:
     check_algorithm(config)
     if config.has_quantizer_fields:
@@ -192,9 +215,12 @@ _ASSUMED_LONG_BUCKET = 100_000
 
 
 def theory_warnings(configs: Iterable[RunConfig]) -> Iterator[str]:
-    """Yield a line for each kind of run that error feedback may drive apart.
+    """Yield a line for each kind of run that the theory, or a measurement, speaks against.
 
-    An unbiased l2 quantizer whose variance factor exceeds 1 is no contraction, and typical gradients come
+    Those that error feedback may drive apart, those that need it and have none, and those of which the
+    algorithm warns.
+
+    An unbiased l2 quantizer whose variance factor exceeds 1 is not a contraction, and typical gradients come
     close to its worst case: residuals then grow without bound. Under the max norm the worst case is far from
     typical, and such runs are not warned of.
     """
@@ -202,6 +228,10 @@ def theory_warnings(configs: Iterable[RunConfig]) -> Iterator[str]:
     for text in dict.fromkeys(config.compressor for config in configs if config.compressor):
         warned = stacking_warnings(COMPRESSORS.parse(text).make(), _ASSUMED_LONG_BUCKET)
         yield from (f"{text}: {line}" for line in warned)
+    asked = {(config.algorithm, config.compressor): config for config in configs if config.compressor}
+    for (algorithm, text), one in asked.items():
+        name = text if algorithm == SYNCHRONOUS else f"{algorithm} with {text}"
+        yield from (f"{name}: {line}" for line in algorithm_warnings(one))
     for config in dict.fromkeys(_l2_feedback(config) for config in configs):
         if config is None:
             continue
@@ -212,7 +242,7 @@ def theory_warnings(configs: Iterable[RunConfig]) -> Iterator[str]:
             at_least = "" if isinstance(bucket_size, int) else "at least "
             yield (
                 f"{bits} bit with error feedback, l2 norm, bucket {bucket_size}: the variance factor is "
-                f"{at_least}{factor:.3g}; above 1 this is no contraction and training can diverge "
+                f"{at_least}{factor:.3g}; above 1 this is not a contraction and training can diverge "
                 "(use --norm max, smaller buckets or more bits)"
             )
 

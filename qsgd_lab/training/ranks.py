@@ -19,9 +19,10 @@ from torch import nn
 from qsgd_lab.data import Dataset
 from qsgd_lab.distributed.exchange import DistributedExchange
 from qsgd_lab.distributed.lane import Lane
+from qsgd_lab.distributed.two_phase import DistributedTwoPhase
 from qsgd_lab.ledger import Ledger
 from qsgd_lab.models.dropout import open_dropout_streams
-from qsgd_lab.runs.config import RunConfig
+from qsgd_lab.runs.config import TWO_PHASE, RunConfig
 from qsgd_lab.runs.record import Interrupted, RunOutcome
 from qsgd_lab.training.checkpoint import Arrays, load_checkpoint, save_checkpoint
 from qsgd_lab.training.methods import compressor_of
@@ -86,7 +87,9 @@ class RankTrainer(Trainer):
         self._momenta = [layer.momentum for layer in self._norms]
 
     def _make_exchange(self) -> DistributedExchange:
-        return DistributedExchange(compressor_of(self.config), self.config.seed, self.model.layout, self.lane)
+        config = self.config
+        kind = DistributedTwoPhase if config.collective == TWO_PHASE else DistributedExchange
+        return kind(compressor_of(config), config.seed, self.model.layout, self.lane)
 
     def compute_gradients(self, images: torch.Tensor, labels: torch.Tensor, step: int) -> torch.Tensor:
         """Compute this node's gradient, and return the losses of all nodes, shape (N,)."""
@@ -115,10 +118,6 @@ class RankTrainer(Trainer):
             if layer.num_batches_tracked is not None:
                 layer.num_batches_tracked.add_(self.lane.size - 1)  # the module has counted its own share
         return losses[:, 0].contiguous()  # type: ignore[no-any-return]
-
-    def total_ledger(self) -> Ledger:
-        """Return what all nodes have sent."""
-        return self.exchange.total_ledger()  # type: ignore[no-any-return]
 
 
 def update_running_statistics(
@@ -193,7 +192,6 @@ class RankRun(Run):
         for generation in (0, 1):
             self._file(generation).unlink(missing_ok=True)
 
-    def _ledger(self) -> Ledger:
-        trainer: Any = self.trainer
-        total: Ledger = trainer.total_ledger()
-        return total
+    def _ledgers(self) -> tuple[Ledger, Ledger]:
+        totals: tuple[Ledger, Ledger] = self.trainer.exchange.total_ledgers()
+        return totals

@@ -15,7 +15,7 @@ import torch
 from qsgd_lab.data import Part, load_dataset
 from qsgd_lab.ledger import Ledger
 from qsgd_lab.plugins import load_from_environment
-from qsgd_lab.runs.config import RunConfig
+from qsgd_lab.runs.config import TWO_PHASE, RunConfig
 from qsgd_lab.runs.record import Interrupted, RunOutcome, RunResult
 from qsgd_lab.training.checkpoint import Arrays, Selection, load_checkpoint, save_checkpoint
 from qsgd_lab.training.devices import describe, prepare, resolve_device
@@ -288,16 +288,16 @@ class Run:
         flawed = TRAIN_MODE_EVALUATION in self.config.flaws
         return self._accuracy(self.dataset.test, in_training_mode=flawed)
 
-    def _ledger(self) -> Ledger:
-        """Return what all nodes have sent."""
-        ledger: Ledger = self.trainer.exchange.ledger
-        return ledger
+    def _ledgers(self) -> tuple[Ledger, Ledger]:
+        """Return what all nodes have sent, and what came back from the owners of shards."""
+        exchange = self.trainer.exchange
+        return exchange.ledger, exchange.down_ledger
 
     def _result(self, test: float, validation: float, final_loss: float) -> RunResult:
-        ledger = self._ledger()
+        ledger, down = self._ledgers()
         reached = [e for e in self.progress.epochs if e["validation_accuracy"] >= self.config.target_accuracy]
         finite = math.isfinite(final_loss) and not self.progress.diverged
-        return RunResult(
+        result = RunResult(
             test_accuracy=test,
             validation_accuracy=validation,
             best_epoch=self.progress.best_epoch,
@@ -311,3 +311,7 @@ class Run:
             bits_per_coordinate=ledger.bits_per_coordinate(),
             num_test=len(self.dataset.test),
         )
+        if self.config.collective == TWO_PHASE:
+            bits = down.bits_per_coordinate().get("message", 0.0)
+            result["down"] = {"coordinates": down.coordinates + down.raw_coordinates, "bits": bits}
+        return result

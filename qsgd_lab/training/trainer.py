@@ -13,18 +13,19 @@ from qsgd_lab.algorithms.protocol import Hyperparameters, compressors_view
 from qsgd_lab.data import Dataset
 from qsgd_lab.data.augmentation import draw_placements
 from qsgd_lab.data.node_split import IID, node_split
-from qsgd_lab.exchange import SimulatedExchange
+from qsgd_lab.exchange import SimulatedExchange, TwoPhaseExchange
 from qsgd_lab.ledger import Ledger
 from qsgd_lab.models import make_model
 from qsgd_lab.models.dropout import open_dropout_streams
 from qsgd_lab.models.initialisation import initialise
-from qsgd_lab.runs.config import RunConfig
+from qsgd_lab.runs.config import TWO_PHASE, RunConfig
 from qsgd_lab.stream import Purpose, generator
 from qsgd_lab.training.checkpoint import Arrays
 from qsgd_lab.training.devices import Precision
 from qsgd_lab.training.engines.choose import make_engine
 from qsgd_lab.training.flat_model import FlatModel
 from qsgd_lab.training.methods import algorithm_of, compressor_of
+from qsgd_lab.training.oracle import TrainerOracle
 from qsgd_lab.training.schedule import learning_rate
 from qsgd_lab.training.stopwatch import Stopwatch
 
@@ -62,6 +63,8 @@ class Trainer:
         if self.device.type == "cpu":
             self.exchange.warm_up()
         self.algorithm = algorithm_of(config)
+        if self.algorithm.needs_oracle:
+            self.algorithm.oracle = TrainerOracle(self)
         self.parameters = self._make_parameters()
         self.algorithm.begin(self.parameters, self.exchange, self._hyperparameters())
         self.gradients, accumulate = self._make_gradients()
@@ -85,7 +88,8 @@ class Trainer:
     def _make_exchange(self) -> Any:
         """Return how the nodes agree."""
         config = self.config
-        return SimulatedExchange(
+        kind = TwoPhaseExchange if config.collective == TWO_PHASE else SimulatedExchange
+        return kind(
             compressor_of(config),
             config.nodes,
             config.seed,
@@ -126,6 +130,7 @@ class Trainer:
         self, images: torch.Tensor, labels: torch.Tensor, step: int, watch: Stopwatch
     ) -> torch.Tensor:
         """Take a step on a global batch of the caller's."""
+        self.last_batch = images, labels, step
         loss = self.compute_gradients(images, labels, step).mean()
         watch.split("compute_s")
         config = self.config
@@ -165,6 +170,14 @@ class Trainer:
         by_step = own.reshape(len(own), self.steps_per_epoch, share).swapaxes(0, 1)
         return np.ascontiguousarray(by_step).reshape(-1)
 
+    def examples_of_nodes(self) -> torch.Tensor:
+        """Return the training examples of each node, int64, shape (N, m // N), where the model is."""
+        nodes, count = self.config.nodes, len(self.dataset.train)
+        own = self._examples
+        if own is None:
+            own = np.arange(count - count % nodes).reshape(nodes, -1)
+        return torch.from_numpy(own).to(self.device)
+
     def show_consensus(self) -> FlatModel:
         """Return the model with the parameters that are evaluated."""
         if self.algorithm.replicas:
@@ -179,7 +192,10 @@ class Trainer:
             arrays["replicas"] = self.parameters.cpu().numpy()
         arrays |= {f"exchange.{name}": array for name, array in self.exchange.arrays().items()}
         arrays |= {f"algorithm.{name}": array for name, array in self.algorithm.arrays().items()}
-        return arrays, {"ledger": self.exchange.ledger.to_dict()}
+        return arrays, {
+            "ledger": self.exchange.ledger.to_dict(),
+            "down_ledger": self.exchange.down_ledger.to_dict(),
+        }
 
     def load(self, arrays: Arrays, scalars: dict[str, Any]) -> None:
         """Continue from the state of an earlier trainer of the same configuration."""
@@ -190,6 +206,8 @@ class Trainer:
         self.exchange.restore(_below("exchange.", arrays))
         self.algorithm.restore(_below("algorithm.", arrays))
         self.exchange.ledger = Ledger.from_dict(scalars["ledger"])
+        if "down_ledger" in scalars:  # not in checkpoints of earlier versions
+            self.exchange.down_ledger = Ledger.from_dict(scalars["down_ledger"])
 
 
 def _below(prefix: str, arrays: Arrays) -> Arrays:

@@ -14,7 +14,7 @@ def write_codes(codes: NDArray[np.int8], bits: int, least: int, room: Bytes) -> 
 
     most = (1 << (bits - 1)) - 1
     good = codes.size == 0 or (codes.min() >= least and codes.max() <= most)
-    require(good, "code", f"a code lies outside {least}..{most}")
+    require(good, "code", f"a code is outside {least}..{most}")
     write_level_string(codes, 1 << (bits - 1), np.uint64(bits), room)
 
 

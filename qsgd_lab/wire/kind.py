@@ -61,10 +61,25 @@ class Limits:
 
     def check_coordinates(self, count: int) -> None:
         """Check that a message is not larger than its receiver allows."""
-        if self.max_coordinates is not None and count > self.max_coordinates:
-            raise LimitError(
-                f"the message has {count} coordinates; at most {self.max_coordinates} were allowed"
-            )
+        check_bound(count, self.max_coordinates)
+
+
+def check_bound(count: int, max_coordinates: int | None) -> None:
+    """Check a message's number of coordinates against its receiver's bound.
+
+    Raises
+    ------
+    LimitError
+        If there are more.
+    ValueError
+        If the bound is not a whole number of at least 0; NaN would allow anything.
+    """
+    if max_coordinates is None:
+        return
+    if not isinstance(max_coordinates, int | np.integer) or max_coordinates < 0:
+        raise ValueError(f"max_coordinates is {max_coordinates!r}; it must be a whole number of at least 0")
+    if count > max_coordinates:
+        raise LimitError(f"the message has {count} coordinates; at most {max_coordinates} were allowed")
 
 
 @dataclass(frozen=True, eq=False)
@@ -197,7 +212,7 @@ class Kind(ABC, Generic[P]):
         """
         raise ValueError(f"a message of kind {self.name} cannot be decoded in part: decode all of it")
 
-    def deliver(self, sections: Any, limits: Limits, values: NDArray[np.float32], *, add: bool) -> None:
+    def fill_values(self, sections: Any, limits: Limits, values: NDArray[np.float32], *, add: bool) -> None:
         """Write or add the dense values of a message taken apart; raises as `read` does."""
         _, options, content, side, body, _ = sections
         dense = self.values(self.read(options, content, side, body, limits))

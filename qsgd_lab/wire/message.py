@@ -137,7 +137,7 @@ def values(message: Any, *, max_coordinates: int | None = None, kinds: Iterable[
     check_bound(sections, limits)
     structure = sections.content.structure
     made = np.empty(structure.num_coordinates, np.float32)
-    sections.kind.deliver(sections, limits, made, add=False)
+    sections.kind.fill_values(sections, limits, made, add=False)
     return made.reshape(structure.shape)
 
 

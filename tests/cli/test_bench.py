@@ -6,13 +6,17 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner
 
 import qsgd_lab as ql
 from qsgd_lab.bench import rivals
 from qsgd_lab.bench.rivals import OURS, RIVALS
+from qsgd_lab.bench.torch_methods import TORCH_METHODS, hadamard
 from qsgd_lab.cli.bench.bench import RIVAL_NAMES, bench
+from qsgd_lab.compressors import COMPRESSORS
 from qsgd_lab.compressors.protocol import Layout, NodeRows
+from qsgd_lab.errors import UsageError
 
 
 def run(*arguments):
@@ -121,3 +125,67 @@ def test_the_ways_to_agree_are_the_same_sum():
     compressor.mean(NodeRows(rows), states, Stream(), mean, Ledger())
 
     assert np.array_equal(mean, total / np.float32(NODES))
+
+
+def test_every_method_has_a_speed_beside_eager_torch():
+    """JSON has a row for each listed compressor; all but fp32 have eager torch beside them."""
+    found = json.loads(run("--compressor", "all", "--dim", "2^12", "--format", "json").stdout)["compressors"]
+    methods = COMPRESSORS.methods().items()
+
+    assert [row["compressor"] for row in found] == [n for n, m in methods if m.is_listed and not m.is_wrapper]
+    for row in found:
+        assert all(row[name] > 0 for name in ("compress", "decompress", "pack", "unpack", "copy", "bits"))
+        assert (row["torch"] is None) == (row["compressor"] == "fp32")
+
+
+def test_text_names_the_methods_and_their_ratios():
+    """Texts are canonical; a wrapper, and EDEN of other bits, have no eager form of their own."""
+    asked = ("--compressor", "ef( sign )", "--compressor", "eden(bits=1)", "--compressor", "top-k")
+    lines = run(*asked).stdout.splitlines()
+
+    for name in ("ef(sign)", "eden(bits=1)", "top-k"):
+        assert any(line.startswith(name) for line in lines)
+    assert any("of copy" in line for line in lines)
+
+
+@pytest.mark.parametrize("option", [["--threads", "2"], ["--against", "torch"], ["--backend", "cuda"]])
+def test_what_only_codes_have_is_refused_beside_compressors(option):
+    """Options that measure QSGD's codes end in one line."""
+    with pytest.raises(UsageError, match="leave out --compressor"):
+        run("--compressor", "sign", *option)
+
+
+NORMAL = np.random.default_rng(3).standard_normal(2**14).astype(np.float32)
+
+
+def test_eager_torch_does_what_the_methods_do():
+    """EDEN has its error, .1331, four-bit blocks .0138, and top-k the same coordinates."""
+    x = torch.from_numpy(NORMAL)
+    options = {name: COMPRESSORS.parse(name).options for name in TORCH_METHODS}
+    codes, scales = TORCH_METHODS["eden"](x, options["eden"])
+    integers, steps = TORCH_METHODS["block-int"](x, options["block-int"])
+    places, values = TORCH_METHODS["top-k"](x, options["top-k"])
+    centroids = torch.tensor([-1.5104176, -0.4527800, 0.4527800, 1.5104176])[codes.long()]
+    # <Q, v> = |v|^2, so that |Q|^2 - |v|^2 is the error.
+    eden_error = ((centroids * scales) ** 2).sum() / (x * x).sum() - 1
+    smoothed = (x.view(-1, 32) @ hadamard(torch.eye(32))).view(-1, 128)
+    block_error = ((integers * steps - smoothed) ** 2).sum() / (x * x).sum()
+
+    assert float(eden_error) == pytest.approx(0.1331, rel=0.03)
+    assert float(block_error) == pytest.approx(0.0138, rel=0.05)
+    assert set(values.tolist()) == set(NORMAL[np.argsort(-np.abs(NORMAL))[: places.numel()]].tolist())
+
+
+@pytest.mark.parametrize("name", ["qsgd", "nuqsgd", "terngrad"])
+def test_eager_rounding_is_unbiased(name):
+    """The mean of what eager torch's codes stand for is the gradient's length along itself."""
+    torch.manual_seed(0)
+    x, options = torch.from_numpy(NORMAL), dict(COMPRESSORS.parse(name).options)
+    options |= {"clip": 0} if name == "terngrad" else {}
+    codes, scales = TORCH_METHODS[name](x, options)
+    levels, most = codes.double(), 2 ** options.get("bits", 1) - 1
+    if name == "nuqsgd":  # levels 1, 2, ... are powers of two, up to 1
+        levels = levels.sign() * 2.0 ** (levels.abs() - most)
+    decoded = levels * scales / (most if name == "qsgd" else 1)
+
+    assert float((decoded.reshape(-1) * x).sum() / (x * x).sum()) == pytest.approx(1, abs=0.06)

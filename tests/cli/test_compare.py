@@ -171,7 +171,7 @@ def test_options_of_the_other_kind_are_refused(capsys):
         (["--method", "synchronous(compressor=topk)"], "did you mean 'top-k'"),
         (["--budget", "much"], "--budget is 'much'; write 32x"),
         (["--rate-scale", "0"], "write numbers above 0"),
-        (["--split", "shards"], "is no split over nodes"),
+        (["--split", "shards"], "is not a split over nodes"),
         (["--method", "local-sgd(rounds=4"], "a comma or ) is missing"),
     ],
 )

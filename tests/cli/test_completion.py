@@ -16,11 +16,12 @@ from qsgd_lab.runs.store import RunStore
 #: Numbers, lists of numbers, lengths of time, files and modules: nothing can be offered.
 OPEN = {
     *("--nodes", "--bits", "--seeds", "--levels", "--dim", "--workers", "--steps", "--import"),
-    *("--max-time", "--link", "--latency", "--compute", "--quantize", "--budget", "--rate-scale"),
+    *("--title", "--max-time", "--link", "--latency", "--compute", "--quantize", "--budget", "--rate-scale"),
+    *("--parameters", "--bandwidth", "--inner-bandwidth", "--inner-latency", "--share", "--slurm-partition"),
 }
 #: What the folder of the runs has, if it is there.
 OF_STORED_RUNS = {
-    (name, f"--{field}") for name in ("table", "plot") for field in ("preset", "dataset", "model")
+    (name, f"--{field}") for name in ("table", "plot", "report") for field in ("preset", "dataset", "model")
 }
 OF_STORED_RUNS |= {("plot", "--method")}
 

@@ -17,7 +17,7 @@ from qsgd_lab.cli.doctor.finding import Finding, conclusion
 from qsgd_lab.cli.main import cli
 from qsgd_lab.data.cifar10.release import OFFICIAL
 from qsgd_lab.data.registry import DATASETS, DatasetEntry, Source
-from qsgd_lab.errors import DataMissingError
+from qsgd_lab.errors import DataMissingError, LabError
 
 FINE = Finding("numba", "ok", "0.68.1", necessary=True)
 OPTIONAL = Finding("LaTeX", "missing", "not found: latexmk", "install it")
@@ -130,7 +130,7 @@ def test_bf16_is_read_from_the_processor(tmp_path, text, expected):
 
 
 def test_an_unwritable_numba_cache_is_fatal(monkeypatch):
-    """Kernels that cannot be cached cannot be declared, so the place must be mended."""
+    """Kernels that cannot be cached cannot be declared, so the place must be corrected."""
     numba = pytest.importorskip("numba")
 
     def refuse(**options):
@@ -259,3 +259,61 @@ def test_a_broken_plug_in_is_a_warning(tmp_path):
     assert finding.status == "warn"
     assert "cannot import" in finding.detail
     assert software.check_plugins([]).status == "ok"
+
+
+def test_a_checkout_that_hides_the_installed_package_is_named(monkeypatch, tmp_path):
+    """Where another qsgd-lab is installed than the one that runs, doctor says both places."""
+    copy = tmp_path / "qsgd_lab"
+    copy.mkdir()
+    (copy / "__init__.py").touch()
+    origin = {"url": tmp_path.as_uri(), "dir_info": {"editable": True}}
+    for text in (json.dumps(origin), None):  # editable, and a copy in site-packages
+        installed = types.SimpleNamespace(
+            read_text=lambda _name, text=text: text, locate_file=lambda name: tmp_path / name
+        )
+        monkeypatch.setattr(software.metadata, "distribution", lambda _name, found=installed: found)
+        finding = software.check_lab()
+        assert finding.status == "warn"
+        assert str(copy) in finding.detail
+
+
+def test_what_is_too_old_or_too_new_is_named(monkeypatch):
+    """A package below the least version, and a Python above the newest tested one, are warned of."""
+    monkeypatch.setattr(software.metadata, "requires", lambda _name: ["numpy>=99.1", "click>=8.1"])
+
+    assert software.check_packages().status == "warn"
+    assert "numpy>=99.1" in software.check_packages().remedy
+    assert "click>=" not in software.check_packages().remedy
+    assert software.check_python((3, 99)).status == "warn"
+    assert software.check_python((3, 11)).status == "ok"
+
+
+def test_a_torch_without_cuda_beside_a_driver_is_named(monkeypatch, tmp_path):
+    """A build of torch for processors on a machine with an NVIDIA driver is warned of."""
+    torch = pytest.importorskip("torch")
+    monkeypatch.setattr(torch.version, "cuda", None)
+    monkeypatch.setattr(software, "DRIVER_FILES", (tmp_path,))
+
+    assert "NVIDIA" in software.check_torch().remedy
+
+
+def test_a_file_system_without_locks_is_missing(monkeypatch, tmp_path):
+    """Without locks a sweep cannot claim its runs, and doctor says so before one is started."""
+
+    def refused(_path):
+        raise LabError("no locks")
+
+    monkeypatch.setattr(machine.Claim, "take", refused)
+    finding = machine.check_runs_folder(tmp_path)
+
+    assert finding.is_fatal
+    assert "locks" in finding.detail
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("columns", "status"), [("60", "warn"), ("80", "ok")])
+def test_a_narrow_terminal_is_named(monkeypatch, columns, status):
+    """Below 80 columns tables come in blocks."""
+    monkeypatch.setenv("COLUMNS", columns)
+
+    assert machine.check_terminal().status == status

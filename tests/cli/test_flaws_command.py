@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 
 from qsgd_lab.cli.sweep.flaws import PRESET
 from qsgd_lab.cli.sweep.flaws import flaws as command
-from qsgd_lab.report.flaws.effects import ALL, MENDED
+from qsgd_lab.report.flaws.effects import ALL, CORRECTED
 from qsgd_lab.training.flaws import FLAWS
 from qsgd_lab.training.presets import FP32, PRESETS, Method, configurations
 
@@ -39,12 +39,12 @@ def invoke(*arguments: object) -> Result:
 
 
 def test_every_flaw_is_set_beside_the_mended_protocol(runs: Path) -> None:
-    """For both networks and methods: the mended protocol, each flaw, and all together, over the seeds."""
+    """For both networks and methods: the corrected protocol, each flaw, and all together, over the seeds."""
     result = invoke("--runs", runs, "--seeds", "0..2", "--no-run", "--format", "json")
     assert result.exit_code == 0, result.output
     found = json.loads(result.stdout)["effects"]
     assert len(found) == 2 * 2 * (len(FLAWS) + 2)
-    assert {effect["protocol"] for effect in found} == {MENDED, *FLAWS, ALL}
+    assert {effect["protocol"] for effect in found} == {CORRECTED, *FLAWS, ALL}
     for effect in found:
         if effect["protocol"] in FLAWS and effect["method"] != "fp32":
             assert effect["difference"] == pytest.approx(-(len(effect["protocol"]) + 0.5) / 10)
@@ -61,7 +61,7 @@ def test_prints_a_row_a_protocol(runs: Path, format_name: str) -> None:
     # In text, which is narrow, the methods stand below each other.
     table = result.stdout[: result.stdout.rindex("Test accuracy in")]
     rows = [line.lstrip("| ") for line in table.splitlines()]
-    for name in (MENDED, *FLAWS, ALL):
+    for name in (CORRECTED, *FLAWS, ALL):
         assert sum(row.startswith(name) for row in rows) == (4 if format_name == "text" else 2)
     assert "3 seeds" in table
     if format_name == "text":

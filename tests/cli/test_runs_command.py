@@ -5,10 +5,12 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 
+import checkout
 import naive_packed
 import pytest
 from fake_runs import demo_records, record
@@ -130,8 +132,11 @@ def test_unpack_refuses(capsys: pytest.CaptureFixture[str], folder: Path, tmp_pa
     assert not (tmp_path / "x").exists()
 
 
-def test_list_as_text(capsys: pytest.CaptureFixture[str], folder: Path) -> None:
+def test_list_as_text(
+    capsys: pytest.CaptureFixture[str], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A line a run under a head; a long name is cut, and nothing that is not there is invented."""
+    monkeypatch.setenv("COLUMNS", "140")
     write_run(folder, record(compressor="x" * 400, bits=None, seed=5, bits_per_coordinate={}))
     code, out, err = runs(capsys, "list", folder)
     head, *lines = out.splitlines()
@@ -140,6 +145,20 @@ def test_list_as_text(capsys: pytest.CaptureFixture[str], folder: Path) -> None:
     assert lines[0].split()[:2] == ["0123456789ab", "other"]
     assert max(map(len, lines)) < 140
     assert sum(f"{'x' * 31}…" in line for line in lines) == 1
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 100, 140])
+def test_the_list_fits_the_terminal(
+    capsys: pytest.CaptureFixture[str], folder: Path, monkeypatch: pytest.MonkeyPatch, width: int
+) -> None:
+    """No line is longer than the terminal, each run has its line, and what is left out is named."""
+    monkeypatch.setenv("COLUMNS", str(width))
+    _, out, _ = runs(capsys, "list", checkout.ROOT / "paper" / "runs.jsonl")
+    lines = out.splitlines()
+
+    assert max(map(len, lines)) <= max(width, 64)  # key, method of 16, N, seed, status and time take 64
+    assert sum(re.match(r"[0-9a-f]{12}  ", line) is not None for line in lines) == 140
+    assert ("alexnet-quarter" in out) or ("Left out" in out)
 
 
 def test_list_as_data(capsys: pytest.CaptureFixture[str], folder: Path) -> None:
@@ -187,7 +206,8 @@ def test_a_link_adds_columns(capsys: pytest.CaptureFixture[str], folder: Path) -
 
 def test_filters(capsys: pytest.CaptureFixture[str], folder: Path) -> None:
     """Each filter keeps the runs that match it; one that matches none says what there is."""
-    assert len(runs(capsys, "list", folder, "--preset", "other")[1].splitlines()) == 2
+    listed = runs(capsys, "list", folder, "--preset", "other")[1]
+    assert len(re.findall("^[0-9a-f]{12} ", listed, re.MULTILINE)) == 1
     assert len(
         runs(capsys, "export", folder, "--preset", "other", "--preset", "demo")[1].splitlines()
     ) == 1 + len(RUNS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import struct
 import tracemalloc
 
@@ -117,10 +118,26 @@ def test_a_limit_on_coordinates_is_kept():
     """A message of more coordinates than the caller allows is refused."""
     message = small_message()
     assert len(ql.decode(message, max_coordinates=300)) == 300
-    with pytest.raises(ql.MessageError, match="above the limit of 299"):
+    with pytest.raises(ql.MessageError, match="at most 299 were allowed"):
         ql.decode(message, max_coordinates=299)
-    with pytest.raises(ql.MessageError, match="above the limit"):
+    with pytest.raises(ql.MessageError, match="at most 299"):
         ql.decode_values(message, max_coordinates=299)
+
+
+@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("bound", [math.nan, -1, 300.0, "300"])
+def test_a_bound_that_is_no_number_of_coordinates_is_refused(version, bound):
+    """NaN would allow any message."""
+    message = ql.encode(ql.quantize(np.ones(300, np.float32), 2), version=version)
+    with pytest.raises(ValueError, match="it must be a whole number of at least 0"):
+        ql.decode(message, max_coordinates=bound)
+
+
+def test_an_array_of_numbers_is_not_a_message():
+    """Only bytes are: the bytes behind other numbers depend on the machine."""
+    numbers = np.frombuffer(bytes(small_message())[:40], np.float32)
+    with pytest.raises(TypeError, match="this is ndarray of float32"):
+        ql.decode(numbers)
 
 
 def test_offsets_beyond_32_bits(tmp_path):

@@ -268,6 +268,8 @@ def test_an_empty_class_decodes_to_zero_and_a_zero_bucket_to_zeros():
     ("call", "message"),
     [
         (lambda: NUQSGD(9), "bits is 9; it must be from 1 to 8"),
+        (lambda: NUQSGD(2, bucket_size=2**31 + 1), "buckets of 2147483649; 2.31 is the most"),
+        (lambda: OneBitQuantizer("means", 2**31 + 1), "buckets of 2147483649; 2.31 is the most"),
         (lambda: NUQSGD(3, "paper"), "unknown convention 'paper'; known: with-zero, published"),
         (lambda: NUQSGD(3, norm="l1"), "unknown norm 'l1'"),
         (lambda: NUQSGD(3, bucket_size=0), "bucket_size is 0"),

@@ -14,6 +14,8 @@ from qsgd_lab.errors import MessageError
 from qsgd_lab.exchange import SimulatedExchange
 from qsgd_lab.exchange.state import flatten, restored
 from qsgd_lab.stream import Stream
+from qsgd_lab.wire.kinds.raw import Raw
+from qsgd_lab.wire.message import pack
 
 STREAM = Stream(seed=11, node=2, step=5)
 #: Their messages are bare values, whose number the receiver knows: a flipped bit is another value.
@@ -79,6 +81,25 @@ def test_a_message_for_another_gradient_is_refused(name):
     for n in (39, 41):
         with pytest.raises(MessageError):
             compressor.wire.unpack(message, Layout.of(n))
+
+
+@pytest.mark.parametrize("name", sorted(CASES))
+def test_what_is_added_is_what_the_wire_reads(name):
+    """A sum refuses what `unpack` refuses: another kind of message, and one of other tensors."""
+    compressor, layout = CASES[name](), Layout.of(40)
+    others = (
+        bytes(pack(Raw(gaussian(40)))),
+        compressor.wire.pack(sent(compressor, gaussian(40), Layout.of(40, (15, 25)))),
+    )
+    for message in others:
+        total = np.zeros(40, np.float32)
+        try:
+            compressor.wire.unpack(message, layout)
+        except MessageError:
+            with pytest.raises(MessageError):
+                compressor.add_decoded(message, layout, total)
+        else:
+            compressor.add_decoded(message, layout, total)
 
 
 VALUES = np.float32([0.0, -0.0, np.nan, np.inf, -np.inf, 1e-45, 3.4e38, -1.5])

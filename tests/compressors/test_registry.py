@@ -10,7 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qsgd_lab.algorithms.registry import ALGORITHMS
-from qsgd_lab.compressors import COMPRESSORS, Method
+from qsgd_lab.compressors import COMPRESSORS, QSGD, Method, Option
+from qsgd_lab.registry import Registry
+from qsgd_lab.report.methods import facts
 from qsgd_lab.training.methods import compressor_fields
 
 NAMES = sorted(COMPRESSORS.methods())
@@ -80,8 +82,10 @@ def test_options_at_their_default_are_left_out(name):
         ("ef", "ef wraps a compressor"),
         ("ef()", "ef wraps a compressor"),
         ("fp32(bits=1)", "fp32 has no option 'bits'; it takes no options"),
+        ("ef(" * 3000 + "qsgd" + ")" * 3000, "more than 32 wrappers"),
         ("qsgd;rm", "cannot read 'qsgd;rm' at ';rm'"),
         ("qsgd(bits=0)", "bits is 0"),
+        ("biased-qsgd(bits=9223372036854775807)", "it must be an integer from 1 to 15"),
         ("top-k(fraction=0)", "fraction is 0.0; it must be above 0"),
         ("top-k(fraction=nan)", "fraction is 'nan'"),
         ("damped(top-k)", "only an unbiased quantizer is damped"),
@@ -143,3 +147,27 @@ def test_every_method_says_what_it_is():
             assert all(option.help for option in method.options)
             if method.theory:
                 __import__(method.theory)
+
+
+@pytest.mark.parametrize(("text", "value"), [("true", True), ("False", False), ("false", False)])
+def test_a_truth_value_is_read_as_it_is_written(text, value):
+    """An option of type bool takes true and false, and nothing else."""
+    assert Option("on", bool, False, "").parse("mine", text) is value
+    with pytest.raises(ValueError, match="on is 'no'; it must be true or false"):
+        Option("on", bool, False, "").parse("mine", "no")
+
+
+def test_a_listing_has_no_number_that_json_lacks():
+    """A bound that is infinite or NaN bounds nothing: it is None, as one that is not known."""
+
+    class Boundless(QSGD):
+        def variance_factor(self, num_coordinates):
+            return float("inf")
+
+        def contraction(self, num_coordinates):
+            return float("nan")
+
+    registry = Registry("compressor", ())
+    registry.register(Method("boundless", lambda: Boundless(bits=2), (), lambda _: "", summary="", source=""))
+    (row,) = facts(registry)
+    assert (row["variance_factor"], row["contraction"]) == (None, None)

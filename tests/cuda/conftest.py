@@ -3,6 +3,9 @@
 The simulator is chosen by an environment variable before Numba is imported, so the suite runs each file here
 in a child process (tests/kernels/test_cuda_simulator.py) and does not collect this folder itself. To run one
 test: ``pytest tests/cuda/test_quantize_cuda.py -k name``; the variable is then set here.
+
+With QSGD_LAB_PTX=1 the kernels are not Python but compiled code, executed as tests/ptx says; the simulator
+then only does the launching.
 """
 
 from __future__ import annotations
@@ -21,6 +24,16 @@ def pytest_configure(config):
     others = [path for path in paths if path.exists() and path not in here]
     if here and not others and "numba" not in sys.modules:
         os.environ["NUMBA_ENABLE_CUDASIM"] = "1"
+    if os.environ.get("QSGD_LAB_PTX") == "1":
+        import simulated
+
+        simulated.LAUNCHES.install()
+
+
+def pytest_unconfigure(config):
+    """End the compiling process."""
+    if simulated := sys.modules.get("simulated"):
+        simulated.LAUNCHES.close()
 
 
 def pytest_ignore_collect(collection_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gradient_strategies as gradients
 import numpy as np
+from cuda_examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numba import cuda
@@ -16,7 +17,7 @@ from qsgd_lab.ledger import Ledger
 from qsgd_lab.stream import Stream
 
 
-@settings(max_examples=10)
+@settings(max_examples=examples(10))
 @given(st.data())
 def test_the_mean_of_the_nodes_is_that_of_the_cpu(data):
     """Mean, residuals and counts agree, with residuals or without, gradients added already or not."""

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from cuda_examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numba import cuda
@@ -77,7 +78,7 @@ def assert_same(received, sent):
     assert (received.num_levels, received.norm) == (sent.num_levels, sent.norm)
 
 
-@settings(max_examples=50)
+@settings(max_examples=examples(50))
 @given(quantized_gradients(most=120), st.sampled_from(CHOICES), st.sampled_from([32, 64, 4096]), shapes)
 def test_messages_are_those_of_the_cpu(quantized, choice, chunk_size, shape):
     """Every layout and code gives the CPU's bytes, whatever the launch, and decodes to what was sent."""
@@ -91,7 +92,7 @@ def test_messages_are_those_of_the_cpu(quantized, choice, chunk_size, shape):
         assert_same(ql.decode(message), quantized)
 
 
-@settings(max_examples=15)
+@settings(max_examples=examples(15))
 @given(quantized_gradients(most=100), st.sampled_from(CHOICES), st.data())
 def test_a_range_is_that_part_of_the_whole(quantized, choice, data):
     """A range of coordinates decodes to the levels and values that it has on the CPU."""
@@ -106,7 +107,7 @@ def test_a_range_is_that_part_of_the_whole(quantized, choice, data):
     assert to_host(ql.dequantize(received)).tobytes() == ql.dequantize(expected).tobytes()
 
 
-@settings(max_examples=20)
+@settings(max_examples=examples(20))
 @given(quantized_gradients(), st.sampled_from([32, 96, 4096]), shapes)
 def test_sizes_and_the_shortest_are_known_without_coding(quantized, chunk_size, shape):
     """Exact sizes are the CPU's, and "auto" makes the same message."""
@@ -119,7 +120,7 @@ def test_sizes_and_the_shortest_are_known_without_coding(quantized, chunk_size, 
     assert to_host(message).tobytes() == bytes(ql.encode(quantized, chunk_size=chunk_size))
 
 
-@settings(max_examples=8)
+@settings(max_examples=examples(8))
 @given(st.data())
 def test_values_and_sums_are_those_of_the_cpu(data):
     """Values of a message, and the sum of several added one after another, have the CPU's bits."""
@@ -206,7 +207,7 @@ def test_a_device_message_becomes_a_message():
     assert not message.flags.writeable
 
 
-@settings(max_examples=8)
+@settings(max_examples=examples(8))
 @given(st.data())
 def test_a_gradient_becomes_its_message(data):
     """Quantized and encoded in one call, a gradient on the device gives the message that the CPU makes."""

@@ -57,7 +57,7 @@ def outcome(decode, message):
 
 
 def test_mutants_are_refused_or_right():
-    """Mutated messages, most with mended checksums, have on the device the outcome that they have on the CPU.
+    """Mutated messages, most with corrected checksums, have the same outcome on device and CPU.
 
     Half of them have bytes of their payload changed, so that what lies behind the checksums is reached.
     """
@@ -130,9 +130,9 @@ def test_the_first_bad_chunk_is_named():
 def test_limits_are_kept():
     """More coordinates than allowed, other numbers than the total's and cut messages are refused."""
     message = cuda.to_device(device_message())
-    with pytest.raises(ql.MessageError, match="above the limit of 89"):
+    with pytest.raises(ql.MessageError, match="at most 89 were allowed"):
         ql.decode(message, max_coordinates=89)
-    with pytest.raises(ql.MessageError, match="above the limit of 89"):
+    with pytest.raises(ql.MessageError, match="at most 89 were allowed"):
         ql.decode_values(message, max_coordinates=89)
     with pytest.raises(ql.MessageError, match="has 90 coordinates, the total 80"):
         ql.add_decoded([message], cuda.to_device(np.zeros(80, np.float32)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gradient_strategies as gradients
 import numpy as np
 import pytest
+from cuda_examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numba import cuda
@@ -46,7 +47,7 @@ def assert_packs_as_the_cpu(x, warps, blocks, **scheme):
     assert values.copy_to_host().tobytes() == dequantize(q).tobytes()
 
 
-@settings(max_examples=6)
+@settings(max_examples=examples(6))
 @given(st.data())
 def test_packed_words_are_the_payload_of_the_fixed_layout(data):
     """Quantize and pack gives the norms and payload of the CPU's message; unpacking gives its values."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gradient_strategies as gradients
+from cuda_examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numba import cuda
@@ -24,7 +25,7 @@ def assert_as_on_the_cpu(x, **scheme):
     assert to_host(dequantize(q)).tobytes() == dequantize(expected).tobytes()
 
 
-@settings(max_examples=20)
+@settings(max_examples=examples(20))
 @given(st.data())
 def test_the_device_gives_the_bits_of_the_cpu(data):
     """Levels, norms and values agree for every gradient, partition, scheme, stream and launch shape."""

@@ -1,22 +1,32 @@
-"""Groups of two and four processes for all tests of a session."""
+"""Groups of two, four and eight processes for all tests of a session, of one pool."""
 
 from __future__ import annotations
 
 import pytest
-from ranks import Ranks
+from ranks import Processes, Ranks
 
 
 @pytest.fixture(scope="session")
-def two_ranks(tmp_path_factory):
+def processes(tmp_path_factory):
+    """Return the pool of which all groups are."""
+    pool = Processes(tmp_path_factory.mktemp("ranks"))
+    yield pool
+    pool.close()
+
+
+@pytest.fixture(scope="session")
+def two_ranks(processes):
     """Return a group of 2 processes."""
-    ranks = Ranks(2, tmp_path_factory.mktemp("two"))
-    yield ranks
-    ranks.close()
+    return Ranks(2, processes)
 
 
 @pytest.fixture(scope="session")
-def four_ranks(tmp_path_factory):
+def four_ranks(processes):
     """Return a group of 4 processes."""
-    ranks = Ranks(4, tmp_path_factory.mktemp("four"))
-    yield ranks
-    ranks.close()
+    return Ranks(4, processes)
+
+
+@pytest.fixture(scope="session")
+def eight_ranks(processes):
+    """Return a group of 8 processes."""
+    return Ranks(8, processes)

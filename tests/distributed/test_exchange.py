@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 import rank_cases
 from rank_cases import gradients
-from ranks import ByRank, Ranks
+from ranks import ByRank, Processes, Ranks
 
 from qsgd_lab.compressors.protocol import Layout
 from qsgd_lab.compressors.registry import COMPRESSORS
-from qsgd_lab.exchange import SimulatedExchange
+from qsgd_lab.exchange import SimulatedExchange, TwoPhaseExchange
 
 SHAPES = ((8, 5), (7,), (30, 10), (1,))
+LARGE_SHAPES = ((60, 50), (7,), (30, 10), (1,))
 SPECS = [
     "fp32",
     "qsgd(bits=2,norm=max,bucket_size=model)",
@@ -23,16 +24,17 @@ SPECS = [
 ]
 
 
-def simulated(text, nodes, steps, shapes, seed):
-    """Return means, states by node, and the ledger of the simulation."""
+def simulated(text, nodes, steps, shapes, seed, two_phase):
+    """Return means, states by node, and the ledgers of the simulation."""
     layout = Layout(shapes)
-    exchange = SimulatedExchange(COMPRESSORS.parse(text).make(), nodes, 7, layout)
+    kind = TwoPhaseExchange if two_phase else SimulatedExchange
+    exchange = kind(COMPRESSORS.parse(text).make(), nodes, 7, layout)
     means = []
     for step in range(steps):
         out = np.empty(layout.num_coordinates, np.float32)
         exchange.mean(gradients(seed, step, nodes, layout), step, out)
         means.append(out)
-    return means, exchange.arrays(), exchange.ledger.to_dict()
+    return means, exchange.arrays(), [exchange.ledger.to_dict(), exchange.down_ledger.to_dict()]
 
 
 def node_state(arrays, node, name):
@@ -42,19 +44,52 @@ def node_state(arrays, node, name):
     return arrays[name.replace("state", f"state.{node}", 1)]
 
 
-def check(ranks, text, steps=3, seed=0):
-    means, states, ledger = simulated(text, ranks.size, steps, SHAPES, seed)
-    for rank, (there, state, sent) in enumerate(ranks.call(rank_cases.exchanged, text, steps, SHAPES, seed)):
+def check(ranks, text, steps=3, seed=0, two_phase=False, shapes=SHAPES):
+    """Compare means, states and what was sent with the simulation."""
+    means, states, ledgers = simulated(text, ranks.size, steps, shapes, seed, two_phase)
+    results = ranks.call(rank_cases.exchanged, text, steps, shapes, seed, two_phase)
+    for rank, (there, state, sent) in enumerate(results):
         for here, mean in zip(means, there, strict=True):
             assert np.array_equal(here.view(np.uint32), mean.view(np.uint32))
         for name, array in state.items():
-            assert np.array_equal(node_state(states, rank, name), array), name
-        assert sent == ledger
+            if array.size == 0:  # of a shard without coordinates
+                continue
+            here = shard_state(states, rank, name) if two_phase else node_state(states, rank, name)
+            assert np.array_equal(here, array), name
+        assert sent == ledgers
+
+
+def shard_state(arrays, node, name):
+    """Return one node's array of a simulated two-phase exchange: of what it sends up, or sends down."""
+    _, direction, *rest = name.split(".")
+    if direction == "up":
+        owner, *rest = rest
+        return arrays[".".join([owner, "up", "state", *rest])][node]
+    return arrays[".".join([str(node), "down", "state", *rest])][0]
 
 
 def every_method():
     """Return the text of every registered compressor at its defaults, alone or as it must be wrapped."""
     return [name for name, method in COMPRESSORS.methods().items() if not method.is_wrapper]
+
+
+def test_every_algorithm_has_the_simulations_bits(two_ranks):
+    """Nine steps with momentum: what is evaluated, on every rank."""
+
+    def of_two(compressor, layout):
+        return SimulatedExchange(compressor, 2, 7, layout)
+
+    cases = rank_cases.algorithm_cases()
+    results = two_ranks.call(rank_cases.algorithms_on_ranks, cases)
+    for (name, text), *found in zip(cases, *results, strict=True):
+        expected = rank_cases.run_algorithm(
+            name,
+            text,
+            lambda compressor, layout: SimulatedExchange(compressor, 2, 7, layout),
+            lambda rows: rows,
+        )
+        for rank, there in enumerate(found):
+            assert np.array_equal(expected, there), (name, rank)
 
 
 @pytest.mark.parametrize("text", SPECS)
@@ -73,6 +108,26 @@ def test_every_method_has_the_simulations_bits(two_ranks):
     """At its defaults, whatever its payloads are: none is told of ranks."""
     for text in every_method():
         check(two_ranks, text, steps=2)
+
+
+@pytest.mark.parametrize("text", ["ef(qsgd(bits=2,norm=max))", "ef(top-k(fraction=0.05))", "eden(bits=2)"])
+def test_two_phases_have_the_simulations_bits(four_ranks, text):
+    """Means, residuals of nodes and of owners, and what was sent both ways."""
+    check(four_ranks, text, two_phase=True, shapes=LARGE_SHAPES)
+
+
+def test_shards_may_be_empty(two_ranks):
+    """A vector of one block has one owner."""
+    check(two_ranks, "ef(qsgd(bits=2))", two_phase=True, shapes=((8, 5),))
+
+
+@pytest.mark.parametrize("size", [0, 1, 7, 5000])
+def test_sums_are_added_in_the_order_of_ranks(four_ranks, size):
+    """As one process adds them, to the bit."""
+    expected = rank_cases.numbers(0, size)
+    for rank in range(1, 4):
+        expected = expected + rank_cases.numbers(rank, size)
+    assert all(np.array_equal(expected, found) for found in four_ranks.call(rank_cases.added_up, size))
 
 
 @pytest.mark.parametrize("lengths", [(0, 0), (0, 5), (7, 1), (300, 300)])
@@ -94,34 +149,34 @@ def test_facts_that_differ_are_named_on_every_rank(two_ranks):
     two_ranks.call(rank_cases.shaken, same)
 
 
-def test_a_damaged_message_names_its_rank(tmp_path):
+@pytest.fixture
+def pair(tmp_path):
+    """Return a group of 2 processes that a test may spoil."""
+    pool = Processes(tmp_path)
+    yield Ranks(2, pool, timeout_s=5)
+    for process in pool.processes:
+        process.kill()
+    pool.close()
+
+
+def test_a_damaged_message_names_its_rank(pair):
     """Every rank refuses it, and says whose it was and at which step."""
-    ranks = Ranks(2, tmp_path)
-    try:
-        ranks.start(rank_cases.damaged, 1)
-        for ok, (kind, text, _) in ranks.outcomes():
-            assert not ok
-            assert kind == "PeerError"
-            assert text.startswith("the message of rank 1 at step 0 is damaged")
-    finally:
-        ranks.close()
+    pair.start(rank_cases.damaged, 1)
+    for ok, (kind, text, _) in pair.outcomes():
+        assert not ok
+        assert kind == "PeerError"
+        assert text.startswith("the message of rank 1 at step 0 is damaged")
 
 
 @pytest.mark.parametrize("how", ["ends", "hangs"])
-def test_a_lost_rank_is_named_in_time(tmp_path, how):
+def test_a_lost_rank_is_named_in_time(pair, how):
     """One line, at once where the process ended, and after the timeout where it hangs."""
-    ranks = Ranks(2, tmp_path, timeout_s=5)
-    try:
-        ranks.call(rank_cases.make_lane, 5.0)
-        ranks.start(rank_cases.lost, 1, how)
-        ok, (kind, text, _) = ranks._receive(0)
-        assert not ok
-        assert kind == "PeerError"
-        assert text.startswith("rank 1 of 2 ended or gave no answer in 5 s")
-        assert "\n" not in text
-        ranks.pipes[0].send(("rank_cases", "seconds", []))
-        assert ranks._receive(0)[1] < 10
-    finally:
-        for process in ranks.processes:
-            process.kill()
-        ranks.close()
+    pair.call(rank_cases.make_lane, 5.0)
+    pair.start(rank_cases.lost, 1, how)
+    ok, (kind, text, _) = pair._receive(0)
+    assert not ok
+    assert kind == "PeerError"
+    assert text.startswith("rank 1 of 2 ended or gave no answer in 5 s")
+    assert "\n" not in text
+    pair.pipes[0].send(("rank_cases", "seconds", []))
+    assert pair._receive(0)[1] < 10

@@ -14,19 +14,21 @@ from rank_cases import batch_of, make_network
 from qsgd_lab.compressors.protocol import Layout
 from qsgd_lab.compressors.registry import COMPRESSORS
 from qsgd_lab.distributed.hook import QSGDHook
-from qsgd_lab.exchange import SimulatedExchange
+from qsgd_lab.exchange import SimulatedExchange, TwoPhaseExchange
 
 PLAIN = {"raw_up_to": 0, "bits": 2}
 SMALL_BUCKETS = {"bucket_cap_mb": 0.005}
 
 
-def simulate(text, nodes, steps, micro=1):
+def simulate(text, nodes, steps, micro=1, *, kind="plain", two_phase=False):
     """Return parameters and residuals of plain SGD on the simulated mean."""
-    network = make_network()
+    network = make_network(kind)
     parameters = list(network.parameters())
     optimizer = torch.optim.SGD(parameters, 0.1)
     layout = Layout(tuple(tuple(p.shape) for p in parameters))
-    exchange = SimulatedExchange(COMPRESSORS.parse(text).make(), nodes, 0, layout)
+    exchange = (TwoPhaseExchange if two_phase else SimulatedExchange)(
+        COMPRESSORS.parse(text).make(), nodes, 0, layout
+    )
     for step in range(steps):
         rows = np.zeros((nodes, layout.num_coordinates), np.float32)
         for node in range(nodes):
@@ -73,6 +75,24 @@ def test_the_hook_has_the_simulations_bits(two_ranks, text, options, ddp):
         assert np.array_equal(parameters.view(np.uint32), there.view(np.uint32))
         if text.startswith("ef("):
             assert np.array_equal(states["state.residual"][rank], state["residual"].numpy())
+
+
+@pytest.mark.parametrize("kind", ["plain", "narrow", "normalised", "convolution"])
+def test_39_steps_have_the_simulations_bits(two_ranks, kind):
+    """Four networks, several buckets, and the rebuild after the first step."""
+    parameters, states = simulate("ef(qsgd(bits=2,norm=max))", 2, 39, kind=kind)
+    results = two_ranks.call(rank_cases.trained, kind, 39, PLAIN, SMALL_BUCKETS)
+    for rank, (there, state, _, _) in enumerate(results):
+        assert np.array_equal(parameters.view(np.uint32), there.view(np.uint32))
+        assert np.array_equal(states["state.residual"][rank], state["residual"].numpy())
+
+
+@pytest.mark.parametrize("ddp", [{}, SMALL_BUCKETS])
+def test_two_phases_have_the_simulations_bits(four_ranks, ddp):
+    """The parameters after 12 steps, however DDP cuts its buckets: above two ranks it is the default."""
+    parameters, _ = simulate("ef(qsgd(bits=2,norm=max))", 4, 12, two_phase=True)
+    for there, *_ in four_ranks.call(rank_cases.trained, "plain", 12, PLAIN, ddp):
+        assert np.array_equal(parameters.view(np.uint32), there.view(np.uint32))
 
 
 def test_accumulated_batches_are_one_synchronisation(two_ranks):

@@ -22,8 +22,10 @@ STEPS = 6
 
 def config_of(text, nodes, *, model="alexnet", preset="demo", algorithm="synchronous", **changes):
     """Return a short cell, by the loop engine."""
+    collective = changes.pop("collective", "all-gather")
     overrides = {"epochs": 1, "engine": "loop", "global_batch": 128, **changes}
-    (config,) = configurations(preset, [model], [nodes], [text], [1], overrides, algorithm)
+    arguments = (preset, [model], [nodes], [text], [1], overrides, algorithm)
+    (config,) = configurations(*arguments, collective=collective)
     return config
 
 
@@ -44,31 +46,48 @@ def simulated(config, folder):
     return outcome.status, dict(outcome.result), outcome.epochs
 
 
+RESNET = {"model": "resnet20", "preset": "digits-full", "global_batch": 512}
 CASES = {
-    "error feedback": config_of("ef(qsgd(bits=2,norm=max,bucket_size=model))", 2),
+    "buckets of the model": config_of("ef(qsgd(bits=2,norm=max,bucket_size=model))", 2),
+    "buckets of tensors": config_of("ef(qsgd(bits=2,norm=max,bucket_size=tensor))", 4),
+    "buckets of 512": config_of("ef(qsgd(bits=2,norm=max,bucket_size=512))", 8),
     "fp32": config_of("fp32", 2),
     "top-k": config_of("ef(top-k(fraction=0.01))", 2),
+    "EDEN": config_of("ef(eden(bits=2))", 4),
+    "PowerSGD": config_of("ef(powersgd(rank=2))", 2),
     "BatchNorm and dropout": config_of(
         "ef(qsgd(bits=4,norm=max))", 2, model="alexnet-bn", preset="digits-report"
     ),
+    "a ResNet": config_of("ef(qsgd(bits=4,norm=max))", 2, **RESNET),
     "CSER": config_of("fp32", 2, algorithm="cser(ratio=32)"),
     "local SGD": config_of("qsgd(bits=4,norm=max)", 2, algorithm="local-sgd(interval=4)"),
+    "two phases": config_of("ef(qsgd(bits=2,norm=max))", 4, collective="two-phase"),
+    "local SGD in two phases": config_of(
+        "qsgd(bits=4)", 4, algorithm="local-sgd(interval=4)", collective="two-phase"
+    ),
 }
 
 
+@pytest.fixture
+def ranks_of(request):
+    """Return the group of a number of ranks."""
+    names = {2: "two_ranks", 4: "four_ranks", 8: "eight_ranks"}
+    return lambda nodes: request.getfixturevalue(names[nodes])
+
+
 @pytest.mark.parametrize("name", CASES)
-def test_two_ranks_have_the_simulations_record(two_ranks, tmp_path, name):
+def test_ranks_have_the_simulations_record(ranks_of, tmp_path, name):
     """Accuracies, losses and bits sent of a run, whatever the method, the algorithm and the network."""
     config = CASES[name]
     expected = simulated(config, tmp_path)
-    for found in two_ranks.call(rank_cases.run_cell, config.to_dict(), str(tmp_path)):
+    for found in ranks_of(config.nodes).call(rank_cases.run_cell, config.to_dict(), str(tmp_path)):
         assert found == expected
     assert not list(tmp_path.glob("*rank*"))
 
 
-def test_four_ranks_have_the_simulations_record_though_stopped(four_ranks, tmp_path):
+def test_ranks_have_the_simulations_record_though_stopped(four_ranks, tmp_path):
     """Stopped in the middle of an epoch and resumed, each rank from its own checkpoint."""
-    config = dataclasses.replace(CASES["error feedback"], nodes=4, global_batch=32)
+    config = dataclasses.replace(CASES["two phases"], global_batch=32)
     expected = simulated(config, tmp_path)
     stopped = four_ranks.call(rank_cases.run_cell, config.to_dict(), str(tmp_path), 2)
     assert stopped == ["interrupted"] * 4

@@ -57,10 +57,10 @@ def test_a_malformed_chunk_among_many_is_named(chunk, num_levels):
     damaged = np.array(message)
     end = damaged.size - 8 - int(frame.starts[-1] - frame.starts[chunk + 1])
     damaged[end - 4 : end] = 0xFF  # no omega codeword of so many ones is a level, and padding is 0
-    mended = mend(damaged, message, chunk, end)
+    corrected = mend(damaged, message, chunk, end)
 
     with pytest.raises(ql.MessageError, match=f"chunk {chunk} is malformed"):
-        ql.decode(mended)
+        ql.decode(corrected)
 
 
 def mend(damaged, message, chunk, end):

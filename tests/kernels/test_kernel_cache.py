@@ -8,8 +8,10 @@ import shutil
 from pathlib import Path
 
 import pytest
+from filelock import FileLock, Timeout
 
 from qsgd_lab import kernels
+from qsgd_lab.kernels import jit
 from qsgd_lab.kernels.cache import drop_stale_kernels, sources_digest
 
 
@@ -140,3 +142,22 @@ def numba_names(path):
     """Return what a file imports from numba itself."""
     froms = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ImportFrom)]
     return {alias.name for node in froms if node.module == "numba" for alias in node.names}
+
+
+def test_one_process_at_a_time_enters_a_kernel(tmp_path, monkeypatch):
+    """While a signature is entered in Numba's index, another process cannot take the index's lock."""
+    source = tmp_path / "made.py"
+    source.write_text("def double(x):\n    return x + x\n")
+    double = jit.njit(cache=True)(runpy.run_path(str(source))["double"])
+    index = double._cache._cache_file
+    save, seen = index._save_index, []
+
+    def save_index(overloads):
+        with pytest.raises(Timeout):
+            FileLock(f"{index._index_path}.lock").acquire(timeout=0)
+        seen.append(len(overloads))
+        save(overloads)
+
+    monkeypatch.setattr(index, "_save_index", save_index)
+    assert (double(1), double(1.5)) == (2, 3.0)
+    assert seen == [1, 2]

@@ -10,7 +10,7 @@ import fake_runs
 import pytest
 from scipy import stats
 
-from qsgd_lab.report.flaws.effects import ALL, MENDED, Cell, effects
+from qsgd_lab.report.flaws.effects import ALL, CORRECTED, Cell, effects
 from qsgd_lab.report.flaws.table import FLAW_FORMATS, write_effects
 
 SEEDS = range(5)
@@ -28,7 +28,7 @@ def cell(protocol: str, accuracies: list[float], *, applies: bool = True, diverg
     return Cell(model="alexnet", method="2 bit", protocol=protocol, records=records, applies=applies)
 
 
-TABLE = [cell(MENDED, HONEST), cell("a flaw", SHIFTED), cell("none", HONEST), cell(ALL, SHIFTED)]
+TABLE = [cell(CORRECTED, HONEST), cell("a flaw", SHIFTED), cell("none", HONEST), cell(ALL, SHIFTED)]
 
 
 def test_differences_are_paired_by_seed() -> None:
@@ -60,12 +60,12 @@ def test_a_diverged_run_stands_in_no_test() -> None:
 
 
 def test_what_changes_nothing_is_called_identical() -> None:
-    """Equal accuracies in every seed are no test but an identity; the mended protocol has no difference."""
-    mended, _, same, _ = effects(TABLE)
+    """Equal accuracies in every seed are an identity, no test; the corrected protocol has no difference."""
+    corrected, _, same, _ = effects(TABLE)
     assert same.is_identical
     assert same.p_holm is None
-    assert mended.comparison is None
-    assert not mended.is_identical
+    assert corrected.comparison is None
+    assert not corrected.is_identical
 
 
 @pytest.mark.parametrize("name", list(FLAW_FORMATS))
@@ -98,7 +98,7 @@ def test_epochs_to_the_target_count_who_got_there() -> None:
     """The mean is that of the runs that reached the target, with their number where some did not."""
     late = [fake_runs.record(seed=seed, epochs_to_target=epochs) for seed, epochs in enumerate((4, None, 7))]
     cells = [
-        Cell(model="m", method="2 bit", protocol=MENDED, records={r.config.seed: r for r in late}),
+        Cell(model="m", method="2 bit", protocol=CORRECTED, records={r.config.seed: r for r in late}),
         Cell(model="m", method="2 bit", protocol="a flaw", records={1: late[1]}),
     ]
     assert effects(cells)[0].epochs_to_target == [4, 7]
@@ -109,7 +109,7 @@ def test_epochs_to_the_target_count_who_got_there() -> None:
 
 def test_few_seeds_claim_nothing() -> None:
     """With two seeds there is a difference, and neither an interval nor a test."""
-    two = [cell(MENDED, HONEST[:2]), cell("a flaw", SHIFTED[:2])]
+    two = [cell(CORRECTED, HONEST[:2]), cell("a flaw", SHIFTED[:2])]
     _, flawed = effects(two)
     assert flawed.half_width is None
     assert flawed.p_holm is None
@@ -118,5 +118,5 @@ def test_few_seeds_claim_nothing() -> None:
 
 def test_without_the_mended_protocol_there_is_no_effect() -> None:
     """A flaw is measured against something."""
-    with pytest.raises(ValueError, match="no runs of the mended"):
+    with pytest.raises(ValueError, match="no runs of the corrected"):
         effects([cell("a flaw", SHIFTED)])

@@ -14,7 +14,7 @@ from naive_report import KNOWN_MACROS, macros, tabulars, unbalanced, without_com
 from qsgd_lab.report import render
 from qsgd_lab.report.analysis.grouping import group_records
 from qsgd_lab.report.tables.layout import lay_out
-from qsgd_lab.report.tables.options import SHOWS, STYLES, VIEWS, TableOptions
+from qsgd_lab.report.tables.options import ORDERS, SHOWS, STYLES, VIEWS, TableOptions
 from qsgd_lab.report.tables.sheets import column_names, sheets
 from qsgd_lab.runs.record import RunRecord
 
@@ -23,6 +23,7 @@ any_options = st.builds(
     TableOptions,
     show=st.lists(st.sampled_from(list(SHOWS)), min_size=1, unique=True).map(tuple),
     by=st.sampled_from(list(VIEWS)),
+    sort=st.sampled_from(list(ORDERS)),
     style=st.sampled_from(STYLES),
     published=st.booleans(),
 )
@@ -41,7 +42,7 @@ def _numbers(records: list[RunRecord], options: TableOptions) -> Counter[str]:
     )
 
 
-@given(sweeps(), st.sampled_from(["method", "model", "setting"]))
+@given(sweeps(), st.sampled_from(["method", "model", "setting", "task"]))
 def test_views_show_the_same_accuracies(records: list[RunRecord], view: str) -> None:
     """Whatever the columns are, the same means, deviations and marks are printed equally often."""
     by_nodes = TableOptions(show=("accuracy",))
@@ -72,7 +73,7 @@ def test_every_cell_stands_in_one_place(records: list[RunRecord], view: str) -> 
 def test_names_tell_columns_apart(records: list[RunRecord]) -> None:
     """The groups that stand side by side have different names."""
     groups = group_records(records)
-    for first in ("model", "setting"):
+    for first in ("model", "setting", "task"):
         names = column_names(groups, first)
 
         assert len(set(names)) == len(groups)
@@ -140,7 +141,7 @@ def test_theory_stands_beside_practice() -> None:
 
 
 def test_two_presets_of_one_model() -> None:
-    """A protocol with flaws stands beside the mended one under their presets' names; the flaws are told."""
+    """A protocol with flaws is beside the corrected one, under the presets' names; the flaws are told."""
     records = [record(preset="report"), record(preset="report-2023", flaws=("biased-levels",))]
     text = " ".join(render(records, "text", TableOptions(by="setting", show=("accuracy",))).split())
 

@@ -3,7 +3,7 @@
     python tests/support/fuzz_messages.py --count 1000000
     NUMBA_BOUNDSCHECK=1 NUMBA_CACHE_DIR=/tmp/checked python tests/support/fuzz_messages.py --seconds 60
 
-Half of the mutants get their checksums mended, so that what lies behind the checksums is reached. The test
+Half of the mutants get their checksums corrected, so that what lies behind the checksums is reached. The test
 suite runs a slice of this.
 """
 

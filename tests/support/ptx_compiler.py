@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import pytest
 
-from qsgd_lab.kernels.cuda.toolkit import candidate_homes, show_toolkit_to_numba
+from qsgd_lab.kernels.cuda.toolkit import candidate_homes, load_numba_cuda, show_toolkit_to_numba
 
 CAPABILITIES = ((8, 0), (9, 0))
 
@@ -47,19 +47,67 @@ def require_toolkit() -> None:
 def compile_to_ptx(kernel, signature, capability: tuple[int, int]) -> str:
     """Return the PTX of a kernel (what ``cuda.jit`` returned) for a signature; skip without a toolkit."""
     require_toolkit()
+    return ptx_of(kernel, signature, capability)
+
+
+def ptx_of(kernel, signature, capability: tuple[int, int], optimised_at_link: bool = True) -> str:
+    """Return the PTX that is run; with numba-cuda, what its linker makes of the kernel."""
+    show_toolkit_to_numba()
+    load_numba_cuda()
+    import numba.cuda.dispatcher as dispatcher
     from numba import cuda
 
+    if hasattr(dispatcher, "get_current_device") and not cuda.is_available():
+        dispatcher.get_current_device = lambda: _NoDevice
+    if optimised_at_link and "numba_cuda" in str(cuda.__file__):
+        from cuda.core import Linker, LinkerOptions, ObjectCode
+
+        code, _ = cuda.compile(
+            kernel.py_func, signature, cc=capability, device=False, abi="numba", output="ltoir"
+        )
+        options = LinkerOptions(
+            arch=f"sm_{capability[0]}{capability[1]}", link_time_optimization=True, ptx=True
+        )
+        linked = Linker(ObjectCode.from_ltoir(bytes(code)), options=options).link("ptx")
+        return bytes(linked.code).decode().rstrip("\0")
     ptx, _ = cuda.compile_ptx(kernel.py_func, signature, cc=capability)
-    return ptx
+    return ptx if isinstance(ptx, str) else bytes(ptx).decode()
+
+
+def assemblers() -> list[str]:
+    """Return where ptxas is: PTX of a newer NVVM may need another one than the first."""
+    found = [shutil.which("ptxas"), *(str(home / "bin" / "ptxas") for home in candidate_homes())]
+    return [path for path in dict.fromkeys(found) if path and Path(path).exists()]
+
+
+def resources(ptx: str, capability: tuple[int, int]) -> Resources | None:
+    """Return what ptxas says of the kernel in `ptx`, or None where none reads it."""
+    try:
+        return _assembled(ptx, capability)
+    except (LookupError, subprocess.CalledProcessError):
+        return None
 
 
 def assemble(ptx: str, capability: tuple[int, int]) -> Resources:
     """Return what ptxas says of the kernel in `ptx`; skip where there is no ptxas."""
-    ptxas = shutil.which("ptxas") or next(
-        (str(path) for home in candidate_homes() if (path := home / "bin" / "ptxas").exists()), None
-    )
-    if ptxas is None:
+    if not assemblers():
         pytest.skip("no ptxas")
+    return _assembled(ptx, capability)
+
+
+def _assembled(ptx: str, capability: tuple[int, int]) -> Resources:
+    *others, last = assemblers() or [None]
+    if last is None:
+        raise LookupError("no ptxas")
+    for ptxas in others:
+        try:
+            return _report(ptxas, ptx, capability)
+        except subprocess.CalledProcessError:
+            continue  # it is older than the PTX
+    return _report(last, ptx, capability)
+
+
+def _report(ptxas: str, ptx: str, capability: tuple[int, int]) -> Resources:
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder, "kernel.ptx")
         source.write_text(ptx)

@@ -14,21 +14,13 @@ from pathlib import Path
 LIMIT_S = 300
 
 
-def serve(connection, rank, size, store, paths, timeout_s):
-    """Join the group, and call what comes through the pipe until it is closed."""
+def serve(connection, paths):
+    """Call what comes through the pipe until it is closed."""
     os.environ["GLOO_SOCKET_IFNAME"] = "lo"
     sys.path[:0] = paths
     import torch
-    import torch.distributed as dist
 
     torch.set_num_threads(1)
-    dist.init_process_group(
-        "gloo",
-        store=dist.FileStore(store, size),
-        rank=rank,
-        world_size=size,
-        timeout=timedelta(seconds=timeout_s),
-    )
     connection.send("ready")
     while True:
         try:
@@ -42,28 +34,81 @@ def serve(connection, rank, size, store, paths, timeout_s):
             connection.send((False, (type(error).__name__, str(error), traceback.format_exc())))
 
 
-class Ranks:
-    """`size` processes; `call` runs one function on all of them and returns their results by rank."""
+def join_group(rank, size, store, timeout_s):
+    """Leave the group of this process, if any, and join another."""
+    import rank_cases
+    import torch.distributed as dist
 
-    def __init__(self, size: int, folder: Path, timeout_s: float = 60.0) -> None:
-        context = multiprocessing.get_context("spawn")
-        self.size = size
+    rank_cases.close_lane()
+    if dist.is_initialized():
+        dist.destroy_process_group()
+    dist.init_process_group(
+        "gloo",
+        store=dist.FileStore(store, size),
+        rank=rank,
+        world_size=size,
+        timeout=timedelta(seconds=timeout_s),
+    )
+
+
+class Processes:
+    """As many processes as the largest group needs; one group at a time has the first of them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.group, self.count = folder, None, 0
         self.pipes, self.processes = [], []
+
+    def grow(self, size: int) -> None:
+        """Start processes until there are `size`."""
+        context = multiprocessing.get_context("spawn")
         paths = [path for path in sys.path if path]
-        for rank in range(size):
+        first = len(self.processes)
+        while len(self.processes) < size:
             here, there = context.Pipe()
-            process = context.Process(
-                target=serve, args=(there, rank, size, str(folder / "store"), paths, timeout_s), daemon=True
-            )
+            process = context.Process(target=serve, args=(there, paths), daemon=True)
             process.start()
             there.close()
             self.pipes.append(here)
             self.processes.append(process)
-        for rank in range(size):
-            assert self._receive(rank) == "ready"
+        for pipe in self.pipes[first:]:  # a group waits for its ranks a limited time, and imports are slow
+            assert pipe.poll(LIMIT_S) and pipe.recv() == "ready"
+
+    def close(self) -> None:
+        """End the processes."""
+        for pipe in self.pipes:
+            pipe.close()
+        for process in self.processes:
+            process.join(5)
+            if process.is_alive():
+                process.kill()
+                process.join()
+
+
+class Ranks:
+    """`size` processes of a pool; `call` runs one function on all and returns their results by rank."""
+
+    def __init__(self, size: int, pool: Processes, timeout_s: float = 60.0) -> None:
+        self.size, self.pool, self.timeout_s = size, pool, timeout_s
+        pool.grow(size)
+
+    @property
+    def pipes(self) -> list:
+        """The pipes to the processes of the group."""
+        return self.pool.pipes[: self.size]
+
+    def _gather_group(self) -> None:
+        """Make the processes this group, if they are another one."""
+        if self.pool.group is self:
+            return
+        self.pool.group, self.pool.count = self, self.pool.count + 1
+        store = str(self.pool.folder / f"store{self.pool.count}")
+        for rank, pipe in enumerate(self.pipes):
+            pipe.send(("ranks", "join_group", [rank, self.size, store, self.timeout_s]))
+        assert self.outcomes() == [(True, None)] * self.size
 
     def start(self, function, *arguments) -> None:
         """Begin a call on all ranks; arguments of type ByRank are taken apart."""
+        self._gather_group()
         for rank, pipe in enumerate(self.pipes):
             own = [argument[rank] if isinstance(argument, ByRank) else argument for argument in arguments]
             pipe.send((function.__module__, function.__name__, own))
@@ -88,16 +133,6 @@ class Ranks:
             return self.pipes[rank].recv()
         except (EOFError, ConnectionResetError):
             return None
-
-    def close(self) -> None:
-        """End the processes."""
-        for pipe in self.pipes:
-            pipe.close()
-        for process in self.processes:
-            process.join(5)
-            if process.is_alive():
-                process.kill()
-                process.join()
 
 
 class ByRank(list):

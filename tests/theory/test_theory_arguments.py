@@ -54,10 +54,13 @@ def vector(good, *more):
 #: Parameters of no domain of their own: checked where they are made, arrays between parts, free values.
 OPAQUE = {"at", "backend", "blocks", "block", "index", "measurement", "printed_step", "problem", "quantizer"}
 OPAQUE |= {"setting", "trial", "values_are_one", "negative", "parameters", "dim", "spec", "text"}
+OPAQUE |= {"cost", "step", "baseline", "baseline_step", "network"}  # tuples of numbers
 OPAQUE |= {"_"}  # of **_: options that a formula does not depend on
 
 #: Parameter -> (a good value, excluded ones), where a function has no entry of its own below.
 DOMAINS = {
+    **{"saved_bytes": real(1e3), "saved_seconds": real(-0.1), "devices": whole(1)},
+    "collective": name("all-gather"),
     "batch": whole(2),
     "beta": real(40.0, 0.0, -1.0),
     "bits": whole(3),
@@ -274,24 +277,27 @@ OWN = {
         "trials": whole(2, least=2),
         "vector": vector([1.0, 2.0, 3.0, 4.0], [0.0, 0.0], [1e39]),
     },
+    ("checks.equal_bits", ""): {
+        **dict.fromkeys(("rows", "texts"), ([], [])),
+        **dict.fromkeys(("name", "rival", "source"), ("qsgd", [])),
+        "layout": (None, []),
+        "bits": real(2.0, 0.0, -1.0),
+        "trials": whole(2, least=2),
+        "vector": vector(np.float32(VECTOR), np.zeros(3, np.float32)),
+    },
     ("checks.compressors", "formula"): {"name": name("expected_error")},
     ("checks.distributions", "draw"): {"bucket_size": whole(4)},
     ("checks.blocks", "blocks_of"): {"bucket_size": whole(2)},
 }
 #: Sweeps hand their arguments on to what is walked, and take seconds; helpers work on what others checked.
 LEFT_OUT = {
-    ("arrays", "broadcast"),
-    ("arrays", "split_scale"),
-    ("arrays", "times_power_of_two"),
-    ("arrays", "weighted_counts"),
+    *(("arrays", name) for name in ("broadcast", "split_scale", "times_power_of_two", "weighted_counts")),
     ("checks.code_length", "sweep_code_length"),
     ("checks.convergence", "sweep_convergence"),
-    ("checks.measurement", "lab_quantizer"),
-    ("checks.measurement", "measure"),
+    *(("checks.measurement", name) for name in ("lab_quantizer", "measure")),
     ("checks.block_sums", "measure_block"),
     ("checks.message_bits", "measure_messages"),
-    ("checks.sweep", "subject_for"),
-    ("checks.sweep", "sweep_bits"),
+    *(("checks.sweep", name) for name in ("subject_for", "sweep_bits")),
     ("checks.quantizer_tests", "stochastic_tests"),
     ("methods.level_set", "buckets"),
     ("methods.level_set", "norm_of"),

@@ -63,7 +63,7 @@ def test_biased_levels_multiply_by_s_over_s_less_one(bits: int) -> None:
 
 
 def test_biased_levels_inflate_by_a_third_at_two_bits() -> None:
-    """The published 2 bit quantizer makes 0.5 of 0.667: a third more, where the mended one keeps 0.5."""
+    """The published 2 bit quantizer makes 0.5 of 0.667: a third more, where the corrected one keeps 0.5."""
     vector = np.full(40_001, np.float32(0.5))
     vector[0] = 1
     means = [

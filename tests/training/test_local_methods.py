@@ -74,6 +74,7 @@ RESUMED = [
     ("diloco(interval=5,feedback=0.9)", "top-k(fraction=0.1)"),
     ("asynchronous(tau=3,schedule=random,down=ef(top-k(fraction=0.2)))", "qsgd(bits=2)"),
     ("parameter-server(down=top-k(fraction=0.2))", "ef(top-k(fraction=0.1))"),
+    ("qsvrg(interval=5)", "qsgd(bits=2)"),
 ]
 
 

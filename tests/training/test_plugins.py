@@ -83,6 +83,21 @@ def test_an_outside_compressor_trains_and_is_shown_under_its_name(tmp_path, monk
     assert len({cell["key"] for cell in plan["cells"]} - keys) == 1
 
 
+def test_several_compressors_are_in_one_table_with_fp32(tmp_path):
+    """A row each beside fp32; what lacks its feedback is warned of, what theory excludes is refused."""
+    data = [("--import", snippet(name, tmp_path)) for name in ("my_data.py", "my_model.py")]
+    common = (*data[0], *data[1], "--dataset", "lines", "--model", "two-layers")
+    asked = [part for text in ("eden", "ef(top-k)", "sign") for part in ("--compressor", text)]
+    table, told = run(tmp_path, *common, *asked, "--format", "csv")
+
+    for label in ("fp32", "EDEN 2 bit", "top 1 % + EF", "scaled sign"):
+        assert label in table, table
+    assert told.count("Warning: sign: it leaves out the same part") == 1
+    assert "top-k: it leaves out" not in told
+    _, refused = run(tmp_path, *common, "--compressor", "eden", "--compressor", "diana(top-k)", code=2)
+    assert "DIANA needs an unbiased compressor" in refused
+
+
 def test_an_outside_algorithm_trains(tmp_path):
     """Replicas that exchange every second step: one file, in the table, with half of the traffic."""
     arguments = (
@@ -167,6 +182,9 @@ TWICE = {
         (("--import", "absent.py"), 2, "there is no such file"),
         (("--import", "no_such_module"), 2, "no module of this name"),
         (("--import", "broken.py"), 2, "cannot import"),
+        (("--import", "no-number.py"), 2, "no-number.py: invalid literal for int()"),
+        (("--import", "no-table.py"), 2, "no-table.py: FileNotFoundError"),
+        (("--import", "a:b.py"), 2, "rename it without"),
         (("--import", "exits.py"), 2, "it exits with 3"),
         (("--import", "taken.py"), 2, "two compressors are named 'qsgd'"),
         (("--import", "twice-compressor.py"), 2, "two compressors are named 'mine', both from twice-compr"),
@@ -178,6 +196,8 @@ TWICE = {
 def test_what_cannot_be_used_is_one_line(tmp_path, monkeypatch, capsys, arguments, code, message):
     """Exit 2, one line on stderr that says what is wrong, and no run made."""
     (tmp_path / "broken.py").write_text("1 / 0\n")
+    (tmp_path / "no-number.py").write_text("int('two')\n")
+    (tmp_path / "no-table.py").write_text("open('table.csv')\n")
     (tmp_path / "exits.py").write_text("raise SystemExit(3)\n")
     (tmp_path / "taken.py").write_text(
         "from qsgd_lab.compressors import COMPRESSORS, Method\n"
@@ -193,3 +213,34 @@ def test_what_cannot_be_used_is_one_line(tmp_path, monkeypatch, capsys, argument
     assert message in lines[0]
     assert "Traceback" not in errors
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_package_is_known_by_all_of_its_code(tmp_path, monkeypatch):
+    """An edit of any file of a plug-in that is a package changes its origin, and nothing else does."""
+    package = tmp_path / "mine_package"
+    (package / "deep").mkdir(parents=True)
+    (package / "__init__.py").write_text("")
+    for name in ("rounding.py", "deep/__init__.py", "deep/table.py"):
+        (package / name).write_text("one = 1\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    codes = []
+    for edited in (None, "__init__.py", "rounding.py", "deep/table.py"):
+        if edited:
+            (package / edited).write_text("two = 2\n")
+        whole, part = (plugins._code_of(name) for name in ("mine_package", "mine_package.rounding"))
+        assert whole == part
+        codes.append(whole)
+    (package / "notes.txt").write_text("no code")
+    assert plugins._code_of("mine_package") == codes[-1]
+    assert len(set(codes)) == len(codes)
+
+
+@pytest.mark.parametrize(("name", "what"), [("digits", "data set"), ("alexnet-quarter", "model")])
+def test_a_method_is_not_named_as_what_it_trains(tmp_path, name, what):
+    """Origins are by name: such a run would have a baseline that nobody has made."""
+    path = tmp_path / "method.py"
+    path.write_text(TWICE["compressor"].replace("'mine', object", f"{name!r}, lambda: QSGD(bits=2)"))
+    path.write_text("from qsgd_lab.compressors import QSGD\n" + path.read_text())
+    plugins.load([str(path)])
+    with pytest.raises(ValueError, match=f"the run's {what} are both named '{name}'"):
+        configurations("demo", ["alexnet"], [2], [name], [0], {})

@@ -2,6 +2,7 @@
 
 import importlib.util
 import math
+import re
 
 import checkout
 import numpy as np
@@ -112,10 +113,10 @@ def test_the_literatures_settings() -> None:
 
 def test_the_report_has_equal_batches_and_no_flaws() -> None:
     """`report` is `report-2023` without its flaws: the same networks, equal batches at every N."""
-    mended, published = PRESETS["report"], PRESETS["report-2023"]
+    corrected, published = PRESETS["report"], PRESETS["report-2023"]
     for model, network in published.models.items():
-        assert mended.models[model] == network
-        cells = configurations("report", [model], [1, 2, 4, 8], mended.methods, [0], {})
+        assert corrected.models[model] == network
+        cells = configurations("report", [model], [1, 2, 4, 8], corrected.methods, [0], {})
         assert {(cell.batch_size, cell.flaws) for cell in cells} == {(128, ())}
         flawed = configurations("report-2023", [model], [2], [Method(2)], [0], {})
         assert flawed[0].flaws
@@ -213,3 +214,54 @@ def test_theory_warns_of_error_feedback_on_what_is_no_contraction() -> None:
     assert "6.54" in line
     assert lines({}, Method(2)) == lines(l2, Method(2, "stochastic", False), FP32) == []
     assert "at least" in lines({"norm": "l2"}, Method(4))[0]
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "compressor", "words"),
+    [
+        ("synchronous", "sign", r"wrap it in ef\(...\)"),
+        ("synchronous", "raw-small(one-bit)", "the bias does not average out"),
+        ("synchronous", "top-k", "nothing sends it later"),
+        ("local-sgd", "powersgd", "local-sgd with powersgd: it leaves out"),
+        ("diloco(feedback=0.9)", "top-k", "outer step, 0.7 / .1 - 0.9. = 7"),
+        ("synchronous", "ef(rand-k)", "the variance factor under error feedback"),
+        ("synchronous", "ef(sign)", None),
+        ("ef-sgd", "top-k", None),
+        ("cser(resets=top-k(fraction=0.1),interval=4)", "top-k", None),
+        ("diloco(feedback=0.9,outer_momentum=0)", "top-k", None),
+        ("synchronous", "rand-k", None),
+        ("synchronous", "hsq", None),
+    ],
+)
+def test_what_speaks_against_a_method_is_said_with_the_reason(algorithm, compressor, words) -> None:
+    """Methods that leave out the same part ever again are warned of, unless something keeps it."""
+    runs = configurations("demo", ["alexnet"], [2], [compressor], [0], {}, algorithm)
+    lines = list(theory_warnings(runs))
+
+    assert len(lines) == (words is not None)
+    assert words is None or re.search(words, lines[0])
+
+
+def test_a_collective_has_its_own_key_where_it_changes_the_result():
+    """Two phases do, where gradients are compressed and nodes several; an all-reduce is as an all-gather."""
+
+    def cells(collective, methods, nodes=(1, 2, 4), algorithm="synchronous"):
+        return configurations("demo", ["alexnet"], nodes, methods, [0], {}, algorithm, collective=collective)
+
+    texts = ["qsgd(bits=2)", "fp32", "ef(powersgd)"]
+    gathered = [cell.key for cell in cells("all-gather", texts)]
+    assert "collective" not in cells("all-gather", texts)[0].to_dict()
+    quantized = cells("two-phase", ["qsgd(bits=2)", "fp32"])
+    differs = [cell.key != key for cell, key in zip(quantized, gathered, strict=False)]
+    assert differs == [False, True, True, False, False, False]
+    assert [cell.collective for cell in cells("auto", texts)].count("two-phase") == 1  # QSGD at 4 nodes
+    assert [cell.key for cell in cells("all-reduce", texts[1:])] == gathered[3:]
+    assert quantized[2].baseline().key == quantized[5].key
+    assert quantized[2].method.endswith("+ EF, two-phase") or quantized[2].method.endswith(", two-phase")
+    for collective, text, algorithm, words in (
+        ("all-reduce", "qsgd(bits=2)", "synchronous", "cannot be added up; take all-gather"),
+        ("two-phase", "ef(powersgd)", "synchronous", "two-phase takes methods of one message"),
+        ("two-phase", "top-k", "parameter-server", "two-phase has no server"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            cells(collective, [text], algorithm=algorithm)

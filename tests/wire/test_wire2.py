@@ -14,8 +14,11 @@ import qsgd_lab as ql
 from qsgd_lab.cli.messages.decode import KINDS
 from qsgd_lab.errors import LimitError, MessageError
 from qsgd_lab.quantization import QuantizedGradient
+from qsgd_lab.wire import checksum
+from qsgd_lab.wire.key import Key
 from qsgd_lab.wire.kind import Content
 from qsgd_lab.wire.kinds import kind_names, kind_of, kinds
+from qsgd_lab.wire.kinds.rotated import Rotated
 from qsgd_lab.wire.message import dense, open_content, pack, size, unpack, values
 
 
@@ -153,3 +156,19 @@ def test_levels_choose_the_shorter_layout():
     assert unpack(pack(ternary)).layout == "base3"
     assert isinstance(unpack(pack(ternary)), QuantizedGradient)
     assert unpack(pack(ql.quantize(np.ones(9, np.float32), bits=2))).layout == "fixed"
+
+
+@pytest.mark.parametrize("bits", [0x7F800001, 0xFF800001, 0x7FC00001, 0x7F800000, 0xFF800000, 0x7F7FFFFF, 1])
+@pytest.mark.parametrize("at", [72, 76])
+def test_patterns_of_floats_are_refused_without_a_warning(at, bits):
+    """No pattern of a block's step or offset makes NumPy warn, or raise where it was told to."""
+    ones = np.ones(1, np.float32)
+    message = np.array(pack(Rotated(np.ones(4, np.int8), ones, 0 * ones, 4, 2, 4, 1, Key())))
+    message[at : at + 4] = np.array([bits], "<u4").view(np.uint8)
+    message[32:36] = np.array([checksum.front_check(message, 80)], "<u4").view(np.uint8)
+    with np.errstate(all="raise"):
+        if at == 72 and bits in (0x7F7FFFFF, 1):
+            assert unpack(message).scales.view(np.uint32) == bits
+        else:
+            with pytest.raises(MessageError, match=r"norm 0 is|another offset|an offset is no multiple"):
+                unpack(message)

@@ -231,7 +231,7 @@ def check_qsvrg(
             workers=workers,
             steps=inner,
             epoch=epoch + 1,
-            # The full gradient at the start of an epoch goes in float32 and is no part of the code's rate.
+            # The full gradient at the start of an epoch goes in float32 and is not part of the code's rate.
             bits_per_coordinate=float((bits[:, epoch].mean() - FLOAT_BITS * n) / (inner * n)),
             bits=float(bits[:, epoch].mean()),
             bits_bound=qsvrg_bits_per_epoch(n, inner, bits_per_coordinate=_dense_bound(n, s)),

@@ -31,6 +31,7 @@ DISTRIBUTIONS: dict[str, Callable[[int, np.random.Generator], NDArray[np.float64
     "normal": lambda n, generator: generator.standard_normal(n),
     "laplace": lambda n, generator: generator.laplace(size=n),
     "student": lambda n, generator: generator.standard_t(STUDENT_DEGREES, n),
+    "lognormal": lambda n, generator: generator.lognormal(size=n) * generator.choice((-1.0, 1.0), n),
     "cauchy": lambda n, generator: generator.standard_cauchy(n),
     "onehot": _onehot,
     "constant": lambda n, generator: np.ones(n),  # noqa: ARG005

@@ -42,7 +42,7 @@ class BernsteinTest:
     @property
     def z_score(self) -> float:
         """The deviation beyond the tolerance, in standard deviations; 0 where nothing can vary."""
-        # What arithmetic alone may move is no evidence.
+        # What arithmetic alone may move is not evidence.
         excess = max(abs(self.deviation) - self.tolerance, 0.0)
         excess = -excess if self.deviation < 0 < excess else excess
         if self.variance > 0:

@@ -37,6 +37,7 @@ class DeviceCounts:
         self._classes = context.to_device(np.zeros(16, np.int64))
         self._sums = context.to_device(np.zeros(2, np.int64))
         self._lengths = context.to_device(length_fields(FIELD))
+        context.wait()
         self._by_shape: dict[tuple[Partition, int], tuple[Any, Any]] = {}
 
     def measure(self, parts: Partition, levels: Any) -> None:
@@ -70,10 +71,13 @@ class DeviceCounts:
 
 
 def device_counts(ledger: Ledger, num_levels: int, context: Any) -> DeviceCounts:
-    """Return the ledger's counts on a device for s levels, made at first use."""
+    """Return the ledger's counts on a device for s levels, made at first use, on the context's stream."""
     key = (num_levels, context.package, context.device)
     if key not in ledger.pending:
         ledger.pending[key] = DeviceCounts(num_levels, context)
     counts = ledger.pending[key]
     assert isinstance(counts, DeviceCounts)
+    if counts.context.stream_handle != context.stream_handle:  # what another stream added must be there
+        context.wait()
+        counts.context = context
     return counts

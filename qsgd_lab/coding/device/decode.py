@@ -27,7 +27,6 @@ from qsgd_lab.coding.layouts import chunk_format
 from qsgd_lab.coding.message import (
     Message,
     check_length,
-    check_limit,
     check_total,
     raise_unless_good,
 )
@@ -35,6 +34,7 @@ from qsgd_lab.coding.version2 import add_version_2_on_device, check_kinds_of_ver
 from qsgd_lab.partition import Partition, excerpt
 from qsgd_lab.quantization import QuantizedGradient, level_dtype
 from qsgd_lab.wire.checks import check_scales, dead_scales
+from qsgd_lab.wire.kind import check_bound
 
 FIRST_READ = 4096  # bytes: header, and lists of some hundred tensors
 
@@ -99,7 +99,7 @@ def open_device_message(message: Any, max_coordinates: int | None = None) -> Dev
     head = to_host(view[:FIRST_READ]) if view.size else np.empty(0, np.uint8)
     header = parse_header(head)
     check_length(header, view.size)
-    check_limit(header, max_coordinates)
+    check_bound(header.num_coordinates, max_coordinates)
     head = _read_on(view, head, check_room(header))
     start = payload_start(head, header)
     head = _read_on(view, head, start)

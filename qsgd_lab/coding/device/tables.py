@@ -25,8 +25,8 @@ def _kept(context: Any, key: tuple[Any, ...], make: Callable[[], tuple[NDArray[A
     place = (context.package, context.device, *key)
     if place not in _tables:
         _tables[place] = tuple(context.to_device(array) for array in make())
-        if context.stream:
-            context.stream.synchronize()  # once: other streams may use them next
+        # Once a table: the next call may be on another stream, and one may still read what is dropped.
+        context.wait()
         while len(_tables) > KEPT:  # the least recently used go first
             _tables.popitem(last=False)
     _tables.move_to_end(place)

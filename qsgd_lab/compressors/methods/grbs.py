@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from qsgd_lab.arrays import flat_float32
 from qsgd_lab.compressors.methods.rand_k import VALUES, VALUES_OPTION, check_choice
-from qsgd_lab.compressors.protocol import Array, Compressor, Layout, Wire
+from qsgd_lab.compressors.protocol import Array, Compressor, Layout, NodeRows, Wire, divide, node_vector
 from qsgd_lab.compressors.registry import Method, Option
 from qsgd_lab.errors import MessageError
-from qsgd_lab.ledger import Size
+from qsgd_lab.ledger import Ledger, Size
 from qsgd_lab.levels import FLOAT_BITS
 from qsgd_lab.stream import Stream
 from qsgd_lab.wire import message
@@ -80,7 +80,7 @@ class BlockWire(Wire[Block]):
         content = message.open_content(received, max_coordinates=n, kinds=["raw"])
         values, key = content.payload.values, content.key
         if key is None or key.node != SHARED_NODE or values.dtype != np.float32 or values.ndim != 1:
-            raise MessageError("the message is no block that all nodes draw")
+            raise MessageError("the message is not a block that all nodes draw")
         start, stop = block_of(key, n, self.blocks)
         if (key.first, values.size) != (start, stop - start):
             raise MessageError(f"the message is not the block {start}..{stop - 1} that its key draws")
@@ -121,19 +121,43 @@ class RandomBlock(Compressor):
     def compress(self, gradient: Array, state: None, stream: Stream) -> tuple[Block, None]:
         """Return (the block of this step, None)."""
         x = flat_float32(gradient)
-        key = Key(stream.seed, SHARED_NODE, stream.step, stream.tensor)
-        start, stop = block_of(key, x.size, self.ratio)
-        values = x[start:stop].copy()
-        if self.values == "unbiased":
-            with np.errstate(over="ignore"):
-                values *= np.float32(min(self.ratio, x.size))
-        return Block(values, x.size, key._replace(first=start)), None
+        key, start, stop = self._draw(stream, x.size)
+        return Block(self._sent(x[start:stop], x.size), x.size, key), None
 
     def decompress(self, payload: Block) -> Array:
         """Return the vector with zeros elsewhere."""
         dense = np.zeros(payload.num_coordinates, np.float32)
         dense[payload.key.first : payload.key.first + payload.values.size] = payload.values
         return dense
+
+    def mean(self, rows: NodeRows, states: Any, stream: Stream, out: Array, ledger: Ledger) -> Any:
+        """Write the mean as `Compressor.mean` does; the block is drawn once, and no other coordinate read."""
+        out[...] = 0
+        n = rows.shape[1]
+        key, first, last = self._draw(stream, n)
+        for node in range(len(states)):
+            vector = node_vector(rows, node)
+            values = self._sent(vector[first:last], n)
+            out[first:last] += values
+            if rows.residuals is not None:
+                vector[first:last] -= values
+            ledger.add(self.wire.size(Block(values, n, key)))
+        divide(out[first:last], len(states))
+        return states
+
+    def _draw(self, stream: Stream, num_coordinates: int) -> tuple[Key, int, int]:
+        """Return the block of a step: its key, its first coordinate, and that after its last."""
+        key = Key(stream.seed, SHARED_NODE, stream.step, stream.tensor)
+        start, stop = block_of(key, num_coordinates, self.ratio)
+        return key._replace(first=start), start, stop
+
+    def _sent(self, block: NDArray[np.float32], num_coordinates: int) -> NDArray[np.float32]:
+        """Return a copy of a block as it is sent."""
+        values = block.copy()
+        if self.values == "unbiased":
+            with np.errstate(over="ignore"):
+                values *= np.float32(min(self.ratio, num_coordinates))
+        return values
 
     @property
     def wire(self) -> BlockWire:
@@ -166,4 +190,5 @@ METHOD = Method(
     summary="one random block, the same at all nodes: sums without indices",
     source="Xie et al., NeurIPS 2020",
     theory="qsgd_lab.theory.methods.grbs",
+    settings=tuple(f"grbs(ratio={ratio})" for ratio in (1024, 256, 64, 32, 8, 2)),
 )

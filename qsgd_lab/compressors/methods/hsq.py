@@ -70,6 +70,7 @@ class HSQ(Compressor):
         if not 0 <= norm_bits <= MAX_NORM_BITS:
             raise ValueError(f"norm_bits is {norm_bits}; it must be from 0 to {MAX_NORM_BITS}")
         self.segment, self.codebook, self.mode, self.norm_bits = segment, codebook, mode, norm_bits
+        self.needs_feedback = mode == "greedy"
 
     def init(self, layout: Layout) -> None:
         """Return None: there is no state."""
@@ -92,6 +93,7 @@ class HSQ(Compressor):
         norms = np.clip(exact, -LARGEST_FLOAT, LARGEST_FLOAT).astype(np.float32)
         codes[norms == 0] = 0  # of a segment so small that its norm rounds to 0
         norms[norms == 0] = 0
+        norms[np.isnan(norms)] = np.nan  # messages have one NaN
         levels, ranges = _rounded(norms, self.norm_bits, drawn[1::2]) if self.norm_bits else (norms, None)
         if ranges is not None:
             codes[np.repeat(np.isnan(ranges[:, 0]), 1 << _RANGE_BITS)[:count]] = 0
@@ -172,4 +174,5 @@ METHOD = Method(
     summary="a codeword and a signed norm for each segment; a tight frame of rotations as codebook",
     source="Dai et al., 2019",
     theory="qsgd_lab.theory.hyper_sphere",
+    settings=tuple(f"hsq(segment={d},mode={mode})" for mode in MODES for d in (64, 32, 16, 8, 4)),
 )

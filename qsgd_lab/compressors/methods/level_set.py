@@ -19,7 +19,9 @@ from qsgd_lab.partition import Partition, partition
 from qsgd_lab.quantization import level_dtype
 from qsgd_lab.stream import Stream
 from qsgd_lab.wire import message
+from qsgd_lab.wire.checks import writing
 from qsgd_lab.wire.kinds.exponential import ExponentialLevels
+from qsgd_lab.wire.kinds.levels import bucket_fields
 from qsgd_lab.wire.kinds.natural import NOT_A_NUMBER, Powers
 
 CONVENTIONS = ("with-zero", "published")
@@ -63,7 +65,8 @@ class NUQSGD(Compressor):
         check_choice("convention", convention, CONVENTIONS)
         check_choice("norm", norm, NORMS)
         check_backend(backend)
-        partition(0, bucket_size)  # refuses a bad bucket size here, not at the first gradient
+        with writing():  # a bad bucket size is refused here, not at the first gradient
+            bucket_fields(partition(0, bucket_size))
         self.has_zero = convention == "with-zero"
         self.levels = 2**bits - 1 if self.has_zero else 2 ** (bits - 1)
         self.norm, self.bucket_size, self.backend = norm, bucket_size, backend
@@ -215,6 +218,7 @@ METHODS = (
         summary="stochastic rounding to 0 and powers of two of a bucket's norm",
         source="Ramezani-Kebrya et al., JMLR 2021",
         theory="qsgd_lab.theory.methods.level_set",
+        settings=tuple(f"nuqsgd(bits={bits})" for bits in (1, 2, 3, 4)),
     ),
     Method(
         "natural",

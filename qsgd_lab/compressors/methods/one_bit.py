@@ -17,6 +17,8 @@ from qsgd_lab.levels import FLOAT_BITS
 from qsgd_lab.partition import Partition, partition
 from qsgd_lab.stream import Stream
 from qsgd_lab.wire import message
+from qsgd_lab.wire.checks import writing
+from qsgd_lab.wire.kinds.levels import bucket_fields
 from qsgd_lab.wire.kinds.one_bit import OneBit
 
 VALUES = ("means", "scale")
@@ -41,10 +43,13 @@ class OneBitQuantizer(Compressor):
         If an argument is out of its range.
     """
 
+    needs_feedback = True
+
     def __init__(self, values: str, bucket_size: int | str = 512, backend: str = "auto") -> None:
         check_choice("values", values, VALUES)
         check_backend(backend)
-        partition(0, bucket_size)  # refuses a bad bucket size here, not at the first gradient
+        with writing():  # a bad bucket size is refused here, not at the first gradient
+            bucket_fields(partition(0, bucket_size))
         self.values, self.bucket_size, self.backend = values, bucket_size, backend
         self._wire = MessageWire(
             "one-bit",

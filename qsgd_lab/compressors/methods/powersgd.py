@@ -120,6 +120,7 @@ class PowerSGD(Compressor):
 
     aggregates = "sums"
     interactive = True
+    needs_feedback = True
 
     def __init__(self, rank: int = 2) -> None:
         if rank < 1:
@@ -313,4 +314,5 @@ METHOD = Method(
     summary="matrices by two averaged factors of low rank; meant for error feedback",
     source="Vogels, Karimireddy, Jaggi, NeurIPS 2019",
     theory="qsgd_lab.theory.methods.powersgd",
+    settings=tuple(f"powersgd(rank={rank})" for rank in (1, 2, 4, 8, 16)),
 )

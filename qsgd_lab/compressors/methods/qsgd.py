@@ -18,6 +18,7 @@ from qsgd_lab.coding.decode_sum import add_decoded
 from qsgd_lab.coding.elias import num_classes
 from qsgd_lab.coding.encode import encode
 from qsgd_lab.coding.layouts import DEFAULT_CHUNK_SIZE
+from qsgd_lab.coding.message import open_frame, version_of
 from qsgd_lab.coding.message_costs import costs_by_chunk, length_steps, message_costs
 from qsgd_lab.coding.shortest import COUNTED
 from qsgd_lab.compressors.protocol import Array, Compressor, Layout, NodeRows, Wire
@@ -56,9 +57,14 @@ class QuantizedWire(Wire[QuantizedGradient]):
         quantized: QuantizedGradient = decode(
             message, max_coordinates=layout.num_coordinates, kinds=["levels"]
         )
-        if quantized.partition.tensor_sizes != layout.sizes:
-            raise MessageError("the message is of a gradient with other tensors than the receiver's")
+        check_tensors(quantized.partition, layout)
         return quantized
+
+
+def check_tensors(found: Partition, layout: Layout) -> None:
+    """Raise a `MessageError` if a message is of a gradient with other tensors than the receiver's."""
+    if found.tensor_sizes != layout.sizes:
+        raise MessageError("the message is of a gradient with other tensors than the receiver's", "structure")
 
 
 class QSGD(Compressor):
@@ -134,7 +140,11 @@ class QSGD(Compressor):
         return _WIRE
 
     def add_decoded(self, message: bytes, layout: Layout, total: Array) -> None:
-        """Decode and add in one pass."""
+        """Decode and add in one pass; what the wire refuses is refused here too."""
+        if version_of(message) != 1:  # not what a peer of this method sends: no fast pass for it
+            super().add_decoded(message, layout, total)
+            return
+        check_tensors(open_frame(message).index.partition, layout)
         add_decoded([message], total)
 
     @property
@@ -293,5 +303,11 @@ METHOD = Method(
     summary="stochastic rounding to s levels of a bucket's norm, Elias-coded",
     source="Alistarh, Grubic, Li, Tomioka, Vojnovic, NeurIPS 2017",
     theory="qsgd_lab.theory.methods.qsgd",
+    settings=(
+        *(f"qsgd(bits={b},norm={norm})" for norm in NORMS for b in (1, 2, 3, 4, 5, 6, 8)),
+        *(
+            f"qsgd(bits={b},bucket_size=tensor)" for b in (4, 6, 8, 10, 12)
+        ),  # s about sqrt(n), as in the theorems
+    ),
     columns={"num_levels": lambda options: 2 ** options["bits"] - 1},
 )

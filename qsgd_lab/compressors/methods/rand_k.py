@@ -9,7 +9,7 @@ import numpy as np
 
 from qsgd_lab.arrays import flat_float32
 from qsgd_lab.compressors.message_wire import MessageWire
-from qsgd_lab.compressors.methods.top_k import FRACTION, kept
+from qsgd_lab.compressors.methods.top_k import FRACTION, KEPT_SHARES, kept
 from qsgd_lab.compressors.protocol import Array, Compressor, Layout
 from qsgd_lab.compressors.registry import Method, Option
 from qsgd_lab.levels import FLOAT_BITS
@@ -125,4 +125,5 @@ METHOD = Method(
     summary="random coordinates; their positions follow from the key and are not sent",
     source="Stich, Cordonnier, Jaggi, NeurIPS 2018",
     theory="qsgd_lab.theory.methods.rand_k",
+    settings=tuple(f"rand-k(fraction={share})" for share in KEPT_SHARES),
 )

@@ -256,6 +256,7 @@ METHODS = (
         summary="rotated blocks on the centroids of a normal distribution; DRIVE at one bit",
         source="Vargaftik et al., NeurIPS 2021 and ICML 2022",
         theory="qsgd_lab.theory.methods.eden",
+        settings=tuple(f"eden(bits={bits})" for bits in rotation.BOOK_BITS),
     ),
     Method(
         "rotated-stochastic",
@@ -265,5 +266,6 @@ METHODS = (
         summary="rotated blocks, rounded at random between their minimum and maximum",
         source="Suresh, Yu, Kumar, McMahan, ICML 2017",
         theory="qsgd_lab.theory.methods.eden",
+        settings=tuple(f"rotated-stochastic(bits={bits})" for bits in (1, 2, 3, 4, 6, 8)),
     ),
 )

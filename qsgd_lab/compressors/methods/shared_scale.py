@@ -175,7 +175,7 @@ class UniformLevels(Compressor):
 def mean_of_sum(
     total: NDArray[np.int32], scales: Floats, parts: Partition, levels: int, nodes: int
 ) -> NDArray[np.float32]:
-    """Return the mean that a sum of N nodes' levels stands for, float32, shape (n,): levels under N s."""
+    """Return the mean that a sum of N nodes' levels means, float32, shape (n,): levels under N s."""
     steps = np.repeat(scales.astype(np.float64) / (levels * nodes), np.diff(parts.bucket_offsets))
     mean: NDArray[np.float32] = (total * steps).astype(np.float32)
     return mean
@@ -226,5 +226,6 @@ METHODS = (
         summary="QSGD with the largest scale of all nodes: integers that add up",
         source="Global-QSGD, 2023; THC, NSDI 2024",
         theory="qsgd_lab.theory.methods.shared_scale",
+        settings=tuple(f"qsgd-shared(bits={bits})" for bits in (1, 2, 3, 4, 6)),
     ),
 )

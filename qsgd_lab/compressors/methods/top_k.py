@@ -76,6 +76,8 @@ class TopK(Compressor):
     Stich, Cordonnier, Jaggi: Sparsified SGD with memory. NeurIPS 2018.
     """
 
+    needs_feedback = True
+
     def __init__(self, fraction: float = 0.01) -> None:
         kept(fraction, 1)  # refuses a bad fraction here, not at the first gradient
         self.fraction = fraction
@@ -138,6 +140,8 @@ def _fraction(text: str) -> float:
     return value
 
 
+#: Shares at which top-k and rand-k are compared with others at equal bits.
+KEPT_SHARES = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3)
 FRACTION = Option("fraction", _fraction, 0.01, "share of the coordinates that are sent, above 0, at most 1")
 
 METHOD = Method(
@@ -148,4 +152,5 @@ METHOD = Method(
     summary="the coordinates of largest magnitude, with their indices",
     source="Stich, Cordonnier, Jaggi, NeurIPS 2018",
     theory="qsgd_lab.theory.methods.top_k",
+    settings=tuple(f"top-k(fraction={share})" for share in KEPT_SHARES),
 )

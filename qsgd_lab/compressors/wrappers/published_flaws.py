@@ -13,6 +13,7 @@ from qsgd_lab.compressors.methods.qsgd import QSGD, QuantizedWire
 from qsgd_lab.compressors.protocol import Array, Compressor, Layout
 from qsgd_lab.compressors.registry import Method
 from qsgd_lab.compressors.wrappers.error_feedback import ErrorFeedback, ErrorFeedbackState
+from qsgd_lab.levels import num_levels
 from qsgd_lab.partition import Partition
 from qsgd_lab.quantization import QuantizedGradient
 from qsgd_lab.stream import Stream
@@ -108,7 +109,7 @@ class BiasedLevels(Compressor):
 
 
 def _biased(bits: int, **options: Any) -> BiasedLevels:
-    return BiasedLevels(levels=2**bits - 1, **options)
+    return BiasedLevels(levels=num_levels(bits), **options)
 
 
 METHODS = (

@@ -13,7 +13,7 @@ from qsgd_lab.errors import DataMissingError
 
 #: Folders that hold the archive. The second redirects to the first, and may outlive it.
 ADDRESSES = ("https://cave.cs.toronto.edu/kriz/", "https://www.cs.toronto.edu/~kriz/")
-#: The address of the archive, or of a folder if it ends in ``/``, at a mirror that goes before these.
+#: The address of the archive, or of a folder if it ends in ``/``, at a mirror that is tried before these.
 MIRROR_VARIABLE = "QSGD_LAB_CIFAR_URL"
 #: Set to anything but 0, no, off or false: no connection is ever opened.
 OFFLINE_VARIABLE = "QSGD_LAB_OFFLINE"

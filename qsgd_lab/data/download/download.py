@@ -2,7 +2,7 @@
 
 What has come is kept in ``NAME.part`` until it is complete and its fingerprint is right; only then does it
 get its name. The download libraries at hand start again from nothing when a transfer breaks, which at 60 kB/s
-costs most of an hour; so this stands on urllib.
+costs most of an hour; so this uses urllib.
 """
 
 from __future__ import annotations

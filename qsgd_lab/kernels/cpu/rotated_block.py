@@ -299,7 +299,7 @@ def compress_block(x, place, scheme, streams, scratch, codes):
 def decode_block(codes, scale, offset, rounds, table, planes, y):
     """Write the values of a block to `y`, shape (e,); `planes` hold its signs.
 
-    `table` has the centroids of the codes from -2^(b-1) on; where it is empty, a code stands for
+    `table` has the centroids of the codes from -2^(b-1) on; where it is empty, a code means
     offset + code.
     """
     codes, y, table = unowned_view(codes), unowned_view(y), unowned_view(table)

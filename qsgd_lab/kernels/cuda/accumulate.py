@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numba import cuda
 
-from qsgd_lab.kernels.cuda.launch import current_launch_shape
+from qsgd_lab.kernels.cuda.launch import HEAVY, current_launch_shape
 from qsgd_lab.kernels.cuda.norms import (
     LANES,
     PER_LANE,
@@ -166,7 +166,7 @@ def launch_accumulate(
     sent = residuals if keep else gradients
     addend = gradients if add else sent  # not read without `add`, but every kernel takes an array
     with context.active():
-        launch = (*current_launch_shape().grid(tables.num_rows), context.stream)
+        launch = (*current_launch_shape().grid(tables.num_rows, HEAVY), context.stream)
         if tables.is_bucket_a_row:
             accumulate_rows[launch](
                 addend,

@@ -44,7 +44,7 @@ def warp_state(words, first, count, inverted, tables):
     by_turn, by_lane = tables
     lane = cuda.threadIdx.x % LANES
     turns = (count + LANES - 1) // LANES
-    i = count - turns * LANES + lane  # negative in the first turn of a range that is no multiple of 32
+    i = count - turns * LANES + lane  # negative in the first turn of a range that is not a multiple of 32
     state = _ZERO
     for _ in range(turns):
         state = moved_past_turn(state, by_turn)
@@ -55,7 +55,8 @@ def warp_state(words, first, count, inverted, tables):
         i += LANES
     state = np.uint32(times(state, by_lane[lane]))  # past the words that follow the lane's last one
     for half in (16, 8, 4, 2, 1):
-        state = np.uint32(state ^ cuda.shfl_xor_sync(ALL_LANES, state, half))
+        # As int32, since numba-cuda shuffles no unsigned numbers.
+        state = np.uint32(state ^ np.uint32(cuda.shfl_xor_sync(ALL_LANES, np.int32(state), half)))
     return state
 
 

@@ -20,13 +20,14 @@ import numpy as np
 from numba import config, cuda
 from numpy.typing import DTypeLike, NDArray
 
-from qsgd_lab.kernels.cuda.toolkit import show_toolkit_to_numba
+from qsgd_lab.kernels.cuda.toolkit import load_numba_cuda, show_toolkit_to_numba
 
 SIMULATED = bool(config.ENABLE_CUDASIM)
 NO_DEVICE = "backend 'cuda' needs a CUDA device, and there is none{why}; use 'auto' or 'cpu'"
 
 if not SIMULATED:
     show_toolkit_to_numba()
+    load_numba_cuda()
     if "NUMBA_CUDA_LOW_OCCUPANCY_WARNINGS" not in os.environ:
         config.CUDA_LOW_OCCUPANCY_WARNINGS = 0  # small tensors give small grids, as is expected
 else:
@@ -91,6 +92,18 @@ class DeviceContext:
     def active(self) -> AbstractContextManager[Any]:
         """Return a context manager in which kernels are launched on this device."""
         return nullcontext() if self.device is None or SIMULATED else cuda.gpus[self.device]  # type: ignore[no-any-return]
+
+    @property
+    def stream_handle(self) -> int:
+        """The driver's number of the stream; 0 for the default stream, and in the simulator."""
+        handle = 0 if isinstance(self.stream, int) else self.stream.handle
+        return int(getattr(handle, "value", handle) or 0)  # a ctypes pointer, or with numba-cuda a number
+
+    def wait(self) -> None:
+        """Wait until all streams of the device are idle: then memory can be used or freed on any."""
+        if not SIMULATED:
+            with self.active():
+                cuda.synchronize()
 
     def empty(self, shape: int | tuple[int, ...], dtype: DTypeLike) -> Any:
         """Return an uninitialised array of the library, on the device."""

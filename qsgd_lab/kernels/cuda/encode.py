@@ -205,9 +205,9 @@ def launch_encode(
     """
     chunks = directory[0].size
     starts, flaws = ends[: chunks + 1], ends[chunks + 1 :]  # side by side: the host waits for both at once
-    flaws.copy_to_device(np.zeros(1, np.int64), stream=context.stream)
     blocks, threads = block_per_item(chunks)
     with context.active():
+        flaws.copy_to_device(np.zeros(1, np.int64), stream=context.stream)
         encode_chunks[blocks, threads, context.stream](
             levels, chunk_size, scheme, tables, slot_words, checksum_tables, slots, directory, flaws
         )

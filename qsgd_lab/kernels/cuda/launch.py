@@ -12,6 +12,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 
 WARP = 32
+HEAVY = 16  # warps a block, for kernels of more than 64 registers a thread
 
 
 @dataclass(frozen=True)
@@ -33,10 +34,15 @@ class LaunchShape:
         if not 1 <= self.warps <= 32 or not 1 <= self.max_blocks < 2**31:
             raise ValueError(f"invalid launch shape {self}: warps must be 1 to 32, blocks 1 to 2^31 - 1")
 
-    def grid(self, warps_of_work: int) -> tuple[int, int]:
-        """Return (blocks, threads a block) for so many warps of work."""
-        blocks = -(-warps_of_work // self.warps)
-        return max(1, min(blocks, self.max_blocks)), WARP * self.warps
+    def grid(self, warps_of_work: int, most_warps: int = 32) -> tuple[int, int]:
+        """Return (blocks, threads a block) for so many warps of work, a block having at most `most_warps`.
+
+        A multiprocessor has 65,536 registers, so a block of 32 warps has 64 a thread; a kernel of up to
+        128, or more than 1.5 KiB of shared memory a warp, says ``HEAVY``.
+        """
+        warps = min(self.warps, most_warps)
+        blocks = -(-warps_of_work // warps)
+        return max(1, min(blocks, self.max_blocks)), WARP * warps
 
 
 _current: ContextVar[LaunchShape] = ContextVar("launch_shape", default=LaunchShape())  # noqa: B039
@@ -53,8 +59,7 @@ def block_per_item(items: int) -> tuple[int, int]:
     A block then has at most 16 warps, so that its threads may have 128 registers each.
     """
     shape = current_launch_shape()
-    shape = LaunchShape(min(shape.warps, 16), shape.max_blocks)
-    return shape.grid(items * shape.warps)
+    return shape.grid(items * min(shape.warps, HEAVY), HEAVY)
 
 
 @contextmanager

@@ -12,7 +12,7 @@ import numpy as np
 from numba import cuda, uint32
 
 from qsgd_lab.kernels.constants import LANE_BITS, LANE_MASK
-from qsgd_lab.kernels.cuda.launch import current_launch_shape
+from qsgd_lab.kernels.cuda.launch import HEAVY, current_launch_shape
 from qsgd_lab.kernels.cuda.norms import ALL_LANES, LANES
 
 CHUNK = 4096
@@ -189,7 +189,7 @@ def launch_message_costs(context, levels, lengths, buffers, classes, constants, 
     nodes, size = levels.shape
     bits, words = buffers
     with context.active():
-        blocks, threads = current_launch_shape().grid(nodes * -(-size // CHUNK))
+        blocks, threads = current_launch_shape().grid(nodes * -(-size // CHUNK), HEAVY)
         shared = CLASSES * threads * np.dtype(np.uint32).itemsize
         if size:
             chunk_costs[blocks, threads, context.stream, shared](levels, lengths, bits, words, classes)

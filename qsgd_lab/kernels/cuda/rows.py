@@ -16,7 +16,6 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import cuda
 from numpy.typing import NDArray
 
 from qsgd_lab.kernels.cuda.device import DeviceContext
@@ -139,7 +138,8 @@ def row_tables(parts: Partition, context: DeviceContext) -> RowTables:
             rows.offsets.size - 1,
             parts.num_buckets,
         )
-        cuda.synchronize()  # once a partition: the next call may be on another stream
+        # Once a partition: the next call may be on another stream, and one may still read what is dropped.
+        context.wait()
         while len(_tables) > KEPT:
             _tables.popitem(last=False)
     _tables.move_to_end(key)

@@ -7,12 +7,16 @@ lib/; a temporary folder of links then gives Numba what it expects. No driver is
 from __future__ import annotations
 
 import atexit
+import importlib
+import importlib.util
 import os
 import shutil
 import sys
 import tempfile
 from functools import cache
 from pathlib import Path
+
+import numpy as np
 
 
 def candidate_homes() -> list[Path]:
@@ -50,3 +54,19 @@ def show_toolkit_to_numba() -> bool:
     if home is not None:
         os.environ["CUDA_HOME"] = str(home)
     return home is not None
+
+
+def load_numba_cuda() -> bool:
+    """Load numba-cuda's array functions with NumPy 2.5, which has no ``row_stack``; return whether it did.
+
+    numba-cuda 0.30 names that function when it first compiles a kernel, and then none compiles. It is there
+    while the module is loaded, and not afterwards. Numba's own target has no such module.
+    """
+    if hasattr(np, "row_stack") or importlib.util.find_spec("numba.cuda.np") is None:
+        return False
+    np.row_stack = np.vstack  # type: ignore[attr-defined]  # noqa: NPY201
+    try:
+        importlib.import_module("numba.cuda.np.arrayobj")
+    finally:
+        del np.row_stack  # type: ignore[attr-defined]  # noqa: NPY201
+    return True

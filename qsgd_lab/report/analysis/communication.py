@@ -2,9 +2,10 @@
 
 Bits and steps are measured; the network is a model (`qsgd_lab.theory.network`): N nodes in a ring, a latency
 for each message, a bandwidth for each link and direction, nothing overlapped with computing. float32
-gradients go by all-reduce, in which every node sends 2 (N - 1) / N gradients; codes cannot be added up on the
-way and go by all-gather, in which every node passes on N - 1 messages. Hence 32 / bits is not what a network
-gains.
+gradients, and messages that can be added up, go by all-reduce, in which every node sends 2 (N - 1) / N of
+them; codes cannot be added up on the way and go by all-gather, in which every node passes on N - 1 messages,
+in two phases, or through a server, whose link carries all messages. Hence 32 / bits is not what a network
+gains. Nothing is overlapped unless the user says so.
 
 What a node computes is measured in a simulation in which one machine does the work of all N nodes:
 
@@ -21,23 +22,24 @@ Bits a coordinate by method: at fixed width, by its best Elias code, in whole me
 
 from __future__ import annotations
 
+import functools
 import statistics
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from qsgd_lab.compressors import COMPRESSORS
 from qsgd_lab.levels import FLOAT_BITS
 from qsgd_lab.report.analysis.cells import ELIAS_CODES, FULL_PRECISION_CODE
-from qsgd_lab.runs.config import SYNCHRONOUS
-from qsgd_lab.theory.network import (
-    allgather_bytes,
-    allgather_pays_between,
-    allgather_seconds,
-    ring_allreduce_bytes,
-    ring_allreduce_seconds,
-)
+from qsgd_lab.runs.config import ALL_GATHER, SYNCHRONOUS, TWO_PHASE
+from qsgd_lab.theory.network import allgather_bytes, ring_allreduce_bytes
+from qsgd_lab.theory.network import pays_between as bandwidths_that_pay
+
+#: Algorithms whose messages go to a server.
+_WITH_SERVER = ("asynchronous", "parameter-server")
 
 if TYPE_CHECKING:
+    from qsgd_lab.runs.config import RunConfig
     from qsgd_lab.runs.record import RunRecord
 
 #: No code is so wasteful: a record that claims more is not believed.
@@ -46,7 +48,7 @@ MAX_BITS = 1024.0
 #: The key under which a record has whole messages, frames included.
 WHOLE_MESSAGE = "message"
 
-ALL_REDUCE, ALL_GATHER = "all-reduce", "all-gather"
+ALL_REDUCE, SERVER = "all-reduce", "parameter-server"
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,10 @@ class Exchange:
         Measured, norms included, and under ``message`` the frame of a message; 32 for fp32.
     per_step : float
         Vectors of n coordinates that a node sends a step: 1, and fewer where nodes take local steps.
+    collective : str
+        By default that of the code: ``all-reduce``, ``all-gather``, ``two-phase`` or ``parameter-server``.
+    down_bits : float
+        A coordinate, of what comes back from owners of shards or a server; where these are.
     """
 
     nodes: int
@@ -80,11 +86,13 @@ class Exchange:
     code: str
     bits_per_coordinate: float
     per_step: float = 1.0
+    collective: str = ""
+    down_bits: float = 0.0
 
-    @property
-    def collective(self) -> str:
-        """``all-reduce`` for fp32, ``all-gather`` for codes."""
-        return ALL_REDUCE if self.code == FULL_PRECISION_CODE else ALL_GATHER
+    def __post_init__(self) -> None:
+        """Let float32 be added up, and codes be gathered, where nothing else is said."""
+        usual = ALL_REDUCE if self.code == FULL_PRECISION_CODE else ALL_GATHER
+        object.__setattr__(self, "collective", self.collective or usual)
 
     @property
     def message_bytes(self) -> float:
@@ -98,21 +106,34 @@ class Exchange:
     @property
     def moved_bytes(self) -> float:
         """Bytes that a node's link carries in each direction in one step; 0 for one node."""
+        both = self._vector_bytes + self.down_bits * self.num_parameters / 8
         if self.collective == ALL_REDUCE:
-            return self.per_step * ring_allreduce_bytes(self.nodes, self.num_parameters)
-        return self.per_step * allgather_bytes(self.nodes, self._vector_bytes)
+            once = (
+                ring_allreduce_bytes(self.nodes, self.num_parameters) * self.bits_per_coordinate / FLOAT_BITS
+            )
+        elif self.collective == TWO_PHASE:
+            once = (self.nodes - 1) / self.nodes * both
+        elif self.collective == SERVER:
+            once = self.nodes * both
+        else:
+            once = allgather_bytes(self.nodes, self._vector_bytes)
+        return self.per_step * once
+
+    @property
+    def rounds(self) -> int:
+        """Messages one after the other in one exchange."""
+        if self.collective == SERVER:
+            return 2
+        return (1 if self.collective == ALL_GATHER else 2) * (self.nodes - 1)
 
     def seconds(self, link: Link) -> float:
         """Return the modelled time of the collective, a mean over steps."""
-        if self.collective == ALL_REDUCE:
-            once = ring_allreduce_seconds(self.nodes, self.num_parameters, link.latency, link.bandwidth)
-        else:
-            once = allgather_seconds(self.nodes, self._vector_bytes, link.latency, link.bandwidth)
-        return self.per_step * once
+        return self.per_step * self.rounds * link.latency + self.moved_bytes / link.bandwidth
 
     def at_full_precision(self) -> Exchange:
         """Return the fp32 exchange of the same nodes and model."""
-        return Exchange(self.nodes, self.num_parameters, FULL_PRECISION_CODE, float(FLOAT_BITS))
+        n = self.num_parameters
+        return Exchange(self.nodes, n, FULL_PRECISION_CODE, float(FLOAT_BITS))
 
 
 @dataclass(frozen=True)
@@ -131,15 +152,20 @@ class NodeWork:
 
 @dataclass(frozen=True)
 class ModelledStep:
-    """One step of a real node: its work as measured, its network as modelled; seconds."""
+    """One step of a real node: its work as measured, its network as modelled; seconds.
+
+    `overlap` is the share of the computing during which the network works already.
+    """
 
     work: NodeWork
     network: float
+    overlap: float = 0.0
 
     @property
     def total(self) -> float:
         """Seconds of the whole step."""
-        return self.work.compute + self.work.extra + self.network
+        waited = max(0.0, self.network - self.overlap * self.work.compute)
+        return self.work.compute + self.work.extra + waited
 
 
 def mean_bits(records: Iterable[RunRecord]) -> dict[str, float]:
@@ -188,7 +214,32 @@ def exchange_of(records: Iterable[RunRecord], code: str | None = None) -> Exchan
     vectors, steps = (sum(run.result[name] for run in runs) for name in ("coordinates_sent", "steps"))
     # Stored runs, and those that were made up, may count neither; synchronous ones send one vector a step.
     local = steps > 0 and runs[0].config.algorithm != SYNCHRONOUS
-    return Exchange(nodes, n, code, bits[code], vectors / (steps * nodes * n) if local else 1.0)
+    per_step = vectors / (steps * nodes * n) if local else 1.0
+    collective = _collective(runs[0].config, code)
+    down = 0.0
+    if collective == TWO_PHASE:
+        down = statistics.fmean(run.result.get("down", {}).get("bits", 0.0) for run in runs)
+    elif collective == SERVER:  # what a server sends is not counted: float32, or taken to be as what it got
+        down = bits[code] if "down=" in runs[0].config.algorithm else float(FLOAT_BITS)
+    return Exchange(nodes, n, code, bits[code], per_step, collective, down)
+
+
+def _collective(config: RunConfig, code: str) -> str:
+    """Return how a run's messages travel."""
+    if config.algorithm.startswith(_WITH_SERVER):
+        return SERVER
+    if code == FULL_PRECISION_CODE or _adds_up(config.compressor):
+        return ALL_REDUCE
+    return config.collective
+
+
+@functools.cache
+def _adds_up(compressor: str | None) -> bool:
+    """Whether a method's messages can be added up by the network; one that is not loaded is taken not to."""
+    try:
+        return compressor is not None and COMPRESSORS.parse(compressor).make().aggregates == "sums"
+    except ValueError:
+        return False
 
 
 def node_work(records: Iterable[RunRecord], compute: float | None = None) -> NodeWork | None:
@@ -250,15 +301,15 @@ def _code_seconds(runs: list[RunRecord]) -> float | None:
     return statistics.median(seconds) if seconds else None
 
 
-def modelled_step(exchange: Exchange, work: NodeWork, link: Link) -> ModelledStep:
+def modelled_step(exchange: Exchange, work: NodeWork, link: Link, overlap: float = 0.0) -> ModelledStep:
     """Return one step of a node over this link."""
-    return ModelledStep(work, exchange.seconds(link))
+    return ModelledStep(work, exchange.seconds(link), overlap)
 
 
-def speed_up(exchange: Exchange, work: NodeWork, link: Link) -> float:
+def speed_up(exchange: Exchange, work: NodeWork, link: Link, overlap: float = 0.0) -> float:
     """Return how many times faster a step is than that of fp32 with the same nodes, compute time and link."""
-    baseline = modelled_step(exchange.at_full_precision(), NodeWork(work.compute), link)
-    return baseline.total / modelled_step(exchange, work, link).total
+    baseline = modelled_step(exchange.at_full_precision(), NodeWork(work.compute), link, overlap)
+    return baseline.total / modelled_step(exchange, work, link, overlap).total
 
 
 def pays_between(exchange: Exchange, work: NodeWork, latency: float = 0.0) -> tuple[float, float] | None:
@@ -266,13 +317,13 @@ def pays_between(exchange: Exchange, work: NodeWork, latency: float = 0.0) -> tu
 
     (0, W): below W. (W, inf): above W, where only the fewer rounds of the all-gather pay. (0, inf): always.
     None: never; so for fp32 itself, and for one node. None as well for methods of local steps: the formula is
-    that of an exchange every step.
+    that of an exchange every step, nothing overlapped.
     """
-    if exchange.collective == ALL_REDUCE or exchange.per_step != 1:
+    if exchange.code == FULL_PRECISION_CODE or exchange.per_step != 1:
         return None
-    return allgather_pays_between(
-        exchange.nodes, exchange.num_parameters, exchange.message_bytes, latency, work.extra
-    )
+    baseline = exchange.at_full_precision()
+    saved_seconds = (baseline.rounds - exchange.rounds) * latency - work.extra
+    return bandwidths_that_pay(baseline.moved_bytes - exchange.moved_bytes, saved_seconds)
 
 
 BITS_OF_FLOAT = 32

@@ -1,4 +1,4 @@
-"""Which runs may stand in one table: groups that share everything but method, nodes and seed."""
+"""Groups of runs that share a table: groups that share everything but method, nodes and seed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from qsgd_lab.report.analysis.communication import Traffic, traffic_of
 from qsgd_lab.report.analysis.significance import averaged, judged
 from qsgd_lab.report.analysis.statistics import EQUIVALENCE_MARGIN
 from qsgd_lab.report.analysis.verdict import Contrast
-from qsgd_lab.runs.config import FULL_PRECISION_BITS, SYNCHRONOUS, RunConfig
+from qsgd_lab.runs.config import ALL_GATHER, FULL_PRECISION_BITS, SYNCHRONOUS, RunConfig
 
 if TYPE_CHECKING:
     from qsgd_lab.runs.record import RunRecord
@@ -208,7 +208,13 @@ def method_order(config: RunConfig) -> tuple[Any, ...]:
     """Return the sort key of a run's row, which also identifies it among those of any group."""
     variant = (config.rounding or "", config.error_feedback)
     rank = VARIANT_ORDER.index(variant) if variant in VARIANT_ORDER else len(VARIANT_ORDER)
-    others = (config.algorithm != SYNCHRONOUS, config.algorithm, config.compressor or "", config.plugins)
+    others = (
+        config.algorithm != SYNCHRONOUS,
+        config.algorithm,
+        config.compressor or "",
+        config.collective != ALL_GATHER,
+        config.plugins,
+    )
     return (
         others[0],
         others[1],
@@ -231,7 +237,7 @@ def method_label(config: RunConfig) -> str:
         label = COMPRESSORS.parse(config.compressor).label
     except ValueError:
         return config.method
-    return label if config.algorithm == SYNCHRONOUS else f"{label}, {config.algorithm}"
+    return label + config.method_suffix
 
 
 def _method(records: list[RunRecord], nodes: tuple[int, ...], seeds: tuple[int, ...]) -> Method:

@@ -1,8 +1,9 @@
 """Tests over a few seeds, in percentage points, of whether a method is worse than another or near it.
 
 Runs of one seed share their initial weights and the order of their data, so two methods are compared by their
-differences seed by seed (paired t). That a test finds no difference is no proof that there is none: "within a
-margin" is a claim of its own, and takes one-sided tests. Diverged runs are counted, by Fisher's exact test.
+differences seed by seed (paired t). A test that finds no difference does not prove that there is none:
+"within a margin" is a claim of its own, and takes one-sided tests. Diverged runs are counted, by Fisher's
+exact test.
 
 References
 ----------
@@ -127,7 +128,7 @@ def compare_differences(differences: Sequence[float], margin: float, least_devia
         return Comparison("no variance", count, *signs, mean)
 
     def below(t: float) -> float:
-        """Return the probability that Student's t lies below this one."""
+        """Return the probability that Student's t is below this one."""
         return _student_cdf(t, count - 1)
 
     return Comparison(

@@ -34,7 +34,7 @@ class Outcome:
     values : ndarray, shape (C, R)
         Errors, or validation accuracies in percent; an error that left the finite numbers is infinite.
     final : ndarray or None
-        Shape (R,): what stands in place of the last row where a run is compared whole: test accuracies.
+        Shape (R,): what replaces the last row where a run is compared whole: test accuracies.
     aggregates : {"sums", "gathers"}
         Which collective the messages take.
     dimension : int

@@ -9,8 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from qsgd_lab.report.analysis.cells import FULL_PRECISION_CODE
 from qsgd_lab.report.analysis.communication import (
-    ALL_GATHER,
     Exchange,
     Link,
     NodeWork,
@@ -71,7 +71,7 @@ def modelled_cells(data: FigureRuns) -> dict[str, list[tuple[Exchange, NodeWork]
     found: dict[str, list[tuple[Exchange, NodeWork]]] = {}
     for method, cell in data.cells():
         exchange, work = exchange_of(cell.runs, data.code), data.work_at(cell)
-        if exchange and work and exchange.collective == ALL_GATHER and cell.nodes > 1:
+        if exchange and work and exchange.code != FULL_PRECISION_CODE and cell.nodes > 1:
             found.setdefault(method.label, []).append((exchange, work))
     return found
 

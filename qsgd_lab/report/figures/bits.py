@@ -39,7 +39,7 @@ def draw(data: FigureRuns) -> Figure | None:
 
     A point is a cell's mean over its seeds, its bar one standard deviation up and down. Cells of which some
     seed diverged bear a cross: their mean is over all seeds, at the parameters that were best on validation.
-    What the seeds allow to claim against fp32 (`significance`) stands beside the point as in the tables.
+    What the seeds allow to claim against fp32 (`significance`) is written beside the point as in the tables.
     """
     looks = {label: look.without_line() for label, look in method_looks(data.group).items()}
     drawn: dict[int, list[tuple[str, float, Cell]]] = {}

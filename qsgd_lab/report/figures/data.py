@@ -16,6 +16,9 @@ from qsgd_lab.report.analysis.statistics import MIN_SEEDS
 if TYPE_CHECKING:
     from qsgd_lab.runs.epochs import EpochRecord
 
+#: Fields of the quantizer, in which the methods of one frontier may differ.
+FAMILY_FIELDS = ("norm", "bucket_size", "convention", "raw_tensors_up_to")
+
 #: Longer names would not fit a figure.
 MAX_NAME_LENGTH = 40
 
@@ -37,6 +40,8 @@ class FigureRuns:
         Seconds of a node's forward and backward pass; None: as measured, see `communication`.
     quantize : float or None
         Seconds that a node quantizes and codes in a step, with every method; None: as measured.
+    family : tuple of Group
+        ``group``, and those that differ from it in `FAMILY_FIELDS` alone; empty if that was not asked.
     """
 
     group: Group
@@ -45,6 +50,12 @@ class FigureRuns:
     latency: float = 0.0
     compute: float | None = None
     quantize: float | None = None
+    family: tuple[Group, ...] = ()
+
+    @property
+    def leads_family(self) -> bool:
+        """Whether a figure of the whole family is this group's to show."""
+        return not self.family or self.family[0] is self.group
 
     def compute_at(self, nodes: int) -> float | None:
         """Return a node's compute seconds, the same for all methods; None if not measured."""
@@ -83,6 +94,21 @@ class FigureRuns:
         if remark is None:
             remark = f"mean ± std of {len(seeds)} seeds" if len(seeds) > 1 else "one seed"
         return f"{model} on {dataset},\npreset {preset}; {remark}"
+
+
+def families(groups: Sequence[Group]) -> list[tuple[Group, ...]]:
+    """Return, for each group, itself and all that differ from it in `FAMILY_FIELDS` alone, in their order."""
+    identities = [
+        (
+            group.is_current,
+            tuple((name, value) for name, value in group.shared.items() if name not in FAMILY_FIELDS),
+        )
+        for group in groups
+    ]
+    return [
+        tuple(group for group, identity in zip(groups, identities, strict=True) if identity == own)
+        for own in identities
+    ]
 
 
 @dataclass(frozen=True)

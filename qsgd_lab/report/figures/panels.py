@@ -109,7 +109,7 @@ class Panels:
     num_rows: int
 
     def finish(self, title: str, y_label: str, keys: Sequence[Line2D], columns: int = 2) -> Figure:
-        """Write the title, the common y label and the key, the latter in ``columns`` if it stands below."""
+        """Write the title, the common y label and the key, the latter in ``columns`` if it is below."""
         self.figure.suptitle(title, fontsize=7, color="#333333")
         if self.num_rows == 1:
             self.axes[0].set_ylabel(y_label)
@@ -163,7 +163,7 @@ def key(look: Look, label: str) -> Line2D:
 
 
 def mark_key(mark: str, label: str) -> Line2D:
-    """Return the legend's line for a sign that stands beside points."""
+    """Return the legend's line for a sign beside points."""
     return Line2D([], [], label=label, color=BLACK, linestyle="none", marker=mark)
 
 
@@ -184,7 +184,7 @@ CROSS: dict[str, Any] = {
 
 
 def set_accuracy_axis(axes: Axes, values: Iterable[float]) -> None:
-    """Scale a y axis of accuracies in percent so that all values are on it and good ones lie apart.
+    """Scale a y axis of accuracies in percent so that all values are on it and good ones are apart.
 
     Over a narrow range it is linear. Over a wide one it goes with the logarithm of the error.
     """

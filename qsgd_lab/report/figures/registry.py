@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 #: Name -> what the figure shows. Each is drawn by the module of its name, which imports matplotlib.
 FIGURES: Mapping[str, str] = {
     "bits": "test accuracy against measured bits a coordinate",
+    "frontier": "the best accuracy for the bits, of all norms and buckets, with 95 % intervals",
     "epochs": "validation accuracy by epoch, with bands over the seeds",
     "megabytes": "validation accuracy against the megabytes that a node has sent",
     "bandwidth": "modelled speed-up over fp32 against bandwidth, by number of nodes",
@@ -24,6 +25,7 @@ FIGURES: Mapping[str, str] = {
 #: Name -> what the runs must have, to be said where they have not.
 NEEDS: Mapping[str, str] = {
     "bits": "runs that measured the code's bits",
+    "frontier": "runs of a quantizer, not diverged, that measured the code's bits",
     "epochs": "runs with their epochs.jsonl",
     "megabytes": "runs with their epochs.jsonl that measured the code's bits",
     "bandwidth": "timed runs of a quantizer on two nodes or more",

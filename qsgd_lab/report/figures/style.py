@@ -1,4 +1,4 @@
-"""The house style of figures: sizes, colours that print, files whose bytes depend on the numbers alone."""
+"""The style of figures: sizes, colours that print, files whose bytes depend on the numbers alone."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def load_matplotlib() -> None:
     Raises
     ------
     UsageError
-        If the current folder holds a matplotlibrc that is no text.
+        If the current folder holds a matplotlibrc that is not text.
     """
     if "matplotlib" in sys.modules:
         return
@@ -85,7 +85,7 @@ def load_matplotlib() -> None:
     try:
         import matplotlib as mpl  # noqa: F401 (imported for what it then knows)
     except ValueError as error:  # it reads a matplotlibrc in the current folder all the same
-        raise UsageError(f"matplotlib cannot read ./matplotlibrc ({error}); mend or remove it") from error
+        raise UsageError(f"matplotlib cannot read ./matplotlibrc ({error}); fix or remove it") from error
     finally:
         for name, value in users.items():
             if value is None:

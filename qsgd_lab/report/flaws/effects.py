@@ -1,8 +1,8 @@
-"""What a flawed protocol does to the accuracy it reports: differences from the mended one, seed by seed.
+"""What a flawed protocol does to the accuracy it reports: differences from the corrected one, seed by seed.
 
-A flawed run and the mended one share seed, first weights and data: what differs is the flaw's doing.
-Runs of one flaw are compared with the mended protocol only; all the tests of a table share Holm's adjustment.
-A diverged run is a result, but no sample of an accuracy: a difference that rests on one stands in no test.
+A flawed run and the corrected one share seed, first weights and data: what differs is the flaw's doing.
+Runs of one flaw are compared with the corrected protocol only; all tests of a table share Holm's adjustment.
+A diverged run is a result, but no sample of an accuracy: a difference that rests on one is in no test.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from qsgd_lab.runs.record import RunRecord
 
 #: The name of the protocol without flaws, and of the one with all.
-MENDED, ALL = "mended", "all together"
+CORRECTED, ALL = "corrected", "all together"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,11 +29,11 @@ class Cell:
     Attributes
     ----------
     model, method, protocol : str
-        `protocol` is `MENDED`, the name of a flaw, or `ALL`.
+        `protocol` is `CORRECTED`, the name of a flaw, or `ALL`.
     records : mapping of int to RunRecord
         By seed; those that are there.
     applies : bool
-        False where the flaw is void: its runs are the mended ones.
+        False where the flaw is void: its runs are the corrected ones.
     """
 
     model: str
@@ -45,7 +45,7 @@ class Cell:
 
 @dataclass(frozen=True, kw_only=True)
 class Effect:
-    """One cell beside the mended protocol; accuracies and differences in percentage points.
+    """One cell beside the corrected protocol; accuracies and differences in percentage points.
 
     Attributes
     ----------
@@ -55,7 +55,7 @@ class Effect:
     num_diverged : int
         Runs that diverged: results too, and among the accuracies.
     comparison : Comparison or None
-        With the mended protocol; None for the mended one itself and where the flaw is void.
+        With the corrected protocol; None for the corrected one itself and where the flaw is void.
     half_width : float or None
         Of the 95 % confidence interval of the mean difference over the seeds, by itself; None where nothing
         was tested.
@@ -93,7 +93,7 @@ class Effect:
 
     @property
     def is_identical(self) -> bool:
-        """Whether every seed reports the very accuracy of the mended protocol."""
+        """Whether every seed reports the very accuracy of the corrected protocol."""
         return _is_identical(self.comparison)
 
     @property
@@ -130,7 +130,7 @@ class Effect:
 
 
 def effects(cells: Sequence[Cell]) -> list[Effect]:
-    """Compare every cell with the mended one of its network and method.
+    """Compare every cell with the corrected one of its network and method.
 
     Parameters
     ----------
@@ -140,12 +140,12 @@ def effects(cells: Sequence[Cell]) -> list[Effect]:
     Raises
     ------
     ValueError
-        If a network and method have no mended cell.
+        If a network and method have no corrected cell.
     """
-    mended = {(cell.model, cell.method): cell for cell in cells if cell.protocol == MENDED}
-    if lacking := [cell for cell in cells if (cell.model, cell.method) not in mended]:
-        raise ValueError(f"{lacking[0].model}, {lacking[0].method} has no runs of the mended protocol")
-    found = [_effect(cell, mended[cell.model, cell.method]) for cell in cells]
+    corrected = {(cell.model, cell.method): cell for cell in cells if cell.protocol == CORRECTED}
+    if lacking := [cell for cell in cells if (cell.model, cell.method) not in corrected]:
+        raise ValueError(f"{lacking[0].model}, {lacking[0].method} has no runs of the corrected protocol")
+    found = [_effect(cell, corrected[cell.model, cell.method]) for cell in cells]
     tested = [index for index, effect in enumerate(found) if _p(effect) is not None]
     adjusted = holm([_p(found[index]) or 0.0 for index in tested])
     for index, p_holm in zip(tested, adjusted, strict=True):
@@ -155,7 +155,7 @@ def effects(cells: Sequence[Cell]) -> list[Effect]:
 
 def _effect(cell: Cell, reference: Cell) -> Effect:
     own, other = _accuracies(cell), _accuracies(reference)
-    is_compared = cell.applies and cell.protocol != MENDED
+    is_compared = cell.applies and cell.protocol != CORRECTED
     step = accuracy_step((*cell.records.values(), *reference.records.values()))
     comparison = compare(own, other, step=step) if is_compared else None
     if comparison is not None and _num_diverged(cell) + _num_diverged(reference):

@@ -18,11 +18,11 @@ COMMENT_WIDTH = 100
 Block = tuple[str, list[str], list[list[str]]]
 
 _NOTE = (
-    "Test accuracy in %, mean ± standard deviation over the seeds; then the mean difference from the mended "
-    "protocol, paired by seed, with its 95 % interval. *: significant at 5 % after Holm's adjustment over "
-    "all differences of the table. =: every seed reports what the mended protocol does. void: the flaw needs "
-    "a quantizer. Epochs: to the target on validation, as the protocol measures it, and how many runs got "
-    "there where not all did."
+    "Test accuracy in %, mean ± standard deviation over the seeds; then the mean difference from the "
+    "corrected protocol, paired by seed, with its 95 % interval. *: significant at 5 % after Holm's "
+    "adjustment over all differences of the table. =: every seed reports what the corrected protocol does. "
+    "void: the flaw needs a quantizer. Epochs: to the target on validation, as the protocol measures it, "
+    "and how many runs got there where not all did."
 )
 _DIVERGED = "†: with a diverged run among them, and so in no test."
 

@@ -34,7 +34,7 @@ __all__ = ["escape", "write_latex"]
 
 #: Points in ``\footnotesize``: a column of mean and deviation, one of a number, the methods' names.
 _COLUMN, _NUMBER, _STUB = 66.0, 42.0, 105.0
-#: A table that is no wider than this stands in one column of the page.
+#: A table that is no wider than this fits one column of the page.
 _ONE_COLUMN = 400.0
 #: A heading longer than this is broken after its first comma.
 MAX_HEADING = 12

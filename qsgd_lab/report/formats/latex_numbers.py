@@ -102,7 +102,7 @@ def _for_siunitx(entry: Entry) -> str:
         return f"{{{escape(entry.word)}{overhang}}}"
     number = f"{entry.mean} +- {entry.deviation}" if entry.deviation else entry.mean
     bold = r"\bfseries " if entry.bold else ""
-    if entry.reached and not entry.deviation:  # else k/n would stand beyond an empty deviation
+    if entry.reached and not entry.deviation:  # else k/n would follow an empty deviation
         return f"{{{bold}{entry.mean}{overhang}}}"
     return f"{bold}{number} {{{overhang}}}" if overhang else bold + number
 

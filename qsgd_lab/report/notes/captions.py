@@ -30,14 +30,16 @@ def family_caption(family: Sequence[Group]) -> str:
         if all(group.shared[name] == value for group in family)
     }
     subject = f"{common['model']} on " if "model" in common else "Models on "
+    data = _dataset(family[0]) if "dataset" in common else "several data sets"
     preset = f", preset {common['preset']}" if "preset" in common else ""
-    what = "settings" if "model" in common else "models"
+    what = "models" if "model" not in common else "settings"
+    what = what if "dataset" in common else "tasks"
     seeds = sorted({len(group.seeds) for group in family})
     words = _seed_words(seeds[0]) if len(seeds) == 1 else "numbers of seeds as below"
     version = "" if family[0].is_current else ", made by another version of qsgd-lab"
     quantizer = _quantizer_words(common.get("norm"), common.get("bucket_size"))
     shared = ", ".join([f"{len(family)} {what} side by side", *quantizer, words])
-    return f"{subject}{_dataset(family[0])}{preset}: {shared}{version}."
+    return f"{subject}{data}{preset}: {shared}{version}."
 
 
 def distinguishing_fields(group: Group, others: Iterable[Group]) -> list[str]:

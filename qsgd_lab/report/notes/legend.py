@@ -20,21 +20,26 @@ from qsgd_lab.report.tables.options import DIFFERENCE, TableOptions
 from qsgd_lab.report.tables.published_measures import published_notes
 from qsgd_lab.report.tables.sheets import Sheet
 from qsgd_lab.report.tables.units import format_bandwidth, format_seconds
+from qsgd_lab.runs.config import TWO_PHASE
 
 
 def traffic_notes(cells: Iterable[Cell]) -> Iterator[str]:
     """Yield what the bytes of these cells are."""
-    codes = {sent_code(mean_bits(cell.runs)) for cell in cells if cell.seeds} - {FULL_PRECISION_CODE, None}
+    cells = [cell for cell in cells if cell.seeds]
+    codes = {sent_code(mean_bits(cell.runs)) for cell in cells} - {FULL_PRECISION_CODE, None}
     words = []
     if WHOLE_MESSAGE in codes:
         words.append("in whole messages, each in the layout and code that make it shortest")
     if codes - {WHOLE_MESSAGE}:
         where = " where messages were not measured" if words else ""
         words.append(f"under the code that takes the fewest bits in all{where}")
+    has_two = any(cell.runs[0].config.collective == TWO_PHASE for cell in cells)
+    two_phase = " Two-phase: (N−1)/N messages up, and as much down." if has_two else ""
     sent = f"Sent: a node's own gradient {' or '.join(words)}. " if words else ""
     yield (
         f"{sent}Moved: what a node's link carries each way, 2(N−1)/N gradients for the ring all-reduce of "
         "fp32 and N−1 messages for the all-gather of codes, which cannot be added up on the way."
+        f"{two_phase}"
     )
 
 
@@ -54,10 +59,17 @@ def network_notes(options: TableOptions, cells: Iterable[Cell]) -> Iterator[str]
         else f"{format_seconds(options.compute)} of compute"
     )
     link = f"{format_bandwidth(options.link.bandwidth)} and {format_seconds(options.link.latency)} a message"
+    overlap = f"{options.overlap:g} of the computing overlapped by the network" if options.overlap else ""
+    work = (
+        _work_words(cells)
+        if options.quantize is None
+        else f"{format_seconds(options.quantize)} of quantizing and coding"
+    )
+    spread = "its deviation is that of what the seeds' runs have measured, not of a network"
     yield (
-        f"Modelled: one step of a node on links of {link}, nothing overlapped: {compute}; "
-        f"{_work_words(cells)}; and the collective. Speed-up: over fp32. Pays below: the bandwidth under "
-        "which the step is faster than that of fp32."
+        f"Modelled: one step of a node on links of {link}, {overlap or 'nothing overlapped'}: {compute}; "
+        f"{work}; and the collective; {spread}. Speed-up: over fp32. Pays below: the bandwidth under "
+        f"which the step is faster than that of fp32{', without overlap' if overlap else ''}."
     )
 
 
@@ -73,7 +85,7 @@ def _work_words(cells: Iterable[Cell]) -> str:
 
 
 class Shown(NamedTuple):
-    """A cell of a table, and in words where it stands."""
+    """A cell of a table, and its place in words."""
 
     group: Group
     method: Method

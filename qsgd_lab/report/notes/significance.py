@@ -26,7 +26,7 @@ _HOLM = f"Holm's level {SIGNIFICANCE_LEVEL:g}"
 
 
 class _Judged(NamedTuple):
-    """A cell's verdict and where it stands."""
+    """A cell's verdict and its place."""
 
     label: str
     cell: Cell

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from qsgd_lab.report.analysis.cells import Cell, Statistic, summarize
+from qsgd_lab.report.analysis.cells import FULL_PRECISION_CODE, Cell, Statistic, summarize
 from qsgd_lab.report.analysis.communication import (
     Exchange,
-    Link,
     NodeWork,
     compute_seconds,
     exchange_of,
@@ -30,6 +30,9 @@ from qsgd_lab.report.tables.entries import (
 from qsgd_lab.report.tables.options import TableOptions
 from qsgd_lab.report.tables.units import format_bandwidth, format_pays
 
+if TYPE_CHECKING:
+    from qsgd_lab.runs.record import RunRecord
+
 ACCURACY_TITLE = "Test accuracy (%)"
 DIFFERENCE_TITLE = "Difference from fp32 (points)"
 BYTES_DECIMALS = 2
@@ -40,7 +43,7 @@ SPEED_UP_DECIMALS = 2
 _BYTE_UNITS = {"GB": 1e9, "MB": 1e6, "kB": 1e3, "B": 1.0}
 #: Parts of a run's time in `RunRecord.timing`, in the order of a step.
 _TIME_PARTS = ("compute_s", "quantize_s", "other_s")
-#: Seconds of one message, which are no part of the step, in the same place -> heading.
+#: Seconds of one message, which are not part of the step, in the same place -> heading.
 _MESSAGE_TIMES = {
     "encode_message_s": "Encoding one message (ms)",
     "decode_message_s": "Decoding one message (ms)",
@@ -104,7 +107,7 @@ def cell_measures(show: str, groups: Sequence[Group], options: TableOptions) -> 
         case "time":
             return _time(groups)
         case "network":
-            return _network(options.link)
+            return _network(options)
         case _:
             return []
 
@@ -232,21 +235,30 @@ def _time_measure(field: str, title: str, part: str, *, is_of_step: bool) -> Cel
     )
 
 
-def _network(link: Link) -> list[CellMeasure]:
-    def milliseconds(place: Place) -> float | None:
+def _network(options: TableOptions) -> list[CellMeasure]:
+    link, overlap = options.link, options.overlap
+
+    def milliseconds(place: Place) -> Statistic | None:
+        """Return the model at the cell's medians, and its deviation over runs, each at what it measured."""
         modelled = _modelled(place)
-        return 1000 * modelled_step(*modelled, link).total if modelled else None
+        if modelled is None:
+            return None
+        total = 1000 * modelled_step(*modelled, link, overlap).total
+        single = [one for run in place.cell.runs if (one := _modelled_run(place, run))]
+        spread = summarize([1000 * modelled_step(*one, link, overlap).total for one in single])
+        return Statistic(total, spread.deviation if spread else None, len(single))
 
     def gain(place: Place) -> float | None:
         modelled = _modelled(place)
-        return speed_up(*modelled, link) if modelled else None
+        return speed_up(*modelled, link, overlap) if modelled else None
 
     return [
         CellMeasure(
             "modelled_ms_per_step",
             "Modelled time per step (ms)",
             milliseconds,
-            lambda place: number_entry(milliseconds(place), MILLISECONDS_DECIMALS),
+            lambda place: statistic_entry(milliseconds(place), MILLISECONDS_DECIMALS),
+            is_statistic=True,
         ),
         CellMeasure(
             "modelled_speed_up",
@@ -264,8 +276,23 @@ def _modelled(place: Place) -> tuple[Exchange, NodeWork] | None:
     if compute is None:
         column = place.group.nodes.index(place.cell.nodes)
         compute = compute_seconds(run for method in place.group.methods for run in method.cells[column].runs)
-    exchange, work = exchange_of(place.cell.runs), node_work(place.cell.runs, compute)
-    return (exchange, work) if exchange and work else None
+    return _exchange_and_work(place, place.cell.runs, compute)
+
+
+def _modelled_run(place: Place, run: RunRecord) -> tuple[Exchange, NodeWork] | None:
+    """Return exchange and work as one run has measured them."""
+    return _exchange_and_work(place, [run], place.options.compute)
+
+
+def _exchange_and_work(
+    place: Place, runs: Sequence[RunRecord], compute: float | None
+) -> tuple[Exchange, NodeWork] | None:
+    exchange, work = exchange_of(runs), node_work(runs, compute)
+    if not exchange or not work:
+        return None
+    given = place.options.quantize
+    is_quantized = exchange.code != FULL_PRECISION_CODE
+    return exchange, NodeWork(work.compute, given) if given is not None and is_quantized else work
 
 
 def _pays(place: Place) -> str | None:

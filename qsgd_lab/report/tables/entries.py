@@ -29,7 +29,7 @@ class Entry:
     Attributes
     ----------
     mean : str
-        The rounded number, or empty where `word` stands instead.
+        The rounded number, or empty where `word` is printed instead.
     deviation : str
         The rounded deviation, with as many decimals; empty where there is none.
     word : str
@@ -127,7 +127,7 @@ def count_entry(count: int | None) -> Entry:
 
 
 def number_entry(value: float | None, decimals: int) -> Entry:
-    """Return a number that is no mean of seeds, or that is missing."""
+    """Return a number that is not a mean of seeds, or that is missing."""
     return Entry(word=MISSING) if value is None else Entry(mean=rounded(value, decimals))
 
 

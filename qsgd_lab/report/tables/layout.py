@@ -25,7 +25,7 @@ _NOTHING = Entry(word=MISSING)
 
 @dataclass(frozen=True)
 class Column:
-    """A column of numbers; neighbours with the same non-empty ``span`` stand under it together."""
+    """A column of numbers; neighbours with the same non-empty ``span`` share it as their heading."""
 
     heading: str
     span: str = ""
@@ -57,7 +57,7 @@ class Table:
     Attributes
     ----------
     groups : tuple of Group
-        What the table was made from, unrounded; several where they stand side by side.
+        What the table was made from, unrounded; several where they are side by side.
     caption : str
     panels : tuple of Panel
         What is shown, together or apart as there is room.
@@ -101,7 +101,7 @@ def lay_out(
     options : TableOptions
     max_columns : int, optional
         Widest a panel may be, in columns of mean and deviation: with more columns it goes on in further
-        panels, with half as many two measures stand beside each other. None: any width, apart.
+        panels, with half as many two measures are side by side. None: any width, apart.
     traffic_apart : bool
         Whether the measured bits get a panel of their own instead of standing in the first one.
     mean_apart : bool
@@ -121,7 +121,7 @@ def lay_out(
             panels=tuple(_panels(sheet, options, max_columns, traffic_apart, mean_apart)),
             notes=tuple(notes(sheet, groups, options, bold_sign)),
         )
-        for sheet in sheets(groups, options.by)
+        for sheet in sheets(groups, options.by, options.sort)
     )
 
 

@@ -107,7 +107,7 @@ def measured_messages(groups: Sequence[Group]) -> bool:
 
 
 def codes_of(groups: Sequence[Group]) -> list[str]:
-    """Return the codes whose lengths some run has recorded, in their usual order; fp32 is no code."""
+    """Return the codes whose lengths some run has recorded, in their usual order; fp32 is not a code."""
     recorded = {
         code
         for group in groups
@@ -117,7 +117,7 @@ def codes_of(groups: Sequence[Group]) -> list[str]:
         for code in run.result["bits_per_coordinate"]
     }
     usual = [code for code in _CODE_ORDER if code in recorded]
-    # Where all runs are fp32 their 32 bits stand under fixed width, lest there be no column at all.
+    # Where all runs are fp32 their 32 bits are shown under fixed width, so that the table has a column.
     return usual + sorted(recorded - {*_CODE_ORDER, FULL_PRECISION_CODE}) or [FIXED_CODE]
 
 

@@ -9,13 +9,21 @@ from typing import Literal, NamedTuple
 from qsgd_lab.report.analysis.communication import Link
 from qsgd_lab.terminal import DEFAULT_WIDTH
 
-View = Literal["nodes", "method", "model", "setting"]
+View = Literal["nodes", "method", "model", "setting", "task"]
 #: What the columns are -> in words, for help.
 VIEWS: dict[View, str] = {
     "nodes": "numbers of nodes, a table a model and setting",
     "method": "methods, a row a number of nodes",
     "model": "models side by side",
     "setting": "settings of one model side by side: presets, norms, buckets",
+    "task": "tasks side by side: data sets, splits over the nodes, models",
+}
+
+Order = Literal["method", "bits"]
+#: In which order the rows of methods are -> in words, for help.
+ORDERS: dict[Order, str] = {
+    "method": "fp32, then bits descending, then other methods",
+    "bits": "by the bits that are really sent, most first",
 }
 
 #: What a table can show -> in words, for help and errors.
@@ -66,8 +74,10 @@ class TableOptions:
     ----------
     show : tuple of str
         Keys of `SHOWS`, in the order of the panels.
-    by : {"nodes", "method", "model", "setting"}
+    by : {"nodes", "method", "model", "setting", "task"}
         What the columns are. CSV and JSON have a line or object a cell and do not depend on it.
+    sort : {"method", "bits"}
+        The order of the methods; of CSV and JSON neither.
     style : {"siunitx", "plain"}
         Of LaTeX.
     page : str
@@ -78,8 +88,12 @@ class TableOptions:
         That of the modelled step.
     compute : float or None
         Seconds of a node's forward and backward pass in the modelled step; None: as measured.
+    quantize : float or None
+        Seconds that a node quantizes and codes in it, with every method but fp32; None: as measured.
+    overlap : float
+        Share of the pass during which the network works already, 0 to 1.
     published : bool
-        Whether published figures stand beside the measured ones.
+        Whether published figures are shown beside the measured ones.
     margins : mapping of str to float
         Preset -> how near accuracies count as alike, in points; see `grouping.group_records`.
 
@@ -91,11 +105,14 @@ class TableOptions:
 
     show: tuple[str, ...] = DEFAULT_SHOW
     by: View = "nodes"
+    sort: Order = "method"
     style: Style = "siunitx"
     page: str = "ieeetran"
     width: int = DEFAULT_WIDTH
     link: Link = DEFAULT_LINK
     compute: float | None = None
+    quantize: float | None = None
+    overlap: float = 0.0
     published: bool = False
     margins: Mapping[str, float] = field(default_factory=dict)
 

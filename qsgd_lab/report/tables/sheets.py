@@ -1,14 +1,15 @@
-"""The views: which groups share a table, and which cell stands in which row and column."""
+"""The views: which groups share a table, and which row and column each cell has."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from qsgd_lab.report.analysis.cells import Cell
 from qsgd_lab.report.analysis.grouping import Group, Method
-from qsgd_lab.report.tables.options import View
+from qsgd_lab.report.tables.options import Order, View
 
 #: Fields of the quantizer; models side by side must agree in them, but each has its own learning rate.
 QUANTIZER_FIELDS = ("norm", "bucket_size", "convention", "raw_tensors_up_to", "flaws")
@@ -45,7 +46,7 @@ class Sheet:
     Attributes
     ----------
     groups : tuple of Group
-        Those that stand in it.
+        Those in the table.
     names : tuple of str
         What each is called as a column; one empty name for a single group.
     stub : str
@@ -75,20 +76,32 @@ class Sheet:
         return self.stub == METHOD_STUB
 
 
-def sheets(groups: Sequence[Group], view: View) -> list[Sheet]:
+def sheets(groups: Sequence[Group], view: View, order: Order = "method") -> list[Sheet]:
     """Return the tables of a view, in the order of their first groups."""
+    if order == "bits":
+        groups = [dataclasses.replace(group, methods=by_bits(group.methods)) for group in groups]
     if view == "nodes":
         return [_by_nodes(group) for group in groups]
     if view == "method":
         return [_by_method(group) for group in groups]
-    identity = _alike_but_for_model if view == "model" else _of_one_model
     families: dict[Any, list[Group]] = {}
     for group in groups:
-        families.setdefault(identity(group), []).append(group)
+        families.setdefault(_FAMILIES[view](group), []).append(group)
     return [
-        _side_by_side(tuple(family), view) if len(family) > 1 else _by_nodes(family[0])
+        _side_by_side(tuple(family), view, order) if len(family) > 1 else _by_nodes(family[0])
         for family in families.values()
     ]
+
+
+def by_bits(methods: Iterable[Method]) -> tuple[Method, ...]:
+    """Return methods by the bits a coordinate that they send, most first; at the end those without any."""
+    return tuple(sorted(methods, key=lambda method: -bits_sent(method)))
+
+
+def bits_sent(method: Method) -> float:
+    """Return the bits a coordinate of whole messages, else of a code; 0 if none was measured."""
+    traffic = method.traffic
+    return traffic.sent or traffic.elias or traffic.fixed or 0.0
 
 
 def _alike_but_for_model(group: Group) -> tuple[Any, ...]:
@@ -101,6 +114,19 @@ def _alike_but_for_model(group: Group) -> tuple[Any, ...]:
 
 def _of_one_model(group: Group) -> tuple[Any, ...]:
     return group.is_current, group.shared["dataset"], group.shared["model"]
+
+
+def _alike_but_for_task(group: Group) -> tuple[Any, ...]:
+    shared = group.shared
+    return group.is_current, *(repr(shared[name]) for name in ("scaling", *QUANTIZER_FIELDS))
+
+
+#: View -> what the groups of one of its tables have in common.
+_FAMILIES: dict[View, Callable[[Group], tuple[Any, ...]]] = {
+    "model": _alike_but_for_model,
+    "setting": _of_one_model,
+    "task": _alike_but_for_task,
+}
 
 
 def _by_nodes(group: Group) -> Sheet:
@@ -135,10 +161,12 @@ def _by_method(group: Group) -> Sheet:
     )
 
 
-def _side_by_side(family: tuple[Group, ...], view: View) -> Sheet:
+def _side_by_side(family: tuple[Group, ...], view: View, order: Order) -> Sheet:
     orders = sorted({method.order for group in family for method in group.methods})
     lookup = [{method.order: method for method in group.methods} for group in family]
-    methods = tuple(tuple(by_order.get(order) for by_order in lookup) for order in orders)
+    methods = tuple(tuple(by_order.get(place) for by_order in lookup) for place in orders)
+    if order == "bits":  # of the first group that has the method
+        methods = tuple(sorted(methods, key=lambda row: -next(bits_sent(m) for m in row if m)))
     names = column_names(family, first=view)
     rows = _method_rows([next(method for method in row if method) for row in methods])
     nodes = sorted({count for group in family for count in group.nodes})
@@ -178,13 +206,14 @@ def column_names(family: Sequence[Group], first: str) -> tuple[str, ...]:
     Parameters
     ----------
     family : sequence of Group
-    first : {"model", "setting"}
-        Whether the model is always named, or the preset where it differs.
+    first : {"model", "setting", "task"}
+        Whether the model is always named, or the preset where it differs, or the data set.
     """
     fields = [name for name in family[0].shared if len({repr(g.shared[name]) for g in family}) > 1]
-    chosen = ["model"] if first == "model" or not fields else []
+    chosen = ["dataset"] if first == "task" else ["model"] if first == "model" or not fields else []
     names = _names(family, chosen)
-    for field in sorted(fields, key=_naming_rank):
+    ranks = _TASK_NAMING if first == "task" else _NAMING
+    for field in sorted(fields, key=lambda field: ranks.index(field) if field in ranks else len(ranks)):
         if len(set(names)) == len(family):
             break
         if len(set(_names(family, [*chosen, field]))) > len(set(names)):
@@ -193,9 +222,9 @@ def column_names(family: Sequence[Group], first: str) -> tuple[str, ...]:
     return names
 
 
-def _naming_rank(field: str) -> int:
-    order = ("model", "preset", "norm", "bucket_size")
-    return order.index(field) if field in order else len(order)
+#: The fields that name a column first, where they differ.
+_NAMING = ("model", "preset", "norm", "bucket_size")
+_TASK_NAMING = ("dataset", "split", "model", "preset")
 
 
 def _names(family: Iterable[Group], fields: Sequence[str]) -> tuple[str, ...]:
@@ -204,6 +233,8 @@ def _names(family: Iterable[Group], fields: Sequence[str]) -> tuple[str, ...]:
 
 def _word(field: str, value: Any) -> str:
     plain: dict[str, Callable[[Any], str]] = {
+        "dataset": str,
+        "split": str,
         "model": str,
         "preset": str,
         "norm": lambda norm: norm or "no norm",

@@ -78,31 +78,30 @@ class NodeBatchNorm(torch.autograd.Function):
         images: torch.Tensor,
         weight: torch.Tensor,
         bias: torch.Tensor,
+        affine: tuple[torch.Tensor, torch.Tensor],
         running: Running,
         settings: tuple[float, float],
         slots: NodeSlots,
     ) -> torch.Tensor:
-        """Return the normalised images; `settings` are (momentum, eps)."""
+        """Return the normalised images; `affine` is of all nodes, (N C,); `settings` are (momentum, eps)."""
         momentum, eps = settings
         nodes = slots.nodes
         folded = fold(images, nodes)
-        output, mean, inverse_std = torch.native_batch_norm(
-            folded, weight.repeat(nodes), bias.repeat(nodes), None, None, True, momentum, eps
-        )
+        output, mean, inverse_std = torch.native_batch_norm(folded, *affine, None, None, True, momentum, eps)
         running.update(images, nodes, momentum)
-        ctx.save_for_backward(folded, mean, inverse_std)
+        ctx.save_for_backward(folded, affine[0], mean, inverse_std)
         ctx.weight, ctx.bias, ctx.eps, ctx.slots = weight, bias, eps, slots
         return unfold(output, nodes)
 
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> Any:  # type: ignore[override]
         """Return the gradient of the images; those of weight and bias go to their slots."""
-        folded, mean, inverse_std = ctx.saved_tensors
+        folded, weights, mean, inverse_std = ctx.saved_tensors
         nodes = ctx.slots.nodes
         for_images, for_weight, for_bias = torch.ops.aten.native_batch_norm_backward(
             fold(gradient, nodes),
             folded,
-            ctx.weight.repeat(nodes),
+            weights,
             None,
             None,
             mean,
@@ -113,4 +112,4 @@ class NodeBatchNorm(torch.autograd.Function):
         )
         ctx.slots.put(ctx.weight, for_weight.view(nodes, -1))
         ctx.slots.put(ctx.bias, for_bias.view(nodes, -1))
-        return unfold(for_images, nodes), None, None, None, None, None
+        return unfold(for_images, nodes), *[None] * 6

@@ -77,11 +77,15 @@ class NodeBatched:
         layers = [layer for layer in model.module.modules() if isinstance(layer, nn.BatchNorm2d)]
         self._running = {id(layer.running_mean): _running_of(layer) for layer in layers}
 
+    def split_weights(self) -> SplitWeights:
+        """Return what replaces layers during a pass."""
+        return SplitWeights(self._slots, self._running)
+
     def compute(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Fill `gradients` and return the nodes' mean losses, shape (N,)."""
         nodes = len(self.gradients)
         self._slots.open()
-        with self.precision.forward(images.device), _SplitWeights(self._slots, self._running):
+        with self.precision.forward(images.device), self.split_weights():
             outputs = self.model.module(images)
         losses = functional.cross_entropy(outputs.float(), labels, reduction="none").view(nodes, -1).mean(1)
         losses.sum().backward()  # type: ignore[no-untyped-call]
@@ -97,7 +101,7 @@ def _running_of(layer: nn.BatchNorm2d) -> Running:
     return Running(mean, variance, batches)
 
 
-class _SplitWeights(TorchFunctionMode):
+class SplitWeights(TorchFunctionMode):
     """Replaces convolutions, linear maps and BatchNorms by ones whose backward splits by node."""
 
     def __init__(self, slots: NodeSlots, running: dict[int, Running]) -> None:
@@ -109,18 +113,28 @@ class _SplitWeights(TorchFunctionMode):
     ) -> Any:
         if func is torch.conv2d:
             images, weight, bias, stride, padding, dilation = args[:6]
-            geometry = (stride, padding, dilation)
-            return NodeConvolution.apply(  # type: ignore[no-untyped-call]
-                in_working_precision(images), weight, bias, geometry, self.slots
-            )
+            return self.convolution(in_working_precision(images), weight, bias, (stride, padding, dilation))
         if func is functional.batch_norm:
             return self._batch_norm(*args, **(kwargs or {}))
         if func is functional.linear:
             inputs, weight, bias = args
-            return NodeLinear.apply(  # type: ignore[no-untyped-call]
-                in_working_precision(inputs), weight, bias, self.slots
-            )
+            return self.linear(in_working_precision(inputs), weight, bias)
         return func(*args, **(kwargs or {}))
+
+    def convolution(self, images: Any, weight: Any, bias: Any, geometry: Any) -> Any:
+        """Return the convolution; `geometry` is (stride, padding, dilation)."""
+        return NodeConvolution.apply(  # type: ignore[no-untyped-call]
+            images, weight, bias, geometry, self.slots
+        )
+
+    def linear(self, inputs: Any, weight: Any, bias: Any) -> Any:
+        """Return the linear map."""
+        return NodeLinear.apply(inputs, weight, bias, self.slots)  # type: ignore[no-untyped-call]
+
+    def affine(self, weight: torch.Tensor, bias: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the weights and biases that BatchNorm has at the nodes, shape (N C,)."""
+        nodes = self.slots.nodes
+        return weight.detach().repeat(nodes), bias.detach().repeat(nodes)
 
     def _batch_norm(
         self,
@@ -135,6 +149,7 @@ class _SplitWeights(TorchFunctionMode):
     ) -> Any:
         assert training, "gradients are computed in training mode"
         running = self.running[id(running_mean)]
+        affine = self.affine(weight, bias)
         return NodeBatchNorm.apply(  # type: ignore[no-untyped-call]
-            images, weight, bias, running, (momentum, eps), self.slots
+            images, weight, bias, affine, running, (momentum, eps), self.slots
         )

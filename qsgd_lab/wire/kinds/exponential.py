@@ -134,7 +134,7 @@ class ExponentialKind(Kind[ExponentialLevels]):
         codes = np.ascontiguousarray(payload.codes).reshape(-1)
         low, high = codes.min(initial=0), codes.max(initial=0)
         require(
-            -s <= low and high <= s - options.without_zero, "code", f"a code lies outside {_range(options)}"
+            -s <= low and high <= s - options.without_zero, "code", f"a code is outside {_range(options)}"
         )
         norms = storable_scales(payload.norms)
         fits = codes.size == self.count(payload) and norms.size == payload.partition.num_buckets
@@ -155,7 +155,7 @@ class ExponentialKind(Kind[ExponentialLevels]):
         if n:
             last = last_piece(options.width, body, n)
             good = read_level_string(body, last, np.uint64(options.width), s, 0, codes)
-            require(good, "code", f"a code lies outside {_range(options)}")
+            require(good, "code", f"a code is outside {_range(options)}")
         norms = array_of(side, np.float32, side.size // 4)
         parts = partition_of(options, content.structure)
         _check_dead(norms, codes, parts)

@@ -226,11 +226,11 @@ class LevelsKind(Kind[QuantizedGradient]):
         kinds = (NORMS[options.norm], parts, (high - low,), layout)
         return Levels(levels, norms[buckets], options.num_levels, *kinds)
 
-    def deliver(self, sections: Any, limits: Limits, values: NDArray[np.float32], *, add: bool) -> None:
+    def fill_values(self, sections: Any, limits: Limits, values: NDArray[np.float32], *, add: bool) -> None:
         """Write or add the values of fixed levels in one pass, without an array of levels."""
         _, options, content, side, body, _ = sections
         if options.layout or not values.size:
-            super().deliver(sections, limits, values, add=add)
+            super().fill_values(sections, limits, values, add=add)
             return
         from qsgd_lab.kernels.cpu import level_string
 

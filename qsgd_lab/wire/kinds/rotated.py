@@ -38,7 +38,7 @@ class Rotated:
     scales : float32, shape (B,)
         0 for a block of zeros, NaN for one that held a NaN or an infinity; then codes are 0.
     offsets : float32, shape (B,), or None
-        Of the uniform grid: a code stands for offset + code. None for the centroids of a normal coordinate.
+        Of the uniform grid: a code means offset + code. None for the centroids of a normal coordinate.
     num_coordinates : int
         n.
     bits : int
@@ -192,11 +192,12 @@ def _check(
     if offsets is not None:
         same = (offsets.view(np.uint32) == scales.view(np.uint32)) | (scales > 0)
         require(same.all(), "canonical", "a block of scale 0 or NaN has another offset")
-        steps = offsets[scales > 0].astype(np.float64) * OFFSET_STEPS
+        with np.errstate(invalid="ignore"):  # a signalling NaN, which the next line refuses
+            steps = offsets[scales > 0].astype(np.float64) * OFFSET_STEPS
         exact = (np.abs(steps) <= MOST_OFFSET * OFFSET_STEPS) & (steps == np.rint(steps))
         exact &= (steps != 0) | ~np.signbit(steps)
         require(
-            exact.all(), "parameters", f"an offset is no multiple of 1/{OFFSET_STEPS} up to {MOST_OFFSET}"
+            exact.all(), "parameters", f"an offset is not a multiple of 1/{OFFSET_STEPS} up to {MOST_OFFSET}"
         )
 
 

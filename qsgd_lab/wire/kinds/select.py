@@ -85,7 +85,7 @@ class SelectKind(Kind[Select]):
         return payload.structure
 
     def check(self, options: Any, structure: Structure, key: Key | None) -> None:
-        """Check that there are tensors to choose from, and that the message is no shard."""
+        """Check that there are tensors to choose from, and that the message is not a shard."""
         enough = structure.form in (CUT, LIST) and structure.num_tensors >= 2
         require(enough, "structure", "select needs at least two tensors")
         require(

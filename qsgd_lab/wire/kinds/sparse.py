@@ -228,7 +228,7 @@ def check_positions(indices: NDArray[np.int64], num_coordinates: int) -> None:
     """Check that positions ascend strictly from 0 to n - 1."""
     if indices.size:
         inside = indices[0] >= 0 and indices[-1] < num_coordinates
-        require(inside, "code", f"a position lies outside 0..{num_coordinates - 1}")
+        require(inside, "code", f"a position is outside 0..{num_coordinates - 1}")
         require(bool((indices[1:] > indices[:-1]).all()), "code", "positions do not ascend")
 
 

@@ -8,8 +8,12 @@ import numpy as np
 import pytest
 
 from qsgd_lab.algorithms.qsvrg import qsvrg
-from qsgd_lab.compressors import QSGD
+from qsgd_lab.algorithms.registry import ALGORITHMS
+from qsgd_lab.compressors import COMPRESSORS, QSGD
 from qsgd_lab.compressors.methods.fp32 import FullPrecision
+from qsgd_lab.problems.comparison import ComparedMethod
+from qsgd_lab.problems.problem import Problem
+from qsgd_lab.problems.simulate import simulate
 from qsgd_lab.stream import Purpose, generator
 
 
@@ -123,3 +127,99 @@ def test_nothing_to_do_is_refused(name):
 
     with pytest.raises(ValueError, match="at least 1"):
         next(qsvrg(PROBLEM, START, FullPrecision(), **options))
+
+
+class Sum(Problem):
+    """The quadratics of this file, dealt to nodes: node i has the terms i, i + N, i + 2N, ..."""
+
+    num_steps = 36
+
+    def __init__(self, nodes, terms=8, rate=0.05):
+        self.sum = Quadratics(terms)
+        self.own = np.arange(terms).reshape(-1, nodes).T
+        self.start, self.step = START.copy(), rate
+
+    def rate(self, step):
+        return self.step
+
+    def gradients(self, points, generator):
+        nodes, repeats, _ = points.shape
+        drawn = generator.integers(self.own.shape[1], size=(nodes, repeats))
+        return self.sum.term_gradients(points, np.take_along_axis(self.own, drawn, axis=1))
+
+    def full_gradients(self, points):
+        rows = [
+            [self.sum.term_gradients(x, own).mean(axis=0) for x in of_node]
+            for of_node, own in zip(points, self.own, strict=True)
+        ]
+        return np.array(rows)
+
+    def error(self, points):
+        return np.array([self.sum.gap(point) for point in points])
+
+
+def naive_algorithm(problem, inner, steps, seed, repeats):
+    """Return the gap of each repetition at the end, of SVRG by nodes with examples of their own."""
+    draws, gaps = generator(seed, Purpose.GRADIENT_NOISE, 0), []
+    nodes, count = problem.own.shape
+    drawn = [draws.integers(count, size=(nodes, repeats)) for _ in range(steps)]
+    for repeat in range(repeats):
+        x = [float(value) for value in problem.start]
+        anchor, visited = list(x), []
+        for step in range(steps):
+            visited.append(list(x))
+            update = np.zeros(len(x))
+            for node in range(nodes):
+                j = problem.own[node][drawn[step][node, repeat]]
+                at_x = problem.sum.term_gradients(np.array(x), np.array([j]))[0]
+                at_y = problem.sum.term_gradients(np.array(anchor), np.array([j]))[0]
+                update += (at_x - at_y + problem.sum.gradient(np.array(anchor))) / nodes
+            x = [a - problem.step * b for a, b in zip(x, update, strict=True)]
+            if len(visited) == inner:
+                anchor = [sum(point[i] for point in visited) / inner for i in range(len(x))]
+                x, visited = list(anchor), []
+        gaps.append(problem.sum.gap(np.array(x)))
+    return gaps
+
+
+@pytest.mark.parametrize("nodes", [1, 4])
+def test_the_algorithm_is_svrg_by_nodes(nodes):
+    """In a simulation, without compression, every repetition ends where a plain rewriting does."""
+    problem = Sum(nodes)
+    trace = simulated(problem, "qsvrg(interval=12)", "fp32", nodes, 36, 3)
+    expected = naive_algorithm(Sum(nodes), 12, 36, seed=0, repeats=3)
+    np.testing.assert_allclose(trace.errors[-1], expected, rtol=1e-4)
+
+
+def test_the_algorithm_converges_linearly_where_quantized_sgd_does_not():
+    """On nodes that are unlike, QSGD's noise vanishes with the difference of the points: no floor."""
+    options = {"compressor": "qsgd(bits=2)", "nodes": 4, "steps": 600, "repeats": 4}
+    reduced = simulated(Sum(4, rate=0.2), "qsvrg(interval=30)", **options).errors
+    plain = simulated(Sum(4, rate=0.2), "synchronous", **options).errors
+
+    gaps = reduced.mean(axis=1)
+    assert gaps[-1] < 1e-9 < 1e-3 < plain[-1].mean()
+    assert gaps[len(gaps) // 2] < 1e-3 * gaps[0]
+
+
+def test_the_algorithm_counts_updates_and_full_gradients():
+    """Of T inner steps and one full gradient a node sends T whole messages and 32 n bits."""
+    whole = simulated(Sum(2), "qsvrg(interval=6)", "fp32", 2, 36, 1).sent_bits[-1]
+    assert whole == 32 * 4 * (36 + 6)
+    quantized = simulated(Sum(2), "qsvrg(interval=6)", "qsgd(bits=2)", 2, 36, 1).sent_bits[-1]
+    updates = simulated(Sum(2), "synchronous", "qsgd(bits=2)", 2, 36, 1).sent_bits[-1]
+    assert quantized - 32 * 4 * 6 == pytest.approx(updates, rel=0.05)
+
+
+def test_the_algorithm_refuses_what_is_biased():
+    """One line that says what would be right."""
+    with pytest.raises(ValueError, match="unbiased compressor, such as qsgd"):
+        ComparedMethod.parse("qsvrg(compressor=top-k)")
+    with pytest.raises(ValueError, match="interval is 0"):
+        ComparedMethod.parse("qsvrg(interval=0)")
+
+
+def simulated(problem, algorithm, compressor, nodes, steps, repeats):
+    """Return the trace of a simulation."""
+    specs = ALGORITHMS.parse(algorithm), COMPRESSORS.parse(compressor)
+    return simulate(problem, *specs, nodes=nodes, num_steps=steps, repeats=range(repeats))

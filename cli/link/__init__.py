@@ -1,0 +1,1 @@
+"""Networks: what a step costs on one, calculated and measured."""

@@ -1,0 +1,98 @@
+"""Runs beyond the digits: a recurrent network, real images, and nodes whose data are not alike.
+
+They are in paper/evidence.jsonl, made by `make evidence` from a clean checkout, and shown as far as they are
+complete: a cell needs five seeds, and float32 beside it. What is missing is neither shown nor spoken of.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+
+from paper_runs import FULL_PRECISION, PAPER
+
+from qsgd_lab.report import render
+from qsgd_lab.report.analysis.cells import Cell
+from qsgd_lab.report.analysis.grouping import Group, group_records
+from qsgd_lab.report.analysis.statistics import MIN_SEEDS
+from qsgd_lab.report.figures.data import FigureRuns, families
+from qsgd_lab.report.figures.registry import draw
+from qsgd_lab.report.figures.style import figure_bytes, style
+from qsgd_lab.report.tables.options import TableOptions
+from qsgd_lab.runs.record import RunRecord
+from qsgd_lab.runs.store import RunStore
+
+EVIDENCE_RUNS = PAPER / "evidence.jsonl"
+BRACKETS, FASHION = "brackets", "fashion-mnist"
+ALIKE_NODES, UNLIKE_NODES = "iid", "dirichlet:0.1"
+#: Norm and buckets of the table; the other settings are the frontier's.
+TABLE_SETTING = ("max", "model")
+#: Below so many points a frontier is none.
+FEWEST_POINTS = 8
+
+
+@cache
+def evidence(store: Path = EVIDENCE_RUNS) -> tuple[RunRecord, ...]:
+    """Return the records of complete cells; none without the file."""
+    return complete(RunStore(store).records()) if store.exists() else ()
+
+
+def complete(records: Iterable[RunRecord]) -> tuple[RunRecord, ...]:
+    """Return the records of cells with five seeds or more that have float32 of as many beside them."""
+    kept: list[RunRecord] = []
+    for group in group_records(records):
+        full = {
+            cell.nodes
+            for m in group.methods
+            if m.label == FULL_PRECISION
+            for cell in m.cells
+            if _is_full(cell)
+        }
+        cells = (cell for method in group.methods for cell in method.cells)
+        kept += [run for cell in cells if cell.nodes in full and _is_full(cell) for run in cell.runs]
+    # float32 is in the group of every norm and bucket size.
+    return tuple({run.key: run for run in kept}.values())
+
+
+def _is_full(cell: Cell) -> bool:
+    return cell.num_seeds >= MIN_SEEDS
+
+
+def tasks() -> dict[tuple[str, str], Group]:
+    """Return the groups of the table by data set and split."""
+    return {
+        (group.shared["dataset"], group.shared["split"]): group
+        for group in group_records(evidence())
+        if (group.shared["norm"], group.shared["bucket_size"]) == TABLE_SETTING
+    }
+
+
+def tasks_table() -> str | None:
+    """Return the tasks side by side as a LaTeX float, by the bits that are sent; None without any."""
+    keys = {key for group in tasks().values() for key in group.run_keys}
+    records = [record for record in evidence() if record.key in keys]
+    options = TableOptions(by="task", sort="bits", show=("accuracy", "difference", "bits"))
+    if not records:
+        return None
+    return re.sub(r"\\label\{tab:[^}]*\}", r"\\label{tab:tasks}", render(records, "latex", options), count=1)
+
+
+def frontier_figure() -> bytes | None:
+    """Return the frontier of the images as PDF; None unless there are enough points for one."""
+    groups = group_records(record for record in evidence() if record.config.dataset == FASHION)
+    for group, family in zip(groups, families(groups), strict=True):
+        points = sum(len(member.methods) - 1 for member in family)
+        if group.shared["split"] == ALIKE_NODES and points >= FEWEST_POINTS:
+            with style():
+                figure = draw("frontier", FigureRuns(group, {}, family=family))
+                return figure_bytes(figure, ".pdf") if figure else None
+    return None
+
+
+def cells(task: tuple[str, str], label: str) -> list[Cell]:
+    """Return a method's complete cells of a task, by the number of nodes."""
+    group = tasks().get(task)
+    methods = [method for method in group.methods if method.label == label] if group else []
+    return [cell for method in methods for cell in method.cells if cell.seeds]

@@ -1,0 +1,214 @@
+"""The two-phase exchange: codes are reduced at the owners of shards, requantized, and gathered.
+
+A node sends 2 (N - 1) / N messages a step, where an all-gather sends N - 1. The second rounding is one more
+error, which the owner of a shard keeps and adds to the next mean, where there is error feedback.
+
+References
+----------
+Zhao et al.: SDP4Bit. NeurIPS 2024. Wang et al.: ZeRO++. ICLR 2024. Tang et al.: DoubleSqueeze. ICML 2019
+(residuals on both sides).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from numpy.typing import NDArray
+
+from qsgd_lab.compressors import ErrorFeedback
+from qsgd_lab.compressors.protocol import Array, Compressor, Layout, zeros
+from qsgd_lab.exchange.shards import shards_of
+from qsgd_lab.exchange.simulated import SimulatedExchange
+from qsgd_lab.ledger import Ledger
+
+
+def check_two_phase(compressor: Compressor) -> None:
+    """Refuse a compressor whose messages cannot be cut into shards and requantized.
+
+    Raises
+    ------
+    ValueError
+        If it takes several rounds, or sends differences to what receivers keep.
+    """
+    if compressor.interactive:
+        raise ValueError("two-phase takes methods of one message; this one has rounds, or sums, of its own")
+    if compressor.decodes_differences:
+        raise ValueError("two-phase takes methods whose message is a gradient; this one sends differences")
+
+
+def up_node(nodes: int, owner: int) -> int:
+    """Return the number of node 0 in the random words of what is sent to a shard's owner."""
+    return nodes * owner
+
+
+def down_node(nodes: int, owner: int) -> int:
+    """Return the number under which an owner draws the words of its second rounding."""
+    return nodes * nodes + owner
+
+
+class TwoPhaseExchange:
+    """Implements `qsgd_lab.exchange.Exchange` with all nodes local, in two phases.
+
+    Each shard has an exchange of N nodes up, and one of its owner down, by the same compressor with states of
+    their own. All draw different random words.
+
+    Parameters
+    ----------
+    compressor, nodes, seed, layout, like
+        As in `SimulatedExchange`.
+    parent : TwoPhaseExchange, optional
+        Whose ledgers count; by default ledgers of its own.
+
+    Raises
+    ------
+    ValueError
+        If the compressor cannot: see `check_two_phase`.
+
+    Attributes
+    ----------
+    down_ledger : Ledger
+        What the owners have sent in the second phase; each message once.
+    """
+
+    def __init__(
+        self,
+        compressor: Compressor,
+        nodes: int,
+        seed: int,
+        layout: Layout,
+        like: Array | None = None,
+        parent: TwoPhaseExchange | None = None,
+    ) -> None:
+        check_two_phase(compressor)
+        self.compressor, self.nodes, self.seed, self.layout = compressor, nodes, seed, layout
+        self.local, self._like, self._parent, self._forks = range(nodes), like, parent, 0
+        self._ledger, self._down_ledger = Ledger(), Ledger()
+        self.after_mean: Callable[[], None] = lambda: None
+        self._shards = [
+            (
+                owner,
+                shard,
+                self._exchange(nodes, shard.layout, up_node(nodes, owner)),
+                self._exchange(1, shard.layout, down_node(nodes, owner)),
+            )
+            for owner, shard in enumerate(shards_of(layout, nodes))
+            if shard.pieces
+        ]
+        self._count_in_ledgers()
+
+    def _exchange(self, nodes: int, layout: Layout, first_node: int) -> SimulatedExchange:
+        return SimulatedExchange(self.compressor, nodes, self.seed, layout, self._like, first_node=first_node)
+
+    def _count_in_ledgers(self) -> None:
+        for _, _, up, down in self._shards:
+            up.ledger, down.ledger = self.ledger, self.down_ledger
+
+    @property
+    def ledger(self) -> Ledger:
+        """What all nodes have sent to the owners of shards, an owner's message to itself with them."""
+        return self._ledger if self._parent is None else self._parent.ledger
+
+    @ledger.setter
+    def ledger(self, ledger: Ledger) -> None:
+        """Begin to count anew, or go on from a checkpoint."""
+        self._ledger = ledger
+        self._count_in_ledgers()
+
+    @property
+    def down_ledger(self) -> Ledger:
+        """What the owners of shards have sent, each message once."""
+        return self._down_ledger if self._parent is None else self._parent.down_ledger
+
+    @down_ledger.setter
+    def down_ledger(self, ledger: Ledger) -> None:
+        """Begin to count anew, or go on from a checkpoint."""
+        self._down_ledger = ledger
+        self._count_in_ledgers()
+
+    def fork(self, compressor: Compressor) -> TwoPhaseExchange:
+        """Return a second exchange among the same nodes; see `Exchange.fork`."""
+        self._forks += 1
+        seed = self.seed ^ (self._forks << 56)
+        other = TwoPhaseExchange(compressor, self.nodes, seed, self.layout, self._like, parent=self)
+        other.after_mean = lambda: self.after_mean()
+        return other
+
+    def server(self, compressor: Compressor) -> SimulatedExchange:
+        """Refuse: the owners of shards are the servers.
+
+        Raises
+        ------
+        ValueError
+            Always.
+        """
+        raise ValueError("a server and two phases exclude each other: leave out the two-phase collective")
+
+    @property
+    def buffer(self) -> Array | None:
+        """None: vectors are passed."""
+        return None
+
+    def at_rate(self, rate: float) -> None:
+        """Tell the compressors the learning rate of the next mean; see `Exchange.at_rate`."""
+        for _, _, up, down in self._shards:
+            up.at_rate(rate)
+            down.at_rate(rate)
+
+    def mean(self, vectors: Array | None, step: int, out: Array) -> None:
+        """Write the requantized mean of what all nodes' payloads decode to; see `Exchange.mean`."""
+        assert vectors is not None
+        for _, shard, up, down in self._shards:
+            part = shard.take(vectors)
+            mean, sent = zeros((1, part.shape[1]), part), zeros((part.shape[1],), part)
+            up.mean(part, step, mean[0])
+            down.mean(mean, step, sent)
+            shard.put(sent, out)
+        self.after_mean()
+
+    def partial_mean(self, rows: Array, step: int, out: Array) -> None:
+        """Write the mean, and leave in `rows` what was not sent; see `Exchange.partial_mean`.
+
+        What the second rounding loses of the mean, N times, stays in the owner's row: the rows and N times
+        the mean together are what the rows were before.
+
+        Raises
+        ------
+        ValueError
+            If the compressor has residuals of its own.
+        """
+        if isinstance(self.compressor, ErrorFeedback):
+            raise ValueError("the algorithm keeps what was not sent itself; leave out ef(...)")
+        for owner, shard, up, down in self._shards:
+            part = shard.take(rows)
+            mean, sent = zeros((1, part.shape[1]), part), zeros((part.shape[1],), part)
+            up.partial_mean(part, step, mean[0])
+            down.partial_mean(mean, step, sent)
+            part[owner] += mean[0] * self.nodes
+            shard.put(part, rows)
+            shard.put(sent, out)
+        self.after_mean()
+
+    def all_rows(self, rows: Array) -> Array:
+        """Return the rows: all nodes are here."""
+        return rows
+
+    def warm_up(self) -> None:
+        """Compile, or load, what `mean` calls, so that the first step takes no longer than the others."""
+        SimulatedExchange(self.compressor, 1, 0, Layout.of(1)).warm_up()
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Return the states of both phases as arrays, for a checkpoint."""
+        found: dict[str, NDArray[Any]] = {}
+        for owner, _, up, down in self._shards:
+            for name, exchange in (("up", up), ("down", down)):
+                found |= {f"{owner}.{name}.{key}": array for key, array in exchange.arrays().items()}
+        return found
+
+    def restore(self, arrays: dict[str, NDArray[Any]]) -> None:
+        """Continue from the states of `arrays`."""
+        for owner, _, up, down in self._shards:
+            for name, exchange in (("up", up), ("down", down)):
+                prefix = f"{owner}.{name}."
+                own = {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
+                exchange.restore(own)

@@ -1,0 +1,1 @@
+"""A run store as one HTML page that needs no network."""
