@@ -139,7 +139,7 @@ def universal_coder_bits(
     table = universal_table(num_coordinates, num_levels, resolution=resolution)
     largest = max(*table.frequencies, table.escape) / 2**table.resolution
     waste = math.log2(math.e) * 2.0 ** (table.resolution - WORD_BITS) / (WORD_BITS * (1 - largest))
-    return NORM_BITS + ideal / (1 - waste) + STATE_BITS * states
+    return float(NORM_BITS + ideal / (1 - waste) + STATE_BITS * states)
 
 
 def _second_moment(num_coordinates: int, s: int) -> float:

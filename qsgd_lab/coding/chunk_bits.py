@@ -69,7 +69,8 @@ def _bits_of_reaching(num_levels: int) -> NDArray[np.int64]:
 
 def _sparse_bits(
     levels: NDArray[Any], num_levels: int, chunk_size: int, threads: int | None
-) -> dict[tuple[str, str], NDArray[np.int64]]:
+) -> NDArray[np.int64]:
+    """Return the bits of sparse chunks, int64[C, 3], by code."""
     from qsgd_lab.kernels.cpu.sizes import measure_sparse_chunks
 
     chunks = -(-levels.size // chunk_size)

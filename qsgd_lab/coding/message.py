@@ -224,7 +224,7 @@ def seal(header: bytes, index: bytes, stream: NDArray[np.uint8]) -> Message:
     The stream has space for header and index before the payload and eight bytes after it.
     """
     front = header + index
-    view = memoryview(stream)
+    view = stream.data
     view[: len(front)] = front
     view[stream.size - TAIL_BYTES :] = bytes(TAIL_BYTES)
     message = stream.view(Message)

@@ -306,7 +306,8 @@ def read_levels(
     levels = np.empty(count, np.int8 if form.num_levels <= 127 else np.int16)
     symbols = symbols_of(1 << form.chunk_bits if count > 1 << form.chunk_bits else count, form)
     wide = symbols if form.num_levels > 127 else 1
-    scratch = np.empty(symbols, np.uint8), np.empty(form.num_states, np.uint32), np.empty(wide, np.int16)
+    states = np.empty(4 * form.num_states, np.uint32)  # four chunks may be decoded in turn
+    scratch = np.empty(4 * symbols, np.uint8), states, np.empty(wide, np.int16)
     words = np.require(body[: body.size & ~1].view(np.uint16), requirements="A")
     words.flags.writeable = False
     block = first * sizes.blocks_of(0) if first else 0

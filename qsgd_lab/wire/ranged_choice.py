@@ -113,7 +113,10 @@ def bit_costs(table: NDArray[np.uint16], escape: int, exception_bits: int = 8) -
     """Return what each byte costs under a table, int64[256], in 1/32 bit."""
     frequency = table.astype(np.float64)
     bits = np.log2(TOTAL / np.where(frequency > 0, frequency, max(frequency[escape], 0.5)))
-    return np.rint(_COST_UNIT * (bits + exception_bits * (frequency == 0))).astype(np.int64)
+    costs: NDArray[np.int64] = np.rint(_COST_UNIT * (bits + exception_bits * (frequency == 0))).astype(
+        np.int64
+    )
+    return costs
 
 
 def _shorter(single: RangedCode, classed: RangedCode, symbols: NDArray[np.uint8], escape: int) -> RangedCode:
@@ -122,7 +125,7 @@ def _shorter(single: RangedCode, classed: RangedCode, symbols: NDArray[np.uint8]
     def bits(code: RangedCode) -> float:
         counts = _counts(symbols, code.classes, 1 if symbols.size < _LARGE else 4, len(code.shifts))
         costs = np.stack([bit_costs(row, escape) for row in code.frequencies])
-        scale = symbols.size / max(counts.sum(), 1)
+        scale = symbols.size / max(float(counts.sum()), 1.0)
         return 8 * code.side_bytes + scale * float((counts * costs).sum()) / _COST_UNIT
 
     return classed if bits(classed) < bits(single) else single
@@ -154,8 +157,8 @@ def fit_table(counts: NDArray[np.int64], escape: int, exception_bits: int) -> ND
     for count in sorted({min(len(order), count) for count in _KEPT}):
         outside = float(ranked[count:].sum()) + float(counts[escape])
         share = np.maximum(np.append(ranked[:count], outside) * (TOTAL / total), 1.0)
-        share *= TOTAL / share.sum()
-        bits = np.append(ranked[:count], outside) @ np.log2(TOTAL / share)
+        share *= TOTAL / float(share.sum())
+        bits = float(np.append(ranked[:count], outside) @ np.log2(TOTAL / share))
         bits += outside * exception_bits + 12 * (count + 1)
         if bits < best:
             best, kept = bits, count

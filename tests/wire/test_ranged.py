@@ -13,8 +13,11 @@ import wire2_contents
 
 import qsgd_lab as ql
 from qsgd_lab.errors import MessageError
+from qsgd_lab.kernels.cpu import ranged_vector
+from qsgd_lab.kernels.cpu.ranged import decode_symbols, encode_symbols
+from qsgd_lab.kernels.cpu.ranged_vector import decode_four, decode_wide
 from qsgd_lab.partition import Partition
-from qsgd_lab.wire import ranged_choice
+from qsgd_lab.wire import ranged, ranged_choice
 from qsgd_lab.wire.kinds.levels import Levels
 from qsgd_lab.wire.message import pack, unpack
 from qsgd_lab.wire.structure import Structure
@@ -165,3 +168,47 @@ def test_what_cannot_be_written_is_refused():
         pack(Levels(*own))
     with pytest.raises(ValueError, match=r"a level is outside -2\.\.2"):
         pack(Levels(np.int8([3]), np.ones(1, np.float32), 2, "l2", Partition((1,), 512), (1,), "ranged"))
+
+
+@pytest.mark.skipif(not ranged_vector.HAS_WIDE_VECTORS, reason="the processor has no AVX-512")
+def test_all_forms_of_the_loop_read_alike():
+    """One chunk in vectors, four in turn and the scalar loop give the same verdicts, and bytes where good."""
+    rng = np.random.default_rng(5)
+    quantized = ql.quantize(rng.standard_normal(4 * 2048).astype(np.float32), levels=127)
+    code = Levels.of(quantized, "ranged", 0).code
+    tables = ranged.kernel_tables(code.shifts, code.frequencies, 0x80)
+    streams, classes = [], np.zeros(4, np.uint8)
+    for part in quantized.levels.reshape(4, 2048):
+        states, words = np.empty(16, np.uint32), np.empty(2049, np.uint16)
+        own = part.view(np.uint8)
+        first = encode_symbols(own, classes, tables.entries, tables.reciprocals, states, words)
+        streams.append((states, words[first:]))
+    stream = np.concatenate([*(words for _, words in streams), np.zeros(16, np.uint16)])
+    ends = np.cumsum([0, *(words.size for _, words in streams)])
+    for flip in (None, 0, 7, 100, 1000, 1500):
+        changed = stream.copy()
+        if flip is not None:
+            changed[flip] ^= 1 << 3
+        found = np.empty((3, 4, 2048), np.uint8)
+        positions, flat = ends[:4].copy(), tables.slots.reshape(-1)
+        decode_four(
+            changed,
+            positions,
+            ends[1:],
+            np.zeros(16, np.uint8),
+            flat,
+            np.concatenate([states for states, _ in streams]),
+            found[0].reshape(-1),
+            2048,
+        )
+        for i, (states, _) in enumerate(streams):
+            arguments = changed, ends[i], ends[i + 1], classes
+            other = decode_wide(*arguments, flat, states.copy(), found[1, i])
+            scalar = decode_symbols(*arguments, tables.slots, states.copy(), found[2, i])
+            good = [0 <= position <= ends[i + 1] for position in (positions[i], other, scalar)]
+            assert good in ([True] * 3, [False] * 3)  # beyond a chunk's end each reads what it likes
+            if good[0]:
+                assert positions[i] == other == scalar
+                assert (found[0, i] == found[1, i]).all()
+                assert (found[0, i] == found[2, i]).all()
+        assert flip is not None or positions.tolist() == ends[1:].tolist()

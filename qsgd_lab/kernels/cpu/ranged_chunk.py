@@ -10,6 +10,7 @@ import numpy as np
 
 from qsgd_lab.kernels.arguments import RangedFormat, RangedTables
 from qsgd_lab.kernels.cpu.ranged import BLOCK_BITS, decode_symbols, encode_symbols
+from qsgd_lab.kernels.cpu.ranged_vector import HAS_WIDE_VECTORS, decode_four, decode_wide
 from qsgd_lab.kernels.jit import njit
 
 #: What a chunk may have wrong.
@@ -255,24 +256,27 @@ def symbols_to_wide(stream, start, form, tables, classes, symbols, wide, levels)
 
 
 @njit(cache=True, fastmath=False)
-def read_chunk(stream, words, start, end, form, tables, classes, scratch, levels):
-    """Read the chunk in bytes start..end-1; return GOOD or what is wrong."""
-    symbols, states, wide = scratch
-    symbols = symbols[: num_symbols(levels.size, form)]
+def read_states(stream, start, end, count, form, tables, classes, states):
+    """Read the states of the chunk in bytes start..end-1; return (where its words begin, GOOD or not)."""
     at = start
     if form.num_levels > 127:
-        at += low_bytes(levels.size, tables.shifts, classes)
+        at += low_bytes(count, tables.shifts, classes)
     if at + 4 * states.size > end:
-        return LENGTH
+        return at, LENGTH
     for state in range(states.size):
         x = np.uint32(0)
         for byte in range(4):
             x |= np.uint32(stream[at]) << np.uint32(8 * byte)
             at += 1
         if x < np.uint32(1 << 16):
-            return STATE
+            return at, STATE
         states[state] = x
-    word = decode_symbols(words, at >> 1, end >> 1, classes, tables.slots, states, symbols)
+    return at, GOOD
+
+
+@njit(cache=True, fastmath=False)
+def finish_chunk(stream, start, word, end, form, tables, classes, symbols, wide, levels):
+    """Write the levels of decoded symbols, `word` being what the loop returned; return GOOD or not."""
     if word < 0:
         return STATE
     if 2 * word > end:
@@ -288,6 +292,46 @@ def read_chunk(stream, words, start, end, form, tables, classes, scratch, levels
     if form.num_levels <= 127:
         return symbols_to_fields(symbols, form, levels)
     return symbols_to_wide(stream, start, form, tables, classes, symbols, wide, levels)
+
+
+@njit(cache=True, fastmath=False)
+def read_chunk(stream, words, start, end, form, tables, classes, scratch, levels):
+    """Read the chunk in bytes start..end-1; return GOOD or what is wrong."""
+    symbols, states, wide = scratch
+    symbols, states = symbols[: num_symbols(levels.size, form)], states[: form.num_states]
+    at, outcome = read_states(stream, start, end, levels.size, form, tables, classes, states)
+    if outcome != GOOD:
+        return outcome
+    if HAS_WIDE_VECTORS and form.num_states == 16:
+        word = decode_wide(words, at >> 1, end >> 1, classes, tables.slots.reshape(-1), states, symbols)
+    else:
+        word = decode_symbols(words, at >> 1, end >> 1, classes, tables.slots, states, symbols)
+    return finish_chunk(stream, start, word, end, form, tables, classes, symbols, wide, levels)
+
+
+@njit(cache=True, fastmath=False)
+def read_four(stream, words, starts, form, tables, classes, scratch, levels):
+    """Read four whole chunks in turn; return whether all are good, else they are read again one by one."""
+    symbols, states, wide = scratch
+    count = 1 << form.chunk_bits
+    size, blocks = num_symbols(count, form), num_blocks(count, form)
+    positions, last_words = np.empty(4, np.int64), np.empty(4, np.int64)
+    for i in range(4):
+        own = classes[i * blocks : (i + 1) * blocks]
+        row = states[16 * i : 16 * i + 16]
+        at, outcome = read_states(stream, starts[i], starts[i + 1], count, form, tables, own, row)
+        if outcome != GOOD:
+            return False
+        positions[i], last_words[i] = at >> 1, starts[i + 1] >> 1
+    decode_four(words, positions, last_words, classes, tables.slots.reshape(-1), states, symbols, size)
+    for i in range(4):
+        own, part = classes[i * blocks : (i + 1) * blocks], symbols[i * size : (i + 1) * size]
+        target = levels[i * count : (i + 1) * count]
+        start, end = starts[i], starts[i + 1]
+        outcome = finish_chunk(stream, start, positions[i], end, form, tables, own, part, wide, target)
+        if outcome != GOOD:
+            return False
+    return True
 
 
 @njit(cache=True, fastmath=False, nogil=True)
@@ -308,10 +352,18 @@ def read_chunks(stream, words, starts, first, form, tables, classes, scratch, le
     classes : uint8
         Of the blocks of these chunks.
     scratch : (symbols, states, wide)
+        Of four chunks, of four chunks, of one.
     levels : int8 or int16
     """
     form, tables = RangedFormat(*form), RangedTables(*tables)
     done, block, chunk = np.int64(0), np.int64(0), first
+    if HAS_WIDE_VECTORS and form.num_states == 16:
+        four, blocks = np.int64(4) << form.chunk_bits, 4 * num_blocks(1 << form.chunk_bits, form)
+        while done + four <= levels.size:
+            own, part = classes[block : block + blocks], levels[done : done + four]
+            if not read_four(stream, words, starts[chunk : chunk + 5], form, tables, own, scratch, part):
+                break
+            done, block, chunk = done + four, block + blocks, chunk + 4
     while done < levels.size:
         part = levels[done : min(levels.size, done + (1 << form.chunk_bits))]
         blocks = num_blocks(part.size, form)
