@@ -260,6 +260,12 @@ OWN = {
         "bits": ([2], [[], [0], [2.5], [NAN], [21], ["a"]]),
         "bucket_size": whole(4),
     },
+    ("universal_table", "universal_table"): {"resolution": (12, [7, 17, 12.5, NAN, "a"])},
+    ("universal_table", "universal_table_bits"): {"resolution": (12, [7, 17, 12.5, NAN, "a"])},
+    ("universal_table", "universal_coder_bits"): {
+        "resolution": (12, [7, 17, 12.5, NAN, "a"]),
+        "num_states": whole(16),
+    },
     ("tradeoff_of_vector", "tradeoff_of"): {
         "bits": ([2], [[], [0], [2.5], [NAN], [21], ["a"]]),
         "bucket_size": whole(2),
