@@ -23,6 +23,7 @@ COMMANDS = {
     "reproduce": Entry(
         "qsgd_lab.cli.sweep.reproduce", "reproduce", "Train a whole comparison; print its table."
     ),
+    "submit": Entry("qsgd_lab.cli.sweep.submit", "submit", "Run a sweep on a cluster's tasks."),
     "table": Entry(
         "qsgd_lab.cli.sweep.table", "table", "Print stored runs as LaTeX, text, Markdown or data."
     ),

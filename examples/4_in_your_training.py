@@ -1,6 +1,6 @@
 """
-Two lines in DistributedDataParallel
-====================================
+Two lines in your own training
+==============================
 
 Compress the gradients of your own training, on as many processes as you like.
 """

@@ -1,6 +1,10 @@
-"""Two processes train one network, their gradients at 2 bits a coordinate.
+"""
+A whole program with the hook
+=============================
 
-torchrun --nproc-per-node 2 examples/ddp_hook.py
+Two processes train one network, and send their gradients at 2 bits a coordinate.
+
+Start it with ``torchrun --nproc-per-node 2 examples/ddp_hook.py``.
 """
 
 import torch

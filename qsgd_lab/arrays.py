@@ -121,6 +121,29 @@ def not_compiled(function: Callable[P, R]) -> Callable[P, R]:
     return call
 
 
+def flat_output(out: Any, dtype: Any, size: int) -> NDArray[Any]:
+    """Return a flat view of memory that a caller gives for a result.
+
+    Raises
+    ------
+    TypeError
+        If it is no contiguous, writable array or CPU tensor of the dtype.
+    ValueError
+        If it has another number of elements.
+    """
+    try:
+        array = out.detach().numpy() if is_torch(out) else out
+    except (RuntimeError, TypeError):  # sparse, nested, on a device, or without data
+        array = None
+    plain = isinstance(array, np.ndarray) and not isinstance(array, np.ma.MaskedArray)
+    if not plain or array.dtype != dtype or not array.flags.c_contiguous or not array.flags.writeable:
+        raise TypeError(f"out must be a contiguous, writable {np.dtype(dtype)} array or CPU tensor")
+    if array.size != size:
+        raise ValueError(f"out has {array.size} elements; the result has {size}")
+    flat: NDArray[Any] = array.reshape(-1)
+    return flat
+
+
 def like_input(array: NDArray[Any], example: Any) -> Any:
     """Return `array` as a torch tensor (sharing memory) if `example` is one, else as it is."""
     return sys.modules["torch"].from_numpy(array) if is_torch(example) else array

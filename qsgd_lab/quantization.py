@@ -13,6 +13,7 @@ from qsgd_lab.arrays import (
     check_backend,
     dense_input,
     flat_float32,
+    flat_output,
     is_torch,
     like_input,
     not_compiled,
@@ -260,29 +261,39 @@ _QUANTIZE = {"cpu": _quantize_cpu, "reference": _quantize_reference, "cuda": _qu
 
 
 @not_compiled
-def dequantize(quantized: QuantizedGradient, *, backend: str = "auto") -> Any:
+def dequantize(quantized: QuantizedGradient, *, out: Any = None, backend: str = "auto") -> Any:
     """Return the float32 gradient that levels and norms represent.
 
     Parameters
     ----------
     quantized : QuantizedGradient
+    out : float32 array or CPU tensor of as many elements, optional
+        Memory for the result, contiguous: a result in fresh memory costs as much again for its pages.
     backend : {"auto", "cpu", "reference", "cuda"}
         Auto works where the levels live.
 
     Returns
     -------
     float32, of the original gradient's shape
-        ``float32(level * (norm / s))``, the product in float64: level s gives back the norm exactly.
+        ``float32(level * (norm / s))``, the product in float64: level s gives back the norm exactly. With
+        `out`, that.
 
     Raises
     ------
     ValueError
-        If the backend is unknown, or does not work where the levels live.
+        If the backend is unknown, or does not work where the levels live, or `out` has another size or is
+        given for levels on a device.
     TypeError
-        If it is not a quantized gradient.
+        If it is not a quantized gradient, or `out` is not contiguous float32 memory.
     """
     check_quantized(quantized, "dequantize")
-    return _DEQUANTIZE[resolve_backend(quantized.levels, backend)](quantized)
+    backend = resolve_backend(quantized.levels, backend)
+    if out is None:
+        return _DEQUANTIZE[backend](quantized)
+    if backend != "cpu":
+        raise ValueError(f"out is for the CPU's kernels; backend {backend} makes its own memory")
+    _write_values(quantized, flat_output(out, np.float32, len(quantized)))
+    return out
 
 
 def _dequantize_reference(quantized: QuantizedGradient) -> Any:
@@ -294,12 +305,17 @@ def _dequantize_reference(quantized: QuantizedGradient) -> Any:
 
 
 def _dequantize_cpu(quantized: QuantizedGradient) -> Any:
+    values = np.empty(quantized.levels.shape[0], np.float32)
+    _write_values(quantized, values)
+    return like_input(values.reshape(quantized.shape), quantized.levels)
+
+
+def _write_values(quantized: QuantizedGradient, values: NDArray[np.float32]) -> None:
+    """Write the values of levels in host memory."""
     from qsgd_lab.kernels.cpu.quantize import dequantize_all
 
     levels, norms = _numpy_arrays(quantized)
-    values = np.empty(levels.size, np.float32)
     dequantize_all(levels, norms, quantized.partition.bucket_offsets, quantized.num_levels, values)
-    return like_input(values.reshape(quantized.shape), quantized.levels)
 
 
 def _dequantize_cuda(quantized: QuantizedGradient) -> Any:

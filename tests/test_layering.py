@@ -37,8 +37,9 @@ MAY_IMPORT = {
     "theory": [],
     "theory.checks": ["theory", "coding", "quantization", "algorithms"],
     "bench": ["compressors", "models", "kernels"],  # models: a training step is what agreeing is set against
+    "link_lab": ["distributed", "models", "data", "theory"],
     "gpu_check": ["bench"],
-    "cli": ["training", "distributed", "report", "theory.checks", "gpu_check", "problems"],
+    "cli": ["training", "distributed", "report", "theory.checks", "gpu_check", "problems", "link_lab"],
     "__main__": ["cli"],
 }
 #: The rooms beside the store know a run's configuration and its record, and nothing else of it.
@@ -47,6 +48,7 @@ BESIDE_THE_STORE = {"training", "report"}
 
 TORCH_ROOMS = {
     "distributed",
+    "link_lab",
     "models",
     "data",
     "training",

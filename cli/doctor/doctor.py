@@ -79,6 +79,7 @@ def examine(runs: Path, imports: Sequence[str] = ()) -> list[Finding]:
         machine.check_digits(),
         *(machine.check_files(entry) for entry in DATASETS.values() if entry.source is not None),
         machine.check_runs_folder(runs),
+        machine.check_locks(runs),
         machine.check_terminal(),
         machine.check_latex(),
     ]

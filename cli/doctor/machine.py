@@ -81,6 +81,57 @@ def check_runs_folder(folder: Path) -> Finding:
     return Finding(name, "ok", detail, necessary=True)
 
 
+#: File systems whose locks may be of one machine alone, by how they are mounted.
+NETWORK_SYSTEMS = ("nfs", "lustre", "beegfs", "gpfs", "cifs", "smb", "fuse.sshfs", "9p", "ceph")
+
+#: Ends with 7 where the lock is held by another process, as it should be.
+_TRY_LOCK = """
+import sys
+from filelock import FileLock, Timeout
+try:
+    FileLock(sys.argv[1], fallback_to_soft=False).acquire(blocking=False)
+except Timeout:
+    sys.exit(7)
+"""
+
+
+def check_locks(folder: Path, mounts: Path = Path("/proc/mounts")) -> Finding:
+    """Try whether a lock in the folder of the runs holds between processes, and what file system it is."""
+    from filelock import FileLock
+
+    name, remedy = "locks", "reproduce --locks lease, or qsgd-lab submit, whose tasks need none"
+    parent = _nearest_existing(folder)
+    try:
+        with tempfile.TemporaryDirectory(dir=parent) as place:
+            path = str(Path(place) / "probe.lock")
+            with FileLock(path, fallback_to_soft=False):
+                command = [sys.executable, "-c", _TRY_LOCK, path]
+                code = subprocess.run(command, capture_output=True, timeout=60, check=False).returncode
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return Finding(name, "warn", f"no locks in {parent}: {error}", remedy)
+    if code != _HELD:
+        return Finding(name, "warn", f"a lock in {parent} does not hold between two processes", remedy)
+    system = _file_system(parent, mounts)
+    if system.startswith(NETWORK_SYSTEMS):
+        detail = f"hold on this machine; between machines that is not known of {system}"
+        return Finding(name, "warn", detail, f"on several machines: {remedy}")
+    return Finding(name, "ok", "hold between processes")
+
+
+_HELD = 7
+
+
+def _file_system(folder: Path, mounts: Path) -> str:
+    """Return the type of the file system of a folder; empty where it is not known."""
+    try:
+        lines = [line.split() for line in mounts.read_text(encoding="utf-8").splitlines()]
+    except OSError:
+        return ""
+    found = [(Path(line[1]), line[2]) for line in lines if len(line) > 2]
+    inside = [(len(point.parts), kind) for point, kind in found if folder.resolve().is_relative_to(point)]
+    return max(inside, default=(0, ""))[1]
+
+
 def _has_locks(folder: Path) -> bool:
     """Whether the system locks files in a folder; some network file systems do not."""
     with tempfile.TemporaryDirectory(dir=folder, prefix=".qsgd-lab-") as own:

@@ -69,9 +69,14 @@ def tradeoff(
 
     shared.check_figure_file(plot)
     if compressors:
+        from qsgd_lab.cli.errors import argument_errors
+        from qsgd_lab.theory.checks.equal_bits import settings_of
+
         refuse_quantizer_options(ctx)
+        with argument_errors("--compressor"):
+            chosen = settings_of(compressors)  # before a gradient is computed
         sources = _sources(input_file, dim, distribution)
-        _measure_messages(compressors, sources, trials, seed, output_format, plot)
+        _measure_messages(chosen, sources, trials, seed, output_format, plot)
         return
     if ctx.get_parameter_source("trials") == ParameterSource.COMMANDLINE:
         raise UsageError("--trials is of messages: name their --compressor")

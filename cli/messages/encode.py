@@ -39,15 +39,15 @@ from qsgd_lab.levels import MAX_LEVELS, NORMS
 )
 @click.option(
     "--layout",
-    type=click.Choice(["auto", "fixed", "dense", "dense-signed", "sparse", "base3"]),
+    type=click.Choice(["auto", "fixed", "dense", "dense-signed", "sparse", "base3", "ranged"]),
     default="auto",
     show_default=True,
-    help="'auto', here and for the code, takes the shortest message; 'base3' is version 2's, for s = 1.",
+    help="'auto', here and for the code, takes the shortest of version 1. Of 2: 'base3' (s = 1), 'ranged'.",
 )
 @click.option(
     "--wire-version",
     type=click.IntRange(1, 2),
-    help="Of the wire format: 1 has Elias codes, 2 a shorter envelope.  [default: 1; 2 for base3]",
+    help="Of the wire format: 1 has Elias codes, 2 a shorter envelope.  [default: 1; 2 for base3 and ranged]",
 )
 @click.option(
     "--bucket-size",

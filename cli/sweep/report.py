@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 import click
 
 from qsgd_lab.cli.options.stored_runs import only, read_epochs, read_records, selection_options
-from qsgd_lab.errors import LabError
 from qsgd_lab.files import STANDARD_STREAM, check_place, save
 from qsgd_lab.runs import events
 from qsgd_lab.training.presets import margins
@@ -159,7 +158,7 @@ class LiveReport:
         start = time.monotonic()
         try:
             save(self.path, self._page(is_last=is_last).encode())
-        except LabError as error:
+        except Exception as error:  # whatever is wrong with the page, a night of training goes on
             if not self._has_failed:
                 click.echo(f"Warning: no report: {error}", err=True)
             self._has_failed = True

@@ -12,9 +12,10 @@ import click
 from qsgd_lab import plugins
 from qsgd_lab.cli.errors import argument_errors
 from qsgd_lab.cli.options import completion
+from qsgd_lab.cli.options.cluster import cluster_options
 from qsgd_lab.cli.options.completion import one_of
 from qsgd_lab.cli.options.lists import BITS_LIST, NODES_LIST, SEEDS_LIST
-from qsgd_lab.cli.options.quantities import BUCKET_SIZE, DURATION
+from qsgd_lab.cli.options.quantities import BUCKET_SIZE
 from qsgd_lab.cli.options.stored_runs import check_takes_runs, runs_option, warn_of_damage
 from qsgd_lab.cli.options.training import (
     PRESETS_HELP,
@@ -30,6 +31,7 @@ from qsgd_lab.data.registry import DATASETS
 from qsgd_lab.files import check_folder, check_place
 from qsgd_lab.levels import NORMS
 from qsgd_lab.report import FORMATS
+from qsgd_lab.runs.cluster import share_of
 from qsgd_lab.training.presets import PRESETS, configurations, methods_of
 
 if TYPE_CHECKING:
@@ -116,6 +118,7 @@ def usable_cores() -> int:
 )
 @protocol_options
 @computing_options
+@cluster_options
 @click.option(
     "--data-dir",
     type=click.Path(file_okay=False, path_type=Path),
@@ -144,11 +147,6 @@ def usable_cores() -> int:
     help="Keep this HTML page of the sweep current, to watch it in a browser; see qsgd-lab report.",
 )
 @click.option("--dry-run", is_flag=True, help="Print the plan and stop.")
-@click.option(
-    "--max-time",
-    type=DURATION,
-    help="Stop, resumably, after this time: 90s, 40m, 1h30m; exit code 5 if runs remain.",
-)
 @click.option(
     "--format",
     "format_name",
@@ -183,6 +181,7 @@ def reproduce(
     engine: str | None,
     precision: str | None,
     device: str,
+    share: tuple[int, int] | None,
     data_dir: Path | None,
     download: bool,
     offline: bool,
@@ -254,6 +253,7 @@ def reproduce(
             collective,
         )
         _check_engines(configs)
+        configs = share_of(configs, share)
     if engine == "distributed":
         from qsgd_lab.cli.sweep.ranks import reproduce_on_ranks
 

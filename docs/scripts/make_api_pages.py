@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
+import inspect
 import pkgutil
-import shutil
 from pathlib import Path
 
 import click
@@ -18,7 +19,7 @@ LEFT_OUT = {
     "qsgd_lab.__main__": "runs the command line",
     "qsgd_lab.bench": "behind the command bench",
     "qsgd_lab.cli": "docs/cli.md has the commands",
-    "qsgd_lab.coding.device": "the device twins of qsgd_lab.coding",
+    "qsgd_lab.data.download": "behind the command data",
     "qsgd_lab.gpu_check": "behind make gpu-check",
     "qsgd_lab.kernels": "compiled functions without docstrings that Python can see",
     "qsgd_lab.report.figures": "behind the command plot",
@@ -27,11 +28,29 @@ LEFT_OUT = {
     "qsgd_lab.report.notes": "behind the command table",
     "qsgd_lab.report.page": "behind the command report",
     "qsgd_lab.report.tables": "behind the command table",
+    "qsgd_lab.theory.checks": "behind the commands variance, code-length and convergence",
 }
-#: A function of the package and one of its modules have the same name.
-SHADOWED = {"qsgd_lab.report", "qsgd_lab.models"}
+# Orphans: 200 names in the sidebar of each page would hide the others, and take most of the time of a build.
+_PAGE = """---
+orphan: true
+---
 
-_PAGE = "# `{name}`\n\n```{{eval-rst}}\n.. automodule:: {name}\n   :members:\n{index}```\n"
+# `{name}`
+
+```{{eval-rst}}
+.. automodule:: {name}
+   :members:
+   :ignore-module-all:
+```
+"""
+_TOP = """# Python interface
+
+`import qsgd_lab as ql` gives:
+
+{rows}
+Everything else is imported from its module:
+
+{pages}"""
 
 
 def module_names() -> list[str]:
@@ -48,30 +67,40 @@ def _is_left_out(name: str) -> bool:
 
 @click.command()
 def main() -> None:
-    """Write the pages and their list."""
-    shutil.rmtree(FOLDER, ignore_errors=True)
-    FOLDER.mkdir()
+    """Write the pages and their list; one that is current keeps its date, so that Sphinx need not read it."""
+    FOLDER.mkdir(exist_ok=True)
     names = module_names()
-    for name in names:
-        assert importlib.util.find_spec(name), name
-        index = "   :no-index:\n" if name in SHADOWED else ""
-        (FOLDER / f"{name}.md").write_text(_PAGE.format(name=name, index=index), encoding="utf-8")
-    exported = "\n".join(f"   {name}" for name in names)
-    top = "# Python interface\n\nWhat `import qsgd_lab as ql` gives, then a page for each module.\n\n"
-    members = "".join(
-        f"   .. autoclass:: {n}\n" if _is_class(n) else f"   .. autofunction:: {n}\n" for n in _top()
-    )
-    block = f"```{{eval-rst}}\n.. module:: qsgd_lab\n\n{members.replace('   ..', '..')}```\n"
-    toc = f"\n```{{toctree}}\n:maxdepth: 1\n\n{exported.replace('   ', '')}\n```\n"
-    (FOLDER / "index.md").write_text(top + block + toc, encoding="utf-8")
+    texts = {f"{name}.md": _PAGE.format(name=name) for name in names}
+    rows = "".join(f"* {{py:obj}}`{name} <{_place(name)}>`: {_summary(name)}\n" for name in qsgd_lab.__all__)
+    pages = "".join(f"* [`{name}`]({name}.md): {_first_line(name)}\n" for name in names)
+    texts["index.md"] = _TOP.format(rows=rows, pages=pages)
+    for old in FOLDER.glob("*.md"):
+        if old.name not in texts:
+            old.unlink()
+    for name, text in texts.items():
+        path = FOLDER / name
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            path.write_text(text, encoding="utf-8")
 
 
-def _top() -> list[str]:
-    return list(qsgd_lab.__all__)
+def _first_line(module: str) -> str:
+    """Return the first line of a module's docstring, without importing it."""
+    spec = importlib.util.find_spec(module)
+    assert spec is not None
+    assert spec.origin is not None
+    return (ast.get_docstring(ast.parse(Path(spec.origin).read_text(encoding="utf-8"))) or "").partition(
+        "\n"
+    )[0]
 
 
-def _is_class(name: str) -> bool:
-    return isinstance(getattr(qsgd_lab, name), type)
+def _place(name: str) -> str:
+    """Return where one of the package's names is defined, by which Sphinx finds its description."""
+    found = getattr(qsgd_lab, name)
+    return f"{found.__module__}.{found.__qualname__}"
+
+
+def _summary(name: str) -> str:
+    return (inspect.getdoc(getattr(qsgd_lab, name)) or "").partition("\n")[0]
 
 
 if __name__ == "__main__":

@@ -25,18 +25,24 @@ TASKS = {
     "unlike": (FASHION, UNLIKE_NODES),
 }
 WITH_FEEDBACK = tuple(f"{bits} bit, stochastic + EF" for bits in (8, 4, 2))
+ONE_BIT = "1 bit, stochastic + EF"
 NOISE, BIAS = "2 bit, stochastic", "2 bit, nearest"
 MISSING = "--"
+SEVERAL = ", several nodes"
 
 
 def shown_tasks() -> list[str]:
-    """Return the names of the tasks that have complete cells of quantizers."""
+    """Return the names of the tasks that have complete cells of quantizers.
+
+    A task of which two-bit stochastic levels are there at several numbers of nodes has a second name, too.
+    """
     groups = tasks()
-    return [name for name, task in TASKS.items() if task in groups and len(groups[task].methods) > 1]
+    shown = [name for name, task in TASKS.items() if task in groups and len(groups[task].methods) > 1]
+    return [*shown, *(f"{name}{SEVERAL}" for name in shown if len(cells(TASKS[name], NOISE)) > 1)]
 
 
 def feedback_is_near(task: str, _: PaperRuns) -> Verdict:
-    """Require that every cell with stochastic rounding and feedback is shown to be near float32."""
+    """Require that stochastic rounding with feedback, from two bits up, is shown to be near float32."""
     return decide(
         [
             (_is_near(cell), f"that is not shown of {label} at N = {cell.nodes}")
@@ -44,6 +50,11 @@ def feedback_is_near(task: str, _: PaperRuns) -> Verdict:
             for cell in cells(TASKS[task], label)
         ]
     )
+
+
+def one_bit_loses(task: str, _: PaperRuns) -> Verdict:
+    """Require that one-bit levels with feedback are shown to lose, or to diverge, in every cell."""
+    return _loses(task, ONE_BIT)
 
 
 def bias_loses(task: str, _: PaperRuns) -> Verdict:
@@ -83,7 +94,7 @@ def same_order(task: str, runs: PaperRuns) -> Verdict:
 def evidence_numbers(_: PaperRuns) -> Iterator[tuple[str, str]]:
     """Yield accuracies and differences of the tasks, by task, method and number of nodes."""
     groups = tasks()
-    labels = (FULL_PRECISION, *WITH_FEEDBACK, NOISE, BIAS, f"{BIAS} + EF")
+    labels = (FULL_PRECISION, *WITH_FEEDBACK, ONE_BIT, NOISE, BIAS, f"{BIAS} + EF")
     for name, task in TASKS.items():
         group = groups.get(task)
         yield f"{name}: parameters", f"{group.num_parameters[0]:,}" if group else MISSING
@@ -132,6 +143,7 @@ EVIDENCE_CLAIMS: dict[str, Callable[[PaperRuns], Verdict]] = {
     **{f"{task}: bias loses": partial(bias_loses, task) for task in TASKS},
     **{f"{task}: noise loses": partial(noise_loses, task) for task in TASKS},
     **{f"{task}: feedback restores": partial(feedback_restores, task) for task in TASKS},
-    "recurrent: nodes quiet noise": partial(nodes_quiet_noise, "recurrent"),
+    f"recurrent{SEVERAL}: noise falls": partial(nodes_quiet_noise, "recurrent"),
+    "recurrent: one bit loses": partial(one_bit_loses, "recurrent"),
     "recurrent: same order": partial(same_order, "recurrent"),
 }

@@ -18,6 +18,7 @@ from pathlib import Path
 import click
 from check_numbers import hand_typed_numbers
 from claims import Verdict, verdicts
+from equal_bits_table import equal_bits_table
 from evidence import tasks_table
 from evidence_claims import EVIDENCE_CLAIMS, shown_tasks
 from flaws_table import flaws_table
@@ -71,6 +72,7 @@ def generated_texts(runs: PaperRuns) -> dict[Path, str | None]:
         "flaws.tex": flaws_table(runs),
         "models.tex": _header() + models_table(),
         "quantizers.tex": _header() + quantizer_table(),
+        "equal-bits.tex": _header() + equal_bits_table(),
         "settings.tex": _header() + settings_table(),
         "published.tex": _header() + published_table(),
         "speed.tex": _header() + speed_table(runs),

@@ -1,9 +1,10 @@
-"""The figures of the main comparison, drawn by what draws those of `qsgd-lab plot`."""
+"""The figures of the main comparison, drawn by what draws those of `qsgd-lab plot`; and of equal bits."""
 
 from __future__ import annotations
 
 import dataclasses
 
+from equal_bits_table import equal_bits_figure
 from evidence import frontier_figure
 from paper_runs import FULL_PRECISION, PaperRuns
 from step_times import LATENCY
@@ -28,7 +29,7 @@ def figure_files(runs: PaperRuns) -> dict[str, bytes | None]:
         "epochs": chosen if len(chosen) > 1 else runs.group.methods,
         "bandwidth": runs.modelled,
     }
-    drawn: dict[str, bytes | None] = {}
+    drawn: dict[str, bytes | None] = {"equal-bits.pdf": equal_bits_figure()}
     for name, methods in shown.items():
         group = dataclasses.replace(runs.group, methods=tuple(methods))
         with style():

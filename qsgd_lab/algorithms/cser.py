@@ -67,6 +67,7 @@ class _Resets(Algorithm):
 
     replicas = True
     is_elementwise = True
+    keeps_errors = True
 
     def __init__(self, plan: Plan, own_compressor: bool) -> None:
         if plan.interval < 1:

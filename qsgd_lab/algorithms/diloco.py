@@ -9,7 +9,7 @@ Douillard et al.: DiLoCo: distributed low-communication training of language mod
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,9 @@ from qsgd_lab.algorithms.rounds import OPTIONS
 from qsgd_lab.compressors import Compressor
 from qsgd_lab.exchange.protocol import Exchange
 from qsgd_lab.registry import Method, Option
+
+#: Coordinates on which contractions are judged before any model is known, and what counts as sparse.
+MANY, SPARSE = 2**20, 0.2
 
 
 class DiLoCo(LocalSGD):
@@ -51,11 +54,23 @@ class DiLoCo(LocalSGD):
             raise ValueError("outer_rate must be above 0, outer_momentum in [0, 1), and feedback in [0, 1]")
         super().__init__(momentum="kept", **rounds)
         self.outer_rate, self.outer_momentum, self.feedback = outer_rate, outer_momentum, feedback
+        self.keeps_errors = feedback > 0
 
     def check_compressor(self, compressor: Compressor) -> None:
         """Refuse feedback around what has residuals of its own, or no contraction."""
         if self.feedback:
             require_contraction(compressor)
+
+    def warnings(self, compressor: Compressor) -> Iterator[str]:
+        """Warn of long outer steps on errors that come late: of a loss that rose from .87 to 50 so."""
+        yield from super().warnings(compressor)
+        step, contraction = self.outer_rate / (1 - self.outer_momentum), compressor.contraction(MANY)
+        if self.feedback and step > 1 and contraction is not None and contraction < SPARSE:
+            yield (
+                f"the outer step, {self.outer_rate:g} / (1 - {self.outer_momentum:g}) = {step:.3g}, meets "
+                f"errors that a contraction of {contraction:.2g} sends late; above 1 the loss can grow "
+                "(lower outer_momentum or outer_rate)"
+            )
 
     def begin(self, parameters: torch.Tensor, exchange: Exchange, settings: Hyperparameters) -> None:
         """Take the first parameters, shape (N, n)."""

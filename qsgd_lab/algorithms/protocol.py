@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
@@ -11,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from qsgd_lab.compressors.protocol import Compressor
+from qsgd_lab.compressors.stacking import missing_feedback
 from qsgd_lab.exchange.protocol import Exchange
 
 Arrays = dict[str, NDArray[Any]]
@@ -68,12 +70,15 @@ class Algorithm(ABC):
     is_elementwise : bool
         Whether coordinate j of what `step` does depends on coordinate j of its arrays alone, exchanges aside.
         Repetitions of a problem then share one object, side by side in long vectors.
+    keeps_errors : bool
+        Whether what the compressor does not send is kept, and sent later.
     needs_oracle : bool
         Whether `oracle` must be set before `begin`.
     """
 
     replicas: ClassVar[bool] = False
     is_elementwise: ClassVar[bool] = False
+    keeps_errors: bool = False
     needs_oracle: ClassVar[bool] = False
     oracle: Oracle
 
@@ -85,6 +90,11 @@ class Algorithm(ABC):
         ValueError
             In one line, with what would be right.
         """
+
+    def warnings(self, compressor: Compressor) -> Iterator[str]:
+        """Yield a line for whatever the theory or measurements say against the two together."""
+        if not self.keeps_errors:
+            yield from missing_feedback(compressor)
 
     @abstractmethod
     def begin(self, parameters: torch.Tensor, exchange: Exchange, settings: Hyperparameters) -> None:

@@ -36,6 +36,7 @@ class QSparseLocalSGD(LocalSGD):
     """
 
     is_elementwise = True
+    keeps_errors = True
 
     def __init__(self, **rounds: Any) -> None:
         super().__init__(momentum="kept", **rounds)

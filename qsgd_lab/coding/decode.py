@@ -23,6 +23,7 @@ def decode(
     *,
     max_coordinates: int | None = None,
     kinds: Iterable[str] | None = None,
+    out: Any = None,
     threads: int | None = 1,
     backend: str = "auto",
 ) -> Any:
@@ -39,6 +40,9 @@ def decode(
         Refuse messages of more coordinates. Without it, the message's own length is the limit, see Notes.
     kinds : iterable of str, optional
         Refuse messages of other payload kinds: "levels", "raw", "sparse", ... (docs/wire-format-2.md).
+    out : int8 or int16 array or CPU tensor of as many elements, optional
+        Memory for the levels of a whole gradient, contiguous, int8 for s <= 127: a result in fresh memory
+        costs more for its pages than decoding does. After an error its content is undefined.
     threads : int or None
         Chunks are decoded in parallel by as many threads; None takes all processors.
     backend : {"auto", "cpu", "reference", "cuda"}
@@ -87,10 +91,11 @@ def decode(
     codec = codec_for(message, backend)
     bytes_ = message if codec.IS_DEVICE else host_bytes(message)
     if is_version_2(bytes_, codec.IS_DEVICE):
-        payload = decode_version_2(bytes_, start, stop, limits_of(max_coordinates, kinds), codec.IS_DEVICE)
+        limits = limits_of(max_coordinates, kinds)
+        payload = decode_version_2(bytes_, start, stop, limits, codec.IS_DEVICE, out)
     else:
         check_kinds_of_version_1(kinds)
-        payload = codec.decode(bytes_, start, stop, max_coordinates, threads, backend)
+        payload = codec.decode(bytes_, start, stop, max_coordinates, threads, backend, out)
     return payload if codec.IS_DEVICE else _like(payload, message)
 
 

@@ -21,6 +21,7 @@ def decode_values(
     *,
     max_coordinates: int | None = None,
     kinds: Iterable[str] | None = None,
+    out: Any = None,
     threads: int | None = 1,
     backend: str = "auto",
 ) -> Any:
@@ -33,6 +34,8 @@ def decode_values(
     max_coordinates, kinds, threads
         As in `decode`. Of kinds whose length says nothing of the number of coordinates (sparse, masked, none,
         select, private), `max_coordinates` must be given.
+    out : float32 array or CPU tensor of as many elements, optional
+        Memory for the result, contiguous, which is then returned. After an error its content is undefined.
     backend : {"auto", "cpu", "cuda"}
         Auto works where the message lives.
 
@@ -58,11 +61,11 @@ def decode_values(
     codec = codec_for(message, backend)
     bytes_ = message if codec.IS_DEVICE else host_bytes(message)
     if is_version_2(bytes_, codec.IS_DEVICE):
-        values = values_version_2(bytes_, limits_of(max_coordinates, kinds), codec.IS_DEVICE)
+        values = values_version_2(bytes_, limits_of(max_coordinates, kinds), codec.IS_DEVICE, out)
     else:
         check_kinds_of_version_1(kinds)
-        values = codec.decode_values(bytes_, max_coordinates, threads)
-    return values if codec.IS_DEVICE else like_input(values, message)
+        values = codec.decode_values(bytes_, max_coordinates, threads, out)
+    return values if codec.IS_DEVICE or out is not None else like_input(values, message)
 
 
 @not_compiled

@@ -29,6 +29,7 @@ def encode(
     key: Key | None = None,
     used: Any = None,
     chunk_size: int = DEFAULT_CHUNK_SIZE,
+    effort: int = 1,
     threads: int | None = 1,
     backend: str = "auto",
 ) -> Message | Any:
@@ -40,14 +41,17 @@ def encode(
     code : {"auto", "gamma", "delta", "omega"}
         The code of integers; omega is the paper's. It has no part in the fixed layout.
     layout : {"auto", "fixed", "dense", "dense-signed", "sparse"}
-        See `qsgd_lab.coding.layouts`. Version 2 has "fixed" and, for s = 1, "base3".
+        See `qsgd_lab.coding.layouts`. Version 2 has "fixed", for s = 1 "base3", and "ranged", which takes
+        about the entropy of the levels; "auto" never takes it.
     version : {1, 2}, optional
         Of the wire format. Version 1 carries levels under Elias codes, version 2 everything else; by default
         1 for a quantized gradient, unless something is asked for that only version 2 has.
     structure, key, used
         Of version 2, as `qsgd_lab.wire.message.pack` takes them.
     chunk_size : int
-        Coordinates that are coded together: a multiple of 32, at most 4096.
+        Coordinates that are coded together: a multiple of 32, at most 4096. Not of the layout "ranged".
+    effort : {0, 1, 2}
+        Of the layout "ranged": one table; up to eight, chosen from samples; eight, from all levels.
     threads : int or None
         Chunks are coded in parallel by as many threads; None takes all processors. The message does not
         depend on it.
@@ -94,7 +98,7 @@ def encode(
     around = {"structure": structure, "key": key, "used": used}
     codec = codec_for(getattr(payload, "levels", None), backend)
     if _version_for(payload, layout, version, around) == 2:
-        return encode_version_2(payload, code, layout, around, codec.IS_DEVICE)
+        return encode_version_2(payload, code, layout, around, codec.IS_DEVICE, effort)
     check_choice(code, layout)
     return codec.encode(payload, code, layout, chunk_size, threads, backend)
 
@@ -125,7 +129,8 @@ def _version_for(payload: Any, layout: str, version: int | None, around: dict[st
     if version not in (None, 1, 2):
         raise ValueError(f"version is {version!r}; it must be 1 or 2")
     # Only what version 1 cannot say is of version 2: version 1 has the Elias codes.
-    needs_2 = not isinstance(payload, QuantizedGradient) or layout == "base3" or payload.norm == "shared"
+    needs_2 = not isinstance(payload, QuantizedGradient) or layout in ("base3", "ranged")
+    needs_2 = needs_2 or payload.norm == "shared"
     needs_2 = needs_2 or any(map(_is_given, around.values()))
     if version == 1 and needs_2:
         raise ValueError("version 1 carries levels under Elias codes, without key, mask or lists of arrays")

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qsgd_lab.arrays import flat_float32, is_torch
+from qsgd_lab.arrays import flat_float32, flat_output, is_torch
 from qsgd_lab.coding.chunk_bits import payload_bytes as bytes_of_levels
 from qsgd_lab.coding.chunk_bits import shortest
 from qsgd_lab.coding.header import TAIL_BYTES, check_lists, crc32c, header_bytes
@@ -154,18 +154,23 @@ def decode(
     max_coordinates: int | None,
     threads: int | None,
     backend: str,
+    out: Any = None,
 ) -> QuantizedGradient:
     """Return what a message carries, or coordinates start..stop-1 of it, as `qsgd_lab.decode` does."""
     frame = open_frame(message, max_coordinates)
     header, index = frame.header, frame.index
     low, high, _ = slice(start, stop).indices(header.num_coordinates)
     if (start, stop) == (None, None):
-        levels = _read_levels(frame, 0, header.num_coordinates, threads, backend)
+        dtype = level_dtype(header.num_levels)
+        room = None if out is None else flat_output(out, dtype, header.num_coordinates)
+        levels = _read_levels(frame, 0, header.num_coordinates, threads, backend, room)
         if index.has_dead:
             check_levels_of_dead(index.norms, levels, index.partition)
         return QuantizedGradient(
             levels, index.norms, header.num_levels, header.norm, index.partition, index.shape
         )
+    if out is not None:
+        raise ValueError("out is for a whole gradient, not for a range of it")
     high = max(low, high)  # an empty slice, as of a list
     levels = _read_levels(frame, low, high, threads, backend)
     parts, buckets = excerpt(index.partition, low, high)
@@ -175,15 +180,22 @@ def decode(
     )
 
 
-def _read_levels(frame: Frame, low: int, high: int, threads: int | None, backend: str) -> NDArray[Any]:
-    """Return levels low..high-1."""
+def _read_levels(
+    frame: Frame, low: int, high: int, threads: int | None, backend: str, room: NDArray[Any] | None = None
+) -> NDArray[Any]:
+    """Return levels low..high-1, in `room` if that is given, which is as long as whole chunks of them."""
     if low == high:
         return np.empty(0, level_dtype(frame.header.num_levels))
     size = frame.header.chunk_size
     first, last = low // size, -(-high // size)  # whole chunks, since a codeword has no other beginning
     offset = first * size
-    read = _read_reference if backend == "reference" else _read_cpu
-    return read(frame, first, last, threads)[low - offset : high - offset]
+    if backend != "reference":
+        return _read_cpu(frame, first, last, threads, room)[low - offset : high - offset]
+    levels = _read_reference(frame, first, last, threads)[low - offset : high - offset]
+    if room is None:
+        return levels
+    room[:] = levels
+    return room
 
 
 def _read_reference(frame: Frame, first: int, last: int, threads: int | None) -> NDArray[Any]:
@@ -201,14 +213,18 @@ def _read_reference(frame: Frame, first: int, last: int, threads: int | None) ->
     return np.concatenate(parts).astype(level_dtype(header.num_levels))
 
 
-def _read_cpu(frame: Frame, first: int, last: int, threads: int | None) -> NDArray[Any]:
+def _read_cpu(
+    frame: Frame, first: int, last: int, threads: int | None, room: NDArray[Any] | None = None
+) -> NDArray[Any]:
     from qsgd_lab.kernels.cpu.decode import decode_chunks
 
     header, directory = frame.header, frame.index.directory
     n, size = header.num_coordinates, header.chunk_size
     form, tables = _kernel_arguments(frame)
     lists = (frame.starts, directory.checksums, directory.num_nonzeros)
-    levels = np.empty(min(last * size, n) - first * size, level_dtype(header.num_levels))
+    if room is None:
+        room = np.empty(min(last * size, n) - first * size, level_dtype(header.num_levels))
+    levels = room
 
     def read(low: int, high: int) -> tuple[int, int]:
         chunks = (n, size, first + low, first + high)
@@ -228,12 +244,13 @@ def _kernel_arguments(frame: Frame) -> tuple[Any, Any]:
     return tuple(form), tuple(decode_tables(header.layout, header.code, header.num_levels))
 
 
-def decode_values(message: Any, max_coordinates: int | None, threads: int | None) -> NDArray[np.float32]:
+def decode_values(message: Any, max_coordinates: int | None, threads: int | None, out: Any = None) -> Any:
     """Return the values of a message, as `qsgd_lab.decode_values` does."""
     frame = open_frame(message, max_coordinates)
-    values = np.empty(frame.header.num_coordinates, np.float32)
+    n = frame.header.num_coordinates
+    values = np.empty(n, np.float32) if out is None else flat_output(out, np.float32, n)
     _put_values(frame, values, add=False, threads=threads)
-    return values.reshape(frame.index.shape)
+    return values.reshape(frame.index.shape) if out is None else out
 
 
 def add_decoded(

@@ -9,7 +9,7 @@ from qsgd_lab.coding.index import index_bytes
 from qsgd_lab.coding.layouts import DEFAULT_CHUNK_SIZE, check_chunk_size
 from qsgd_lab.coding.threads import num_threads
 from qsgd_lab.quantization import QuantizedGradient, check_quantized
-from qsgd_lab.wire.kinds.levels import LAYOUTS, Levels
+from qsgd_lab.wire.kinds.levels import Levels
 from qsgd_lab.wire.message import size
 
 
@@ -56,7 +56,8 @@ def message_sizes(
     check_quantized(quantized, "message_sizes")
     threads = num_threads(threads)
     if version == 2:
-        layouts = [layout for layout in LAYOUTS if layout == "fixed" or quantized.num_levels == 1]
+        # Not "ranged", whose length only coding tells: `qsgd_lab.wire.ranged_choice.estimated_bytes`.
+        layouts = ["fixed", "base3"] if quantized.num_levels == 1 else ["fixed"]
         return {(layout, "none"): size(Levels.of(quantized, layout)) // 8 for layout in layouts}
     check_chunk_size(chunk_size)
     parts = quantized.partition

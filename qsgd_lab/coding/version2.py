@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from qsgd_lab.arrays import flat_output
 from qsgd_lab.coding.message import Message, check_total, version_of
 from qsgd_lab.quantization import QuantizedGradient
 from qsgd_lab.wire.envelope import open_sections
@@ -21,7 +22,7 @@ from qsgd_lab.wire.message import check_bound, limits_of, pack
 
 
 def encode_version_2(
-    payload: Any, code: str, layout: str, around: dict[str, Any], on_device: bool
+    payload: Any, code: str, layout: str, around: dict[str, Any], on_device: bool, effort: int = 1
 ) -> Message | Any:
     """Return the message of version 2 that carries a payload.
 
@@ -30,12 +31,14 @@ def encode_version_2(
     payload : QuantizedGradient or a payload of another kind
         A quantized gradient may live on a device.
     code : {"auto"}
-    layout : {"auto", "fixed", "base3"}
+    layout : {"auto", "fixed", "base3", "ranged"}
         Of levels.
     around : dict
         What `qsgd_lab.wire.message.pack` takes beside the payload.
     on_device : bool
         Whether a quantized gradient's arrays live on a device.
+    effort : {0, 1, 2}
+        Of the layout ranged.
 
     Raises
     ------
@@ -50,7 +53,7 @@ def encode_version_2(
     if isinstance(payload, QuantizedGradient):
         payload, context = _to_host(payload, on_device)
         if layout != "auto":
-            payload = Levels.of(payload, layout)
+            payload = Levels.of(payload, layout, effort)
     elif layout != "auto":
         raise ValueError(f"layout {layout!r} is of levels, which a {type(payload).__name__} does not have")
     message = pack(payload, **around)
@@ -60,7 +63,7 @@ def encode_version_2(
 
 
 def decode_version_2(
-    message: Any, start: int | None, stop: int | None, limits: Limits, on_device: bool
+    message: Any, start: int | None, stop: int | None, limits: Limits, on_device: bool, out: Any = None
 ) -> Any:
     """Return the payload of a message, or of coordinates start..stop-1 of it, where the message lives."""
     host, context = _bytes_of(message, on_device)
@@ -71,6 +74,10 @@ def decode_version_2(
     else:
         low, high, _ = slice(start, stop).indices(content.structure.num_coordinates)
         payload = kind.read_range(sections, limits, low, max(low, high))
+    if out is not None:
+        if context is not None or not isinstance(payload, QuantizedGradient):
+            raise ValueError("out is for levels in host memory")
+        flat_output(out, payload.levels.dtype, payload.levels.size)[:] = payload.levels
     if context is None or not isinstance(payload, QuantizedGradient):
         return payload
     with context.active():
@@ -78,12 +85,18 @@ def decode_version_2(
     return QuantizedGradient(*arrays, payload.num_levels, payload.norm, payload.partition, payload.shape)
 
 
-def values_version_2(message: Any, limits: Limits, on_device: bool) -> Any:
+def values_version_2(message: Any, limits: Limits, on_device: bool, out: Any = None) -> Any:
     """Return the dense values of a message, float32, where it lives."""
     host, context = _bytes_of(message, on_device)
     sections = open_sections(host, limits)
     check_bound(sections, limits)
     structure = sections.content.structure
+    if out is not None:
+        if context is not None:
+            raise ValueError("out is for host memory; a message on a device is decoded to memory of its own")
+        room = flat_output(out, np.float32, structure.num_coordinates)
+        sections.kind.deliver(sections, limits, room, add=False)
+        return out
     values = np.empty(structure.num_coordinates, np.float32)
     sections.kind.fill_values(sections, limits, values, add=False)
     if context is None:

@@ -168,12 +168,16 @@ class Compressor(ABC):
         Whether gradients may be torch tensors on a device; otherwise an exchange copies them to host memory.
     decodes_differences : bool
         Whether payloads are differences to what receivers keep: one alone is not a gradient.
+    needs_feedback : bool
+        Whether it leaves out the same part of like gradients step after step, so that what was not sent must
+        be sent later.
     """
 
     aggregates: str = "gathers"
     interactive: bool = False
     takes_device_arrays: bool = False
     decodes_differences: bool = False
+    needs_feedback: bool = False
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)

@@ -1,4 +1,4 @@
-"""What the theory says of a stack of wrappers before it runs."""
+"""What the theory says of a stack of wrappers before it runs, and of a method that lacks one."""
 
 from __future__ import annotations
 
@@ -31,3 +31,12 @@ def stacking_warnings(compressor: Compressor, num_coordinates: int) -> Iterator[
                     f"the variance factor under error feedback is {factor:.3g} on {num_coordinates} "
                     f"coordinates; from 1 on this is not a contraction, and training can diverge ({cure})"
                 )
+
+
+def missing_feedback(compressor: Compressor) -> Iterator[str]:
+    """Yield a line if a compressor needs feedback that nobody gives it."""
+    if compressor.needs_feedback:
+        yield (
+            "it leaves out the same part of like gradients step after step, and nothing sends it later: the "
+            "bias does not average out, and training can stop short or diverge (wrap it in ef(...))"
+        )

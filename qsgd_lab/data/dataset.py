@@ -20,10 +20,10 @@ class Part:
 
     Attributes
     ----------
-    images : tensor, shape (m, *shape of an input)
+    images : tensor, shape (m, ...)
         Float32 ready for a model or, with a `normalisation`, uint8 as stored: a quarter of the memory. Of
         sequences, int64 symbols.
-    labels : int64 tensor, shape (m, *shape of an input's labels)
+    labels : int64 tensor, shape (m, ...)
     normalisation : Normalisation or None
         What makes bytes ready for a model.
     """
@@ -50,8 +50,8 @@ class Part:
 
         Returns
         -------
-        images : float32 or int64 tensor, shape (k, *shape of an input)
-        labels : int64 tensor, shape (k, *shape of an input's labels)
+        images : float32 or int64 tensor, shape (k, ...)
+        labels : int64 tensor, shape (k, ...)
         """
         images = self.images[chosen]
         if placements is not None:

@@ -11,7 +11,7 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from qsgd_lab.data.cifar10.release import IMAGE_SHAPE, NUM_CLASSES, OFFICIAL, Release
+from qsgd_lab.data.cifar10.release import IMAGE_SHAPE, OFFICIAL, OFFICIAL_100, Release
 from qsgd_lab.inputs import Inputs
 from qsgd_lab.origins import Origins
 
@@ -126,7 +126,7 @@ def _load_cifar10(release: Release) -> Dataset:
 
 
 def cifar10_source(release: Release = OFFICIAL) -> Source:
-    """Return where CIFAR-10 comes from; tests take a small release in its place."""
+    """Return where CIFAR-10 or CIFAR-100 comes from; tests take a small release in its place."""
 
     def find(folders: Sequence[Path]) -> Copy:
         from qsgd_lab.data.cifar10.find import require_cifar10
@@ -214,13 +214,26 @@ DATASETS: dict[str, DatasetEntry] = {
         "cifar10",
         "CIFAR-10",
         IMAGE_SHAPE,
-        NUM_CLASSES,
+        OFFICIAL.num_classes,
         (45_000, 5_000, 10_000),
         partial(_load_cifar10, OFFICIAL),
         stores_bytes=True,
         notice="Data: CIFAR-10, {files}.",
         source=cifar10_source(),
         augmentations=("crop-flip",),
+    ),
+    "cifar100": DatasetEntry(
+        "cifar100",
+        "CIFAR-100",
+        IMAGE_SHAPE,
+        OFFICIAL_100.num_classes,
+        (45_000, 5_000, 10_000),
+        partial(_load_cifar10, OFFICIAL_100),
+        stores_bytes=True,
+        notice="Data: CIFAR-100, {files}.",
+        source=cifar10_source(OFFICIAL_100),
+        augmentations=("crop-flip",),
+        version=1,
     ),
     "fashion-mnist": DatasetEntry(
         "fashion-mnist",

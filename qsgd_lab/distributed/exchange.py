@@ -90,6 +90,7 @@ class DistributedExchange:
 
     @down_ledger.setter
     def down_ledger(self, ledger: Ledger) -> None:
+        """Begin to count anew, or go on from a checkpoint."""
         self._down_ledger = ledger
 
     def total_ledgers(self) -> tuple[Ledger, Ledger]:

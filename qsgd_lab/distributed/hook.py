@@ -122,7 +122,7 @@ class QSGDHook:
         self.raw_up_to, self.exclude, self.warmup_steps = raw_up_to, exclude, warmup_steps
         self.skip_nonfinite, self.scaler, self.seed, self.timeout_s = skip_nonfinite, scaler, seed, timeout_s
         self.synchronisation = 0
-        self.seconds, self.skipped, self.bytes_of_fp32 = 0.0, 0, 0
+        self.seconds, self.processor_seconds, self.skipped, self.bytes_of_fp32 = 0.0, 0.0, 0, 0
         self.error: Exception | None = None
         self._lane: Lane | None = None
         self._exchange: Gathered | None = None
@@ -204,6 +204,7 @@ class QSGDHook:
             self.seconds,
             self.skipped,
             float(np.linalg.norm(self._residual.astype(np.float64))),
+            self.processor_seconds,
         )
 
     def state_dict(self) -> dict[str, Any]:
@@ -290,7 +291,7 @@ class QSGDHook:
         is_last: bool,
         future: torch.futures.Future[torch.Tensor],
     ) -> None:
-        start = time.perf_counter()
+        start, processor = time.perf_counter(), time.thread_time()
         try:
             mean = self._agree(buffer.detach().float().cpu().numpy(), indices, sizes, used)
             buffer.copy_(torch.from_numpy(mean))
@@ -302,6 +303,7 @@ class QSGDHook:
         else:
             future.set_result(buffer)
         self.seconds += time.perf_counter() - start
+        self.processor_seconds += time.thread_time() - processor
 
     def _end_step(self) -> None:
         if not self._finite:

@@ -22,6 +22,8 @@ class Statistics(NamedTuple):
         Synchronisations with a NaN or an infinity at some rank.
     residual_norm : float
         L2 norm of what has not been sent; in units of the gradient.
+    processor_seconds : float
+        Of these seconds, those of the processor: without waiting.
     """
 
     steps: int
@@ -30,3 +32,4 @@ class Statistics(NamedTuple):
     seconds: float
     skipped: int
     residual_norm: float
+    processor_seconds: float

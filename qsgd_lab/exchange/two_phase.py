@@ -111,6 +111,7 @@ class TwoPhaseExchange:
 
     @ledger.setter
     def ledger(self, ledger: Ledger) -> None:
+        """Begin to count anew, or go on from a checkpoint."""
         self._ledger = ledger
         self._count_in_ledgers()
 
@@ -121,6 +122,7 @@ class TwoPhaseExchange:
 
     @down_ledger.setter
     def down_ledger(self, ledger: Ledger) -> None:
+        """Begin to count anew, or go on from a checkpoint."""
         self._down_ledger = ledger
         self._count_in_ledgers()
 

@@ -199,3 +199,48 @@ class MessageCounter(NamedTuple):
     bits: NDArray[np.int64]
     words: NDArray[np.int64]
     reached: NDArray[np.int64]
+
+
+class RangedFormat(NamedTuple):
+    """How levels become chunks of the layout `ranged`.
+
+    Attributes
+    ----------
+    num_levels : int
+        s.
+    field_bits : int
+        Bits of a level in a symbol: 2, 4 or 8.
+    chunk_bits : int
+        log2 of the coordinates of a chunk.
+    num_states : int
+        1 or 16.
+    """
+
+    num_levels: int
+    field_bits: int
+    chunk_bits: int
+    num_states: int
+
+
+class RangedTables(NamedTuple):
+    """The K tables of a message in the layout `ranged`, as kernels look them up.
+
+    Attributes
+    ----------
+    shifts : uint8, shape (K,)
+        Low bits of a level that are not coded, where s > 127.
+    frequencies : uint16, shape (K, 256)
+        Of each byte, in 1/4096; 0 for a byte that is an exception.
+    entries : uint32, shape (K, 256)
+        frequency << 12 | start, of the escape for an exception.
+    reciprocals : float64, shape (K, 256)
+        1 / frequency of `entries`, rounded up a little.
+    slots : uint32, shape (K, 4096)
+        By slot: frequency | slot - start << 12 | byte << 24.
+    """
+
+    shifts: NDArray[np.uint8]
+    frequencies: NDArray[np.uint16]
+    entries: NDArray[np.uint32]
+    reciprocals: NDArray[np.float64]
+    slots: NDArray[np.uint32]

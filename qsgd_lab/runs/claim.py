@@ -1,13 +1,29 @@
-"""The right to run a cell: a lock between processes that the system takes back when its holder dies."""
+"""The right to run a cell: a lock between processes that the system takes back when its holder dies.
+
+On file systems without such locks: a lease, which its holder renews and others take when it is not, or
+nothing, where the cells were divided beforehand. Either way no result can be wrong: a record is a function of
+its configuration and appears whole. Two holders of one cell waste the time of one.
+"""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from types import TracebackType
 
-from filelock import FileLock, Timeout
+from filelock import BaseFileLock, FileLock, SoftFileLease, Timeout
 
-from qsgd_lab.errors import LabError
+from qsgd_lab.errors import LabError, UsageError
+
+#: How cells are claimed: ``flock``, ``lease`` or ``none``; worker processes read it as well.
+LOCKS_VARIABLE = "QSGD_LAB_LOCKS"
+LOCKS = ("flock", "lease", "none")
+
+#: After so long without a renewal a lease is free, by the clock of who wants it.
+LEASE_S = 60.0
+
+#: Leases that this process has asked for: how long one was not renewed is seen between two questions.
+_leases: dict[Path, SoftFileLease] = {}
 
 
 class Claim:
@@ -17,7 +33,7 @@ class Claim:
     hold the same cell.
     """
 
-    def __init__(self, lock: FileLock) -> None:
+    def __init__(self, lock: BaseFileLock | None) -> None:
         self._lock = lock
 
     @classmethod
@@ -28,10 +44,12 @@ class Claim:
         ------
         LabError
             If the lock file cannot be made or locked at all.
+        UsageError
+            If `LOCKS_VARIABLE` names no kind of lock.
         """
-        # Any thread of the holder may give it back. Where the file system has no locks, a lock that is a mere
-        # file would outlive its holder, and the sweep would wait for ever: an error says it instead.
-        lock = FileLock(path, thread_local=False, fallback_to_soft=False)
+        lock = _lock(path)
+        if lock is None:
+            return cls(None)
         try:
             lock.acquire(blocking=False)
         except Timeout:
@@ -39,13 +57,14 @@ class Claim:
         except OSError as error:
             raise LabError(
                 f"cannot lock {path}: {error.strerror or error}; the runs folder must be writable, on a file "
-                "system with locks"
+                f"system with locks, or give --locks lease"
             ) from error
         return cls(lock)
 
     def release(self) -> None:
         """Give the cell back."""
-        self._lock.release()
+        if self._lock is not None:
+            self._lock.release()
 
     def __enter__(self) -> Claim:
         return self
@@ -54,3 +73,19 @@ class Claim:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.release()
+
+
+def _lock(path: Path) -> BaseFileLock | None:
+    kind = os.environ.get(LOCKS_VARIABLE, "flock")
+    if kind == "none":
+        return None
+    if kind == "lease":
+        lease = path.with_suffix(".lease")
+        if lease not in _leases:
+            _leases[lease] = SoftFileLease(lease, lease_duration=LEASE_S, thread_local=False)
+        return _leases[lease]
+    if kind != "flock":
+        raise UsageError(f"{LOCKS_VARIABLE} is {kind!r}; it must be one of: {', '.join(LOCKS)}")
+    # Any thread of the holder may give it back. Where the file system has no locks, a lock that is a mere
+    # file would outlive its holder, and the sweep would wait for ever: an error says it instead.
+    return FileLock(path, thread_local=False, fallback_to_soft=False)

@@ -1,11 +1,13 @@
 """The stored runs: a folder with a folder a configuration, whose run.json appears, whole, when the run ended.
 
-RUNS/.locks/<key>.lock       held by the process that computes the cell
-RUNS/<key>/checkpoint.npz    belongs to the training code while the run lasts
-RUNS/<key>/error.log         tracebacks of attempts that failed
-RUNS/<key>/epochs.jsonl      a line an epoch, written just before run.json
-RUNS/<key>/run.json          the record: a cell is done if and only if this is here, or a line of
-RUNS/*.jsonl                 packed stores (`qsgd_lab.runs.packed`), which are only read
+::
+
+    RUNS/.locks/<key>.lock       held by the process that computes the cell
+    RUNS/<key>/checkpoint.npz    belongs to the training code while the run lasts
+    RUNS/<key>/error.log         tracebacks of attempts that failed
+    RUNS/<key>/epochs.jsonl      a line an epoch, written just before run.json
+    RUNS/<key>/run.json          the record: a cell is done if and only if this is here, or a line of
+    RUNS/*.jsonl                 packed stores (`qsgd_lab.runs.packed`), which are only read
 
 A packed store may also be read by itself, without a folder. Where a run is in a folder and in a packed store,
 the folder's is used.

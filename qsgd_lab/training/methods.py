@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from qsgd_lab.compressors import COMPRESSORS, QSGD, Compressor, ErrorFeedback, FullPrecision
+from qsgd_lab.compressors.stacking import missing_feedback
 from qsgd_lab.compressors.wrappers.published_flaws import BiasedLevels, OverwrittenErrorFeedback
 from qsgd_lab.compressors.wrappers.raw_small_tensors import RawSmallTensors
 from qsgd_lab.data.registry import dataset_origins
@@ -90,6 +92,15 @@ def check_algorithm(config: RunConfig) -> None:
             algorithm_of(config).check_compressor(compressor_of(config))
         except ValueError as error:
             raise ValueError(f"{config.algorithm} with {config.method.partition(', ')[0]}: {error}") from None
+
+
+def algorithm_warnings(config: RunConfig) -> Iterator[str]:
+    """Yield a line for whatever speaks against the run's algorithm and compressor together."""
+    compressor = compressor_of(config)
+    if config.algorithm == SYNCHRONOUS:  # known without loading torch
+        yield from missing_feedback(compressor)
+    else:
+        yield from algorithm_of(config).warnings(compressor)
 
 
 def with_collective(config: RunConfig, asked: str) -> RunConfig:

@@ -18,7 +18,13 @@ from qsgd_lab.data.registry import DatasetEntry, dataset_entry, dataset_origins,
 from qsgd_lab.levels import num_levels
 from qsgd_lab.runs.config import ALL_GATHER, FULL_PRECISION_BITS, SYNCHRONOUS, RunConfig
 from qsgd_lab.training.flaws import check_flaws
-from qsgd_lab.training.methods import algorithm_text, check_algorithm, compressor_fields, with_collective
+from qsgd_lab.training.methods import (
+    algorithm_text,
+    algorithm_warnings,
+    check_algorithm,
+    compressor_fields,
+    with_collective,
+)
 from qsgd_lab.training.preset_table import FP32, MODEL_VERSIONS, PRESETS, Method, Preset
 
 __all__ = ["FP32", "PRESETS", "Method", "Preset", "configurations", "margins", "methods_of"]
@@ -209,7 +215,10 @@ _ASSUMED_LONG_BUCKET = 100_000
 
 
 def theory_warnings(configs: Iterable[RunConfig]) -> Iterator[str]:
-    """Yield a line for each kind of run that error feedback may drive apart.
+    """Yield a line for each kind of run that the theory, or a measurement, speaks against.
+
+    Those that error feedback may drive apart, those that need it and have none, and those of which the
+    algorithm warns.
 
     An unbiased l2 quantizer whose variance factor exceeds 1 is not a contraction, and typical gradients come
     close to its worst case: residuals then grow without bound. Under the max norm the worst case is far from
@@ -219,6 +228,10 @@ def theory_warnings(configs: Iterable[RunConfig]) -> Iterator[str]:
     for text in dict.fromkeys(config.compressor for config in configs if config.compressor):
         warned = stacking_warnings(COMPRESSORS.parse(text).make(), _ASSUMED_LONG_BUCKET)
         yield from (f"{text}: {line}" for line in warned)
+    asked = {(config.algorithm, config.compressor): config for config in configs if config.compressor}
+    for (algorithm, text), one in asked.items():
+        name = text if algorithm == SYNCHRONOUS else f"{algorithm} with {text}"
+        yield from (f"{name}: {line}" for line in algorithm_warnings(one))
     for config in dict.fromkeys(_l2_feedback(config) for config in configs):
         if config is None:
             continue

@@ -17,7 +17,7 @@ from qsgd_lab.runs.store import RunStore
 OPEN = {
     *("--nodes", "--bits", "--seeds", "--levels", "--dim", "--workers", "--steps", "--import"),
     *("--title", "--max-time", "--link", "--latency", "--compute", "--quantize", "--budget", "--rate-scale"),
-    *("--parameters", "--bandwidth", "--inner-bandwidth", "--inner-latency"),
+    *("--parameters", "--bandwidth", "--inner-bandwidth", "--inner-latency", "--share", "--slurm-partition"),
 }
 #: What the folder of the runs has, if it is there.
 OF_STORED_RUNS = {

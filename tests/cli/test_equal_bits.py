@@ -36,9 +36,9 @@ def run(*arguments):
     return CliRunner().invoke(cli, ["tradeoff", *map(str, arguments)])
 
 
-def row(bits, variance, method="qsgd", source="normal"):
+def row(bits, variance, method="qsgd", source="normal", text="qsgd"):
     """Return a row of two figures."""
-    return EqualBitsRow("text", "label", method, True, source, 10, 4, 0, bits, variance, variance)
+    return EqualBitsRow(text, "label", method, True, source, 10, 4, 0, bits, variance, variance)
 
 
 def test_all_is_every_listed_method_at_settings_of_its_own():
@@ -80,14 +80,19 @@ def test_bits_are_those_of_packed_messages(text):
 
 
 def test_between_settings_the_logarithm_is_interpolated():
-    """Rows above the line between two others count for nothing; outside the range there is no figure."""
-    rows = [row(1, 1.0), row(3, 0.01), row(2, 0.5), row(2.5, 2.0)]
+    """Between settings of one curve; of several curves the least counts; outside the range is no figure."""
+    other = [row(1.5, 5.0, text="qsgd(norm=max)"), row(2.5, 0.5, text="qsgd(bits=2,norm=max)")]
+    rows = [row(1, 1.0), row(3, 0.01, text="qsgd(bits=7)"), *other]
 
     assert variance_at(rows, 2) == pytest.approx(0.1)
     assert variance_at(rows, 1) == pytest.approx(1)
     assert variance_at(rows, 3.1) is None
+    assert variance_at(other, 2) == pytest.approx(2.5**0.5)
+    assert [r.curve for r in rows] == ["qsgd", "qsgd", "qsgd(norm=max)", "qsgd(norm=max)"]
     assert variance_at([row(32, 0.0)], 32) is None
-    (compared,) = compare_at_equal_bits([*rows, row(2, 0.05, "eden"), row(2, 0.01, "eden", "other")])
+    (compared,) = compare_at_equal_bits(
+        [*rows, row(2, 0.05, "eden", text="eden"), row(2, 0.01, "eden", "other", "eden")]
+    )
     assert (compared.bits, compared.ratio) == (2, pytest.approx(2))
 
 

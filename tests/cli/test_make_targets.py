@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import shutil
 import subprocess
@@ -23,6 +24,7 @@ def _commands(target: str, *settings: str) -> list[list[str]]:
     made = subprocess.run(
         ["make", "--dry-run", "--no-print-directory", target, "STAMP=Makefile", *settings],
         cwd=checkout.ROOT,
+        env={name: value for name, value in os.environ.items() if not name.startswith("MAKE")},
         capture_output=True,
         text=True,
         check=True,

@@ -15,6 +15,7 @@ from qsgd_lab.cli.sweep.repeat import repeating_commands
 from qsgd_lab.cli.sweep.report import LiveReport
 from qsgd_lab.runs import events
 from qsgd_lab.runs.store import RunStore
+from qsgd_lab.runs.sweep import SweepOutcome
 
 #: Drawing is most of a page's time, and tested elsewhere.
 NO_FIGURES = pytest.mark.usefixtures("no_figures")
@@ -161,3 +162,27 @@ def test_reports_without_a_sweep_are_refused(
 
     assert code == 2
     assert "--report" in err
+
+
+@NO_FIGURES
+def test_reproduce_keeps_the_page_from_start_to_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The page is there before the first run, hears of each, and is final when the sweep has ended."""
+    file, seen = tmp_path / "report.html", []
+
+    def sweep(configs: list, *_arguments: object, **options: object) -> SweepOutcome:
+        seen.append(file.read_text())
+        options["on_event"](events.CellStarted(configs[0]))  # type: ignore[operator]
+        return SweepOutcome(finished=(), already_done=(), failed=(), remaining=(), stopped_by="time")
+
+    monkeypatch.setattr("qsgd_lab.runs.sweep.run_sweep", sweep)
+    monkeypatch.setattr("qsgd_lab.runs.environment.checkout", lambda: {"commit": "0" * 40, "dirty": False})
+    words = ["--nodes", "2", "--bits", "2", "--seeds", "0", "--runs", tmp_path / "runs", "--report", file]
+    code, _, _ = run(capsys, "reproduce", *words)
+
+    assert code == 0
+    assert "0 of 2 runs finished; the sweep is running" in seen[0]
+    assert 'http-equiv="refresh"' in seen[0]
+    assert "0 of 2 runs finished; the sweep has stopped" in file.read_text()
+    assert "not finished" in file.read_text()

@@ -149,3 +149,34 @@ def test_torch_levels_are_encoded():
     total = torch.zeros(GRADIENT.size)
     ql.add_decoded([ql.encode(q, version=2)], total)
     assert total.numpy().tobytes() == (ql.dequantize(same) + np.float32(0)).tobytes()
+
+
+@pytest.mark.parametrize("layout", ["fixed", "dense", "sparse", "ranged"])
+def test_results_in_given_memory_are_the_same(layout):
+    """With `out`, decode, decode_values and dequantize write what they would return into it."""
+    q = ql.quantize(np.random.default_rng(0).standard_normal((90, 101)).astype(np.float32), bits=3)
+    message = ql.encode(q, layout=layout)
+    levels, values, again = (
+        np.empty(9090, np.int8),
+        np.empty((90, 101), np.float32),
+        np.empty(9090, np.float32),
+    )
+
+    assert np.array_equal(ql.decode(message, out=levels).levels, q.levels)
+    assert np.array_equal(levels, q.levels)
+    assert ql.decode_values(message, out=values) is values
+    assert np.array_equal(values, ql.dequantize(q))
+    assert ql.dequantize(q, out=again) is again
+    assert np.array_equal(again, values.reshape(-1))
+
+
+def test_memory_that_does_not_fit_is_refused():
+    """Memory of another dtype or size, or for a range, is named."""
+    q = ql.quantize(np.ones(10, np.float32), bits=3)
+    message = ql.encode(q)
+    with pytest.raises(TypeError, match="out must be a contiguous, writable int8 array"):
+        ql.decode(message, out=np.empty(10, np.int16))
+    with pytest.raises(ValueError, match="out has 9 elements; the result has 10"):
+        ql.decode_values(message, out=np.empty(9, np.float32))
+    with pytest.raises(ValueError, match="not for a range"):
+        ql.decode(message, 1, 3, out=np.empty(2, np.int8))

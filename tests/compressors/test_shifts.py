@@ -8,7 +8,9 @@ import pytest
 from qsgd_lab.compressors import COMPRESSORS, ErrorFeedback
 from qsgd_lab.compressors.protocol import Gather, Layout, NodeRows
 from qsgd_lab.compressors.stacking import stacking_warnings
+from qsgd_lab.errors import MessageError
 from qsgd_lab.exchange import SimulatedExchange
+from qsgd_lab.exchange.state import flatten, restored
 from qsgd_lab.ledger import Ledger
 from qsgd_lab.stream import Stream
 from qsgd_lab.theory.methods import shifts as theory
@@ -57,7 +59,10 @@ def test_the_kept_mean_is_the_mean_of_the_shifts(text):
         )
 
 
-@pytest.mark.parametrize("text", ["ef21(top-k(fraction=0.2))", "diana(qsgd(bits=2))"])
+@pytest.mark.parametrize(
+    "text",
+    ["ef21(top-k(fraction=0.2))", "diana(qsgd(bits=2))", "diana(qsgd(bits=2),first=dense)"],
+)
 def test_rounds_are_the_simulation(text):
     """Nodes that play the rounds, each with a state of its own, agree on the bits of the simulation."""
     compressor, layout = make(text), Layout.of(N)
@@ -80,6 +85,53 @@ def test_rounds_are_the_simulation(text):
         assert {end.mean.tobytes() for end in ends} == {expected}
         assert np.array([state.shift for state in states]).tobytes() == exchange.states.shift.tobytes()
         assert {state.mean.tobytes() for state in states} == {exchange.states.mean.tobytes()}
+
+
+@pytest.mark.parametrize("text", ["ef21(top-k(fraction=0.2),first=dense)", "diana(qsgd,first=dense)"])
+def test_a_dense_start_is_sent_counted_and_read(text):
+    """The first mean is exact, at 32 bits a coordinate and an envelope; shifts begin at the gradients."""
+    compressor, layout, rows = make(text), Layout.of(N), rows_of(2, 0)
+    exchange = SimulatedExchange(compressor, 2, 0, layout)
+    assert mean_of(exchange, rows, 0) == pytest.approx(rows.mean(axis=0), abs=1e-6)
+    assert exchange.states.shift.tobytes() == rows.tobytes()
+    first = exchange.ledger.bits_per_coordinate()["message"]
+    mean_of(exchange, rows, 1)
+
+    assert first > 32
+    assert exchange.ledger.bits_per_coordinate()["message"] < first
+    state = compressor.init(layout)
+    for payload_is_raw in (True, False):
+        payload, state = compressor.compress(rows[0], state, Stream())
+        message = compressor.wire.pack(payload)
+        assert compressor.wire.size(payload).bits["message"] == 8 * len(message)
+        received = compressor.wire.unpack(message, layout)
+        assert compressor.decompress(received).tobytes() == compressor.decompress(payload).tobytes()
+        assert (compressor.decompress(payload).tobytes() == rows[0].tobytes()) == payload_is_raw
+        with pytest.raises(MessageError):
+            compressor.wire.unpack(message[:-3], layout)
+        with pytest.raises(MessageError):
+            compressor.wire.unpack(message, Layout.of(N - 1))
+
+
+def test_all_starts_of_ef21_converge():
+    """Dense or compressed first messages: nodes' gradients that stay are all known in the end."""
+    rows = rows_of(3, 0)
+    for first in ("compressed", "dense"):
+        exchange = SimulatedExchange(make(f"ef21(top-k(fraction=0.2),first={first})"), 3, 0, Layout.of(N))
+        for step in range(12):
+            last = mean_of(exchange, rows, step)
+        assert last == pytest.approx(rows.mean(axis=0), abs=1e-6)
+
+
+def test_a_dense_start_is_not_repeated_after_a_checkpoint():
+    """Whether the first message was sent is part of the state that is kept."""
+    text, rows = "ef21(top-k(fraction=0.2),first=dense)", rows_of(2, 0)
+    exchange, other = (SimulatedExchange(make(text), 2, 0, Layout.of(N)) for _ in range(2))
+    mean_of(exchange, rows, 0)
+    other.states = restored(other.states, flatten(exchange.states))
+
+    assert mean_of(other, rows_of(2, 1), 1).tobytes() == mean_of(exchange, rows_of(2, 1), 1).tobytes()
+    assert other.states.started
 
 
 def test_compressed_gradient_descent_diverges_where_ef21_converges():
@@ -204,6 +256,7 @@ def test_feedback_at_its_defaults_has_its_old_key():
         ("damped(diana(qsgd))", "DIANA's payloads are differences"),
         ("ef21(qsgd-shared)", "EF21 does not wrap a compressor of several rounds"),
         ("diana(qsgd,rate=1.5)", "rate is 1.5; it must be from 0 to 1"),
+        ("ef21(top-k,first=never)", "first is 'never'; it must be one of: compressed, dense"),
         ("ef(qsgd,beta=0)", "beta is 0.0; it must be above 0 and at most 1"),
         ("ef(qsgd,decay=2)", "decay is 2.0"),
     ],

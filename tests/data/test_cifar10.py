@@ -14,7 +14,8 @@ from qsgd_lab.data import DATASETS, load_dataset
 from qsgd_lab.data.augmentation import crop_and_flip, draw_placements
 from qsgd_lab.data.cifar10 import split
 from qsgd_lab.data.cifar10.find import find_cifar10, search_folders
-from qsgd_lab.data.cifar10.load import NORMALISATION, load_cifar10
+from qsgd_lab.data.cifar10.load import load_cifar10
+from qsgd_lab.data.cifar10.release import OFFICIAL
 from qsgd_lab.data.cifar10.split import train_validation_split
 from qsgd_lab.data.dataset import Dataset, Part
 from qsgd_lab.data.normalisation import Normalisation, channel_statistics
@@ -22,6 +23,7 @@ from qsgd_lab.data.split import split_sha256
 from qsgd_lab.errors import DataMissingError, IntegrityError
 
 RELEASE = fixture.tiny_release()
+NORMALISATION = Normalisation(OFFICIAL.mean, OFFICIAL.std)
 #: Of the split for labels 0, 1, ..., 9, 0, 1, ...
 SPLIT = "bb938c1f4aab5cf45f482c923121903f93e01408cba46027f6d9283bdea2dacc"
 

@@ -73,6 +73,25 @@ def every_method():
     return [name for name, method in COMPRESSORS.methods().items() if not method.is_wrapper]
 
 
+def test_every_algorithm_has_the_simulations_bits(two_ranks):
+    """Nine steps with momentum: what is evaluated, on every rank."""
+
+    def of_two(compressor, layout):
+        return SimulatedExchange(compressor, 2, 7, layout)
+
+    cases = rank_cases.algorithm_cases()
+    results = two_ranks.call(rank_cases.algorithms_on_ranks, cases)
+    for (name, text), *found in zip(cases, *results, strict=True):
+        expected = rank_cases.run_algorithm(
+            name,
+            text,
+            lambda compressor, layout: SimulatedExchange(compressor, 2, 7, layout),
+            lambda rows: rows,
+        )
+        for rank, there in enumerate(found):
+            assert np.array_equal(expected, there), (name, rank)
+
+
 @pytest.mark.parametrize("text", SPECS)
 def test_two_ranks_have_the_simulations_bits(two_ranks, text):
     """Means of three steps, each rank's residual, and the bits sent by all."""

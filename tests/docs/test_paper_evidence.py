@@ -16,6 +16,7 @@ import evidence_claims  # noqa: E402
 import paper_runs  # noqa: E402
 
 from qsgd_lab.report.analysis.grouping import group_records  # noqa: E402
+from qsgd_lab.runs.store import RunStore  # noqa: E402
 
 #: Method, and how many points below fp32 it is.
 METHODS = (
@@ -23,6 +24,7 @@ METHODS = (
     ((8, "stochastic", True), 0.0),
     ((4, "stochastic", True), 0.0),
     ((2, "stochastic", True), 0.0),
+    ((1, "stochastic", True), 2.0),
     ((2, "stochastic", False), 1.0),
     ((2, "nearest", False), 8.0),
     ((2, "nearest", True), 0.1),
@@ -78,8 +80,8 @@ def test_incomplete_cells_are_left_out(store):
     kept = store([*few, *one_short, *no_fp32])
 
     assert {run.config.dataset for run in kept} == {"brackets"}
-    assert {run.config.bits for run in kept} == {32, 8, 2}
-    assert evidence_claims.shown_tasks() == ["recurrent"]
+    assert {run.config.bits for run in kept} == {32, 8, 2, 1}
+    assert evidence_claims.shown_tasks() == ["recurrent", "recurrent, several nodes"]
 
 
 def test_without_runs_nothing_is_said(store):
@@ -99,7 +101,7 @@ def test_claims_hold_where_they_are_true(store):
     undecided = {name for name, holds in found.items() if not holds}
 
     # In these runs more nodes change nothing.
-    assert undecided == {"recurrent: nodes quiet noise"}
+    assert undecided == {"recurrent, several nodes: noise falls"}
     assert evidence.tasks_table().count(r"\label{tab:tasks}") == 1
     assert "tasks side by side" in evidence.tasks_table()
 
@@ -138,3 +140,20 @@ def test_a_frontier_takes_enough_points(store):
     ]
     store(records)
     assert evidence.frontier_figure().startswith(b"%PDF")
+
+
+def test_what_the_page_on_data_says_of_the_runs():
+    """docs/data.md names the runs that are stored, and its sentences are what their tests allow."""
+    page = " ".join((checkout.ROOT / "docs" / "data.md").read_text(encoding="utf-8").split())
+    stored = list(RunStore(PAPER / "evidence.jsonl").records())
+    (group,) = group_records(stored)
+    methods = {method.label: method.cells for method in group.methods}
+    near = [label for label, (cell,) in methods.items() if cell.verdict.claim == "equivalent"]
+    ((nearest,), (fp32,)) = methods["2 bit, nearest"], methods["fp32"]
+
+    assert (len(methods), group.nodes, group.seeds, len(stored)) == (9, (1,), (0, 1, 2, 3, 4), 45)
+    assert not any(run.environment["dirty"] for run in stored)
+    assert near == [*evidence_claims.WITH_FEEDBACK, "2 bit, nearest + EF"]
+    assert f"fp32 ({fp32.accuracy.mean:.1f} %)" in page
+    assert f"alone lose {-nearest.verdict.difference:.1f} ± {nearest.verdict.half_width:.1f} points" in page
+    assert "nine methods, five seeds, 45 runs" in page

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 
+import naive_ranged
 import naive_wire2_blocks
 import naive_wire2_powers
 
@@ -223,9 +224,16 @@ def read_raw(tape, parameters, found, side, kinds, names):
 
 def level_parameters(parameters, found):
     """Return layout, s, bucket size and scope of kind 2, checked."""
-    layout, a, b, c, s, norm, grid, bucket, scope, e, f, g = struct.unpack("<4BHBBI4B", parameters)
-    need(layout <= 1 and not any([a, b, c, e, f, g]) and 1 <= s <= 32767 and norm <= 2 and grid == 0)
-    need((layout == 0 or s == 1) and bucket <= 2**31 and scope <= 1 and not (scope and bucket))
+    fields = struct.unpack("<4BHBBI4B", parameters)
+    layout, a, b, states, s, norm, grid, bucket, scope, chunk, tables, g = fields
+    need(layout in (0, 1, 4) and not any([a, b, g]) and 1 <= s <= 32767 and norm <= 2 and grid == 0)
+    if layout == 4:
+        need(states in (0, 4) and tables in (1, 4, 8))
+        least, most = naive_ranged.chunk_limits(s, 1 << states)
+        need(least <= chunk <= most)
+    else:
+        need(not states and not chunk and not tables)
+    need((layout != 1 or s == 1) and bucket <= 2**31 and scope <= 1 and not (scope and bucket))
     check_shard(found, bucket, scope)
     return layout, s, bucket, scope
 
@@ -251,6 +259,8 @@ def buckets(found, bucket, scope) -> list[int]:
 def read_norms(tape, parameters, found):
     """Return the bits of the norms of kind 2."""
     layout, s, bucket, scope = level_parameters(parameters, found)
+    if layout == 4:
+        return read_ranged_side(tape, parameters, found, buckets(found, bucket, scope))
     least = -(-found["n"] // 5) if layout else -(-found["n"] * (1 + s.bit_length()) // 8)
     need(least <= tape.left())
     norms = numbers(tape.padded(4 * len(buckets(found, bucket, scope))), 4)
@@ -258,11 +268,52 @@ def read_norms(tape, parameters, found):
     return norms
 
 
+def chunk_sizes(parameters, n):
+    """Return the coordinates of each chunk of the layout ranged."""
+    size = 1 << parameters[13]
+    return [min(size, n - at) for at in range(0, n, size)]
+
+
+def read_ranged_side(tape, parameters, found, sizes):
+    """Return norms, lengths, tables and classes of the layout ranged."""
+    s, states = number(parameters[4:6]), 1 << parameters[3]
+    chunks = chunk_sizes(parameters, found["n"])
+    begin = tape.at
+    norms = numbers(tape.take(4 * len(sizes)), 4)
+    need(all(norm == NAN or norm < 0x7F800000 for norm in norms))
+    lengths = [4 * words for words in numbers(tape.take(2 * len(chunks)), 2)]
+    need(all(length >= 4 * states for length in lengths))
+    tables = naive_ranged.read_tables(tape.take, parameters[14], s, need)
+    width = {1: 0, 4: 2, 8: 3}[len(tables)]
+    blocks = [-(-naive_ranged.symbol_count(count, s, states) // 512) for count in chunks]
+    bits = bits_of(tape.take(-(-sum(blocks) * width // 8)), sum(blocks) * width)
+    classes = [field(bits, i * width, width) for i in range(sum(blocks))]
+    need(all(kind < len(tables) for kind in classes))
+    need(not any(tape.take(up8(tape.at - begin) - (tape.at - begin))))
+    return norms, lengths, tables, classes, blocks
+
+
+def read_ranged(tape, parameters, n, s, side):
+    """Return the levels of the layout ranged."""
+    _, lengths, tables, classes, blocks = side
+    levels, at = [], 0
+    begin = tape.at
+    for count, length, own in zip(chunk_sizes(parameters, n), lengths, blocks, strict=True):
+        kinds = classes[at : at + own]
+        at += own
+        data = tape.take(length)
+        levels += naive_ranged.decode_chunk(data, count, s, 1 << parameters[3], tables, kinds, need)
+    need(not any(tape.take(up8(tape.at - begin) - (tape.at - begin) + 32)))
+    return levels
+
+
 def read_levels(tape, parameters, found, norms, kinds, names):
     """Kind 2."""
     layout, s, bucket, scope = level_parameters(parameters, found)
     n = found["n"]
-    if layout:
+    if layout == 4:
+        levels, norms = read_ranged(tape, parameters, n, s, norms), norms[0]
+    elif layout:
         data = tape.padded(-(-n // 5))
         need(all(byte <= 242 for byte in data))
         digits = [byte // 3**i % 3 for byte in data for i in range(5)]
@@ -284,7 +335,7 @@ def read_levels(tape, parameters, found, norms, kinds, names):
         else:
             step = struct.unpack("<f", struct.pack("<I", norm))[0] / s
             values += [number(struct.pack("<f", level * step)) for level in part]
-    return {"levels": levels, "norms": norms, "s": s, "values": values}
+    return {"levels": levels, "norms": norms, "s": s, "values": values, "layout": layout}
 
 
 def sparse_parameters(parameters, found):
@@ -312,7 +363,7 @@ def read_sparse(tape, parameters, found, side, kinds, names):
     n, inner = found["n"], None
     if value_type == SPARSE_INNER:
         inner = read_inner(tape, kinds, names)
-        need(inner["kind"] == "levels" and inner["form"] == 0 and inner["n"] == k)
+        need(inner["kind"] == "levels" and inner["layout"] < 2 and inner["form"] == 0 and inner["n"] == k)
         need(inner["key"] is None and inner["used"] is None)
         values = inner["values"]
     else:

@@ -269,3 +269,34 @@ def test_docstrings_print_their_numbers(module: ModuleType) -> None:
 
     assert result.attempted > 0
     assert result.failed == 0
+
+
+def test_every_collective_by_hand() -> None:
+    """Four nodes, a vector of 1000: bytes of a link, and rounds, of the collective that the run names."""
+    bits = {"message": 4.0}
+    two_phase = record(nodes=4, bits=2, bits_per_coordinate=bits, collective="two-phase")
+    down = {"coordinates": 1000, "bits": 2.0}
+    two_phase = dataclasses.replace(two_phase, result={**two_phase.result, "down": down})
+    method = {"bits": None, "rounding": None, "error_feedback": False, "norm": None, "bucket_size": None}
+    adding = record(nodes=4, bits_per_coordinate=bits, compressor="powersgd", **method)
+    server = record(nodes=4, bits_per_coordinate=bits, algorithm="parameter-server")
+    server_both = record(nodes=4, bits_per_coordinate=bits, algorithm="parameter-server(down=top-k)")
+    expected = {
+        "two-phase": (two_phase, 3 / 4 * (500 + 250), 6),
+        "all-reduce": (adding, 3 / 4 * 2 * 500, 6),
+        "parameter-server": (server, 4 * (500 + 4000), 2),
+        "server both ways": (server_both, 4 * (500 + 500), 2),
+    }
+    for name, (run, moved, rounds) in expected.items():
+        exchange = exchange_of([run])
+        assert exchange is not None
+        assert exchange.moved_bytes == pytest.approx(moved), name
+        assert exchange.seconds(Link(1e6, 1e-3)) == pytest.approx(rounds * 1e-3 + moved / 1e6), name
+
+
+def test_overlap_hides_the_network_behind_the_computing() -> None:
+    """Half of 100 ms are overlapped: a network of 80 ms adds 30, and one of 40 ms nothing."""
+    codes = Exchange(2, 80_000, "fixed", 8.0)
+    for bandwidth, total in ((1e6, 0.13), (2e6, 0.1)):
+        step = modelled_step(codes, NodeWork(0.1), Link(bandwidth), overlap=0.5)
+        assert step.total == pytest.approx(total)

@@ -25,6 +25,7 @@ import wire2_contents
 
 from qsgd_lab.errors import MessageError
 from qsgd_lab.wire import checksum
+from qsgd_lab.wire.envelope import open_sections
 from qsgd_lab.wire.message import dense, open_content, pack
 
 MOST = 2**16  # coordinates allowed
@@ -163,7 +164,19 @@ def check_refusal(data: bytes, error: MessageError, *, with_naive: bool) -> None
 
 def memory_bound(data: bytes) -> float:
     """Return the most bytes that reading a message may allocate by the theorem, with 6 % of grace."""
+    if may_be_ranged(data):  # 2731 levels a byte, their symbols, 32 bytes of classes, and eight tables
+        return 1.06 * (2 * 2731 + 32 + 32) * len(data) + 2**20
     return 1.06 * 32 * len(data) + SMALL
+
+
+def may_be_ranged(data: bytes) -> bool:
+    """Whether a message has levels of the layout ranged, or is a selection, which may hold such."""
+    if data[5:6] == bytes([13]):
+        return True
+    try:
+        return getattr(open_sections(data).options, "layout", 0) == 4
+    except MessageError:
+        return False
 
 
 def fuzz(seed: int, count: int, seconds: float, with_naive: bool = True, measured: int = 20) -> Counter:

@@ -249,3 +249,92 @@ def run_cell(fields, folder, stop_at=None):
     except Interrupted:
         return "interrupted"
     return outcome.status, dict(outcome.result), outcome.epochs
+
+
+def algorithm_cases():
+    """Return (algorithm, compressor) of every algorithm: the first compressor that it takes."""
+    from qsgd_lab.algorithms.registry import ALGORITHMS
+    from qsgd_lab.compressors.registry import COMPRESSORS
+
+    cases = []
+    for name in sorted(ALGORITHMS.methods().keys() - {"qsvrg"}):  # it asks a problem for full gradients
+        for text in ("qsgd(bits=4,norm=max,bucket_size=64)", "top-k(fraction=0.1)", "fp32"):
+            try:
+                ALGORITHMS.parse(name).make().check_compressor(COMPRESSORS.parse(text).make())
+            except ValueError:
+                continue
+            cases.append((name, text))
+            break
+    return cases
+
+
+def run_algorithm(name, text, exchange_of, rows_of):
+    """Take 9 steps of an algorithm on gradients that depend on its parameters; return the consensus."""
+    import torch
+
+    from qsgd_lab.algorithms.protocol import Hyperparameters
+    from qsgd_lab.algorithms.registry import ALGORITHMS
+    from qsgd_lab.compressors.protocol import Layout
+    from qsgd_lab.compressors.registry import COMPRESSORS
+
+    layout = Layout(((20, 10), (7,)))
+    algorithm = ALGORITHMS.parse(name).make()
+    exchange = exchange_of(COMPRESSORS.parse(text).make(), layout)
+    first = torch.linspace(-1, 1, layout.num_coordinates)
+    parameters = first.repeat(len(exchange.local), 1) if algorithm.replicas else first.clone()
+    algorithm.begin(parameters, exchange, Hyperparameters(0.1, 0.9, 0.01, nesterov=False, num_steps=9))
+    for step in range(9):
+        noise = torch.from_numpy(rows_of(gradients(5, step, exchange.nodes, layout)))
+        found = 0.3 * parameters + noise
+        if algorithm.gradient_buffer is not None:
+            algorithm.gradient_buffer[...] += found.numpy()
+        algorithm.step(found, step, 0.1)
+    return algorithm.consensus().numpy().copy()
+
+
+def algorithms_on_ranks(cases):
+    """Return the consensus of every case, on this rank."""
+    from qsgd_lab.distributed.exchange import DistributedExchange
+
+    rank = dist.get_rank()
+    return [
+        run_algorithm(
+            name,
+            text,
+            lambda compressor, layout: DistributedExchange(compressor, 7, layout, lane()),
+            lambda rows: rows[rank : rank + 1],
+        )
+        for name, text in cases
+    ]
+
+
+def sharded(steps, options):
+    """Train under FSDP2; return what went in and came out at each step, and the state."""
+    import torch
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import fully_shard
+
+    from qsgd_lab.distributed.fsdp import QuantizedReduceScatter
+
+    seen = []
+
+    class Recording(QuantizedReduceScatter):
+        def __call__(self, output_tensor, input_tensor, group, op, async_op=False):
+            before = input_tensor.clone()
+            super().__call__(output_tensor, input_tensor, group, op, async_op)
+            seen.append((before.numpy(), output_tensor.clone().numpy()))
+
+    network = make_network()
+    fully_shard(network, mesh=init_device_mesh("cpu", (dist.get_world_size(),)))
+    reduce_scatter = Recording(**options)
+    network.set_custom_reduce_scatter(reduce_scatter)
+    optimizer = torch.optim.SGD(network.parameters(), 0.1)
+    for step in range(steps):
+        inputs, labels = batch_of(step, dist.get_rank())
+        optimizer.zero_grad()
+        torch.nn.functional.cross_entropy(network(inputs), labels).backward()
+        optimizer.step()
+    state = reduce_scatter.state_dict()
+    reduce_scatter.load_state_dict(state)
+    reduce_scatter.close()
+    return seen, state, reduce_scatter.bytes_sent

@@ -24,6 +24,8 @@ from qsgd_lab.wire.kinds.private import Private, register
 from qsgd_lab.wire.kinds.raw import Raw
 from qsgd_lab.wire.kinds.select import select
 from qsgd_lab.wire.kinds.sparse import BITMAP, FIXED, RICE, IndexCode, SparseValues
+from qsgd_lab.wire.ranged import RangedCode, chunk_range, escape_byte, sizes_of
+from qsgd_lab.wire.ranged_choice import whole_frequencies
 from qsgd_lab.wire.structure import Structure
 
 KINDS = (
@@ -102,7 +104,7 @@ def some_values(rng: random.Random, count: int):
     return data.view(dtype)[:count]
 
 
-def some_levels(rng: random.Random, structure: Structure) -> Levels:
+def some_levels(rng: random.Random, structure: Structure, *, inner: bool = False) -> Levels:
     """Return levels with zero and NaN buckets among them."""
     s = rng.choice([1, 1, 2, 3, 7, 8, 127, 128, 32767])
     parts = Partition(structure.tensor_sizes, rng.choice([1, 4, 5, 512, 2**31, "tensor", "model"]))
@@ -112,8 +114,30 @@ def some_levels(rng: random.Random, structure: Structure) -> Levels:
     dead = generator.random(norms.size) < 0.2
     norms[dead] = generator.choice(np.array([0.0, NAN], np.float32), norms.size)[dead]
     levels[np.repeat(dead, np.diff(parts.bucket_offsets))] = 0
-    layout = rng.choice(["fixed", "base3"]) if s == 1 else "fixed"
-    return Levels(levels, norms, s, rng.choice(["l2", "max", "shared"]), parts, structure.shape, layout)
+    layout = rng.choice(["fixed", "base3", "ranged"] if s == 1 else ["fixed", "ranged"])
+    if layout == "ranged" and (inner or parts.num_coordinates > 10**5):
+        layout = "fixed"
+    norm = rng.choice(["l2", "max", "shared"])
+    code = some_code(rng, levels.size, s) if layout == "ranged" else None
+    return Levels(levels, norms, s, norm, parts, structure.shape, layout, code)
+
+
+def some_code(rng: random.Random, count: int, s: int) -> RangedCode:
+    """Return tables, shifts and classes that need not fit the levels; each table has the escape."""
+    states, tables = rng.choice([1, 16]), rng.choice([1, 4, 8])
+    chunk_bits = rng.randint(*chunk_range(s, states))
+    sizes = sizes_of(count, s, chunk_bits, states)
+    generator = np.random.default_rng(rng.getrandbits(32))
+    frequencies = np.zeros((tables, 256), np.uint16)
+    for row in frequencies:
+        values = generator.choice(256, rng.randint(1, 40), replace=False)
+        weights = np.zeros(256)
+        weights[values] = generator.exponential(size=values.size)
+        used = np.union1d(values, [0, escape_byte(sizes.form.field_bits)])
+        row[used] = whole_frequencies(weights[used])
+    shifts = generator.integers(0, 9 if s > 127 else 1, tables).astype(np.uint8)
+    classes = generator.integers(0, tables, sizes.num_blocks).astype(np.uint8)
+    return RangedCode(chunk_bits, states, shifts, frequencies, classes)
 
 
 def some_exponential(rng: random.Random, structure: Structure) -> ExponentialLevels:
@@ -170,7 +194,7 @@ def some_sparse(rng: random.Random, n: int) -> SparseValues:
     rice = IndexCode(RICE, rng.choice([0, 1, 5, 12]), rng.choice([5, 6, 12]))
     index = rng.choice([IndexCode(FIXED), rice, rice, IndexCode(BITMAP), None])
     flat = Structure.flat(count)
-    values = some_levels(rng, flat) if rng.random() < 0.4 else some_values(rng, count)
+    values = some_levels(rng, flat, inner=True) if rng.random() < 0.4 else some_values(rng, count)
     return SparseValues(indices, values, n, index)
 
 

@@ -54,11 +54,13 @@ def vector(good, *more):
 #: Parameters of no domain of their own: checked where they are made, arrays between parts, free values.
 OPAQUE = {"at", "backend", "blocks", "block", "index", "measurement", "printed_step", "problem", "quantizer"}
 OPAQUE |= {"setting", "trial", "values_are_one", "negative", "parameters", "dim", "spec", "text"}
-OPAQUE |= {"cost", "step", "baseline", "baseline_step", "network", "question"}  # of `link`: tuples of numbers
+OPAQUE |= {"cost", "step", "baseline", "baseline_step", "network"}  # tuples of numbers
 OPAQUE |= {"_"}  # of **_: options that a formula does not depend on
 
 #: Parameter -> (a good value, excluded ones), where a function has no entry of its own below.
 DOMAINS = {
+    **{"saved_bytes": real(1e3), "saved_seconds": real(-0.1), "devices": whole(1)},
+    "collective": name("all-gather"),
     "batch": whole(2),
     "beta": real(40.0, 0.0, -1.0),
     "bits": whole(3),
@@ -75,9 +77,7 @@ DOMAINS = {
     "confidence": real(0.95, 0.0, 1.1),
     "contraction": real(0.5, 0.0, -0.5, 1.1),
     "contraction_error": real(0.5, 0.0, -0.5, 1.1),
-    "collective": name("all-gather"),
     "convention": name("with-zero"),
-    "devices": whole(1),
     "convexity": real(1.0, 0.0, -1.0),
     "count": whole(3),
     "counts": vector([1.0, 2.0], [-1.0]),
@@ -109,8 +109,6 @@ DOMAINS = {
     "rate": real(0.1, -0.1),
     "unit": name("real"),
     "latency": real(1e-3, -1.0),
-    "saved_bytes": real(1e3),
-    "saved_seconds": real(-0.1),
     "layout": name("dense"),
     "levels": optional(3),
     "line": whole(1, 3, least=0),
@@ -262,6 +260,12 @@ OWN = {
         "bits": ([2], [[], [0], [2.5], [NAN], [21], ["a"]]),
         "bucket_size": whole(4),
     },
+    ("universal_table", "universal_table"): {"resolution": (12, [7, 17, 12.5, NAN, "a"])},
+    ("universal_table", "universal_table_bits"): {"resolution": (12, [7, 17, 12.5, NAN, "a"])},
+    ("universal_table", "universal_coder_bits"): {
+        "resolution": (12, [7, 17, 12.5, NAN, "a"]),
+        "num_states": whole(16),
+    },
     ("tradeoff_of_vector", "tradeoff_of"): {
         "bits": ([2], [[], [0], [2.5], [NAN], [21], ["a"]]),
         "bucket_size": whole(2),
@@ -287,18 +291,13 @@ OWN = {
 }
 #: Sweeps hand their arguments on to what is walked, and take seconds; helpers work on what others checked.
 LEFT_OUT = {
-    ("arrays", "broadcast"),
-    ("arrays", "split_scale"),
-    ("arrays", "times_power_of_two"),
-    ("arrays", "weighted_counts"),
+    *(("arrays", name) for name in ("broadcast", "split_scale", "times_power_of_two", "weighted_counts")),
     ("checks.code_length", "sweep_code_length"),
     ("checks.convergence", "sweep_convergence"),
-    ("checks.measurement", "lab_quantizer"),
-    ("checks.measurement", "measure"),
+    *(("checks.measurement", name) for name in ("lab_quantizer", "measure")),
     ("checks.block_sums", "measure_block"),
     ("checks.message_bits", "measure_messages"),
-    ("checks.sweep", "subject_for"),
-    ("checks.sweep", "sweep_bits"),
+    *(("checks.sweep", name) for name in ("subject_for", "sweep_bits")),
     ("checks.quantizer_tests", "stochastic_tests"),
     ("methods.level_set", "buckets"),
     ("methods.level_set", "norm_of"),

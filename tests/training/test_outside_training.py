@@ -158,7 +158,7 @@ def test_the_entry_is_what_plans_and_captions_read(loaded: str) -> None:
         configurations("demo", ["tiny"], [1], [FP32], [0], {"global_batch": 128}, dataset="stripes")
     with pytest.raises(
         ValueError,
-        match="unknown data set 'stripe'; known: digits, cifar10, fashion-mnist, brackets, stripes",
+        match="unknown data set 'stripe'; known: digits, cifar10, cifar100, fashion-mnist, brackets, stripes",
     ):
         configurations("demo", ["tiny"], [1], [FP32], [0], {}, dataset="stripe")
 
@@ -220,7 +220,7 @@ def test_names_are_taken_once(loaded: str, tmp_path: Path) -> None:
             register_model(name, torch.nn.Identity)
     with pytest.raises(ValueError, match="two data sets are named 'digits', from qsgd_lab and unknown"):
         register_dataset(dataclasses.replace(DATASETS["stripes"], name="digits"))
-    assert set(DATASETS) == {"digits", "cifar10", "fashion-mnist", "brackets", "stripes"}
+    assert set(DATASETS) == {"digits", "cifar10", "cifar100", "fashion-mnist", "brackets", "stripes"}
 
 
 @pytest.mark.parametrize(

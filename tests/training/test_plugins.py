@@ -83,6 +83,21 @@ def test_an_outside_compressor_trains_and_is_shown_under_its_name(tmp_path, monk
     assert len({cell["key"] for cell in plan["cells"]} - keys) == 1
 
 
+def test_several_compressors_are_in_one_table_with_fp32(tmp_path):
+    """A row each beside fp32; what lacks its feedback is warned of, what theory excludes is refused."""
+    data = [("--import", snippet(name, tmp_path)) for name in ("my_data.py", "my_model.py")]
+    common = (*data[0], *data[1], "--dataset", "lines", "--model", "two-layers")
+    asked = [part for text in ("eden", "ef(top-k)", "sign") for part in ("--compressor", text)]
+    table, told = run(tmp_path, *common, *asked, "--format", "csv")
+
+    for label in ("fp32", "EDEN 2 bit", "top 1 % + EF", "scaled sign"):
+        assert label in table, table
+    assert told.count("Warning: sign: it leaves out the same part") == 1
+    assert "top-k: it leaves out" not in told
+    _, refused = run(tmp_path, *common, "--compressor", "eden", "--compressor", "diana(top-k)", code=2)
+    assert "DIANA needs an unbiased compressor" in refused
+
+
 def test_an_outside_algorithm_trains(tmp_path):
     """Replicas that exchange every second step: one file, in the table, with half of the traffic."""
     arguments = (

@@ -2,6 +2,7 @@
 
 import importlib.util
 import math
+import re
 
 import checkout
 import numpy as np
@@ -213,6 +214,32 @@ def test_theory_warns_of_error_feedback_on_what_is_no_contraction() -> None:
     assert "6.54" in line
     assert lines({}, Method(2)) == lines(l2, Method(2, "stochastic", False), FP32) == []
     assert "at least" in lines({"norm": "l2"}, Method(4))[0]
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "compressor", "words"),
+    [
+        ("synchronous", "sign", r"wrap it in ef\(...\)"),
+        ("synchronous", "raw-small(one-bit)", "the bias does not average out"),
+        ("synchronous", "top-k", "nothing sends it later"),
+        ("local-sgd", "powersgd", "local-sgd with powersgd: it leaves out"),
+        ("diloco(feedback=0.9)", "top-k", "outer step, 0.7 / .1 - 0.9. = 7"),
+        ("synchronous", "ef(rand-k)", "the variance factor under error feedback"),
+        ("synchronous", "ef(sign)", None),
+        ("ef-sgd", "top-k", None),
+        ("cser(resets=top-k(fraction=0.1),interval=4)", "top-k", None),
+        ("diloco(feedback=0.9,outer_momentum=0)", "top-k", None),
+        ("synchronous", "rand-k", None),
+        ("synchronous", "hsq", None),
+    ],
+)
+def test_what_speaks_against_a_method_is_said_with_the_reason(algorithm, compressor, words) -> None:
+    """Methods that leave out the same part ever again are warned of, unless something keeps it."""
+    runs = configurations("demo", ["alexnet"], [2], [compressor], [0], {}, algorithm)
+    lines = list(theory_warnings(runs))
+
+    assert len(lines) == (words is not None)
+    assert words is None or re.search(words, lines[0])
 
 
 def test_a_collective_has_its_own_key_where_it_changes_the_result():

@@ -8,7 +8,7 @@ variance, and of a projection of error e, such as top-k, e / (1 - e).
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,6 +58,15 @@ class EqualBitsRow:
     bits: float
     error: float
     variance: float
+
+    @property
+    def curve(self) -> str:
+        """The settings that differ from this one in the first option alone have the same."""
+        spec = COMPRESSORS.parse(self.compressor)
+        first = spec.method.options[:1]
+        return str(
+            replace(spec, options={**spec.options, **{option.name: option.default for option in first}})
+        )
 
     @property
     def least_error(self) -> float:
@@ -176,8 +185,8 @@ def measure_at_equal_bits(
 def variance_at(rows: Sequence[EqualBitsRow], bits: float) -> float | None:
     """Return the least variance that a method's rows have at a number of bits, or None outside their range.
 
-    The logarithm of the variance is interpolated between rows; rows above the line between two others count
-    for nothing. Settings in between, such as other numbers of levels, come close to that.
+    Between two settings that differ in the method's first option alone, such as its bits, the logarithm of
+    the variance is interpolated: settings in between, such as other numbers of levels, come close to that.
 
     Parameters
     ----------
@@ -187,23 +196,16 @@ def variance_at(rows: Sequence[EqualBitsRow], bits: float) -> float | None:
         A coordinate, above 0.
     """
     bits = number("bits", bits, above=0)
-    hull: list[tuple[float, float]] = []
-    points = sorted((row.bits, float(np.log(row.variance))) for row in rows if 0 < row.variance < np.inf)
-    for x, y in points:
-        if hull and y >= hull[-1][1]:  # more bits for nothing
-            continue
-        while len(hull) > 1 and _is_above(hull[-1], hull[-2], (x, y)):
-            hull.pop()
-        hull.append((x, y))
-    if not hull or not hull[0][0] <= bits <= hull[-1][0]:
-        return None
-    known, logarithms = np.array(hull).T
-    return float(np.exp(np.interp(bits, known, logarithms)))
-
-
-def _is_above(point: tuple[float, float], left: tuple[float, float], right: tuple[float, float]) -> bool:
-    slope = (right[1] - left[1]) / (right[0] - left[0])
-    return point[1] >= left[1] + slope * (point[0] - left[0])
+    curves: dict[str, list[tuple[float, float]]] = {}
+    for row in rows:
+        if 0 < row.variance < np.inf:
+            curves.setdefault(row.curve, []).append((row.bits, float(np.log(row.variance))))
+    found = []
+    for points in curves.values():
+        known, logarithms = np.array(sorted(points)).T
+        if known[0] <= bits <= known[-1]:
+            found.append(float(np.exp(np.interp(bits, known, logarithms))))
+    return min(found, default=None)
 
 
 @dataclass(frozen=True)

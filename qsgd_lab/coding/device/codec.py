@@ -51,13 +51,22 @@ def decode(
     max_coordinates: int | None,
     threads: int | None,
     backend: str,
+    out: Any = None,
 ) -> QuantizedGradient:
     """Return the quantized gradient of a message; see `decode_on_device`."""
+    refuse_memory(out)
     return decode_on_device(message, start, stop, max_coordinates)
 
 
-def decode_values(message: Any, max_coordinates: int | None, threads: int | None) -> Any:
+def refuse_memory(out: Any) -> None:
+    """Raise a `ValueError` if memory is given for a result."""
+    if out is not None:
+        raise ValueError("out is for host memory; a message on a device is decoded to memory of its own")
+
+
+def decode_values(message: Any, max_coordinates: int | None, threads: int | None, out: Any = None) -> Any:
     """Return the values of a message; see `decode_values_on_device`."""
+    refuse_memory(out)
     return decode_values_on_device(message, max_coordinates)
 
 

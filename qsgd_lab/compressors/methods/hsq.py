@@ -70,6 +70,7 @@ class HSQ(Compressor):
         if not 0 <= norm_bits <= MAX_NORM_BITS:
             raise ValueError(f"norm_bits is {norm_bits}; it must be from 0 to {MAX_NORM_BITS}")
         self.segment, self.codebook, self.mode, self.norm_bits = segment, codebook, mode, norm_bits
+        self.needs_feedback = mode == "greedy"
 
     def init(self, layout: Layout) -> None:
         """Return None: there is no state."""

@@ -43,6 +43,8 @@ class OneBitQuantizer(Compressor):
         If an argument is out of its range.
     """
 
+    needs_feedback = True
+
     def __init__(self, values: str, bucket_size: int | str = 512, backend: str = "auto") -> None:
         check_choice("values", values, VALUES)
         check_backend(backend)

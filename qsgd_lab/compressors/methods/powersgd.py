@@ -120,6 +120,7 @@ class PowerSGD(Compressor):
 
     aggregates = "sums"
     interactive = True
+    needs_feedback = True
 
     def __init__(self, rank: int = 2) -> None:
         if rank < 1:

@@ -305,7 +305,9 @@ METHOD = Method(
     theory="qsgd_lab.theory.methods.qsgd",
     settings=(
         *(f"qsgd(bits={b},norm={norm})" for norm in NORMS for b in (1, 2, 3, 4, 5, 6, 8)),
-        *(f"qsgd(bits={b},bucket_size=tensor)" for b in (4, 6, 8)),  # s about sqrt(n), as in the theorems
+        *(
+            f"qsgd(bits={b},bucket_size=tensor)" for b in (4, 6, 8, 10, 12)
+        ),  # s about sqrt(n), as in the theorems
     ),
     columns={"num_levels": lambda options: 2 ** options["bits"] - 1},
 )

@@ -76,6 +76,8 @@ class TopK(Compressor):
     Stich, Cordonnier, Jaggi: Sparsified SGD with memory. NeurIPS 2018.
     """
 
+    needs_feedback = True
+
     def __init__(self, fraction: float = 0.01) -> None:
         kept(fraction, 1)  # refuses a bad fraction here, not at the first gradient
         self.fraction = fraction

@@ -98,7 +98,7 @@ class RawSmallTensors(Compressor):
         if inner.interactive:
             raise ValueError("a compressor of several rounds chooses itself which tensors it sends raw")
         self.inner, self.up_to = inner, up_to
-        self.takes_device_arrays = inner.takes_device_arrays
+        self.takes_device_arrays, self.needs_feedback = inner.takes_device_arrays, inner.needs_feedback
 
     def split(self, layout: Layout) -> tuple[Layout, Layout, Segments]:
         """Return the layout of the large tensors, of the small ones, and the segments of both."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,9 +23,15 @@ from qsgd_lab.compressors.protocol import (
 )
 from qsgd_lab.compressors.registry import Method, Option
 from qsgd_lab.compressors.wrappers.error_feedback import ErrorFeedback
-from qsgd_lab.ledger import Ledger
+from qsgd_lab.errors import MessageError
+from qsgd_lab.ledger import Ledger, Size
+from qsgd_lab.levels import FLOAT_BITS
 from qsgd_lab.stream import Stream
+from qsgd_lab.wire import message
+from qsgd_lab.wire.kinds.raw import Raw
 
+#: How a node's first message is sent.
+FIRST = ("compressed", "dense")
 #: Coordinates for which a wrapped compressor's factor is asked before any gradient is known.
 MANY = 2**20
 
@@ -40,6 +48,44 @@ class ShiftState:
     mean: Array
 
 
+@dataclass(frozen=True)
+class DenseStartState(ShiftState):
+    """The state of nodes whose first message is dense: also whether it has been sent."""
+
+    started: bool = False
+
+
+class DenseStartWire(Wire[Any]):
+    """The wrapped compressor's messages, and a first one of float32 values: kind "raw" of wire format 2."""
+
+    kind = "raw"
+
+    def __init__(self, inner: Wire[Any]) -> None:
+        self.inner = inner
+
+    def size(self, payload: Any) -> Size:
+        """Return the wrapped wire's size; of a first message all forms are equal but for the envelope."""
+        if not isinstance(payload, Raw):
+            return self.inner.size(payload)
+        forms = {"fixed": FLOAT_BITS * payload.values.size, "message": message.size(payload)}
+        return Size(payload.values.size, forms)
+
+    def pack(self, payload: Any) -> bytes:
+        """Return the message."""
+        return bytes(message.pack(payload)) if isinstance(payload, Raw) else self.inner.pack(payload)
+
+    def unpack(self, received: bytes, layout: Layout) -> Any:
+        """Read a message of either kind."""
+        n = layout.num_coordinates
+        try:
+            payload = message.unpack(received, max_coordinates=n, kinds=["raw"])
+        except MessageError:
+            return self.inner.unpack(received, layout)
+        if payload.values.shape != (n,) or payload.values.dtype != np.float32:
+            raise MessageError(f"the message is not of {n} coordinates in float32")
+        return payload
+
+
 class Shifted(Compressor):
     r"""Sends m_i = C(g_i - h_i); all take h + mean m_i for the gradient; h_i += a m_i, h += a mean m_i.
 
@@ -48,7 +94,8 @@ class Shifted(Compressor):
     the shifts' distance from the gradients, so that unlike nodes converge without noise of their own.
 
     A receiver needs the shifts' mean, so that a payload decodes to a difference. The first messages are
-    differences to zero. Both are for full gradients: under the noise of batches EF21 needs momentum.
+    differences to zero, compressed as all others or, with ``first="dense"``, in float32: then the shifts
+    begin at the first gradients. Both are for full gradients: under the noise of batches EF21 needs momentum.
 
     Parameters
     ----------
@@ -57,6 +104,8 @@ class Shifted(Compressor):
         Whether C is a contraction (EF21), or unbiased (DIANA).
     rate : float
         a; 0 takes 1 for EF21 and 1/(1 + w) for DIANA.
+    first : {"compressed", "dense"}
+        How the first message is sent; either is counted as it is.
 
     Raises
     ------
@@ -72,7 +121,9 @@ class Shifted(Compressor):
 
     decodes_differences = True
 
-    def __init__(self, inner: Compressor, *, biased: bool, rate: float = 0.0) -> None:
+    def __init__(
+        self, inner: Compressor, *, biased: bool, rate: float = 0.0, first: str = "compressed"
+    ) -> None:
         name = "EF21" if biased else "DIANA"
         if inner.interactive:
             raise ValueError(f"{name} does not wrap a compressor of several rounds")
@@ -87,7 +138,9 @@ class Shifted(Compressor):
             )
         if not 0 <= rate <= 1:
             raise ValueError(f"rate is {rate}; it must be from 0 to 1, and 0 takes the theory's")
-        self.inner, self.biased, self.rate = inner, biased, rate
+        if first not in FIRST:
+            raise ValueError(f"first is {first!r}; it must be one of: {', '.join(FIRST)}")
+        self.inner, self.biased, self.rate, self.first = inner, biased, rate, first
 
     def rate_for(self, num_coordinates: int) -> np.float32:
         """Return a."""
@@ -99,25 +152,38 @@ class Shifted(Compressor):
     def init(self, layout: Layout) -> ShiftState:
         """Return the inner state and shifts of zero."""
         n = layout.num_coordinates
-        return ShiftState(self.inner.init(layout), zeros((n,), None), zeros((n,), None))
+        return self._state(self.inner.init(layout), zeros((n,), None), zeros((n,), None))
+
+    def _state(self, inner: Any, shift: Array, mean: Array, *, started: bool = False) -> ShiftState:
+        if self.first == "dense":
+            return DenseStartState(inner, shift, mean, started)
+        return ShiftState(inner, shift, mean)
+
+    def _send(
+        self, difference: Array, state: ShiftState, inner: Any, stream: Stream
+    ) -> tuple[Any, Any, Array, np.float32]:
+        """Return (payload, inner state, what a receiver decodes, a) of one node's difference."""
+        if isinstance(state, DenseStartState) and not state.started:
+            return Raw(difference), inner, difference, np.float32(1)
+        payload, inner = self.inner.compress(difference, inner, stream)
+        return payload, inner, self.inner.decompress(payload), self.rate_for(difference.size)
 
     def compress(self, gradient: Array, state: ShiftState, stream: Stream) -> tuple[Any, ShiftState]:
         """Return (payload of the difference, state with the node's own shift moved).
 
         The mean of the shifts moves only in `mean` and `rounds`, where all nodes' payloads are known.
         """
-        payload, inner = self.inner.compress(gradient - state.shift, state.inner, stream)
-        moved = state.shift + self.rate_for(gradient.size) * self.inner.decompress(payload)
-        return payload, ShiftState(inner, moved, state.mean)
+        payload, inner, sent, rate = self._send(gradient - state.shift, state, state.inner, stream)
+        return payload, self._state(inner, state.shift + rate * sent, state.mean, started=True)
 
     def decompress(self, payload: Any) -> Array:
         """Return the difference that a payload carries; a receiver adds the mean of the shifts."""
-        return self.inner.decompress(payload)
+        return payload.values if isinstance(payload, Raw) else self.inner.decompress(payload)
 
     @property
     def wire(self) -> Wire[Any]:
-        """The inner compressor's."""
-        return self.inner.wire
+        """The inner compressor's, and that of a dense first message where there is one."""
+        return DenseStartWire(self.inner.wire) if self.first == "dense" else self.inner.wire
 
     @property
     def is_unbiased(self) -> bool:
@@ -131,9 +197,8 @@ class Shifted(Compressor):
     def init_nodes(self, nodes: int, layout: Layout, like: Array | None = None) -> ShiftState:
         """Return the inner states of N nodes, shifts of shape (N, n) and their mean, all zero."""
         n = layout.num_coordinates
-        return ShiftState(
-            [self.inner.init(layout) for _ in range(nodes)], zeros((nodes, n), None), zeros((n,), None)
-        )
+        inner = [self.inner.init(layout) for _ in range(nodes)]
+        return self._state(inner, zeros((nodes, n), None), zeros((n,), None))
 
     def mean(
         self, rows: NodeRows, states: ShiftState, stream: Stream, out: Array, ledger: Ledger
@@ -147,39 +212,46 @@ class Shifted(Compressor):
         """
         if rows.gradients is None or rows.residuals is not None:
             raise ValueError("EF21 and DIANA keep what was not sent themselves: leave out other feedback")
-        rate, total, inner = self.rate_for(out.size), np.zeros_like(out), []
+        rate, total, inner = np.float32(1), np.zeros_like(out), []
         for node, (gradient, state) in enumerate(zip(rows.gradients, states.inner, strict=True)):
-            difference = gradient - states.shift[node]
-            payload, after = self.inner.compress(difference, state, stream._replace(node=stream.node + node))
-            sent = self.inner.decompress(payload)
+            own = stream._replace(node=stream.node + node)
+            payload, after, sent, rate = self._send(gradient - states.shift[node], states, state, own)
             total += sent
             states.shift[node] += rate * sent
-            ledger.add(self.inner.wire.size(payload))
+            ledger.add(self.wire.size(payload))
             inner.append(after)
         divide(total, len(inner))
         out[...] = states.mean + total
         states.mean[...] += rate * total
-        return ShiftState(inner, states.shift, states.mean)
+        return self._state(inner, states.shift, states.mean, started=True)
 
     def rounds(self, vector: Array, state: ShiftState, stream: Stream) -> Rounds:
         """Exchange differences; every node moves the same mean of the shifts."""
-        payload, after = self.compress(vector, state, stream)
+        payload, inner, decoded, rate = self._send(vector - state.shift, state, state.inner, stream)
         payloads = yield Gather(payload)
         total = np.zeros_like(vector)
         for received in payloads:
-            total += self.inner.decompress(received)
+            total += self.decompress(received)
         divide(total, len(payloads))
-        moved = state.mean + self.rate_for(vector.size) * total
-        sent = state.shift + self.inner.decompress(payload)
-        return Agreed(state.mean + total, sent, ShiftState(after.inner, after.shift, moved))
+        after = self._state(inner, state.shift + rate * decoded, state.mean + rate * total, started=True)
+        return Agreed(state.mean + total, state.shift + decoded, after)
+
+
+_FIRST = Option("first", str, "compressed", "how a node's first message is sent", choices=FIRST)
+
+
+def _label(name: str, options: Mapping[str, Any]) -> str:
+    rate = f" {options['rate']:g}" if options.get("rate") else ""
+    start = "" if options["first"] == "compressed" else ", dense start"
+    return f"{options['inner']} + {name}{rate}{start}"
 
 
 METHODS = (
     Method(
         "ef21",
-        lambda inner: Shifted(inner, biased=True),
-        (),
-        lambda options: f"{options['inner']} + EF21",
+        lambda inner, first: Shifted(inner, biased=True, first=first),
+        (_FIRST,),
+        partial(_label, "EF21"),
         summary="sends what a contraction makes of the gradient's difference to what was sent so far",
         source="Richtarik, Sokolov, Fatkhullin, NeurIPS 2021",
         theory="qsgd_lab.theory.methods.shifts",
@@ -187,9 +259,9 @@ METHODS = (
     ),
     Method(
         "diana",
-        lambda inner, rate: Shifted(inner, biased=False, rate=rate),
-        (Option("rate", float, 0.0, "a of the shifts, from 0 to 1; 0 takes 1/(1 + w)"),),
-        lambda options: f"{options['inner']} + DIANA" + (f" {options['rate']:g}" if options["rate"] else ""),
+        lambda inner, rate, first: Shifted(inner, biased=False, rate=rate, first=first),
+        (Option("rate", float, 0.0, "a of the shifts, from 0 to 1; 0 takes 1/(1 + w)"), _FIRST),
+        partial(_label, "DIANA"),
         summary="sends the gradient's difference to a shift that learns it: unbiased, for unlike nodes",
         source="Mishchenko, Gorbunov, Takac, Richtarik, 2019",
         theory="qsgd_lab.theory.methods.shifts",

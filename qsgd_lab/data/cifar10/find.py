@@ -81,8 +81,9 @@ def require_cifar10(folders: Sequence[Path], release: Release = OFFICIAL) -> Sou
     source = find_cifar10(folders, release)
     if source is None:
         binary = release.binary
+        places = ", ".join(map(str, folders))
         raise DataMissingError(
-            f"CIFAR-10 is not in {', '.join(map(str, folders))}; run 'qsgd-lab data fetch', or put "
+            f"{release.title} is not in {places}; run '{release.fetch_command}', or put "
             f"{binary.archive} ({binary.fingerprint}) into {folders[0]}"
         )
     return source

@@ -4,7 +4,7 @@ A pickle is a program. Its operations are looked over before any is carried out,
 dictionary takes may occur. The unpickler then knows five names, and gives each a stand-in of this file that
 does nothing but keep bytes: NumPy itself is never called by the pickle. All other names are refused.
 
-The binary edition's files: records of one byte of label and 3072 of pixels.
+The binary edition's files: records of one byte of label (CIFAR-100: two) and 3072 of pixels.
 """
 
 from __future__ import annotations
@@ -17,21 +17,26 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qsgd_lab.data.cifar10.release import IMAGE_BYTES, IMAGE_SHAPE, NUM_CLASSES, RECORD_BYTES
+from qsgd_lab.data.cifar10.release import IMAGE_BYTES, IMAGE_SHAPE
 
 Bytes = NDArray[np.uint8]
 
 
-def parse_batch(content: bytes, num_records: int) -> tuple[Bytes, Bytes]:
+def parse_batch(
+    content: bytes, num_records: int, label_name: str = "labels", num_classes: int = 10
+) -> tuple[Bytes, Bytes]:
     """Take a file apart.
 
     Parameters
     ----------
     content : bytes
-        A pickled dictionary with ``data``, a uint8 array of shape (num_records, 3072), and ``labels``, a list
-        of integers; as written by Python 2 (the official files) or Python 3.
+        A pickled dictionary with ``data``, a uint8 array of shape (num_records, 3072), and a list of labels;
+        as written by Python 2 (the official files) or Python 3.
     num_records : int
         How many images there must be.
+    label_name : str
+        Under which name the labels are.
+    num_classes : int
 
     Returns
     -------
@@ -49,10 +54,11 @@ def parse_batch(content: bytes, num_records: int) -> tuple[Bytes, Bytes]:
     except _ForbiddenError:
         raise
     except Exception as error:  # a damaged pickle can fail in any way
-        raise ValueError(f"is not a pickle of a CIFAR-10 batch ({error})") from error
+        raise ValueError(f"is not a pickle of a CIFAR batch ({error})") from error
     if not isinstance(batch, dict):
         raise ValueError(f"holds a {type(batch).__name__} instead of a dictionary")
-    return _images(_entry(batch, "data"), num_records), _labels(_entry(batch, "labels"), num_records)
+    labels = _labels(_entry(batch, label_name), num_records, num_classes)
+    return _images(_entry(batch, "data"), num_records), labels
 
 
 def _entry(batch: dict[Any, Any], name: str) -> Any:
@@ -67,16 +73,16 @@ def _images(data: Any, num_records: int) -> Bytes:
     return values.reshape(num_records, *IMAGE_SHAPE)
 
 
-def _labels(labels: Any, num_records: int) -> Bytes:
+def _labels(labels: Any, num_records: int, num_classes: int) -> Bytes:
     if not isinstance(labels, list) or len(labels) != num_records:
         raise ValueError(f"has no list of {num_records} labels")
-    if any(type(label) is not int or not 0 <= label < NUM_CLASSES for label in labels):
-        raise ValueError(f"has labels that are not integers from 0 to {NUM_CLASSES - 1}")
+    if any(type(label) is not int or not 0 <= label < num_classes for label in labels):
+        raise ValueError(f"has labels that are not integers from 0 to {num_classes - 1}")
     return np.array(labels, np.uint8)
 
 
 class _ForbiddenError(ValueError):
-    """The pickle asks for something that no CIFAR-10 batch needs."""
+    """The pickle asks for something that no batch needs."""
 
 
 def _check_operations(content: bytes) -> None:
@@ -155,7 +161,7 @@ class _Unpickler(pickle.Unpickler):
             raise _ForbiddenError(f"asks for {module_name}.{global_name}, which no batch needs") from None
 
 
-def parse_records(content: bytes, num_records: int) -> tuple[Bytes, Bytes]:
+def parse_records(content: bytes, num_records: int, label_bytes: int = 1) -> tuple[Bytes, Bytes]:
     """Take a file apart; nothing is copied.
 
     Parameters
@@ -164,6 +170,8 @@ def parse_records(content: bytes, num_records: int) -> tuple[Bytes, Bytes]:
         Records one after another: a label, then 1024 bytes each of red, green and blue, row by row.
     num_records : int
         How many there must be.
+    label_bytes : int
+        How many bytes are before the pixels; the last of them is the label.
 
     Returns
     -------
@@ -175,7 +183,8 @@ def parse_records(content: bytes, num_records: int) -> tuple[Bytes, Bytes]:
     ValueError
         If the size is not that of so many records.
     """
-    if len(content) != num_records * RECORD_BYTES:
-        raise ValueError(f"has {len(content)} bytes instead of {num_records * RECORD_BYTES}")
-    records = np.frombuffer(content, np.uint8).reshape(num_records, RECORD_BYTES)
-    return records[:, 1:].reshape(num_records, *IMAGE_SHAPE), records[:, 0]
+    record = label_bytes + IMAGE_BYTES
+    if len(content) != num_records * record:
+        raise ValueError(f"has {len(content)} bytes instead of {num_records * record}")
+    records = np.frombuffer(content, np.uint8).reshape(num_records, record)
+    return records[:, label_bytes:].reshape(num_records, *IMAGE_SHAPE), records[:, label_bytes - 1]

@@ -12,12 +12,10 @@ from numpy.typing import NDArray
 
 from qsgd_lab.data.cifar10.find import Source
 from qsgd_lab.data.cifar10.formats import parse_batch, parse_records
-from qsgd_lab.data.cifar10.release import IMAGE_SHAPE, NUM_CLASSES, NUM_TRAIN_FILES, Edition
+from qsgd_lab.data.cifar10.release import IMAGE_SHAPE, Release
 from qsgd_lab.data.download.fingerprint import Fingerprint, measure, measure_bytes
 from qsgd_lab.data.tar_members import ArchiveError, read_members
 from qsgd_lab.errors import DataMissingError, IntegrityError
-
-_PARSERS = {"binary": parse_records, "python": parse_batch}
 
 
 @dataclass(frozen=True)
@@ -53,27 +51,27 @@ def read_cifar10(source: Source) -> Cifar10Arrays:
     except OSError as error:
         raise DataMissingError(
             f"cannot read {error.filename or source.path}: {error.strerror or error}; fix the permissions, "
-            "or fetch it elsewhere with 'qsgd-lab data fetch --data-dir FOLDER'"
+            f"or fetch it elsewhere with '{source.release.fetch_command} --data-dir FOLDER'"
         ) from error
     except (ValueError, ArchiveError) as error:
         raise IntegrityError(
-            f"{source.path} {error}; delete it and run 'qsgd-lab data fetch' to have it again"
+            f"{source.path} {error}; delete it and run '{source.release.fetch_command}' to have it again"
         ) from error
 
 
 def _read(source: Source) -> Cifar10Arrays:
-    files, count = list(source.edition.members), source.release.records_per_file
-    images = np.empty((len(files), count, *IMAGE_SHAPE), np.uint8)
-    labels = np.empty((len(files), count), np.uint8)
+    files, counts = list(source.edition.members), source.release.counts
+    ends = np.cumsum(counts)
+    images = np.empty((ends[-1], *IMAGE_SHAPE), np.uint8)
+    labels = np.empty(ends[-1], np.uint8)
     members = _archive_members(source) if source.is_archive else _folder_members(source)
     for name, content in members:
-        place = files.index(name)
-        images[place], labels[place] = _parse(source.edition, name, content, count)
-    train = slice(0, NUM_TRAIN_FILES)
-    arrays = Cifar10Arrays(
-        images[train].reshape(-1, *IMAGE_SHAPE), labels[train].reshape(-1), images[-1], labels[-1]
-    )
-    _check_balance(arrays)
+        count, end = counts[files.index(name)], ends[files.index(name)]
+        place = slice(end - count, end)
+        images[place], labels[place] = _parse(source, name, content, count)
+    num_train = ends[-2]
+    arrays = Cifar10Arrays(images[:num_train], labels[:num_train], images[num_train:], labels[num_train:])
+    _check_balance(arrays, source.release.num_classes)
     return arrays
 
 
@@ -99,17 +97,26 @@ def _folder_members(source: Source) -> Iterator[tuple[str, bytes]]:
 
 
 def _parse(
-    edition: Edition, name: str, content: bytes, count: int
+    source: Source, name: str, content: bytes, count: int
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Check one file against its fingerprint, then take it apart."""
+    release = source.release
     try:
-        _match(edition.members[name], measure_bytes(content))
-        images, labels = _PARSERS[edition.name](content, count)
-        if labels.max(initial=0) >= NUM_CLASSES:
-            raise ValueError(f"has label {labels.max()}; the highest is {NUM_CLASSES - 1}")
+        _match(source.edition.members[name], measure_bytes(content))
+        images, labels = _take_apart(release, source.edition.name, content, count)
+        if labels.max(initial=0) >= release.num_classes:
+            raise ValueError(f"has label {labels.max()}; the highest is {release.num_classes - 1}")
     except ValueError as error:
         raise ValueError(f"holds {name}, which {error}") from error
     return images, labels
+
+
+def _take_apart(
+    release: Release, edition: str, content: bytes, count: int
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    if edition == "binary":
+        return parse_records(content, count, release.label_bytes)
+    return parse_batch(content, count, release.label_name, release.num_classes)
 
 
 def _match(wanted: Fingerprint, actual: Fingerprint) -> None:
@@ -118,10 +125,10 @@ def _match(wanted: Fingerprint, actual: Fingerprint) -> None:
         raise ValueError(difference)
 
 
-def _check_balance(arrays: Cifar10Arrays) -> None:
+def _check_balance(arrays: Cifar10Arrays, num_classes: int) -> None:
     """Each class has the same number of images, in training and in testing."""
     for part, labels in (("training", arrays.train_labels), ("test", arrays.test_labels)):
-        counts, share = np.bincount(labels, minlength=NUM_CLASSES), len(labels) // NUM_CLASSES
+        counts, share = np.bincount(labels, minlength=num_classes), len(labels) // num_classes
         if np.any(counts != share):
             label = int(np.argmax(counts != share))
             raise ValueError(f"has {counts[label]} {part} images of class {label} instead of {share}")

@@ -1,4 +1,4 @@
-"""What the official release of CIFAR-10 is: its two editions, their files, sizes and checksums.
+"""What the official releases of CIFAR-10 and CIFAR-100 are: two editions each, files, sizes and checksums.
 
 The MD5 of the archives are published on the data set's page; those of the Python batches are torchvision's,
 the SHA-256 of the binary files those of its Ruby port, and several independent projects agree on those of the
@@ -17,11 +17,9 @@ from dataclasses import dataclass
 
 from qsgd_lab.data.download.fingerprint import Fingerprint
 
-NUM_CLASSES = 10
 IMAGE_SHAPE = (3, 32, 32)
 IMAGE_BYTES = 3 * 32 * 32
 RECORD_BYTES = 1 + IMAGE_BYTES
-NUM_TRAIN_FILES = 5
 
 
 @dataclass(frozen=True)
@@ -39,7 +37,7 @@ class Edition:
     folder : str
         The folder in the archive that holds the members.
     members : mapping of str to Fingerprint
-        The files by name, five for training and, last, the one for testing.
+        The files by name, those for training and, last, the one for testing.
     max_member_bytes : int
         No member is larger.
     """
@@ -61,17 +59,47 @@ class Release:
     binary, python : Edition
         The same images twice.
     records_per_file : int
-        Images in each of the six files.
+        Images in each file for training.
+    num_test : int or None
+        Images in the file for testing; None: as many.
+    dataset, title : str
+        Key of `qsgd_lab.data.DATASETS`, and the name in messages.
+    num_classes : int
+    label_bytes : int
+        Bytes before the pixels of a record; the last of them is the label.
+    label_name : str
+        The entry of the Python edition's dictionary that has the labels.
+    mean, std : tuple of float
+        Of each colour channel over the training images, as generally used.
     """
 
     binary: Edition
     python: Edition
     records_per_file: int
+    num_test: int | None = None
+    dataset: str = "cifar10"
+    title: str = "CIFAR-10"
+    num_classes: int = 10
+    label_bytes: int = 1
+    label_name: str = "labels"
+    mean: tuple[float, float, float] = (0.4914, 0.4822, 0.4465)
+    std: tuple[float, float, float] = (0.2470, 0.2435, 0.2616)
 
     @property
     def editions(self) -> tuple[Edition, Edition]:
         """The editions, the one to be preferred first: reading the binary one executes nothing."""
         return self.binary, self.python
+
+    @property
+    def counts(self) -> tuple[int, ...]:
+        """Images in each file, the one for testing last."""
+        num_train_files = len(self.binary.members) - 1
+        return *(self.records_per_file,) * num_train_files, self.num_test or self.records_per_file
+
+    @property
+    def fetch_command(self) -> str:
+        """What downloads it."""
+        return "qsgd-lab data fetch" + ("" if self.dataset == "cifar10" else f" {self.dataset}")
 
 
 _RECORDS = 10_000
@@ -122,4 +150,50 @@ OFFICIAL = Release(
         max_member_bytes=_RECORDS * (RECORD_BYTES + 200),  # besides the pixels, a file name an image
     ),
     records_per_file=_RECORDS,
+)
+
+_HUNDRED_RECORD_BYTES = 2 + IMAGE_BYTES
+
+OFFICIAL_100 = Release(
+    binary=Edition(
+        name="binary",
+        archive="cifar-100-binary.tar.gz",
+        fingerprint=Fingerprint(
+            168_513_733,
+            "03b5dce01913d631647c71ecec9e9cb8",
+            "58a81ae192c23a4be8b1804d68e518ed807d710a4eb253b1f2a199162a40d8ec",
+        ),
+        folder="cifar-100-binary",
+        members={
+            "train.bin": Fingerprint(
+                50_000 * _HUNDRED_RECORD_BYTES,
+                sha256="f31298fc616915fa142368359df1c4ca2ae984d6915ca468b998a5ec6aeebf29",
+            ),
+            "test.bin": Fingerprint(
+                10_000 * _HUNDRED_RECORD_BYTES,
+                sha256="d8b1e6b7b3bee4020055f0699b111f60b1af1e262aeb93a0b659061746f8224a",
+            ),
+        },
+        max_member_bytes=50_000 * _HUNDRED_RECORD_BYTES,
+    ),
+    python=Edition(
+        name="python",
+        archive="cifar-100-python.tar.gz",
+        fingerprint=Fingerprint(169_001_437, "eb9058c3a382ffc7106e4002c42a8d85"),
+        folder="cifar-100-python",
+        members={
+            "train": Fingerprint(md5="16019d7e3df5f24257cddd939b257f8d"),
+            "test": Fingerprint(md5="f0ef6b0ae62326f3e7ffdfab6717acfc"),
+        },
+        max_member_bytes=50_000 * (RECORD_BYTES + 200),
+    ),
+    records_per_file=50_000,
+    num_test=10_000,
+    dataset="cifar100",
+    title="CIFAR-100",
+    num_classes=100,
+    label_bytes=2,  # the coarse label of twenty, then the fine one
+    label_name="fine_labels",
+    mean=(0.5071, 0.4866, 0.4409),
+    std=(0.2673, 0.2564, 0.2762),
 )

@@ -17,9 +17,10 @@ from qsgd_lab.kernels.arguments import MessageCounter, Offsets, Quantizer, Strea
 from qsgd_lab.kernels.cpu.float_mode import keep_denormals, set_float_mode
 from qsgd_lab.kernels.cpu.message_cost import count_piece, open_chunks
 from qsgd_lab.kernels.cpu.norms import BLOCK, LANES, add_and_norm, bucket_norm
-from qsgd_lab.kernels.cpu.quantize import PIECE, longest_bucket, quantize_segment
+from qsgd_lab.kernels.cpu.quantize import PIECE, longest_bucket
 from qsgd_lab.kernels.cpu.unowned import unowned_view
-from qsgd_lab.kernels.fixed_point import HALF_WORD, bucket_factors, level_step, level_value
+from qsgd_lab.kernels.cpu.wide_vectors import prefer_wide_vectors
+from qsgd_lab.kernels.fixed_point import HALF_WORD, bucket_factors, level_step, level_value, round_level
 from qsgd_lab.kernels.jit import njit
 from qsgd_lab.kernels.philox import GROUP, fill_groups
 
@@ -27,6 +28,17 @@ from qsgd_lab.kernels.philox import GROUP, fill_groups
 def magnitude_scratch(num_levels: int) -> Any:
     """Return scratch for the magnitudes of a piece of levels -s..s, and 64 more."""
     return np.empty(PIECE + 64, np.uint8 if num_levels <= 255 else np.uint16)
+
+
+@njit(cache=True, fastmath=False, forceinline=True)
+def quantize_and_keep_magnitudes(x, words, factors, fraction, num_levels, levels, magnitudes):
+    """Write levels as `quantize_segment` does, and their magnitudes, which are counted as bytes."""
+    prefer_wide_vectors()
+    factor, scale = factors
+    for i in range(x.size):
+        level = round_level(x[i], factor, scale, words[i], fraction, num_levels)
+        levels[i] = level
+        magnitudes[i] = np.int32(abs(level))
 
 
 @njit(cache=True, fastmath=False, forceinline=True)
@@ -62,6 +74,7 @@ def close_piece(piece, total, divisor):
 @njit(cache=True, fastmath=False)
 def enter_bucket(gradients, residuals, low, high, kind, lanes, sums, norms):
     """Write the norm of a bucket for each node; with both, first add the gradients to the residuals."""
+    prefer_wide_vectors()
     for node in range(norms.size):
         if gradients.shape[0] == 0:
             part = residuals[node, low:high]
@@ -76,11 +89,16 @@ def enter_bucket(gradients, residuals, low, high, kind, lanes, sums, norms):
 
 
 @njit(cache=True, fastmath=False)
-def send_piece(x, first, bucket, bucket_offsets, norms, words, quantizer, levels, total, keep):
-    """Round and add a piece of one node, whose first coordinate is `first`, in bucket `bucket`."""
+def send_piece(x, first, bucket, bucket_offsets, norms, words, quantizer, buffers, total, keep):
+    """Round and add a piece of one node, whose first coordinate is `first`, in bucket `bucket`.
+
+    ``buffers`` is (levels, their magnitudes), which are written.
+    """
+    prefer_wide_vectors()
     fraction, num_levels = quantizer.fraction, quantizer.num_levels
     top = np.float32(np.float64(num_levels) * 2.0 ** np.float64(fraction))
-    x, words, levels, total = unowned_view(x), unowned_view(words), unowned_view(levels), unowned_view(total)
+    x, words, total = unowned_view(x), unowned_view(words), unowned_view(total)
+    levels, magnitudes = unowned_view(buffers[0]), unowned_view(buffers[1])
     position = 0
     while position < x.size:
         end = min(x.size, bucket_offsets[bucket + 1] - first)
@@ -89,8 +107,17 @@ def send_piece(x, first, bucket, bucket_offsets, norms, words, quantizer, levels
         segment, segment_levels = x[position:end], levels[position:end]
         if factors[1] == np.float32(0.0):  # norm 0 or NaN; level 0 times a step of NaN still is NaN
             segment_levels[:] = 0
+            magnitudes[position:end] = 0
         else:
-            quantize_segment(segment, words[position:end], factors, fraction, num_levels, segment_levels)
+            quantize_and_keep_magnitudes(
+                segment,
+                words[position:end],
+                factors,
+                fraction,
+                num_levels,
+                segment_levels,
+                magnitudes[position:end],
+            )
         if keep:
             add_and_keep_segment(segment_levels, step, total[position:end], segment)
         else:
@@ -119,35 +146,57 @@ def accumulate_nodes(gradients, residuals, offsets, key, quantizer, total, avera
     norms : float32[B, N]
         Overwritten.
     """
+    prefer_wide_vectors()
     mode = keep_denormals()
     offsets, key, quantizer = Offsets(*offsets), StreamKey(*key), Quantizer(*quantizer)
     counter = MessageCounter(*counter)
-    magnitudes = unowned_view(counter.magnitudes)
-    gradients, residuals, total = unowned_view(gradients), unowned_view(residuals), unowned_view(total)
+    blocks = longest_bucket(offsets.buckets) // BLOCK + 1
+    words = np.full(PIECE, HALF_WORD, np.uint32)  # which rounds to nearest, unless words are drawn
+    buffers = np.empty(LANES, np.float64), np.empty(blocks, np.float64), words
+    piece = np.empty(PIECE, np.int32), np.empty(PIECE, np.float32)
+    chunks = open_chunks(norms.shape[1], quantizer.num_levels)
+    arrays = gradients, residuals, total, norms
+    accumulate_pieces(arrays, offsets, key, quantizer, average, counter, buffers, piece, chunks)
+    set_float_mode(mode)
+
+
+@njit(cache=True, fastmath=False)
+def accumulate_pieces(arrays, offsets, key, quantizer, average, counter, buffers, piece, chunks):
+    """Do the work of `accumulate_nodes` with memory that it made: arguments, which slices need not count.
+
+    ``arrays`` is (gradients, residuals, total, norms), ``buffers`` (lanes, sums, words), ``piece`` (levels,
+    sum), ``chunks`` what `open_chunks` returned.
+    """
+    prefer_wide_vectors()
+    gradients, residuals = unowned_view(arrays[0]), unowned_view(arrays[1])
+    total, norms = unowned_view(arrays[2]), unowned_view(arrays[3])
+    lanes, sums, words = unowned_view(buffers[0]), unowned_view(buffers[1]), unowned_view(buffers[2])
+    levels, partial = unowned_view(piece[0]), unowned_view(piece[1])
+    masks, dense, sparse = unowned_view(chunks[0]), unowned_view(chunks[1]), unowned_view(chunks[2])
+    covered, wider, gaps = chunks[3]
+    scratch = unowned_view(covered), unowned_view(wider), unowned_view(gaps)
+    magnitudes, steps = unowned_view(counter.magnitudes), unowned_view(counter.steps)
+    bits, num_words = unowned_view(counter.bits), unowned_view(counter.words)
+    reached = unowned_view(counter.reached)
+    buckets, tensors = unowned_view(offsets.buckets), unowned_view(offsets.tensors)
     nodes = norms.shape[1]
     keep = residuals.shape[0] > 0
-    lanes = np.empty(LANES, np.float64)
-    sums = np.empty(longest_bucket(offsets.buckets) // BLOCK + 1, np.float64)
-    words = np.full(PIECE, HALF_WORD, np.uint32)  # which rounds to nearest, unless words are drawn
-    levels = np.empty(PIECE, np.int32)
-    piece = np.empty(PIECE, np.float32)
-    masks, dense, sparse, scratch = open_chunks(nodes, quantizer.num_levels)
     sent = residuals if keep else gradients
     divisor = np.float32(nodes if average else 1)
     next_bucket = 0  # the first whose norms are not yet taken
     bucket = 0
-    for tensor in range(offsets.tensors.size - 1):
-        start, stop = offsets.tensors[tensor], offsets.tensors[tensor + 1]
+    for tensor in range(tensors.size - 1):
+        start, stop = tensors[tensor], tensors[tensor + 1]
         for first in range(start, stop, PIECE):
             last = min(stop, first + PIECE)
             # Norms of all buckets that begin in the piece: with residuals this pass also adds the gradients.
-            while next_bucket < offsets.buckets.size - 1 and offsets.buckets[next_bucket] < last:
-                low, high = offsets.buckets[next_bucket], offsets.buckets[next_bucket + 1]
+            while next_bucket < buckets.size - 1 and buckets[next_bucket] < last:
+                low, high = buckets[next_bucket], buckets[next_bucket + 1]
                 enter_bucket(gradients, residuals, low, high, quantizer.kind, lanes, sums, norms[next_bucket])
                 next_bucket += 1
-            while offsets.buckets[bucket + 1] <= first:
+            while buckets[bucket + 1] <= first:
                 bucket += 1
-            open_piece(piece, total[first:last], average)
+            open_piece(partial, total[first:last], average)
             for node in range(nodes):  # in this order, on which a float32 sum depends
                 if quantizer.stochastic:
                     own_node = np.uint32(key.node + np.uint32(node))
@@ -158,26 +207,25 @@ def accumulate_nodes(gradients, residuals, offsets, key, quantizer, total, avera
                     sent[node, first:last],
                     first,
                     bucket,
-                    offsets.buckets,
+                    buckets,
                     norms[:, node],
                     words,
                     quantizer,
-                    levels,
-                    piece,
+                    (levels, magnitudes),
+                    partial,
                     keep,
                 )
                 chunk = masks[node], dense[node], sparse[node]
                 count_piece(
-                    levels[: last - first],
+                    magnitudes,
+                    last - first,
                     first,
                     total.size,
                     chunk,
-                    counter.steps,
-                    magnitudes,
+                    steps,
                     scratch,
-                    counter.bits[node],
-                    counter.words[node],
-                    counter.reached,
+                    bits[node],
+                    num_words[node],
+                    reached,
                 )
-            close_piece(piece, total[first:last], divisor)
-    set_float_mode(mode)
+            close_piece(partial, total[first:last], divisor)

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from qsgd_lab.kernels.block_scale import stored_scale
 from qsgd_lab.kernels.cpu.hadamard import transform32
 from qsgd_lab.kernels.cpu.norms import largest_bits
 from qsgd_lab.kernels.cpu.unowned import unowned_view
@@ -64,15 +65,6 @@ def round_at_random(y, inverse, words, codes):
     for j in range(y.size):
         fixed = np.int64(np.floor(np.float64(y[j]) * inverse))
         codes[j] = np.int8((fixed >> _HALF) + np.int64(np.int64(words[j]) < (fixed & _FRACTION)))
-
-
-@njit(cache=True, fastmath=False, forceinline=True)
-def stored_scale(largest, most):
-    """Return the float32 scale of a largest magnitude (float64), which covers it with `most` scales."""
-    scale = np.float64(np.float32(largest / most))
-    if scale * most < largest:
-        scale = max(scale * (1.0 + 2.0**-23), scale + 2.0**-149)
-    return np.float32(scale)
 
 
 @njit(cache=True, fastmath=False, forceinline=True)

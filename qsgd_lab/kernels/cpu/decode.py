@@ -17,6 +17,7 @@ from qsgd_lab.kernels.cpu.decode_sparse import decode_four_sparse, decode_sparse
 from qsgd_lab.kernels.cpu.encode import extremes
 from qsgd_lab.kernels.cpu.fixed_width import decode_fixed_chunk
 from qsgd_lab.kernels.cpu.float_mode import keep_denormals, set_float_mode
+from qsgd_lab.kernels.cpu.wide_vectors import prefer_wide_vectors
 from qsgd_lab.kernels.crc32c import crc32c_of_ranges
 from qsgd_lab.kernels.fixed_point import level_step, level_value
 from qsgd_lab.kernels.jit import njit
@@ -125,6 +126,7 @@ def decode_chunks(stream, directory, chunks, form, tables, levels):
 @njit(cache=True, fastmath=False)
 def write_values(levels, step, values):
     """Write the values of levels that share a bucket."""
+    prefer_wide_vectors()
     for i in range(levels.size):
         values[i] = level_value(levels[i], step)
 
@@ -132,6 +134,7 @@ def write_values(levels, step, values):
 @njit(cache=True, fastmath=False)
 def add_values(levels, step, values):
     """Add the values of levels that share a bucket."""
+    prefer_wide_vectors()
     for i in range(levels.size):
         values[i] += level_value(levels[i], step)
 

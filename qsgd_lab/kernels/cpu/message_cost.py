@@ -14,6 +14,8 @@ from __future__ import annotations
 import numpy as np
 
 from qsgd_lab.kernels.bits import at_least64, count_ones
+from qsgd_lab.kernels.cpu.unowned import unowned_view
+from qsgd_lab.kernels.cpu.wide_vectors import prefer_wide_vectors
 from qsgd_lab.kernels.jit import njit
 
 CHUNK = 4096  # the chunk size of messages by default, which is what is counted
@@ -24,7 +26,6 @@ GAP_CLASSES = 13  # distances are 1 to 4096
 LEAD = MASK_WORDS + 1  # words of zeros before a chunk, which shifts bring in
 
 _ONE = np.uint64(1)
-_WORD_BITS = np.int64(64)
 _SHIFT_MASK = np.int64(63)
 
 
@@ -41,61 +42,67 @@ def open_chunks(nodes, num_levels):
 
 
 @njit(cache=True, fastmath=False, forceinline=True)
-def narrow(levels, magnitudes):
-    """Write |level| of int32 levels in as few bytes as `magnitudes` has, then 64 zeros."""
-    target = magnitudes[: levels.size]
-    for i in range(levels.size):
-        target[i] = abs(levels[i])
-    # Counting goes by 64, also over the end.
-    magnitudes[levels.size : levels.size + 64] = 0
+def mark_nonzeros(magnitudes, begin, size, start, mask):
+    """Set the bits of non-zeros in a chunk's mask (uint64[65]); return how many there are.
 
-
-@njit(cache=True, fastmath=False, forceinline=True)
-def count_reaching(magnitudes, size, threshold):
-    """Return how many of the first `size` magnitudes, and what is left of 64 after them, reach a uint64."""
-    count = np.uint64(0)
-    for i in range(0, size, 64):
-        count += count_ones(at_least64(magnitudes, i, threshold))
-    return np.int64(count)
-
-
-@njit(cache=True, fastmath=False, forceinline=True)
-def count_classes(magnitudes, size, dense, sparse):
-    """Add to ``dense[j]`` how many of `size` magnitudes m have m + 1 >= 2^j, to ``sparse[j]`` m >= 2^j.
-
-    `magnitudes` as `narrow` writes them; `dense` and `sparse` are int64 of the same length.
-    """
-    dense[0] += size
-    for j in range(1, dense.size):
-        power, successor = _ONE << np.uint64(j - 1), (_ONE << np.uint64(j)) - _ONE
-        count = count_reaching(magnitudes, size, power)
-        if count == 0:  # nor does any reach a higher one; most pieces of a gradient end here early
-            break
-        sparse[j - 1] += count
-        dense[j] += count if j == 1 else count_reaching(magnitudes, size, successor)
-
-
-@njit(cache=True, fastmath=False, forceinline=True)
-def mark_nonzeros(magnitudes, size, start, mask):
-    """Set the bits of non-zeros in a chunk's mask (uint64[65]); the first is its bit `start`.
-
-    `magnitudes` as `narrow` writes them.
+    They are `size` magnitudes from element `begin` on, of which the first is bit `start` of the mask; 64 more
+    may be read.
     """
     shift = np.uint64(start & _SHIFT_MASK)
     left = np.uint64(63) - shift
     place = start >> 6
+    count = np.uint64(0)
     for i in range(0, size, 64):
-        found = at_least64(magnitudes, i, _ONE)
+        found = at_least64(magnitudes, begin + i, _ONE)
+        if size - i < 64:
+            found &= (_ONE << np.uint64(size - i)) - _ONE
+        count += count_ones(found)
         mask[place] |= found << shift
         mask[place + 1] |= (found >> _ONE) >> left  # in two steps, since a shift by 64 is not defined
         place += 1
+    return np.int64(count)
 
 
 @njit(cache=True, fastmath=False, forceinline=True)
-def widen(covered, distance, wider):
+def count_reaching_two(magnitudes, begin, size, low, high):
+    """Return how many of `size` magnitudes from `begin` on reach each of two uint64: one loop for both."""
+    reach_low = reach_high = np.uint64(0)
+    whole = size & ~63
+    for i in range(0, whole, 64):
+        reach_low += count_ones(at_least64(magnitudes, begin + i, low))
+        reach_high += count_ones(at_least64(magnitudes, begin + i, high))
+    if whole < size:
+        rest = (_ONE << np.uint64(size - whole)) - _ONE
+        reach_low += count_ones(at_least64(magnitudes, begin + whole, low) & rest)
+        reach_high += count_ones(at_least64(magnitudes, begin + whole, high) & rest)
+    return np.int64(reach_low), np.int64(reach_high)
+
+
+@njit(cache=True, fastmath=False, forceinline=True)
+def count_part(magnitudes, begin, size, start, mask, dense, sparse):
+    """Count `size` magnitudes m from `begin` on: m + 1 >= 2^j in ``dense[j]``, m >= 2^j in ``sparse[j]``.
+
+    `dense` and `sparse` are int64 of the same length. The mask of non-zeros is set as `mark_nonzeros` does.
+    """
+    dense[0] += size
+    count = mark_nonzeros(magnitudes, begin, size, start, mask)  # the first class is the mask's ones
+    sparse[0] += count
+    dense[1] += count
+    for j in range(2, dense.size):
+        power, successor = _ONE << np.uint64(j - 1), (_ONE << np.uint64(j)) - _ONE
+        reach_power, reach_successor = count_reaching_two(magnitudes, begin, size, power, successor)
+        if reach_power == 0:  # nor does any reach a higher one; most pieces of a gradient end here early
+            break
+        sparse[j - 1] += reach_power
+        dense[j] += reach_successor
+
+
+@njit(cache=True, fastmath=False, forceinline=True)
+def widen_and_count(mask, covered, distance, wider):
     """Write what is 1 to 2 d + 1 places after a one, where `covered` is what is 1 to d places after it.
 
-    Both are uint64[LEAD + 64], of which the first LEAD are 0: 1..d, d more, and d + 1 more.
+    Both are uint64[LEAD + 64], of which the first LEAD are 0: 1..d, d more, and d + 1 more. Returns how many
+    ones of the mask are not among them.
     """
     words, bits = distance >> 6, np.uint64(distance & _SHIFT_MASK)
     next_words, next_bits = (distance + 1) >> 6, np.uint64((distance + 1) & _SHIFT_MASK)
@@ -105,19 +112,13 @@ def widen(covered, distance, wider):
     far = covered[LEAD - next_words : LEAD - next_words + MASK_WORDS]
     below_far = covered[LEAD - next_words - 1 : LEAD - next_words - 1 + MASK_WORDS]
     target = wider[LEAD : LEAD + MASK_WORDS]
+    count = np.uint64(0)
     for i in range(MASK_WORDS):
         once = (near[i] << bits) | ((below[i] >> _ONE) >> (np.uint64(63) - bits))
         again = (far[i] << next_bits) | ((below_far[i] >> _ONE) >> (np.uint64(63) - next_bits))
-        target[i] = same[i] | once | again
-
-
-@njit(cache=True, fastmath=False, forceinline=True)
-def count_uncovered(mask, covered):
-    """Return how many ones of a mask are not covered."""
-    count = np.uint64(0)
-    part = covered[LEAD : LEAD + MASK_WORDS]
-    for i in range(MASK_WORDS):
-        count += count_ones(mask[i] & ~part[i])
+        reached = same[i] | once | again
+        target[i] = reached
+        count += count_ones(mask[i] & ~reached)
     return np.int64(count)
 
 
@@ -126,20 +127,27 @@ def count_gaps(mask, covered, wider, gaps):
     """Write to ``gaps[j]`` (int64[13]) how many distances between ones of a chunk are >= 2^j.
 
     A distance is to the one before, of the first to position -1. A distance is at least 2^j where nothing
-    is 1 to 2^j - 1 places before. `covered` and `wider` are scratch, as `widen` takes them.
+    is 1 to 2^j - 1 places before. `covered` and `wider` are scratch, as `widen_and_count` takes them.
     """
+    prefer_wide_vectors()
+    mask, gaps = unowned_view(mask), unowned_view(gaps)
+    covered, wider = unowned_view(covered), unowned_view(wider)
     gaps[:] = 0
     before = _ONE  # position -1, to which the first distance is counted
     for i in range(MASK_WORDS):
-        gaps[0] += np.int64(count_ones(mask[i]))
         covered[LEAD + i] = (mask[i] << _ONE) | before
         before = mask[i] >> np.uint64(63)
+    once = covered[LEAD : LEAD + MASK_WORDS]
+    ones = alone = np.uint64(0)
+    for i in range(MASK_WORDS):
+        ones += count_ones(mask[i])
+        alone += count_ones(mask[i] & ~once[i])
+    gaps[0], gaps[1] = np.int64(ones), np.int64(alone)
     distance = np.int64(1)
-    for j in range(1, GAP_CLASSES):
-        gaps[j] = count_uncovered(mask, covered)
-        if gaps[j] == 0:  # nor is any distance longer
+    for j in range(2, GAP_CLASSES):
+        if gaps[j - 1] == 0:  # nor is any distance longer
             break
-        widen(covered, distance, wider)
+        gaps[j] = widen_and_count(mask, covered, distance, wider)
         covered, wider = wider, covered  # in turn, so that no array is copied
         distance += distance + 1
 
@@ -170,24 +178,23 @@ def close_chunk(mask, dense, sparse, steps, scratch, bits, words):
 
 
 @njit(cache=True, fastmath=False)
-def count_piece(levels, first, num_coordinates, chunk, steps, magnitudes, scratch, bits, words, reached):
+def count_piece(magnitudes, size, first, num_coordinates, chunk, steps, scratch, bits, words, reached):
     """Count a piece of one node's levels, the first of which is coordinate `first` of `num_coordinates`.
 
     ``chunk`` is what is known of the chunk begun (mask uint64[65], dense and sparse class counts int64[K]);
     where the piece ends it, its cost is added to `bits` and `words`, and its dense counts to `reached`.
-    `magnitudes` (uint8 for s <= 255, else uint16) is scratch, 64 longer than a piece.
+    `magnitudes` (uint8 for s <= 255, else uint16) are `size`, in an array of 64 more.
     """
-    mask, dense, sparse = chunk
+    prefer_wide_vectors()
+    magnitudes = unowned_view(magnitudes)
+    mask, dense, sparse = unowned_view(chunk[0]), unowned_view(chunk[1]), unowned_view(chunk[2])
     done = 0
-    while done < levels.size:  # a piece may end one chunk and begin the next
+    while done < size:  # a piece may end one chunk and begin the next
         start = (first + done) & (CHUNK - 1)
-        size = min(levels.size - done, CHUNK - start)
-        part = levels[done : done + size]
-        narrow(part, magnitudes)
-        count_classes(magnitudes, size, dense, sparse)
-        mark_nonzeros(magnitudes, size, start, mask)
-        done += size
-        if start + size == CHUNK or first + done == num_coordinates:
+        part = min(size - done, CHUNK - start)
+        count_part(magnitudes, done, part, start, mask, dense, sparse)
+        done += part
+        if start + part == CHUNK or first + done == num_coordinates:
             for j in range(min(reached.size, dense.size)):
                 reached[j] += dense[j]
             close_chunk(mask, dense, sparse, steps, scratch, bits, words)

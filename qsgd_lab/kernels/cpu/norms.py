@@ -12,6 +12,7 @@ import numpy as np
 
 from qsgd_lab.kernels.constants import MAX
 from qsgd_lab.kernels.cpu.unowned import unowned_view
+from qsgd_lab.kernels.cpu.wide_vectors import prefer_wide_vectors
 from qsgd_lab.kernels.fixed_point import INFINITY_BITS, MAGNITUDE_MASK, storable_norm
 from qsgd_lab.kernels.jit import njit
 
@@ -38,6 +39,7 @@ def square(x, i):
 @njit(cache=True, fastmath=False)
 def full_block_sum(x, lanes):
     """Return the sum of squares of exactly 512 coordinates; written out so that lanes stay in registers."""
+    prefer_wide_vectors()
     for i in range(LANES):
         total = square(x, i)
         total += square(x, i + 32)
@@ -62,6 +64,7 @@ def full_block_sum(x, lanes):
 @njit(cache=True, fastmath=False)
 def block_sum(x, lanes):
     """Return the sum of squares of at most 512 coordinates; lanes that run out add nothing."""
+    prefer_wide_vectors()
     x, lanes = unowned_view(x), unowned_view(lanes)
     if x.size == BLOCK:  # the slice tells the compiler the length
         return full_block_sum(x[:BLOCK], lanes)
@@ -99,6 +102,7 @@ def largest_bits(x_bits, largest):
     Magnitudes of floats are ordered like their bit patterns, infinity and NaN last, and an integer maximum
     vectorises.
     """
+    prefer_wide_vectors()
     for i in range(x_bits.size):
         largest = max(largest, np.int32(x_bits[i] & MAGNITUDE_MASK))
     return largest
@@ -120,6 +124,7 @@ def bucket_norm(x, x_bits, kind, lanes, sums):
 
     `x_bits` is `x` viewed as int32; `lanes` holds 32 float64, `sums` one for each block of 512.
     """
+    prefer_wide_vectors()
     x, x_bits, lanes, sums = unowned_view(x), unowned_view(x_bits), unowned_view(lanes), unowned_view(sums)
     if kind == MAX:
         return storable_norm(float_of_bits(largest_bits(x_bits, np.int32(0))))
@@ -132,6 +137,7 @@ def bucket_norm(x, x_bits, kind, lanes, sums):
 @njit(cache=True, fastmath=False)
 def add_and_norm(x, x_bits, addend, kind, lanes, sums):
     """Add to `x` in float32, in place, and return the norm of the sum: one pass over memory for both."""
+    prefer_wide_vectors()
     x, x_bits, addend = unowned_view(x), unowned_view(x_bits), unowned_view(addend)
     lanes, sums = unowned_view(lanes), unowned_view(sums)
     largest = np.int32(0)

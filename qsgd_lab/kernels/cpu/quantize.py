@@ -11,6 +11,7 @@ from qsgd_lab.kernels.arguments import Offsets, Quantizer, StreamKey
 from qsgd_lab.kernels.cpu.float_mode import keep_denormals, set_float_mode
 from qsgd_lab.kernels.cpu.norms import BLOCK, LANES, bucket_norm
 from qsgd_lab.kernels.cpu.unowned import unowned_view
+from qsgd_lab.kernels.cpu.wide_vectors import prefer_wide_vectors
 from qsgd_lab.kernels.fixed_point import HALF_WORD, bucket_factors, level_step, level_value, round_level
 from qsgd_lab.kernels.jit import njit
 from qsgd_lab.kernels.philox import GROUP, fill_groups
@@ -22,6 +23,7 @@ PIECE = 4 * GROUP
 @njit(cache=True, fastmath=False, forceinline=True)
 def quantize_segment(x, words, factors, fraction, num_levels, levels):
     """Write the levels of coordinates that share a bucket and a piece."""
+    prefer_wide_vectors()
     factor, scale = factors  # as scalars, so that the compiler keeps them in registers
     for i in range(x.size):
         levels[i] = round_level(x[i], factor, scale, words[i], fraction, num_levels)
@@ -50,6 +52,7 @@ def quantize_all(x, x_bits, offsets, key, quantizer, levels, norms):
     levels : int8[n] or int16[n]
     norms : float32[B]
     """
+    prefer_wide_vectors()
     mode = keep_denormals()
     offsets, key, quantizer = Offsets(*offsets), StreamKey(*key), Quantizer(*quantizer)
     kind, fraction, num_levels = quantizer.kind, quantizer.fraction, quantizer.num_levels
@@ -94,6 +97,7 @@ def quantize_all(x, x_bits, offsets, key, quantizer, levels, norms):
 @njit(cache=True, fastmath=False)
 def dequantize_segment(levels, step, values):
     """Write the values of levels that share a bucket."""
+    prefer_wide_vectors()
     for i in range(levels.size):
         values[i] = level_value(levels[i], step)
 

@@ -24,6 +24,7 @@ from qsgd_lab.kernels.cpu.float_mode import keep_denormals, set_float_mode
 from qsgd_lab.kernels.cpu.norms import BLOCK, LANES, bucket_norm
 from qsgd_lab.kernels.cpu.quantize import PIECE, longest_bucket, quantize_segment
 from qsgd_lab.kernels.cpu.unowned import unowned_view
+from qsgd_lab.kernels.cpu.wide_vectors import prefer_wide_vectors
 from qsgd_lab.kernels.fixed_point import HALF_WORD, bucket_factors
 from qsgd_lab.kernels.jit import njit
 from qsgd_lab.kernels.philox import GROUP, fill_groups
@@ -45,6 +46,7 @@ def quantize_run(x, x_bits, first, last, offsets, key, quantizer, buffers, state
     ``offsets``, ``key`` and ``quantizer`` are named tuples, ``buffers`` is (lanes, sums, words), and
     ``state`` (end of the bucket entered last, its factors, first and last coordinate that `words` serves).
     """
+    prefer_wide_vectors()
     fraction, num_levels = quantizer.fraction, quantizer.num_levels
     lanes, sums, words = unowned_view(buffers[0]), unowned_view(buffers[1]), unowned_view(buffers[2])
     bucket_end, factors, words_start, words_end = state

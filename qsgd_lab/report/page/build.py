@@ -101,7 +101,10 @@ def _header(contents: PageContents, title: str) -> str:
         "seeds": len({run.config.seed for run in runs}),
         "diverged": sum(run.status == "diverged" for run in runs),
     }
-    said = answer(contents.groups, contents.group_titles) if runs else "No run has finished yet."
+    if runs:
+        said = answer(contents.groups, contents.group_titles)
+    else:
+        said = "No run has finished yet." if contents.progress else "No run of this version is stored."
     links = " ".join(element("a", name, href=f"#{anchor}") for anchor, name in _SECTIONS.items())
     return element(
         "header",

@@ -13,6 +13,7 @@ from qsgd_lab.levels import NORMS, magnitude_bits
 from qsgd_lab.partition import Partition
 from qsgd_lab.quantization import level_dtype
 from qsgd_lab.wire.checks import Bytes, check_scales, require, storable_scales
+from qsgd_lab.wire.fixed_fields import last_piece
 from qsgd_lab.wire.key import Key
 from qsgd_lab.wire.kind import Content, Kind, Lengths, Limits, array_of
 from qsgd_lab.wire.kinds.levels import (
@@ -20,7 +21,6 @@ from qsgd_lab.wire.kinds.levels import (
     check_buckets,
     check_tensors,
     count_buckets,
-    last_piece,
     partition_of,
 )
 from qsgd_lab.wire.structure import Structure

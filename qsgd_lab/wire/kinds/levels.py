@@ -1,10 +1,10 @@
-"""Kind 2: the levels of a quantizer at fixed width, or ternary ones five a byte."""
+"""Kind 2: the levels of a quantizer at fixed width, ternary ones five a byte, or near their entropy."""
 
 from __future__ import annotations
 
 import struct
 from dataclasses import dataclass, fields
-from functools import lru_cache
+from functools import cached_property
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -14,18 +14,16 @@ from qsgd_lab.errors import MessageError
 from qsgd_lab.levels import MAX_LEVELS, magnitude_bits
 from qsgd_lab.partition import Partition, excerpt, partition
 from qsgd_lab.quantization import QuantizedGradient, dequantize, host_arrays, level_dtype
+from qsgd_lab.wire import base3, fixed_fields, ranged, ranged_choice
 from qsgd_lab.wire.checks import Bytes, check_dead, check_scales, require, storable_scales
 from qsgd_lab.wire.key import Key, check_common_words
 from qsgd_lab.wire.kind import Content, Kind, Lengths, Limits, array_of
 from qsgd_lab.wire.structure import Structure
 
-LAYOUTS = {"fixed": 0, "base3": 1}
+LAYOUTS = {"fixed": 0, "base3": 1, "ranged": 4}
 NORMS = ("l2", "max", "shared")
 MAX_BUCKET = 2**31
 _LAYOUT_NAMES = {number: name for name, number in LAYOUTS.items()}
-_DIGITS = 5  # ternary levels a byte
-_PLACES = np.array([1, 3, 9, 27, 81], np.uint8)
-_BLOCK = 1 << 15  # bytes of base 3 that are worked on at a time
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,17 +32,38 @@ class Levels(QuantizedGradient):
 
     Attributes
     ----------
-    layout : {"fixed", "base3"}
-        Base 3 has five ternary levels a byte, and is possible for s = 1 only.
+    layout : {"fixed", "base3", "ranged"}
+        Base 3 has five ternary levels a byte, and is possible for s = 1 only. Ranged takes about the entropy.
+    code : RangedCode or None
+        Of the layout ranged: tables and classes, chosen when the levels are written unless they are given.
     """
 
     layout: str = "fixed"
+    code: ranged.RangedCode | None = None
 
     @classmethod
-    def of(cls, quantized: QuantizedGradient, layout: str) -> Levels:
-        """Return a quantized gradient to be written in a layout."""
+    def of(cls, quantized: QuantizedGradient, layout: str, effort: int = 1) -> Levels:
+        """Return a quantized gradient to be written in a layout; effort 0, 1 or 2 is how ranged chooses."""
         own = {field.name: getattr(quantized, field.name) for field in fields(QuantizedGradient)}
-        return cls(**own, layout=layout)
+        code = choose_code(quantized, effort) if layout == "ranged" else None
+        return cls(**own, layout=layout, code=code)
+
+    @cached_property
+    def coded(self) -> tuple[ranged.RangedCode, NDArray[np.uint16], Bytes]:
+        """The code, the lengths of its chunks, and their bytes: coded once for size and message.
+
+        Raises
+        ------
+        MessageError
+            If a level is outside -s..s, or the code does not fit the levels.
+        """
+        levels, s = checked_levels(self)[0], self.num_levels
+        inside = not levels.size or (levels.min() >= -s and levels.max() <= s)
+        require(inside, "code", f"a level is outside -{s}..{s}")
+        code = self.code or ranged_choice.choose(levels, s, 1)
+        sizes = ranged.sizes_of(levels.size, s, code.chunk_bits, code.num_states)
+        ranged.check_code(code, sizes)
+        return code, *ranged.write_levels(levels, code, sizes)
 
 
 class Buckets(Protocol):
@@ -72,6 +91,13 @@ class LevelOptions(NamedTuple):
     grid: int
     bucket: int
     scope: int
+    state_bits: int = 0
+    chunk_bits: int = 0
+    num_tables: int = 0
+
+    def sizes(self, count: int) -> ranged.Sizes:
+        """Return the chunks and blocks of n coordinates in the layout ranged."""
+        return ranged.sizes_of(count, self.num_levels, self.chunk_bits, 1 << self.state_bits)
 
     @property
     def bucket_size(self) -> int | str:
@@ -90,7 +116,7 @@ class LevelsKind(Kind[QuantizedGradient]):
     number = 2
     name = "levels"
     payload_types = (QuantizedGradient, Levels)
-    fields = struct.Struct("<B3xHBBIB3x")
+    fields = struct.Struct("<B2xBHBBIBBBx")
 
     def count(self, payload: QuantizedGradient) -> int:
         """Return n."""
@@ -107,18 +133,33 @@ class LevelsKind(Kind[QuantizedGradient]):
         require(payload.norm in NORMS, "unknown", f"unknown norm {payload.norm!r}; known: {', '.join(NORMS)}")
         buckets = bucket_fields(payload.partition)
         norm = NORMS.index(payload.norm)
-        return LevelOptions(LAYOUTS[layout], payload.num_levels, norm, 0, *buckets)
+        own = (0, 0, 0)
+        if layout == "ranged":
+            assert isinstance(payload, Levels)
+            code = payload.coded[0]
+            own = (code.num_states.bit_length() - 1, code.chunk_bits, len(code.shifts))
+        return LevelOptions(LAYOUTS[layout], payload.num_levels, norm, 0, *buckets, *own)
+
+    def pack_options(self, options: LevelOptions) -> bytes:
+        """Return the 16 bytes of the parameters."""
+        layout, s, norm, grid, bucket, scope, states, chunk_bits, tables = options
+        return self.fields.pack(layout, states, s, norm, grid, bucket, scope, chunk_bits, tables)
 
     def unpack_options(self, data: bytes) -> LevelOptions:
         """Return the parameters of 16 bytes."""
-        return LevelOptions(*self.fields.unpack(data))
+        layout, states, s, norm, grid, bucket, scope, chunk_bits, tables = self.fields.unpack(data)
+        return LevelOptions(layout, s, norm, grid, bucket, scope, states, chunk_bits, tables)
 
     def check(self, options: LevelOptions, structure: Structure, key: Key | None) -> None:
         """Check the parameters, and the place of a shard."""
-        layout, s, norm, grid, bucket, scope = options
+        layout, s, norm, grid, bucket, scope, *coding = options
         require(layout in _LAYOUT_NAMES, "unknown", f"layout {layout} is not known")
         require(1 <= s <= MAX_LEVELS, "parameters", f"s is {s}; it must be from 1 to {MAX_LEVELS}")
         require(layout != LAYOUTS["base3"] or s == 1, "parameters", f"base 3 is for s = 1, not s = {s}")
+        if layout == LAYOUTS["ranged"]:
+            ranged.check_parameters(s, *coding)
+        else:
+            require(not any(coding), "zeros", "parameters of the layout ranged are not zero")
         require(norm < len(NORMS), "unknown", f"norm {norm} is not known")
         require(grid == 0, "unknown", f"grid {grid} is not known")
         check_buckets(bucket, scope, structure, key)
@@ -126,46 +167,63 @@ class LevelsKind(Kind[QuantizedGradient]):
     def lengths(self, payload: QuantizedGradient, options: LevelOptions, structure: Structure) -> Lengths:
         """Return the bytes of norms and levels."""
         check_tensors(payload.partition, structure)
+        if isinstance(payload, Levels) and payload.layout == "ranged":
+            code, chunks, body = payload.coded
+            norms = 4 * count_buckets(options, structure.sizes)
+            return Lengths(norms + 2 * len(chunks) + code.side_bytes, len(body), ranged.TAIL_BYTES)
         return _lengths(options, structure)
 
     def claimed(self, options: LevelOptions, structure: Structure, body: Bytes) -> Lengths:
-        """Return the bytes of norms and levels."""
-        return _lengths(options, structure)
+        """Return the bytes of norms and levels; of ranged also those of lengths, tables and classes."""
+        if options.layout != LAYOUTS["ranged"]:
+            return _lengths(options, structure)
+        norms = 4 * count_buckets(options, structure.sizes)
+        side, payload = ranged.claimed(
+            body, norms, options.num_tables, options.sizes(structure.num_coordinates)
+        )
+        return Lengths(side, payload, ranged.TAIL_BYTES)
 
     def write(self, payload: QuantizedGradient, options: LevelOptions, side: Bytes, room: Bytes) -> None:
         """Write norms and levels."""
-        try:
-            levels, norms = host_arrays(payload)
-        except ValueError as error:
-            raise MessageError(str(error), "parameters") from None
+        levels, norms = checked_levels(payload)
         norms = storable_scales(norms)
         check_dead(norms, levels, payload.partition)
-        side[:] = norms.astype("<f4", copy=False).view(np.uint8)
+        packed = norms.astype("<f4", copy=False).view(np.uint8)
+        if isinstance(payload, Levels) and payload.layout == "ranged":
+            code, chunks, body = payload.coded
+            side[:] = np.frombuffer(
+                packed.tobytes() + chunks.astype("<u2").tobytes() + code.pack_tables(), np.uint8
+            )
+            room[: len(body)] = body
+            return
+        side[:] = packed
         s = options.num_levels
-        good = _write_base3(levels, room) if options.layout else _write_fixed(levels, options, room)
+        good = base3.write(levels, room) if options.layout else fixed_fields.write(levels, s, room)
         require(good, "code", f"a level is outside -{s}..{s}")
 
     def read(
         self, options: LevelOptions, content: Content, side: Bytes, body: Bytes, limits: Limits
     ) -> Levels:
         """Return levels and norms."""
-        structure = content.structure
-        levels = read_levels(options, body, structure.num_coordinates, 0, structure.num_coordinates)
+        structure, n = content.structure, content.structure.num_coordinates
+        norms, code, starts = _side(options, structure, side)
+        levels = read_levels(options, body, n, 0, n, code, starts)
         parts = partition_of(options, structure)
-        norms = array_of(side, np.float32, side.size // 4)
         check_dead(norms, levels, parts)
-        kinds = (NORMS[options.norm], parts, structure.shape, _LAYOUT_NAMES[options.layout])
+        kinds = (NORMS[options.norm], parts, structure.shape, _LAYOUT_NAMES[options.layout], code)
         return Levels(levels, norms, options.num_levels, *kinds)
 
     def read_range(self, sections: Any, limits: Limits, low: int, high: int) -> Levels:
         """Return some of the levels, flat; their buckets are the parts of the whole's in the range."""
         _, options, content, side, body, _ = sections
-        norms = array_of(side, np.float32, side.size // 4)
+        norms, code, starts = _side(options, content.structure, side)
         check_scales(norms)
-        levels = read_levels(options, body, content.structure.num_coordinates, low, high)
+        levels = read_levels(options, body, content.structure.num_coordinates, low, high, code, starts)
         parts, buckets = excerpt(partition_of(options, content.structure), low, high)
         check_dead(norms[buckets], levels, parts)
-        kinds = (NORMS[options.norm], parts, (high - low,), _LAYOUT_NAMES[options.layout])
+        layout = _LAYOUT_NAMES[options.layout]
+        # A part has other chunks and classes than the whole: written again, its code is chosen anew.
+        kinds = (NORMS[options.norm], parts, (high - low,), layout)
         return Levels(levels, norms[buckets], options.num_levels, *kinds)
 
     def fill_values(self, sections: Any, limits: Limits, values: NDArray[np.float32], *, add: bool) -> None:
@@ -181,7 +239,7 @@ class LevelsKind(Kind[QuantizedGradient]):
         check_scales(norms)
         outcome = level_string.level_string_to_values(
             body,
-            last_piece(options.width, body, values.size),
+            fixed_fields.last_piece(options.width, body, values.size),
             width,
             s,
             norms,
@@ -251,8 +309,41 @@ def partition_of(options: Buckets, structure: Structure) -> Partition:
     return Partition(sizes, bucket_size)
 
 
-def read_levels(options: LevelOptions, body: Bytes, count: int, start: int, stop: int) -> NDArray[Any]:
-    """Return levels start..stop-1 of a string of `count` levels.
+def _side(
+    options: LevelOptions, structure: Structure, side: Bytes
+) -> tuple[NDArray[np.float32], ranged.RangedCode | None, NDArray[np.int64] | None]:
+    """Return the norms and, of the layout ranged, its code and where its chunks begin."""
+    if options.layout != LAYOUTS["ranged"]:
+        return array_of(side, np.float32, side.size // 4), None, None
+    buckets = count_buckets(options, structure.sizes)
+    sizes = options.sizes(structure.num_coordinates)
+    code, starts = ranged.parse_side(side[4 * buckets :], options.num_tables, sizes)
+    return array_of(side, np.float32, buckets), code, starts
+
+
+def checked_levels(payload: QuantizedGradient) -> tuple[NDArray[Any], NDArray[np.float32]]:
+    """Return levels and norms in host memory; raises a `MessageError` if they do not fit the partition."""
+    try:
+        return host_arrays(payload)
+    except ValueError as error:
+        raise MessageError(str(error), "parameters") from None
+
+
+def choose_code(quantized: QuantizedGradient, effort: int) -> ranged.RangedCode:
+    """Return how levels are written in the layout ranged, by effort 0, 1 or 2."""
+    return ranged_choice.choose(host_arrays(quantized)[0], quantized.num_levels, effort)
+
+
+def read_levels(
+    options: LevelOptions,
+    body: Bytes,
+    count: int,
+    start: int,
+    stop: int,
+    code: ranged.RangedCode | None = None,
+    starts: NDArray[np.int64] | None = None,
+) -> NDArray[Any]:
+    """Return levels start..stop-1 of a string of `count` levels; `code` and `starts` are of ranged.
 
     Raises
     ------
@@ -260,92 +351,31 @@ def read_levels(options: LevelOptions, body: Bytes, count: int, start: int, stop
         If one is outside -s..s, a byte of base 3 is above 242, or bits after the last level are not 0.
     """
     s = options.num_levels
-    if count == 0:
+    if count == 0 or start == stop:
         return np.empty(0, level_dtype(s))
-    levels = (_read_base3 if options.layout else _read_fixed)(options, body, count, start, stop)
+    if code is not None:
+        assert starts is not None
+        first = start >> options.chunk_bits
+        low, end = first << options.chunk_bits, -(-stop >> options.chunk_bits << options.chunk_bits)
+        part = ranged.read_levels(body, starts, code, options.sizes(count), first, min(count, end) - low)
+        return part[start - low : stop - low]
+    levels = _read(options, body, count, start, stop)
     require(levels is not None, "code", f"a level is outside -{s}..{s}")
     assert levels is not None
     return levels
 
 
-def last_piece(width: int, body: Bytes, count: int) -> Bytes:
-    """Return the last piece of a string of fixed fields, padded with zeros as kernels take it.
-
-    Raises
-    ------
-    MessageError
-        If bits after the last level are not 0.
-    """
-    from qsgd_lab.kernels.cpu.level_string import PIECE
-
-    used = count * width
-    require(
-        not used % 8 or int(body[used // 8]) >> used % 8 == 0,
-        "zeros",
-        "bits after the last level are not zero",
-    )
-    at = (count - 1) // PIECE * (PIECE * width // 8)
-    return np.concatenate([body[at:], np.zeros(16, np.uint8)])
-
-
 def _lengths(options: LevelOptions, structure: Structure) -> Lengths:
     n = structure.num_coordinates
-    payload = -(-n // _DIGITS) if options.layout else -(-n * options.width // 8)
+    payload = -(-n // base3.DIGITS) if options.layout else -(-n * options.width // 8)
     return Lengths(4 * count_buckets(options, structure.sizes), payload)
 
 
-def _write_fixed(levels: NDArray[Any], options: LevelOptions, room: Bytes) -> bool:
-    from qsgd_lab.kernels.cpu.level_string import write_level_string
-
-    return bool(write_level_string(levels, options.num_levels, np.uint64(options.width), room))
-
-
-def _read_fixed(options: LevelOptions, body: Bytes, count: int, start: int, stop: int) -> NDArray[Any] | None:
-    from qsgd_lab.kernels.cpu.level_string import PIECE, read_level_string
-
-    first, end = start // PIECE, min(count, -(-stop // PIECE) * PIECE)
-    levels = np.empty(max(0, end - first * PIECE), level_dtype(options.num_levels))
-    last, width = last_piece(options.width, body, count), np.uint64(options.width)
-    good = read_level_string(body, last, width, options.num_levels, first, levels)
-    return levels[start - first * PIECE : stop - first * PIECE] if good else None
-
-
-def _write_base3(levels: NDArray[Any], room: Bytes) -> bool:
-    """Write ternary levels; return whether all are."""
-    step = _BLOCK * _DIGITS
-    for start in range(0, levels.size, step):
-        part = levels[start : start + step]
-        if part.min() < -1 or part.max() > 1:
-            return False
-        digits = np.zeros(-(-part.size // _DIGITS) * _DIGITS, np.uint8)
-        digits[: part.size] = part.view(np.uint8) & 3  # 0, 1, -1 become 0, 1, 3
-        digits -= digits >> 1  # and then 0, 1, 2
-        at = start // _DIGITS
-        room[at : at + digits.size // _DIGITS] = digits.reshape(-1, _DIGITS) @ _PLACES
-    return True
-
-
-def _read_base3(_: LevelOptions, body: Bytes, count: int, start: int, stop: int) -> NDArray[Any] | None:
-    """Return ternary levels start..stop-1; None if a byte is above 242."""
-    first, end = start // _DIGITS, -(-stop // _DIGITS)
-    used = body[first:end]
-    if used.size and used.max() > 242:
-        return None
-    table = _digit_table()
-    beyond = table[min(int(body[(count - 1) // _DIGITS]), 242)][(count - 1) % _DIGITS + 1 :]
-    require(not beyond.any(), "zeros", "digits after the last level are not zero")
-    levels = np.empty((used.size, _DIGITS), np.int8)
-    for at in range(0, used.size, _BLOCK):  # by blocks: the look-up makes eight bytes of each index
-        levels[at : at + _BLOCK] = table[used[at : at + _BLOCK]]
-    return levels.reshape(-1)[start - first * _DIGITS : stop - first * _DIGITS]
-
-
-@lru_cache(maxsize=1)
-def _digit_table() -> NDArray[np.int8]:
-    """Return the five levels of each byte, int8[243, 5]."""
-    digits = np.arange(243)[:, None] // _PLACES % 3
-    table: NDArray[np.int8] = np.array([0, 1, -1], np.int8)[digits]
-    return table
+def _read(options: LevelOptions, body: Bytes, count: int, start: int, stop: int) -> NDArray[Any] | None:
+    """Return levels of the layouts fixed and base 3; None if one is outside -s..s."""
+    if options.layout:
+        return base3.read(body, count, start, stop)
+    return fixed_fields.read(body, options.num_levels, count, start, stop)
 
 
 KIND = LevelsKind()

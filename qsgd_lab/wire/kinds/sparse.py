@@ -103,6 +103,8 @@ class SparseKind(Kind[SparseValues]):
         """Return the parameters; without an index code, those of the shortest message."""
         indices, n = payload.indices, payload.num_coordinates
         inner = isinstance(payload.values, QuantizedGradient)
+        ranged = getattr(payload.values, "layout", "fixed") == "ranged"
+        require(not ranged, "inner", "inner levels are fixed or base 3, not ranged")
         value_type = INNER if inner else value_type_of(payload.values)
         require(
             len(payload.values) == indices.size,
@@ -298,6 +300,7 @@ def _inner_bytes(rest: Bytes) -> int:
 def _read_inner(data: Bytes, count: int, limits: Limits) -> Any:
     """Return the payload of an inner message, which is flat, of k coordinates, and has no flags."""
     from qsgd_lab.wire.envelope import open_sections, read_payload
+    from qsgd_lab.wire.kinds.levels import LAYOUTS
 
     sections = open_sections(data, limits, inner=True)
     content = sections.content
@@ -305,6 +308,8 @@ def _read_inner(data: Bytes, count: int, limits: Limits) -> Any:
     require(fits, "inner", f"the inner message is not flat or does not have {count} coordinates")
     require(sections.kind.name in _INNER_KINDS, "inner", f"kind {sections.kind.name} does not carry values")
     require(content.key is None and content.used is None, "inner", "the inner message has a key or a mask")
+    layout = getattr(sections.options, "layout", 0)
+    require(layout != LAYOUTS["ranged"], "inner", "inner levels are fixed or base 3, not ranged")
     return read_payload(sections, limits).payload
 
 

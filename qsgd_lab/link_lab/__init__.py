@@ -1,0 +1,1 @@
+"""Steps timed on real processes: over loopback, or over links that are shaped in network namespaces."""

@@ -1,0 +1,194 @@
+"""Starts the ranks of a measurement, and sets what they measured beside the model."""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from qsgd_lab.errors import RunFailedError
+from qsgd_lab.link_lab.namespaces import Place, loopback, shaped
+from qsgd_lab.theory.collectives import Cost, Network, Step, collective_cost
+
+FP32, FP16, POWERSGD = "fp32", "fp16", "powersgd"
+#: A rank that hangs is given up after so long.
+_LIMIT_S = 1800.0
+
+
+class Asked(NamedTuple):
+    """What to measure.
+
+    Attributes
+    ----------
+    nodes : int
+    model, dataset : str
+        The network, and the data set whose images it takes; nothing is read from it.
+    batch : int
+        Images of a node in a step.
+    steps : int
+        Timed steps of each method.
+    methods : sequence of str
+        ``fp32``, ``fp16``, ``powersgd``, or bits and collective such as ``2:two-phase``.
+    bandwidth : float or None
+        Bytes a second of the shaped links; None: loopback.
+    timeout_s : float
+        Of a collective.
+    """
+
+    nodes: int
+    model: str
+    dataset: str
+    batch: int
+    steps: int
+    methods: Sequence[str]
+    bandwidth: float | None
+    timeout_s: float = 120.0
+
+
+class Measured(NamedTuple):
+    """One method; seconds and bytes of a step.
+
+    Attributes
+    ----------
+    method : str
+    steps : int
+    median_s, least_s, deviation_s : float
+        Over the timed steps, of the slowest rank.
+    processor_s : float
+        Median of processor time, all threads of rank 0.
+    sent_bytes : float
+        Median of what left rank 0 by its interface's counter; with headers.
+    modelled_bytes, modelled_s : float or None
+        By the formulas; None for PowerSGD, and for seconds where the link has no known rate.
+    is_equal : bool
+        Whether all ranks ended with the same parameters.
+    """
+
+    method: str
+    steps: int
+    median_s: float
+    least_s: float
+    deviation_s: float
+    processor_s: float
+    sent_bytes: float
+    modelled_bytes: float | None
+    modelled_s: float | None
+    is_equal: bool
+
+
+class Outcome(NamedTuple):
+    """What was measured, and on what; `load` is the machine's before the ranks were started."""
+
+    asked: Asked
+    parameters: int
+    compute_s: float
+    latency_s: float
+    load: float
+    cores: int
+    rows: list[Measured]
+
+    @property
+    def is_calm(self) -> bool:
+        """Whether the machine had a core for every rank, so that ratios mean something."""
+        return self.load + self.asked.nodes <= self.cores + 0.5
+
+    def speed_up(self, row: Measured) -> float | None:
+        """Return how many times faster a method's step was than float32's; None on a busy machine."""
+        base = next((other for other in self.rows if other.method == FP32), None)
+        return base.median_s / row.median_s if base is not None and self.is_calm else None
+
+
+def run(asked: Asked) -> Outcome:
+    """Measure.
+
+    Raises
+    ------
+    UsageError
+        If links cannot be shaped here.
+    RunFailedError
+        If a rank fails, with the last line that it wrote.
+    """
+    load, cores = os.getloadavg()[0], len(os.sched_getaffinity(0))
+    places: AbstractContextManager[list[Place]] = nullcontext(loopback(asked.nodes))
+    if asked.bandwidth is not None:
+        places = shaped(asked.nodes, asked.bandwidth)
+    with tempfile.TemporaryDirectory() as folder, places as found:
+        results = _run_ranks(asked, Path(folder), found)
+    first = results[0]
+    network = None if asked.bandwidth is None else Network(asked.bandwidth, first["latency_s"])
+    rows = [_row(name, asked, first, network) for name in asked.methods]
+    return Outcome(asked, first["parameters"], first["compute_s"], first["latency_s"], load, cores, rows)
+
+
+def _run_ranks(asked: Asked, folder: Path, places: Sequence[Place]) -> list[dict[str, Any]]:
+    settings = {**asked._asdict(), "interfaces": [place.interface for place in places]}
+    (folder / "settings.json").write_text(json.dumps(settings))
+    started: list[subprocess.Popen[bytes]] = []
+    for rank, place in enumerate(places):
+        command = [*place.prefix, sys.executable, "-m", "qsgd_lab.link_lab.worker"]
+        environment = os.environ | {"GLOO_SOCKET_IFNAME": place.interface, "OMP_NUM_THREADS": "1"}
+        with (folder / f"said{rank}").open("w") as said:
+            started.append(
+                subprocess.Popen(
+                    [*command, str(folder / "settings.json"), str(rank)],
+                    env=environment,
+                    stdout=said,
+                    stderr=said,
+                )
+            )
+    try:
+        codes = [process.wait(_LIMIT_S) for process in started]
+    finally:
+        for process in started:
+            process.kill()
+    for number, code in enumerate(codes):
+        if code:
+            lines = (folder / f"said{number}").read_text().strip().splitlines()
+            said_last = f": {lines[-1].strip()}" if lines else ""
+            raise RunFailedError(f"rank {number} ended with exit code {code}{said_last}")
+    return [json.loads((folder / f"rank{rank}.json").read_text()) for rank in range(asked.nodes)]
+
+
+def _row(name: str, asked: Asked, first: dict[str, Any], network: Network | None) -> Measured:
+    seconds, processor, sent = zip(*first["steps"][name], strict=True)
+    cost, extra = modelled(name, asked.nodes, first["parameters"], first["messages"])
+    step = Step(first["compute_s"], extra)
+    return Measured(
+        method=name,
+        steps=len(seconds),
+        median_s=statistics.median(seconds),
+        least_s=min(seconds),
+        deviation_s=statistics.stdev(seconds) if len(seconds) > 1 else 0.0,
+        processor_s=statistics.median(processor),
+        sent_bytes=statistics.median(sent),
+        modelled_bytes=None if cost is None else cost.bytes,
+        modelled_s=None if cost is None or network is None else step.seconds(cost.seconds(network)),
+        is_equal=first["equal"][name],
+    )
+
+
+def modelled(
+    name: str, nodes: int, parameters: int, messages: dict[str, dict[str, float]]
+) -> tuple[Cost | None, float]:
+    """Return what a method's collective takes, and the seconds of its messages; None for PowerSGD.
+
+    A rank makes one message, reads its own for the residual, and the others'. In two phases it reads its
+    shards' pieces of all ranks, which are one message together, makes an N-th of one, and reads all shards.
+    """
+    if name in (FP32, FP16):
+        return collective_cost("all-reduce", nodes, parameters, 32.0 if name == FP32 else 16.0), 0.0
+    if name == POWERSGD:
+        return None, 0.0
+    bits, collective = name.split(":")
+    message = messages[bits]
+    cost = collective_cost(collective, nodes, parameters, 8 * message["bytes"] / parameters)
+    if collective == "all-gather":
+        return cost, message["make_s"] + nodes * message["read_s"]
+    return cost, (1 + 1 / nodes) * (message["make_s"] + message["read_s"]) + 2 * message["read_s"]

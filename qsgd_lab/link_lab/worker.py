@@ -1,0 +1,181 @@
+"""One rank of a measurement: trains a network under DDP, each step by the next method, and times it.
+
+python -m qsgd_lab.link_lab.worker SETTINGS.json RANK
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.distributed.algorithms.ddp_comm_hooks import default_hooks, powerSGD_hook
+from torch.nn.parallel import DistributedDataParallel
+
+from qsgd_lab.coding.decode_sum import add_decoded
+from qsgd_lab.coding.encode import encode
+from qsgd_lab.data.registry import dataset_entry
+from qsgd_lab.distributed.hook import QSGDHook
+from qsgd_lab.models import make_model
+from qsgd_lab.models.initialisation import initialise
+from qsgd_lab.quantization import quantize
+
+#: Steps of each method before the first that is timed: DDP rebuilds its buckets, PowerSGD begins.
+WARM_UP = 4
+#: What torch's documentation of PowerSGD asks for: steps in float32 first; fewer here, nothing is trained.
+_POWERSGD_START = 2
+_CLASSES = 10
+
+
+class Method:
+    """A network of its own under DDP, with one way to exchange gradients."""
+
+    def __init__(self, name: str, settings: dict[str, Any]) -> None:
+        self.name = name
+        module = make_model(settings["model"], dataset_entry(settings["dataset"]).inputs)
+        initialise(module, 0)
+        self.hook: QSGDHook | None = None
+        # PowerSGD starts a second all-reduce from a callback; with several buckets gloo aborts.
+        options = {"bucket_cap_mb": 1 << 14} if name == "powersgd" else {}
+        self.ddp = DistributedDataParallel(module, broadcast_buffers=False, **options)
+        if name == "fp16":
+            self.ddp.register_comm_hook(None, default_hooks.fp16_compress_hook)
+        elif name == "powersgd":
+            state = powerSGD_hook.PowerSGDState(
+                None, matrix_approximation_rank=2, start_powerSGD_iter=_POWERSGD_START
+            )
+            self.ddp.register_comm_hook(state, powerSGD_hook.powerSGD_hook)
+        elif name != "fp32":
+            bits, collective = name.split(":")
+            hook = QSGDHook(int(bits), collective=collective, timeout_s=settings["timeout_s"])
+            self.hook = hook.register(self.ddp)
+        self.optimizer = torch.optim.SGD(module.parameters(), 1e-3)
+
+    def step(self, images: torch.Tensor, labels: torch.Tensor) -> None:
+        """Take a step."""
+        self.optimizer.zero_grad()
+        nn.functional.cross_entropy(self.ddp(images), labels).backward()
+        self.optimizer.step()
+
+    def is_equal_everywhere(self) -> bool:
+        """Whether all ranks have the same parameters."""
+        flat = torch.cat([p.detach().reshape(-1) for p in self.ddp.parameters()])
+        low, high = flat.clone(), flat.clone()
+        dist.all_reduce(low, op=dist.ReduceOp.MIN)
+        dist.all_reduce(high, op=dist.ReduceOp.MAX)
+        return bool(torch.equal(low, high))
+
+
+def sent_bytes(interface: str) -> int:
+    """Return the interface's counter of bytes that have left."""
+    return int(Path(f"/sys/class/net/{interface}/statistics/tx_bytes").read_text())
+
+
+def timed(method: Method, batch: tuple[torch.Tensor, torch.Tensor], interface: str) -> list[float]:
+    """Return seconds of a step on the slowest rank, of processor on this one, and bytes that left."""
+    dist.barrier()
+    bytes_before, processor, start = sent_bytes(interface), time.process_time(), time.perf_counter()
+    method.step(*batch)
+    seconds = torch.tensor([time.perf_counter() - start], dtype=torch.float64)
+    used, sent = time.process_time() - processor, sent_bytes(interface) - bytes_before
+    dist.all_reduce(seconds, op=dist.ReduceOp.MAX)
+    return [float(seconds), used, sent]
+
+
+def compute_seconds(method: Method, batch: tuple[torch.Tensor, torch.Tensor], repeats: int) -> float:
+    """Return the median time of a step without exchange, all ranks at work."""
+    found = []
+    for _ in range(repeats):
+        dist.barrier()
+        start = time.perf_counter()
+        with method.ddp.no_sync():
+            method.step(*batch)
+        found.append(time.perf_counter() - start)
+    return float(np.median(found))
+
+
+def latency_seconds() -> float:
+    """Return the least time of an all-reduce of one number, by its rounds."""
+    one, found = torch.zeros(1), []
+    for _ in range(20):
+        start = time.perf_counter()
+        dist.all_reduce(one)
+        found.append(time.perf_counter() - start)
+    return min(found) / (2 * (dist.get_world_size() - 1))
+
+
+def message_seconds(bits: int, num_coordinates: int) -> dict[str, float]:
+    """Return the least seconds of processor to make one message, and to read one; and its bytes."""
+    vector = np.random.default_rng(0).normal(size=num_coordinates).astype(np.float32)
+    total, made, read = np.zeros_like(vector), [], []
+    for _ in range(4):
+        start = time.thread_time()
+        message = bytes(encode(quantize(vector, bits=bits, norm="max"), layout="fixed"))
+        made.append(time.thread_time() - start)
+        start = time.thread_time()
+        add_decoded([message], total)
+        read.append(time.thread_time() - start)
+    return {"make_s": min(made), "read_s": min(read), "bytes": len(message)}
+
+
+def measure(settings: dict[str, Any], rank: int) -> dict[str, Any]:
+    """Return what this rank has measured."""
+    interface = settings["interfaces"][rank]
+    entry = dataset_entry(settings["dataset"])
+    draw = torch.Generator().manual_seed(rank)
+    images = torch.randn(settings["batch"], *entry.inputs.shape, generator=draw)
+    batch = images, torch.randint(0, _CLASSES, (settings["batch"],), generator=draw)
+    methods = [Method(name, settings) for name in settings["methods"]]
+    for method in methods:
+        for _ in range(WARM_UP):
+            method.step(*batch)
+    steps: dict[str, list[list[float]]] = {method.name: [] for method in methods}
+    for _ in range(settings["steps"]):
+        for method in methods:  # one after the other, so that a change of load meets all
+            steps[method.name].append(timed(method, batch, interface))
+    equal = {method.name: method.is_equal_everywhere() for method in methods}
+    n = sum(p.numel() for p in methods[0].ddp.parameters())
+    widths = sorted({int(name.split(":")[0]) for name in settings["methods"] if ":" in name})
+    found = {
+        "parameters": n,
+        # Ranks go their own ways from here.
+        "compute_s": compute_seconds(methods[0], batch, max(3, settings["steps"] // 2)),
+        "latency_s": latency_seconds(),
+        "messages": {str(bits): message_seconds(bits, n) for bits in widths},
+        "steps": steps,
+        "equal": equal,
+    }
+    for method in methods:
+        if method.hook is not None:
+            method.hook.check()
+            method.hook.close()
+    return found
+
+
+def main(arguments: list[str]) -> None:
+    """Measure, and write the rank's result beside the settings."""
+    path, rank = Path(arguments[0]), int(arguments[1])
+    settings = json.loads(path.read_text())
+    torch.set_num_threads(1)
+    dist.init_process_group(
+        "gloo",
+        store=dist.FileStore(str(path.with_name("store")), settings["nodes"]),
+        rank=rank,
+        world_size=settings["nodes"],
+        timeout=timedelta(seconds=settings["timeout_s"]),
+    )
+    result = measure(settings, rank)
+    dist.barrier()
+    path.with_name(f"rank{rank}.json").write_text(json.dumps(result))
+    dist.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,244 @@
+"""How a writer of layout `ranged` chooses: chunks, shifts, classes and tables. A reader asks for none of it.
+
+Real gradients are a mixture: buckets differ in their law. Blocks of 512 symbols are therefore put into up to
+eight classes with a table each, first by what they cost under one table, then each to its cheapest table.
+Counts may be of a sample, since a byte that no table knows is an exception, not an error.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qsgd_lab.wire.ranged import (
+    BLOCK,
+    TOTAL,
+    RangedCode,
+    Sizes,
+    chunk_range,
+    escape_byte,
+    sizes_of,
+    symbols_of,
+)
+
+EFFORTS = (0, 1, 2)  #: One table; eight, of samples; eight, of everything.
+_LARGE = 1 << 16  # coordinates from which sixteen states cost little, and classes can pay
+_SAMPLE = 1 << 16  # levels beyond 127 that are looked at for a class's shift
+_COST_UNIT = 32  # of a bit, in costs of 16 bits
+_MOST_COST = 511
+#: How many bytes may have a frequency, among which the best number is taken.
+_KEPT = (1, 2, 3, 4, 5, 6, 7, 8, 12, 16, 20, 24, 32, 40, 48, 64, 80, 96, 112, 128, 160, 192, 256)
+
+
+def choose(levels: NDArray[Any], num_levels: int, effort: int) -> RangedCode:
+    """Return how to write levels.
+
+    Parameters
+    ----------
+    levels : int8 or int16, shape (n,)
+    num_levels : int
+        s.
+    effort : {0, 1, 2}
+
+    Raises
+    ------
+    ValueError
+        If the effort is none of these.
+    """
+    if effort not in EFFORTS:
+        raise ValueError(f"effort is {effort!r}; it must be 0, 1 or 2")
+    states = 16 if levels.size >= _LARGE else 1
+    sizes = sizes_of(levels.size, num_levels, chunk_range(num_levels, states)[1], states)
+    if num_levels > 127:
+        return _choose_wide(levels, sizes, effort)
+    symbols = _symbols(levels, sizes)
+    escape = escape_byte(sizes.form.field_bits)
+    step = 1 if effort == 2 or levels.size < _LARGE else 4
+    classes = np.zeros(sizes.num_blocks, np.uint8)
+    table = fit_table(_counts(symbols, classes, step, 1)[0], escape, 8)
+    single = _code(sizes, [table], [0], classes)
+    if effort == 0 or sizes.num_blocks < 64:
+        return single
+    return _shorter(single, _classes(symbols, sizes, table, escape, step), symbols, escape)
+
+
+def _code(sizes: Sizes, tables: Any, shifts: Any, classes: NDArray[np.uint8]) -> RangedCode:
+    form = sizes.form
+    arrays = np.array(shifts, np.uint8), np.array(tables, np.uint16), classes
+    return RangedCode(form.chunk_bits, form.num_states, *arrays)
+
+
+def _symbols(levels: NDArray[Any], sizes: Sizes) -> NDArray[np.uint8]:
+    """Return the symbols of all chunks, one after another; those of full chunks have no padding."""
+    from qsgd_lab.kernels.cpu.ranged_chunk import fields_to_symbols
+
+    symbols = np.empty(symbols_of(levels.size, sizes.form), np.uint8)
+    fields_to_symbols(levels, sizes.form.field_bits, symbols)
+    return symbols
+
+
+def _counts(
+    symbols: NDArray[np.uint8], classes: NDArray[np.uint8], step: int, kinds: int
+) -> NDArray[np.int64]:
+    """Return how often each byte occurs, int64[K, 256], by class, in every `step`-th block."""
+    from qsgd_lab.kernels.cpu.ranged import count_symbols
+
+    counts = np.zeros((kinds, 256), np.int64)
+    count_symbols(symbols, classes, step, counts)
+    return counts
+
+
+def _classes(
+    symbols: NDArray[np.uint8], sizes: Sizes, table: NDArray[np.uint16], escape: int, step: int
+) -> RangedCode:
+    """Return eight tables: by quantiles of what blocks cost under one, then two rounds of the cheapest."""
+    from qsgd_lab.kernels.cpu.ranged import assign_classes, block_costs
+
+    cost = np.empty(sizes.num_blocks, np.uint32)
+    block_costs(symbols, bit_costs(table, escape).astype(np.uint32), step, cost)
+    cuts = np.quantile(cost, np.arange(1, 8) / 8)
+    classes = np.searchsorted(cuts, cost).astype(np.uint8)
+    tables = np.empty((8, 256), np.uint16)
+    for _ in range(2):
+        tables[:] = [fit_table(row, escape, 8) for row in _counts(symbols, classes, step, 8)]
+        costs = np.stack([bit_costs(row, escape) for row in tables], axis=1)
+        assign_classes(symbols, np.minimum(costs, _MOST_COST).astype(np.uint16), step, classes)
+    tables[:] = [fit_table(row, escape, 8) for row in _counts(symbols, classes, step, 8)]
+    return _code(sizes, tables, [0] * 8, classes)
+
+
+def bit_costs(table: NDArray[np.uint16], escape: int, exception_bits: int = 8) -> NDArray[np.int64]:
+    """Return what each byte costs under a table, int64[256], in 1/32 bit."""
+    frequency = table.astype(np.float64)
+    bits = np.log2(TOTAL / np.where(frequency > 0, frequency, max(frequency[escape], 0.5)))
+    return np.rint(_COST_UNIT * (bits + exception_bits * (frequency == 0))).astype(np.int64)
+
+
+def _shorter(single: RangedCode, classed: RangedCode, symbols: NDArray[np.uint8], escape: int) -> RangedCode:
+    """Return the code whose tables, classes and symbols take fewer bits."""
+
+    def bits(code: RangedCode) -> float:
+        counts = _counts(symbols, code.classes, 1 if symbols.size < _LARGE else 4, len(code.shifts))
+        costs = np.stack([bit_costs(row, escape) for row in code.frequencies])
+        scale = symbols.size / max(counts.sum(), 1)
+        return 8 * code.side_bytes + scale * float((counts * costs).sum()) / _COST_UNIT
+
+    return classed if bits(classed) < bits(single) else single
+
+
+def fit_table(counts: NDArray[np.int64], escape: int, exception_bits: int) -> NDArray[np.uint16]:
+    """Return the frequencies, uint16[256], under which bytes of these counts take about the fewest bits.
+
+    The rarest bytes become exceptions where their entries in the table would cost more. The escape always has
+    a frequency, so that bytes that were not counted can be sent.
+
+    Parameters
+    ----------
+    counts : int64, shape (256,)
+    escape : int
+        Its own count is that of the exceptions known.
+    exception_bits : int
+        Of an exception, beside its symbol.
+    """
+    known = np.flatnonzero(counts)
+    known = known[known != escape]
+    order = known[np.argsort(counts[known], kind="stable")[::-1]]  # the most frequent first
+    order = (
+        order if len(order) else np.zeros(1, np.int64)
+    )  # one value beside the escape, since 4095 is the most
+    ranked = counts[order].astype(np.float64)
+    total = max(float(counts.sum()), 1.0)
+    best, kept = np.inf, 0
+    for count in sorted({min(len(order), count) for count in _KEPT}):
+        outside = float(ranked[count:].sum()) + float(counts[escape])
+        share = np.maximum(np.append(ranked[:count], outside) * (TOTAL / total), 1.0)
+        share *= TOTAL / share.sum()
+        bits = np.append(ranked[:count], outside) @ np.log2(TOTAL / share)
+        bits += outside * exception_bits + 12 * (count + 1)
+        if bits < best:
+            best, kept = bits, count
+    values = np.append(order[:kept], escape)
+    weights = np.append(ranked[:kept], ranked[kept:].sum() + counts[escape])
+    table = np.zeros(256, np.uint16)
+    table[values] = whole_frequencies(weights)
+    return table
+
+
+def whole_frequencies(weights: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Return integers from 1 to 4095 that sum to 4096 and are near the shares of two weights or more.
+
+    What is over or missing after rounding goes where it costs the fewest bits.
+    """
+    share = np.maximum(weights, 1e-9)  # of nothing counted, all the same
+    share *= TOTAL / float(share.sum())
+    whole = np.clip(np.rint(share), 1, TOTAL - 1).astype(np.int64)
+    while (excess := int(whole.sum()) - TOTAL) != 0:
+        step = -1 if excess > 0 else 1
+        gain = weights * np.log2(np.maximum(whole + step, 1) / whole)
+        gain[(whole + step < 1) | (whole + step > TOTAL - 1)] = -np.inf
+        many = max(1, min(abs(excess), len(whole) // 2, int(np.isfinite(gain).sum())))
+        whole[np.argsort(gain, kind="stable")[::-1][:many]] += step
+    return whole
+
+
+def _choose_wide(levels: NDArray[np.int16], sizes: Sizes, effort: int) -> RangedCode:
+    """Return the code of levels beyond 127: classes by quantiles of magnitude, a shift for each."""
+    starts = np.arange(0, levels.size, BLOCK)
+    kinds = 1 if effort == 0 or levels.size < _LARGE else 8
+    classes = np.zeros(len(starts), np.uint8)
+    if kinds == 8:
+        energy = np.add.reduceat(np.abs(levels.astype(np.int32)), starts)
+        classes = np.searchsorted(np.quantile(energy, np.arange(1, 8) / 8), energy).astype(np.uint8)
+    tables, shifts = np.empty((kinds, 256), np.uint16), np.zeros(kinds, np.uint8)
+    for kind in range(kinds):
+        blocks = np.flatnonzero(classes == kind)
+        step = 1 if effort == 2 else max(1, len(blocks) * BLOCK // _SAMPLE)
+        parts = [levels[starts[block] : starts[block] + BLOCK] for block in blocks[::step]]
+        shifts[kind], tables[kind] = _fit_shift(np.concatenate(parts) if parts else levels[:0])
+    return _code(sizes, tables, shifts, classes)
+
+
+def _fit_shift(levels: NDArray[np.int16]) -> tuple[int, NDArray[np.uint16]]:
+    """Return the shift under which levels take the fewest bits, and its table."""
+    escape = escape_byte(8)
+    best, found = np.inf, (0, np.zeros(256, np.int64))
+    for shift in range(9):
+        high = levels >> shift
+        inside = np.abs(high) <= 127
+        counts = np.bincount((high[inside] & 255).astype(np.int64), minlength=256)
+        outside = levels.size - int(counts.sum())
+        counts[escape] += outside
+        share = counts[counts > 0]
+        bits = float(share @ np.log2(levels.size / share)) + levels.size * shift + 16 * outside
+        bits += 12 * len(share)
+        if bits < best:
+            best, found = bits, (shift, counts)
+    return found[0], fit_table(found[1], escape, 16)
+
+
+def estimated_bytes(code: RangedCode, levels: NDArray[Any], num_levels: int) -> float:
+    """Return about how many bytes chunks, tables and classes take, without coding.
+
+    Parameters
+    ----------
+    code : RangedCode
+        Of s <= 127.
+    levels : int8, shape (n,)
+    num_levels : int
+        s.
+
+    Notes
+    -----
+    The sum of log2(4096 / frequency), and 48 bytes a chunk for sixteen states and padding (3 for one state):
+    within 0.05 % from 2^20 coordinates on, within some ten bytes a chunk below.
+    """
+    sizes = sizes_of(levels.size, num_levels, code.chunk_bits, code.num_states)
+    counts = _counts(_symbols(levels, sizes), code.classes, 1, len(code.shifts))
+    escape = escape_byte(sizes.form.field_bits)
+    frequencies = code.frequencies.astype(np.float64)
+    coded = np.where(frequencies > 0, frequencies, frequencies[:, escape : escape + 1])
+    bits = float((counts * (np.log2(TOTAL / coded) + 8 * (frequencies == 0))).sum())
+    around = 48 if code.num_states == 16 else 3
+    return bits / 8 + around * sizes.num_chunks + code.side_bytes + 2 * sizes.num_chunks

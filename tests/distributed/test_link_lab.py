@@ -1,0 +1,68 @@
+"""Measuring links: real messages, their bytes by the interface's counter, and when ratios are refused."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import pytest
+
+from qsgd_lab.cli.link.measure_output import render
+from qsgd_lab.cli.main import main
+from qsgd_lab.link_lab import namespaces
+from qsgd_lab.link_lab.measurement import Asked, Measured, Outcome, modelled
+
+
+def test_messages_are_exchanged_and_counted(capsys):
+    """Over loopback: bytes of the counter are those of the formula, and of headers and small tensors."""
+    arguments = ["link", "measure", "--model", "alexnet-quarter", "--steps", "2", "--batch", "4"]
+    assert main([*arguments, "--methods", "fp32,all-gather,two-phase", "--format", "json"]) == 0
+    rows = {row["method"]: row for row in json.loads(capsys.readouterr().out)}
+    assert rows.keys() == {"fp32", "2:all-gather", "2:two-phase"}
+    for row in rows.values():
+        assert row["is_equal"]
+        assert row["steps"] == 2
+        assert row["least_s"] > 0
+    # The counter of the loopback has what both ranks sent.
+    assert rows["fp32"]["modelled_bytes"] == 4 * rows["fp32"]["parameters"]
+    assert rows["fp32"]["sent_bytes"] > 2 * rows["fp32"]["modelled_bytes"]
+    assert rows["2:all-gather"]["sent_bytes"] < rows["fp32"]["sent_bytes"] / 5
+
+
+def outcome(load):
+    """Return an outcome of two methods, measured under a load."""
+    asked = Asked(2, "alexnet", "digits", 16, 3, ("fp32", "2:all-gather"), 6.25e6)
+    numbers = (3, 1.6, 1.5, 0.1, 0.05, 9.9e6, 9.89e6, 1.6, True)
+    rows = [Measured("fp32", *numbers), Measured("2:all-gather", 3, 0.2, *numbers[2:])]
+    return Outcome(asked, 2_472_266, 0.05, 1e-4, load, 4, rows)
+
+
+def test_a_busy_machine_gets_no_ratios():
+    """Where cores are too few for the load and a process each, only what was measured is printed."""
+    calm, busy = render(outcome(1.0), "text"), render(outcome(3.5), "text")
+    assert "8.00" in calm
+    assert "8.00" not in busy
+    assert "No ratios: with a load of 3.5, 4 cores are too few" in " ".join(busy.split())
+    assert json.loads(render(outcome(3.5), "json"))[1]["speed_up"] is None
+
+
+def test_the_model_has_the_messages_of_the_collective():
+    """Bytes of a message to one other rank; its making, and a reading for each rank."""
+    message = {"2": {"make_s": 0.003, "read_s": 0.002, "bytes": 1000}}
+    cost, extra = modelled("2:all-gather", 2, 4000, message)
+    assert cost is not None
+    assert cost.bytes == pytest.approx(1000)
+    assert extra == pytest.approx(0.007)
+    assert modelled("fp16", 4, 4000, {})[0].bytes == pytest.approx(1.5 * 2 * 4000)
+    assert modelled("powersgd", 4, 4000, {}) == (None, 0.0)
+
+
+def test_shaping_needs_a_superuser(monkeypatch, capsys):
+    """One line with the way out, before a process is started."""
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert main(["link", "measure", "--shape", "50Mbit/s"]) == 2
+    assert "by root; leave out --shape" in capsys.readouterr().err
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(namespaces.shutil, "which", lambda _: None)
+    assert main(["link", "measure", "--shape", "50Mbit/s"]) == 2
+    assert "ip and tc not found" in capsys.readouterr().err

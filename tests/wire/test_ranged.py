@@ -1,0 +1,167 @@
+"""Layout `ranged`: what the page says, written and read by a slow program too; near the entropy; safe."""
+
+from __future__ import annotations
+
+import random
+from itertools import pairwise
+
+import naive_ranged
+import naive_wire2
+import numpy as np
+import pytest
+import wire2_contents
+
+import qsgd_lab as ql
+from qsgd_lab.errors import MessageError
+from qsgd_lab.partition import Partition
+from qsgd_lab.wire import ranged_choice
+from qsgd_lab.wire.kinds.levels import Levels
+from qsgd_lab.wire.message import pack, unpack
+from qsgd_lab.wire.structure import Structure
+
+SEEDS = range(24)
+
+
+def some_levels(seed):
+    """Return random levels of the layout ranged under tables that need not fit them."""
+    rng = random.Random(seed)
+    while True:
+        found = wire2_contents.some_levels(rng, Structure.flat(rng.randrange(1500)))
+        if found.layout == "ranged":
+            return found
+
+
+def mixture(n, s, seed=0):
+    """Return quantized levels whose law changes from bucket to bucket."""
+    rng = np.random.default_rng(seed)
+    scale = np.repeat(np.exp(1.5 * rng.standard_normal(-(-n // 64))), 64)[:n]
+    return ql.quantize((rng.standard_normal(n) * scale).astype(np.float32), levels=s)
+
+
+def entropy_bits(levels):
+    """Return the order-0 entropy of all levels, in bits."""
+    counts = np.unique(levels, return_counts=True)[1]
+    return float((counts * np.log2(levels.size / counts)).sum())
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_chunks_are_those_of_a_slow_program(seed):
+    """A program made from the page alone reads the message and writes the same chunks."""
+    payload = some_levels(seed)
+    levels, code, s = payload.levels.tolist(), payload.code, payload.num_levels
+
+    assert naive_wire2.decode(bytes(pack(payload)))["levels"] == levels
+    tables = [(int(k), row.tolist()) for k, row in zip(code.shifts, code.frequencies, strict=True)]
+    written, block = b"", 0
+    for low, high in pairwise([*range(0, len(levels), 1 << code.chunk_bits), len(levels)]):
+        blocks = -(-naive_ranged.symbol_count(high - low, s, code.num_states) // 512)
+        kinds = code.classes[block : block + blocks].tolist()
+        written += naive_ranged.encode_chunk(levels[low:high], s, code.num_states, tables, kinds)
+        block += blocks
+    assert written == bytes(payload.coded[2])
+
+
+def test_changed_chunks_are_refused_or_are_what_a_writer_writes(monkeypatch):
+    """Without checksums, whatever is read of a changed chunk is written again in the same bytes."""
+    from qsgd_lab.wire import checksum
+
+    monkeypatch.setattr(checksum, "front_and_payload_check", lambda *_: (0, 0))
+    monkeypatch.setattr(checksum, "front_check", lambda *_: 0)
+    outcomes = []
+    for seed in SEEDS:
+        rng, payload = random.Random(seed), some_levels(seed)
+        message = bytes(pack(payload))
+        begin = len(message) - 32 - len(payload.coded[2]) - payload.code.side_bytes
+        for _ in range(40):
+            changed = bytearray(message)
+            changed[rng.randrange(max(begin, 48), len(message))] ^= 1 << rng.randrange(8)
+            try:
+                received = unpack(bytes(changed))
+            except MessageError:
+                outcomes.append(False)
+                continue
+            assert bytes(pack(received)) == bytes(changed)
+            outcomes.append(True)
+    assert 0 < sum(outcomes) < len(outcomes) / 2
+
+
+@pytest.mark.parametrize(("s", "over"), [(1, 0.045), (7, 0.02), (127, 0.01), (255, 0.02)])
+def test_length_is_near_the_entropy(s, over):
+    """With sixteen states a message takes little more than the entropy of its levels."""
+    rng = np.random.default_rng(1)
+    quantized = ql.quantize(rng.standard_normal(1 << 18).astype(np.float32), levels=s)
+
+    message = ql.encode(quantized, layout="ranged", effort=0)
+
+    bits = 8 * (len(message) - quantized.norms.nbytes)
+    assert bits <= (1 + over) * entropy_bits(quantized.levels)
+
+
+def test_classes_pay_where_buckets_differ():
+    """On a mixture of laws eight tables are shorter than one, and than the entropy of all levels."""
+    quantized = mixture(1 << 18, 127)
+    one, eight = (Levels.of(quantized, "ranged", effort) for effort in (0, 2))
+
+    assert (len(one.code.shifts), len(eight.code.shifts)) == (1, 8)
+    assert len(pack(eight)) < len(pack(one))
+    assert 8 * (len(pack(eight)) - quantized.norms.nbytes) < entropy_bits(quantized.levels)
+
+
+@pytest.mark.parametrize("s", [1, 7, 127])
+def test_length_is_estimated(s):
+    """The estimate without coding is within some bytes a chunk of the length."""
+    quantized = mixture((1 << 17) + 5, s)
+    payload = Levels.of(quantized, "ranged")
+    code, lengths, chunks = payload.coded
+
+    estimate = ranged_choice.estimated_bytes(code, quantized.levels, s)
+
+    assert abs(estimate - len(chunks) - 2 * lengths.size - code.side_bytes) <= 12 * lengths.size
+
+
+@pytest.mark.parametrize("s", [1, 7, 127, 1000])
+def test_a_range_is_a_slice(s):
+    """A range of coordinates is decoded from the chunks that hold it alone."""
+    quantized = mixture(40000, s)
+    message = ql.encode(quantized, layout="ranged")
+
+    for low, high in [(0, 40000), (0, 1), (16383, 16385), (39999, 40000), (5, 5), (12345, 31000)]:
+        assert np.array_equal(ql.decode(message, low, high).levels, quantized.levels[low:high])
+
+
+@pytest.mark.parametrize("s", [1, 7, 127, 32767])
+def test_levels_that_no_table_knows_are_exceptions(s):
+    """A level that the writer's sample did not see comes back, at every s."""
+    levels = np.zeros(1 << 17, np.int8 if s <= 127 else np.int16)
+    levels[[700, 70000, -1]] = s, -s, s
+    parts = Partition((levels.size,), "model")
+    quantized = Levels(levels, np.ones(1, np.float32), s, "max", parts, levels.shape)
+
+    for effort in (0, 1, 2):
+        message = pack(Levels.of(quantized, "ranged", effort))
+        assert np.array_equal(unpack(message).levels, levels)
+
+
+@pytest.mark.parametrize("weights", [[5, 3, 1, 0], [1e6, 10, 1, 0], [0, 0], [0, 5], [1] * 256])
+def test_frequencies_fill_the_table(weights):
+    """Frequencies are at least 1, sum to 4096, and follow the weights' order."""
+    found = ranged_choice.whole_frequencies(np.array(weights, float))
+
+    assert found.sum() == 4096
+    assert found.min() >= 1
+    order = np.argsort(weights, kind="stable")
+    assert (np.diff(found[order]) >= -1).all()  # equal weights may differ by what rounding left
+
+
+def test_what_cannot_be_written_is_refused():
+    """Bad efforts, levels beyond s and codes that do not fit are named."""
+    quantized = ql.quantize(np.ones(10, np.float32), bits=2)
+    with pytest.raises(ValueError, match="effort is 3; it must be 0, 1 or 2"):
+        ql.encode(quantized, layout="ranged", effort=3)
+    code = Levels.of(quantized, "ranged").code
+    longer = ql.quantize(np.ones(5000, np.float32), bits=2)
+    own = (longer.levels, longer.norms, 3, "l2", longer.partition, longer.shape, "ranged", code)
+    with pytest.raises(ValueError, match="classes"):
+        pack(Levels(*own))
+    with pytest.raises(ValueError, match=r"a level is outside -2\.\.2"):
+        pack(Levels(np.int8([3]), np.ones(1, np.float32), 2, "l2", Partition((1,), 512), (1,), "ranged"))
