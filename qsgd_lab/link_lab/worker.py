@@ -43,8 +43,8 @@ class Method:
         initialise(module, 0)
         self.hook: QSGDHook | None = None
         # PowerSGD starts a second all-reduce from a callback; with several buckets gloo aborts.
-        options = {"bucket_cap_mb": 1 << 14} if name == "powersgd" else {}
-        self.ddp = DistributedDataParallel(module, broadcast_buffers=False, **options)
+        most = 1 << 14 if name == "powersgd" else None
+        self.ddp = DistributedDataParallel(module, broadcast_buffers=False, bucket_cap_mb=most)
         if name == "fp16":
             self.ddp.register_comm_hook(None, default_hooks.fp16_compress_hook)
         elif name == "powersgd":
@@ -61,7 +61,7 @@ class Method:
     def step(self, images: torch.Tensor, labels: torch.Tensor) -> None:
         """Take a step."""
         self.optimizer.zero_grad()
-        nn.functional.cross_entropy(self.ddp(images), labels).backward()
+        nn.functional.cross_entropy(self.ddp(images), labels).backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
 
     def is_equal_everywhere(self) -> bool:
@@ -164,9 +164,10 @@ def main(arguments: list[str]) -> None:
     path, rank = Path(arguments[0]), int(arguments[1])
     settings = json.loads(path.read_text())
     torch.set_num_threads(1)
+    store = dist.FileStore(str(path.with_name("store")), settings["nodes"])  # type: ignore[attr-defined]
     dist.init_process_group(
         "gloo",
-        store=dist.FileStore(str(path.with_name("store")), settings["nodes"]),
+        store=store,
         rank=rank,
         world_size=settings["nodes"],
         timeout=timedelta(seconds=settings["timeout_s"]),

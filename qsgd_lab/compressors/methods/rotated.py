@@ -108,8 +108,9 @@ class RotatedBlocks(Compressor):
         scales, offsets = (context.empty(blocks, np.float32) for _ in range(2))
         views = [device_view(one, np.float32, "scales") for one in (scales, offsets)]
         streams = streams_of(key)
+        all_codes = device_view(codes, np.int8, "codes")
         rotated.launch_compress(
-            context, x, (block, last), self._scheme, streams, *views, device_view(codes, np.int8, "codes")
+            context, x, (block, last), self._scheme, streams, views[0], views[1], all_codes
         )
         own = offsets if self._is_uniform else None
         return Rotated(codes, scales, own, n, self.bits, block, self.num_rounds, key)
@@ -260,11 +261,12 @@ def values_on_device(payload: Rotated) -> Array:
     context = context_of(payload.codes, "codes")
     out = context.empty(payload.num_coordinates, np.float32)
     is_uniform = payload.offsets is not None
-    arrays = (payload.scales, payload.offsets if is_uniform else payload.scales)
+    offsets = payload.offsets if is_uniform else payload.scales
     rotated.launch_decode(
         context,
         device_view(payload.codes, np.int8, "codes"),
-        *(device_view(one, np.float32, "scales") for one in arrays),
+        device_view(payload.scales, np.float32, "scales"),
+        device_view(offsets, np.float32, "offsets"),
         (payload.block_size, rotation.block_sizes(payload.num_coordinates, payload.block_size)[2]),
         payload.rounds,
         _NO_BOOK if is_uniform else rotation.table(payload.bits),
@@ -283,8 +285,8 @@ class RotatedWire(MessageWire):
             from qsgd_lab.kernels.cuda.device import to_host
 
             offsets = None if payload.offsets is None else to_host(payload.offsets)
-            own = {"codes": to_host(payload.codes), "scales": to_host(payload.scales), "offsets": offsets}
-            payload = replace(payload, **own)
+            codes, scales = to_host(payload.codes), to_host(payload.scales)
+            payload = replace(payload, codes=codes, scales=scales, offsets=offsets)
         return super().pack(payload)
 
 
