@@ -23,7 +23,6 @@ COMMANDS = {
     "reproduce": Entry(
         "qsgd_lab.cli.sweep.reproduce", "reproduce", "Train a whole comparison; print its table."
     ),
-    "submit": Entry("qsgd_lab.cli.sweep.submit", "submit", "Run a sweep on a cluster's tasks."),
     "table": Entry(
         "qsgd_lab.cli.sweep.table", "table", "Print stored runs as LaTeX, text, Markdown or data."
     ),
@@ -34,6 +33,7 @@ COMMANDS = {
         "qsgd_lab.cli.sweep.report", "report", "Write stored runs as one HTML page to send around."
     ),
     "runs": Entry("qsgd_lab.cli.runs.runs", "runs", "List, pack or export stored runs."),
+    "submit": Entry("qsgd_lab.cli.sweep.submit", "submit", "Run a sweep on a cluster's tasks."),
     "methods": Entry("qsgd_lab.cli.methods", "methods", "List compressors and algorithms."),
     "variance": Entry(
         "qsgd_lab.cli.measure.variance", "variance", "Measure the quantizer against its formulas."

@@ -21,9 +21,9 @@ RESULTS = ROOT / "benchmarks" / "results"
 INTRODUCTION = """# On a GPU
 
 The CUDA kernels give the CPU's levels, norms, values and message bytes for the same key, whatever the launch
-shape. Arrays stay where they are: a torch CUDA tensor, a CuPy or a Numba array is read in place, results are
-made by its library, and kernels run on its current stream. The host waits for the device only where it
-needs a size.
+shape. Data stay on the device: a torch CUDA tensor, a CuPy or a Numba array is read in place, results are
+arrays of the same library, and kernels run on its current stream. The host waits for the device only where
+it needs a size.
 
 ```python
 import torch
@@ -56,9 +56,9 @@ reads the messages of the other. `decode(message, start, stop)`, `decode_values`
   once. Each then reads again from where the thread before it ended, until nothing changes; Elias codes
   synchronise after a few codewords. Decoding ends for any bytes, at worst as slowly as with one thread.
 * A message on a device is as untrusted as one on the host. The host reads header and index and checks them by
-  the same code as for the CPU; each chunk is held against its checksum, and every codeword, level and
-  position is checked before anything depends on it. The host reads one number at the end, which says
-  whether all chunks were sound. A bad message is a `MessageError`, and nothing of a bad chunk is written.
+  the same code as for the CPU. Each chunk is compared with its checksum, and every codeword, level and
+  position is checked before anything depends on it. At the end the host reads one number, which says whether
+  all chunks were sound. A bad message is a `MessageError`, and nothing of a bad chunk is written.
 * Sums have the CPU's bits: messages are added one after another, in order.
 * Too little device memory is a `MemoryError` that says how much was needed. Encoding needs slots for the
   longest codewords: for s = 7 one byte a coordinate, for s = 127 two.
@@ -91,8 +91,8 @@ the instructions of each loop. PTX instructions are those of the kernels before.
 | --- | ---: | ---: | ---: |
 | quantize + pack, l2, 4 bits (2, 8 bits) | 100 | 26.4 (26.2, 26.5) | 47 (48, 47) |
 | unpack + dequantize, 4 bits (2, 8 bits) | 48 | 3.6 (3.6, 7.3) | 38 (38, 32) |
-| encode, dense omega, s <= 7, without checksums | 101 | 10.4 | 40 |
-| decode to values, dense omega, s <= 7, without checksums | 244 | 23 | 48 |
+| encode, dense omega, s <= 7, without checksums and the copy to its place | 101 | 10.4 | 40 |
+| decode to values, dense omega, s <= 7, without checksums; estimated | 244 | about 23 | 48 |
 
 They take buckets of 512 coordinates that begin at a multiple of four, at addresses that are multiples of 16,
 with stochastic rounding, and whole chunks of 4096. All else goes through the general kernels, which give the
