@@ -14,7 +14,7 @@ from fake_runs import record
 from qsgd_lab.cli.main import main
 from qsgd_lab.runs.record import RunRecord
 
-NAMES = ("bits", "epochs", "megabytes", "bandwidth")
+NAMES = ("bits", "frontier", "epochs", "megabytes", "bandwidth")
 
 
 def store(folder: Path, *runs: RunRecord, epochs: bool = True) -> Path:
@@ -169,7 +169,8 @@ def test_what_cannot_be_drawn_is_said(capsys: pytest.CaptureFixture[str], tmp_pa
     code, stdout, stderr = plot(capsys, "--runs", runs, "-o", tmp_path / "f")
 
     assert code == 0
-    assert [Path(path).name for path in stdout.splitlines()] == ["demo-digits-alexnet-bits.pdf"]
+    drawn = [f"demo-digits-alexnet-{name}.pdf" for name in NAMES[:2]]
+    assert [Path(path).name for path in stdout.splitlines()] == drawn
     assert "no figure bandwidth, which takes timed runs of a quantizer on two nodes or more" in stderr
     assert "1 runs have no epochs.jsonl and no curve" in stderr
     code, stdout, stderr = plot(capsys, "epochs", "--runs", runs, "-o", tmp_path / "g")

@@ -76,6 +76,11 @@ class Arithmetic(Instructions):
 
     _rem = _div
 
+    def _rcp(self, parts, ops, kind, line):
+        if "rn" not in parts:
+            raise UnsupportedError(".".join(parts))
+        return self.write(ops[0], kind, f"1 / {self.read(ops[1], kind)}")
+
     def _sqrt(self, parts, ops, kind, line):
         if "rn" not in parts:
             raise UnsupportedError(".".join(parts))

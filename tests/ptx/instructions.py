@@ -39,6 +39,8 @@ SHUFFLES = {"idx": 0, "up": 1, "down": 2, "bfly": 3}
 VOTES = {"ballot": 4, "any": 6, "all": 7}
 REDUCTIONS = {"or": 1, "and": 2, "popc": 3}
 BIT_OPERATORS = {"and": "&", "or": "|", "xor": "^"}
+#: Rounding to whole numbers.
+WHOLE = {"rzi": "trunc", "rni": "rint", "rmi": "floor", "rpi": "ceil"}
 ARITHMETIC = {"add": "+", "sub": "-", "mul": "*", "div": "/"}
 
 
@@ -278,12 +280,17 @@ class Instructions:
         to, modes = parts[-2], parts[1:-2]
         value = self.read(ops[1], kind)
         if is_float(kind) and not is_float(to):
-            if "rzi" not in modes:
+            whole = WHOLE.get("".join(modes))
+            if whole is None:
                 raise UnsupportedError(".".join(parts))
+            value = f"__builtin_{whole}{'f' * (kind == 'f32')}({value})"
             nan = int(kind == "f64")
             call = {"s32": f"f2s32({value}, {nan})", "u32": f"f2u32({value}, {nan})"}
             call |= {"s64": f"f2s64({value})", "u64": f"f2u64({value})"}
             return self.write(ops[0], to, call[to])
+        whole = WHOLE.get("".join(modes))
+        if to == kind == "f64" and whole:
+            return self.write(ops[0], to, f"__builtin_{whole}({value})")
         exact = to == "f64" and kind not in ("s64", "u64")
         if is_float(to) and (to == kind or not (exact or "rn" in modes)):
             raise UnsupportedError(".".join(parts))

@@ -18,6 +18,7 @@ GROUPS = [
     ("test_quantize_cuda.py", "test_pack_cuda.py", "test_accumulate_cuda.py", "test_device_arrays_cuda.py"),
     ("test_codec_cuda.py", "test_codec_safety_cuda.py", "test_dense_chunks_cuda.py"),
     ("test_gpu_check_cuda.py",),
+    ("test_rotated_cuda.py", "test_block_integers_cuda.py"),
 ]
 #: A few faults, of which so many at least must be seen: some barriers are redundant, some changes harmless.
 FAULTS, SEEN = 9, 4
