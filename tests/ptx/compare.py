@@ -51,6 +51,33 @@ def run_checks(scope, schedule):
     return good
 
 
+def run_rare(schedule):
+    """Run the kernels that the checks rarely reach: rows of two bits, and decoding of zero buckets."""
+    import numpy as np
+    import torch
+
+    from qsgd_lab.coding.decode import decode
+    from qsgd_lab.coding.encode import encode
+    from qsgd_lab.gpu_check.quantizer_checks import _words, packed
+    from qsgd_lab.quantization import dequantize, quantize
+
+    LAUNCHES.schedule = SCHEDULES[schedule]
+    x = np.random.default_rng(2).standard_normal(9001, dtype=np.float32)
+    x[512:1024] = 0
+    ternary = quantize(x, levels=1, bucket_size=512)
+    words, _, values = packed(torch.from_numpy(x.copy()), ternary, 0, "stochastic")
+    levels = decode(torch.from_numpy(np.array(encode(ternary))), backend="cuda").levels
+    pairs = [
+        (words.numpy(), _words(ternary)),
+        (values.numpy(), dequantize(ternary)),
+        (levels.numpy(), ternary.levels),
+    ]
+    good = all(np.array_equal(found, expected) for found, expected in pairs)
+    failure = None if good else "other bits"
+    tell(check="two bits, zero buckets", schedule=schedule, comparisons=len(pairs), failure=failure)
+    return good
+
+
 def cases():
     """Return kernel name -> a function that says whether its result is the CPU's."""
     from dataclasses import replace
@@ -142,7 +169,7 @@ def main(arguments):
         if schedule == "races" and not long:
             scope = {**scope, "levels": scope["levels"][::4], "large": 4097, "repeats": 3}
         if f"--no-{schedule}" not in arguments:
-            good = run_checks(scope, schedule) and good
+            good = run_checks(scope, schedule) and run_rare(schedule) and good
     if "--no-faults" not in arguments:
         inject(long)
     tell(launches=dict(LAUNCHES.launches))

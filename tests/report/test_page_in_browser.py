@@ -209,12 +209,12 @@ def test_it_fits_every_window(chromium: browser.Browser, address: str, hostile_a
 
 
 def test_without_javascript(chromium: browser.Browser, address: str) -> None:
-    """Tables, four figures and all runs are there; what needs the script is not shown."""
+    """Tables, five figures and all runs are there; what needs the script is not shown."""
     opened = chromium.open(address, script=False)
 
     # the debugger's own expressions run all the same
     assert opened.run("document.querySelectorAll('#runs-table tbody tr').length") == 140
-    assert opened.run("document.querySelectorAll('figure.plot svg').length") == 4
+    assert opened.run("document.querySelectorAll('figure.plot svg').length") == 5
     assert opened.run("document.getElementById('filters').checkVisibility()") is False
 
 
