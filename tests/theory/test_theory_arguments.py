@@ -53,7 +53,7 @@ def vector(good, *more):
 
 #: Parameters of no domain of their own: checked where they are made, arrays between parts, free values.
 OPAQUE = {"at", "backend", "blocks", "block", "index", "measurement", "printed_step", "problem", "quantizer"}
-OPAQUE |= {"setting", "trial", "values_are_one", "negative", "parameters", "dim", "spec", "text"}
+OPAQUE |= {"setting", "trial", "values_are_one", "negative", "parameters", "dim", "spec", "text", "source"}
 OPAQUE |= {"cost", "step", "baseline", "baseline_step", "network"}  # tuples of numbers
 OPAQUE |= {"_"}  # of **_: options that a formula does not depend on
 
@@ -192,8 +192,7 @@ OPAQUE_VALUES = {
     "dim": 16,
 }
 #: (module, function) -> its own domains; those of (module, "") are the module's.
-SENT = {"layout": (None, []), "bits": real(2.0, 0.0, -1.0), "trials": whole(2, least=2)}
-SENT |= dict.fromkeys(("rows", "texts", "name", "rival", "source"), ("", []))
+SENT = dict.fromkeys(("rows", "texts", "name", "rival", "layout"), ("", [])) | {"bits": real(2.0)}
 OWN = {
     ("checks.code_length_bounds", "explicit_bound"): {},
     ("checks.message_bits", "chunk_bits"): {"levels": (np.array([1, 0, 3]), [])},

@@ -152,7 +152,7 @@ def measure_at_equal_bits(
     trials, seed = whole("trials", trials, least=2), Stream(seed).check().seed
     vector = float32_vector("vector", vector)
     wide = nonzero_vector("vector", vector)
-    layout = matrix_layout(vector.size) if layout is None else layout
+    layout = layout or matrix_layout(vector.size)
     spec = COMPRESSORS.parse(text)
     compressor, squares = spec.make(), float(wide @ wide)
     along, lengths, errors, bits = (np.empty(trials) for _ in range(4))
