@@ -54,7 +54,7 @@ def vector(good, *more):
 #: Parameters of no domain of their own: checked where they are made, arrays between parts, free values.
 OPAQUE = {"at", "backend", "blocks", "block", "index", "measurement", "printed_step", "problem", "quantizer"}
 OPAQUE |= {"setting", "trial", "values_are_one", "negative", "parameters", "dim", "spec", "text", "source"}
-OPAQUE |= {"cost", "step", "baseline", "baseline_step", "network"}  # tuples of numbers
+OPAQUE |= {"cost", "baseline", "baseline_step", "network"}  # tuples of numbers
 OPAQUE |= {"_"}  # of **_: options that a formula does not depend on
 
 #: Parameter -> (a good value, excluded ones), where a function has no entry of its own below.
@@ -287,6 +287,7 @@ LEFT_OUT = {
     ("checks.message_bits", "measure_messages"),
     *(("checks.sweep", name) for name in ("subject_for", "sweep_bits")),
     ("checks.quantizer_tests", "stochastic_tests"),
+    ("collectives", "pays_at"),
     *(("methods.level_set", name) for name in ("buckets", "norm_of")),
 }
 

@@ -57,5 +57,5 @@ def test_error_feedback_stays_outside(tmp_path):
 @pytest.mark.parametrize("steps", [(), (-1,), (10**6,)])
 def test_steps_outside_the_run_are_refused(tmp_path, steps):
     """A step that the run does not have, or none at all, is named."""
-    with pytest.raises(ValueError, match="must lie between 0 and"):
+    with pytest.raises(ValueError, match="must be between 0 and"):
         capture_gradients(PLAIN, tmp_path, steps=steps)

@@ -84,7 +84,8 @@ def test_batch_norm_by_node_is_batch_norm_of_each_share(nodes: int) -> None:
     slots.open()
     twin.num_batches_tracked += 1  # as the module counts before it calls the function
     running = Running(twin.running_mean, twin.running_var, twin.num_batches_tracked)
-    output = NodeBatchNorm.apply(whole, layer.weight, layer.bias, running, (0.1, 1e-5), slots)
+    affine = layer.weight.detach().repeat(nodes), layer.bias.detach().repeat(nodes)
+    output = NodeBatchNorm.apply(whole, layer.weight, layer.bias, affine, running, (0.1, 1e-5), slots)
     output.backward(upstream)
     slots.close()
     assert torch.equal(output, torch.cat(outputs))
