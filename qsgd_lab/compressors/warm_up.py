@@ -39,6 +39,7 @@ def warm_up() -> Iterator[str]:
         ql.dequantize(quantized)
         yield f"encoder, {kind} levels"
         messages = [ql.encode(quantized), ql.encode(quantized, version=2)]
+        messages.append(ql.encode(quantized, layout="ranged"))
         ql.message_sizes(quantized)
         ql.quantize_and_encode(gradient, levels=levels)
         ql.quantize_and_encode(gradient, levels=levels, code="omega", layout="dense")
@@ -48,6 +49,8 @@ def warm_up() -> Iterator[str]:
             ql.decode_values(message)
             ql.add_decoded([message], np.zeros_like(gradient))
         ql.decode(ql.encode(ql.quantize(0 * gradient, levels=levels)))
+    yield "classes of ranged blocks"
+    ql.encode(ql.quantize(np.resize(gradient, 1 << 17), levels=7), layout="ranged")
     yield "checksums, integers"
     crc32c_after(np.zeros(100, np.uint8), 0, 100, np.uint32(0))
     integers = np.arange(1, 100)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gradient_strategies as gradients
 import numpy as np
 import pytest
-from fuzz_wire2 import no_checksums
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -251,18 +250,6 @@ def test_a_message_for_another_gradient_is_refused():
     for received, size, words in ((packed, 51, "not of 51 coordinates"), (packed[:-8], 50, "claims")):
         with pytest.raises(MessageError, match=words):
             compressor.wire.unpack(received, Layout.of(size))
-
-
-def test_an_offset_that_is_a_signalling_nan_is_refused_without_a_warning():
-    """Converting it raises a flag of the processor; the reader raises its own error and nothing else."""
-    compressor = RotatedStochastic(2)
-    payload = sent(compressor, np.ones(50, np.float32))[0]
-    with no_checksums():
-        packed = bytearray(compressor.wire.pack(payload))
-        place = packed.index(payload.offsets.tobytes())
-        packed[place : place + 4] = (0x7F800001).to_bytes(4, "little")
-        with pytest.raises(MessageError, match="an offset is not a multiple"):
-            compressor.wire.unpack(bytes(packed), Layout.of(50))
 
 
 @pytest.mark.parametrize(

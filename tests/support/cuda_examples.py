@@ -9,9 +9,9 @@ IS_COMPILED = os.environ.get("QSGD_LAB_PTX") == "1"
 
 
 def examples(number: int) -> int:
-    """Return `number` for compiled kernels, and a sixth of it, at least 2, in the simulator.
+    """Return half of `number` for compiled kernels, and a twelfth in the simulator, at least 2.
 
     The laws are the same: compiled code is what a device runs; the simulator shows that the plain Python
     twins of operations say the same.
     """
-    return number if IS_COMPILED else max(2, number // 6)
+    return max(2, number // 2 if IS_COMPILED else number // 12)

@@ -88,7 +88,7 @@ def test_own_vectors_from_a_file_to_the_table(tmp_path, monkeypatch, capsys):
     assert main(["table", "--format", "text"]) == 0
     assert "flowers.npz" in capsys.readouterr().out
     assert main(["plot", "-o", "figures"]) == 0
-    assert len(list((tmp_path / "figures").iterdir())) == 3
+    assert len(list((tmp_path / "figures").iterdir())) == 4
     assert cells
     record = json.loads(next((tmp_path / "runs").glob("*/run.json")).read_text())
     assert record["config"]["plugins"][0].startswith("flowers=flowers.npz sha256:")

@@ -170,5 +170,5 @@ def test_patterns_of_floats_are_refused_without_a_warning(at, bits):
         if at == 72 and bits in (0x7F7FFFFF, 1):
             assert unpack(message).scales.view(np.uint32) == bits
         else:
-            with pytest.raises(MessageError, match=r"norm 0 is|another offset|an offset is no multiple"):
+            with pytest.raises(MessageError, match=r"norm 0 is|another offset|an offset is not a multiple"):
                 unpack(message)
