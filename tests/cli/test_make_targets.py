@@ -22,7 +22,15 @@ def _commands(target: str, *settings: str) -> list[list[str]]:
     """Return the words of each command that a target would run."""
     # The stamp of the environment is taken as made: a file that is there, however old.
     made = subprocess.run(
-        ["make", "--dry-run", "--no-print-directory", target, "STAMP=Makefile", "--old-file=Makefile", *settings],
+        [
+            "make",
+            "--dry-run",
+            "--no-print-directory",
+            target,
+            "STAMP=Makefile",
+            "--old-file=Makefile",
+            *settings,
+        ],
         cwd=checkout.ROOT,
         env={name: value for name, value in os.environ.items() if not name.startswith("MAKE")},
         capture_output=True,

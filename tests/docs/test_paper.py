@@ -335,7 +335,7 @@ def test_the_main_comparison_is_the_demos():
 @pytest.mark.latex
 @pytest.mark.skipif(shutil.which("latexmk") is None, reason="latexmk is not installed")
 def test_the_paper_compiles(tmp_path, committed):
-    """LaTeX sets the paper without an error, an overfull box or an unresolved reference; 4 to 8 pages before the appendix."""
+    """LaTeX sets the paper without an error or an overfull box; it has 4 to 8 pages before the appendix."""
     import paper_figures
 
     folder = tmp_path / "paper"
