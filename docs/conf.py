@@ -44,6 +44,7 @@ sphinx_gallery_conf = {
     "examples_dirs": "../examples",
     "gallery_dirs": "tutorials",
     "filename_pattern": r"/\d_",
+    "ignore_pattern": r"pooled_perceptron|__init__",  # a plug-in of docs/comparing.md, not a tutorial
     "abort_on_example_error": True,
     "only_warn_on_example_error": False,
     "remove_config_comments": True,
