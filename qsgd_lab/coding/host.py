@@ -162,8 +162,8 @@ def decode(
     low, high, _ = slice(start, stop).indices(header.num_coordinates)
     if (start, stop) == (None, None):
         dtype = level_dtype(header.num_levels)
-        room = None if out is None else flat_output(out, dtype, header.num_coordinates)
-        levels = _read_levels(frame, 0, header.num_coordinates, threads, backend, room)
+        buffer = None if out is None else flat_output(out, dtype, header.num_coordinates)
+        levels = _read_levels(frame, 0, header.num_coordinates, threads, backend, buffer)
         if index.has_dead:
             check_levels_of_dead(index.norms, levels, index.partition)
         return QuantizedGradient(
@@ -181,21 +181,21 @@ def decode(
 
 
 def _read_levels(
-    frame: Frame, low: int, high: int, threads: int | None, backend: str, room: NDArray[Any] | None = None
+    frame: Frame, low: int, high: int, threads: int | None, backend: str, buffer: NDArray[Any] | None = None
 ) -> NDArray[Any]:
-    """Return levels low..high-1, in `room` if that is given, which is as long as whole chunks of them."""
+    """Return levels low..high-1, in `buffer` if that is given, which is as long as whole chunks of them."""
     if low == high:
         return np.empty(0, level_dtype(frame.header.num_levels))
     size = frame.header.chunk_size
     first, last = low // size, -(-high // size)  # whole chunks, since a codeword has no other beginning
     offset = first * size
     if backend != "reference":
-        return _read_cpu(frame, first, last, threads, room)[low - offset : high - offset]
+        return _read_cpu(frame, first, last, threads, buffer)[low - offset : high - offset]
     levels = _read_reference(frame, first, last, threads)[low - offset : high - offset]
-    if room is None:
+    if buffer is None:
         return levels
-    room[:] = levels
-    return room
+    buffer[:] = levels
+    return buffer
 
 
 def _read_reference(frame: Frame, first: int, last: int, threads: int | None) -> NDArray[Any]:
@@ -214,7 +214,7 @@ def _read_reference(frame: Frame, first: int, last: int, threads: int | None) ->
 
 
 def _read_cpu(
-    frame: Frame, first: int, last: int, threads: int | None, room: NDArray[Any] | None = None
+    frame: Frame, first: int, last: int, threads: int | None, buffer: NDArray[Any] | None = None
 ) -> NDArray[Any]:
     from qsgd_lab.kernels.cpu.decode import decode_chunks
 
@@ -222,9 +222,9 @@ def _read_cpu(
     n, size = header.num_coordinates, header.chunk_size
     form, tables = _kernel_arguments(frame)
     lists = (frame.starts, directory.checksums, directory.num_nonzeros)
-    if room is None:
-        room = np.empty(min(last * size, n) - first * size, level_dtype(header.num_levels))
-    levels = room
+    if buffer is None:
+        buffer = np.empty(min(last * size, n) - first * size, level_dtype(header.num_levels))
+    levels = buffer
 
     def read(low: int, high: int) -> tuple[int, int]:
         chunks = (n, size, first + low, first + high)

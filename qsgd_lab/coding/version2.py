@@ -94,8 +94,8 @@ def values_version_2(message: Any, limits: Limits, on_device: bool, out: Any = N
     if out is not None:
         if context is not None:
             raise ValueError("out is for host memory; a message on a device is decoded to memory of its own")
-        room = flat_output(out, np.float32, structure.num_coordinates)
-        sections.kind.fill_values(sections, limits, room, add=False)
+        buffer = flat_output(out, np.float32, structure.num_coordinates)
+        sections.kind.fill_values(sections, limits, buffer, add=False)
         return out
     values = np.empty(structure.num_coordinates, np.float32)
     sections.kind.fill_values(sections, limits, values, add=False)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ from qsgd_lab.compressors import ErrorFeedback, FullPrecision
 from qsgd_lab.compressors.protocol import Array, Compressor, Gather, Layout, divide
 from qsgd_lab.distributed.lane import Lane
 from qsgd_lab.errors import MessageError, PeerError
+from qsgd_lab.exchange.counting import CountingExchange
 from qsgd_lab.exchange.simulated import SimulatedExchange
 from qsgd_lab.exchange.state import flatten, restored
 from qsgd_lab.ledger import Ledger, Size
@@ -20,7 +20,7 @@ from qsgd_lab.levels import FLOAT_BITS
 from qsgd_lab.stream import Stream
 
 
-class DistributedExchange:
+class DistributedExchange(CountingExchange):
     """Implements `qsgd_lab.exchange.Exchange` with one local node.
 
     Every rank adds the values of all messages in the order of ranks, its own too, so that all have the same
@@ -48,50 +48,22 @@ class DistributedExchange:
         lane: Lane,
         parent: DistributedExchange | None = None,
     ) -> None:
-        self.compressor, self.seed, self.layout, self.lane = compressor, seed, layout, lane
+        super().__init__(seed, parent)
+        self.compressor, self.layout, self.lane = compressor, layout, lane
         self.nodes, self.rank = lane.size, lane.rank
         self.local = range(lane.rank, lane.rank + 1)
-        self._ledger, self._down_ledger, self._parent = Ledger(), Ledger(), parent
         self.state: Any = compressor.init(layout)
-        #: Called after each agreement; training measures its time by it.
-        self.after_mean: Callable[[], None] = lambda: None
-        self._forks = 0
 
     def fork(self, compressor: Compressor) -> DistributedExchange:
         """Return a second exchange among the same nodes; see `Exchange.fork`."""
-        self._forks += 1
-        seed = self.seed ^ (self._forks << 56)  # as the simulation
-        other = type(self)(compressor, seed, self.layout, self.lane, parent=self)
-        other.after_mean = lambda: self.after_mean()
-        return other
+        return self._forked(type(self)(compressor, self._fork_seed(), self.layout, self.lane, self))
 
     def server(self, compressor: Compressor) -> SimulatedExchange:
         """Return what a server sends by; see `Exchange.server`.
 
         Every rank has the server's vector, and compresses it by the same words to the same bits.
         """
-        self._forks += 1
-        return SimulatedExchange(compressor, 1, self.seed ^ (self._forks << 56), self.layout)
-
-    @property
-    def ledger(self) -> Ledger:
-        """What this rank has sent, by this exchange and its forks; `total_ledgers` adds all ranks up."""
-        return self._ledger if self._parent is None else self._parent.ledger
-
-    @ledger.setter
-    def ledger(self, ledger: Ledger) -> None:
-        """Begin to count anew, or go on from a checkpoint."""
-        self._ledger = ledger
-
-    @property
-    def down_ledger(self) -> Ledger:
-        """What this rank has sent as the owner of a shard, where there are two phases."""
-        return self._down_ledger if self._parent is None else self._parent.down_ledger
-
-    @down_ledger.setter
-    def down_ledger(self, ledger: Ledger) -> None:
-        """Begin to count anew, or go on from a checkpoint."""
-        self._down_ledger = ledger
+        return SimulatedExchange(compressor, 1, self._fork_seed(), self.layout)
 
     def total_ledgers(self) -> tuple[Ledger, Ledger]:
         """Return `ledger` and `down_ledger` of all ranks together; every rank must call it."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,13 +11,14 @@ from numpy.typing import NDArray
 from qsgd_lab.arrays import is_torch
 from qsgd_lab.compressors import ErrorFeedback
 from qsgd_lab.compressors.protocol import Agreed, Array, Compressor, Gather, Layout, NodeRows, divide, zeros
+from qsgd_lab.exchange.counting import CountingExchange
 from qsgd_lab.exchange.state import flatten, restored
-from qsgd_lab.ledger import Ledger, Size
+from qsgd_lab.ledger import Size
 from qsgd_lab.levels import FLOAT_BITS
 from qsgd_lab.stream import Stream
 
 
-class SimulatedExchange:
+class SimulatedExchange(CountingExchange):
     """Implements `qsgd_lab.exchange.Exchange` with all nodes local.
 
     Parameters
@@ -49,12 +49,9 @@ class SimulatedExchange:
         parent: SimulatedExchange | None = None,
         first_node: int = 0,
     ) -> None:
-        self.compressor, self.nodes, self.seed, self.layout = compressor, nodes, seed, layout
+        super().__init__(seed, parent)
+        self.compressor, self.nodes, self.layout, self._like = compressor, nodes, layout, like
         self.local, self.first_node = range(nodes), first_node
-        #: Nothing is sent back: every node computes the mean.
-        self.down_ledger = Ledger()
-        self._ledger, self._parent = Ledger(), parent
-        self._like = like
         self._on_host = is_torch(like) and not compressor.takes_device_arrays
         if self._on_host and like is not None and like.device.type != "cpu":
             # One text for all of a method's exchanges, so that Python prints it once.
@@ -64,36 +61,15 @@ class SimulatedExchange:
                 stacklevel=2,
             )
         self.states: Any = compressor.init_nodes(nodes, layout, None if self._on_host else like)
-        #: Called after each agreement; training measures its time by it.
-        self.after_mean: Callable[[], None] = lambda: None
-        self._forks = 0
 
     def fork(self, compressor: Compressor) -> SimulatedExchange:
         """Return a second exchange among the same nodes; see `Exchange.fork`."""
-        self._forks += 1
-        # Seeds of users are far below 2**56: no fork has the words of another run.
-        seed = self.seed ^ (self._forks << 56)
-        other = SimulatedExchange(compressor, self.nodes, seed, self.layout, self._like, parent=self)
-        other.after_mean = lambda: self.after_mean()
-        return other
+        seed = self._fork_seed()
+        return self._forked(SimulatedExchange(compressor, self.nodes, seed, self.layout, self._like, self))
 
     def server(self, compressor: Compressor) -> SimulatedExchange:
         """Return what a server sends by; see `Exchange.server`. It counts in a ledger of its own."""
-        self._forks += 1
-        seed = self.seed ^ (self._forks << 56)
-        other = SimulatedExchange(compressor, 1, seed, self.layout, self._like)
-        other.after_mean = lambda: self.after_mean()
-        return other
-
-    @property
-    def ledger(self) -> Ledger:
-        """What all nodes have sent, by this exchange and its forks."""
-        return self._ledger if self._parent is None else self._parent.ledger
-
-    @ledger.setter
-    def ledger(self, ledger: Ledger) -> None:
-        """Begin to count anew, or go on from a checkpoint."""
-        self._ledger = ledger
+        return self._forked(SimulatedExchange(compressor, 1, self._fork_seed(), self.layout, self._like))
 
     def warm_up(self) -> None:
         """Compile, or load, what `mean` calls, so that the first step takes no longer than the others."""

@@ -11,16 +11,15 @@ Zhao et al.: SDP4Bit. NeurIPS 2024. Wang et al.: ZeRO++. ICLR 2024. Tang et al.:
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from numpy.typing import NDArray
 
 from qsgd_lab.compressors import ErrorFeedback
 from qsgd_lab.compressors.protocol import Array, Compressor, Layout, zeros
+from qsgd_lab.exchange.counting import CountingExchange
 from qsgd_lab.exchange.shards import shards_of
 from qsgd_lab.exchange.simulated import SimulatedExchange
-from qsgd_lab.ledger import Ledger
 
 
 def check_two_phase(compressor: Compressor) -> None:
@@ -47,7 +46,7 @@ def down_node(nodes: int, owner: int) -> int:
     return nodes * nodes + owner
 
 
-class TwoPhaseExchange:
+class TwoPhaseExchange(CountingExchange):
     """Implements `qsgd_lab.exchange.Exchange` with all nodes local, in two phases.
 
     Each shard has an exchange of N nodes up, and one of its owner down, by the same compressor with states of
@@ -81,10 +80,9 @@ class TwoPhaseExchange:
         parent: TwoPhaseExchange | None = None,
     ) -> None:
         check_two_phase(compressor)
-        self.compressor, self.nodes, self.seed, self.layout = compressor, nodes, seed, layout
-        self.local, self._like, self._parent, self._forks = range(nodes), like, parent, 0
-        self._ledger, self._down_ledger = Ledger(), Ledger()
-        self.after_mean: Callable[[], None] = lambda: None
+        super().__init__(seed, parent)
+        self.compressor, self.nodes, self.layout = compressor, nodes, layout
+        self.local, self._like = range(nodes), like
         self._shards = [
             (
                 owner,
@@ -95,44 +93,20 @@ class TwoPhaseExchange:
             for owner, shard in enumerate(shards_of(layout, nodes))
             if shard.pieces
         ]
-        self._count_in_ledgers()
+        self._ledgers_changed()
 
     def _exchange(self, nodes: int, layout: Layout, first_node: int) -> SimulatedExchange:
         return SimulatedExchange(self.compressor, nodes, self.seed, layout, self._like, first_node=first_node)
 
-    def _count_in_ledgers(self) -> None:
+    def _ledgers_changed(self) -> None:
+        """Have the exchanges of the shards count in the ledgers."""
         for _, _, up, down in self._shards:
             up.ledger, down.ledger = self.ledger, self.down_ledger
 
-    @property
-    def ledger(self) -> Ledger:
-        """What all nodes have sent to the owners of shards, an owner's message to itself with them."""
-        return self._ledger if self._parent is None else self._parent.ledger
-
-    @ledger.setter
-    def ledger(self, ledger: Ledger) -> None:
-        """Begin to count anew, or go on from a checkpoint."""
-        self._ledger = ledger
-        self._count_in_ledgers()
-
-    @property
-    def down_ledger(self) -> Ledger:
-        """What the owners of shards have sent, each message once."""
-        return self._down_ledger if self._parent is None else self._parent.down_ledger
-
-    @down_ledger.setter
-    def down_ledger(self, ledger: Ledger) -> None:
-        """Begin to count anew, or go on from a checkpoint."""
-        self._down_ledger = ledger
-        self._count_in_ledgers()
-
     def fork(self, compressor: Compressor) -> TwoPhaseExchange:
         """Return a second exchange among the same nodes; see `Exchange.fork`."""
-        self._forks += 1
-        seed = self.seed ^ (self._forks << 56)
-        other = TwoPhaseExchange(compressor, self.nodes, seed, self.layout, self._like, parent=self)
-        other.after_mean = lambda: self.after_mean()
-        return other
+        seed = self._fork_seed()
+        return self._forked(TwoPhaseExchange(compressor, self.nodes, seed, self.layout, self._like, self))
 
     def server(self, compressor: Compressor) -> SimulatedExchange:
         """Refuse: the owners of shards are the servers.

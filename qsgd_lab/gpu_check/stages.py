@@ -1,6 +1,6 @@
 """The stages of a device check: each runs in a process of its own, and yields its findings one by one.
 
-The order wastes no time on a borrowed device: what would fail first comes first, and whatever a stage finds
+The order wastes no time of a device: what would fail first comes first, and whatever a stage finds
 is on disk before the next finding is looked for. `Extent` says how much is tried, on a device or in a dry
 run.
 """

@@ -15,7 +15,7 @@ FARTHEST = 4.0**6
 def next_scales(known: Mapping[float, float], stages: Sequence[float] = STAGES) -> list[float]:
     """Return the factors of the learning rate to be tried next; none: the search has ended.
 
-    It begins with 1/4 and 1, goes on outwards by 4 while the best lies at an edge, and then tries the
+    It begins with 1/4 and 1, goes on outwards by 4 while the best is at an edge, and then tries the
     best's two neighbours at a factor of 2.
 
     Parameters

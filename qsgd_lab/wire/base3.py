@@ -15,7 +15,7 @@ _PLACES = np.array([1, 3, 9, 27, 81], np.uint8)
 _BLOCK = 1 << 15  # bytes that are worked on at a time
 
 
-def write(levels: NDArray[Any], room: Bytes) -> bool:
+def write(levels: NDArray[Any], buffer: Bytes) -> bool:
     """Write ternary levels; return whether all are."""
     step = _BLOCK * DIGITS
     for start in range(0, levels.size, step):
@@ -26,7 +26,7 @@ def write(levels: NDArray[Any], room: Bytes) -> bool:
         digits[: part.size] = part.view(np.uint8) & 3  # 0, 1, -1 become 0, 1, 3
         digits -= digits >> 1  # and then 0, 1, 2
         at = start // DIGITS
-        room[at : at + digits.size // DIGITS] = digits.reshape(-1, DIGITS) @ _PLACES
+        buffer[at : at + digits.size // DIGITS] = digits.reshape(-1, DIGITS) @ _PLACES
     return True
 
 

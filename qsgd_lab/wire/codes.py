@@ -8,14 +8,14 @@ from numpy.typing import NDArray
 from qsgd_lab.wire.checks import Bytes, check_scales, require
 
 
-def write_codes(codes: NDArray[np.int8], bits: int, least: int, room: Bytes) -> None:
+def write_codes(codes: NDArray[np.int8], bits: int, least: int, buffer: Bytes) -> None:
     """Write codes of `bits` bits; raises a MessageError if one is below `least` or above 2^(bits-1) - 1."""
     from qsgd_lab.kernels.cpu.level_string import write_level_string
 
     most = (1 << (bits - 1)) - 1
     good = codes.size == 0 or (codes.min() >= least and codes.max() <= most)
     require(good, "code", f"a code is outside {least}..{most}")
-    write_level_string(codes, 1 << (bits - 1), np.uint64(bits), room)
+    write_level_string(codes, 1 << (bits - 1), np.uint64(bits), buffer)
 
 
 def read_codes(bits: int, body: Bytes, count: int) -> NDArray[np.int8]:

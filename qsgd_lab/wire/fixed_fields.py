@@ -32,11 +32,11 @@ def last_piece(width: int, body: Bytes, count: int) -> Bytes:
     return np.concatenate([body[at:], np.zeros(16, np.uint8)])
 
 
-def write(levels: NDArray[Any], num_levels: int, room: Bytes) -> bool:
+def write(levels: NDArray[Any], num_levels: int, buffer: Bytes) -> bool:
     """Write levels; return whether all are in -s..s."""
     from qsgd_lab.kernels.cpu.level_string import write_level_string
 
-    return bool(write_level_string(levels, num_levels, np.uint64(magnitude_bits(num_levels) + 1), room))
+    return bool(write_level_string(levels, num_levels, np.uint64(magnitude_bits(num_levels) + 1), buffer))
 
 
 def read(body: Bytes, num_levels: int, count: int, start: int, stop: int) -> NDArray[Any] | None:

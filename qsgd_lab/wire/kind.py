@@ -181,8 +181,8 @@ class Kind(ABC, Generic[P]):
         """
 
     @abstractmethod
-    def write(self, payload: P, options: Any, side: Bytes, room: Bytes) -> None:
-        """Write the side data, and the payload into `room`, which has eight bytes more than it takes.
+    def write(self, payload: P, options: Any, side: Bytes, buffer: Bytes) -> None:
+        """Write the side data, and the payload into `buffer`, which has eight bytes more than it takes.
 
         Raises
         ------

@@ -65,12 +65,12 @@ def pack(
         front = front_of(kind, options, content)
         start = len(front) + up8(lengths.side)
         total = start + up8(lengths.payload) + lengths.tail
-        room = np.empty(total + 8, np.uint8)  # eight more, over which kernels' stores may run
-        room[: len(front)] = np.frombuffer(front, np.uint8)
-        room[len(front) + lengths.side : start] = 0
-        kind.write(payload, options, room[len(front) : len(front) + lengths.side], room[start:])
-        room[start + lengths.payload :] = 0
-    message = room[:total]
+        buffer = np.empty(total + 8, np.uint8)  # eight more, over which kernels' stores may run
+        buffer[: len(front)] = np.frombuffer(front, np.uint8)
+        buffer[len(front) + lengths.side : start] = 0
+        kind.write(payload, options, buffer[len(front) : len(front) + lengths.side], buffer[start:])
+        buffer[start + lengths.payload :] = 0
+    message = buffer[:total]
     seal(message, start)
     message.flags.writeable = False
     return message

@@ -275,7 +275,7 @@ def write_levels(levels: NDArray[Any], code: RangedCode, sizes: Sizes) -> tuple[
     # Low bits, states, a word of 12 bits for each symbol at most, and exceptions: of a chunk, and of all.
     wide = 2 if form.num_levels > 127 else 0
     most = symbols * (wide // 2 + 2 + max(wide, 1)) + 4 * form.num_states + 16
-    room = np.empty(most * max(sizes.num_chunks, 1) + 8, np.uint8)
+    buffer = np.empty(most * max(sizes.num_chunks, 1) + 8, np.uint8)
     scratch = (
         np.empty(symbols, np.uint8),
         np.empty(form.num_states, np.uint32),
@@ -284,10 +284,10 @@ def write_levels(levels: NDArray[Any], code: RangedCode, sizes: Sizes) -> tuple[
     lengths = np.empty(sizes.num_chunks, np.uint16)
     tables = kernel_tables(code.shifts, code.frequencies, escape_byte(form.field_bits))
     used, outcome, chunk = write_chunks(
-        levels, tuple(form), tuple(tables), code.classes, scratch, room, lengths
+        levels, tuple(form), tuple(tables), code.classes, scratch, buffer, lengths
     )
     raise_unless_good(outcome, chunk, form.num_levels)
-    return lengths, room[:used].copy()
+    return lengths, buffer[:used].copy()
 
 
 def read_levels(

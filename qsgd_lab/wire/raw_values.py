@@ -39,11 +39,11 @@ def width_of(value_type: int) -> int:
     return np.dtype(DTYPES[value_type]).itemsize
 
 
-def write_values(values: NDArray[Any], room: Bytes) -> None:
-    """Write the patterns of values from the beginning of `room` on."""
+def write_values(values: NDArray[Any], buffer: Bytes) -> None:
+    """Write the patterns of values from the beginning of `buffer` on."""
     flat = np.ascontiguousarray(values).reshape(-1)
     packed = flat.astype(flat.dtype.newbyteorder("<"), copy=False).view(np.uint8)
-    room[: packed.size] = packed
+    buffer[: packed.size] = packed
 
 
 def widened(values: NDArray[Any]) -> NDArray[np.float32]:

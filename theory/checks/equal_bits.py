@@ -19,7 +19,7 @@ from qsgd_lab.registry import Spec
 from qsgd_lab.stream import Stream
 from qsgd_lab.theory.arguments import float32_vector, nonzero_vector, number, whole
 
-#: The name that stands for every listed method at all of its settings.
+#: The name that means every listed method at all of its settings.
 ALL = "all"
 
 

@@ -88,7 +88,7 @@ def map_unowned(first, second, third, fourth):
 def decode_symbols(stream, word, last_word, classes, slots, states, symbols):
     """Decode symbols; return the number of the word that follows those read, or -1.
 
-    -1 stands for a state that did not end at 2^16. More words may have been asked for than there are: the
+    -1 means a state that did not end at 2^16. More words may have been asked for than there are: the
     caller compares.
 
     Parameters

@@ -46,7 +46,7 @@ def element(tag: str, content: str = "", **attributes: object) -> str:
 
 
 def attribute_text(attributes: Mapping[str, object]) -> str:
-    """Return attributes as they stand in a tag, each after a space."""
+    """Return attributes as a tag has them, each after a space."""
     written = ""
     for name, value in attributes.items():
         plain = name.rstrip("_").replace("_", "-")

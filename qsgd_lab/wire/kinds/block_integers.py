@@ -100,13 +100,13 @@ class BlockIntegersKind(Kind[BlockIntegers]):
         """Return the bytes of scales and codes."""
         return _lengths(options, structure.num_coordinates)
 
-    def write(self, payload: BlockIntegers, options: BlockIntegerOptions, side: Bytes, room: Bytes) -> None:
+    def write(self, payload: BlockIntegers, options: BlockIntegerOptions, side: Bytes, buffer: Bytes) -> None:
         """Write scales and codes."""
         scales = storable_scales(payload.scales)
         codes = np.ascontiguousarray(payload.codes, np.int8)
         check_dead_blocks(scales, codes, options.block_size)
         side[:] = scales.astype("<f4", copy=False).view(np.uint8)
-        write_codes(codes, options.bits, 1 - (1 << (options.bits - 1)), room)
+        write_codes(codes, options.bits, 1 - (1 << (options.bits - 1)), buffer)
 
     def read(
         self, options: BlockIntegerOptions, content: Content, side: Bytes, body: Bytes, limits: Limits

@@ -124,7 +124,7 @@ class ExponentialKind(Kind[ExponentialLevels]):
         return _lengths(options, structure)
 
     def write(
-        self, payload: ExponentialLevels, options: ExponentialOptions, side: Bytes, room: Bytes
+        self, payload: ExponentialLevels, options: ExponentialOptions, side: Bytes, buffer: Bytes
     ) -> None:
         """Write norms and codes."""
         from qsgd_lab.kernels.cpu.level_string import write_level_string
@@ -142,7 +142,7 @@ class ExponentialKind(Kind[ExponentialLevels]):
         codes = codes.astype(dtype, copy=False)
         _check_dead(norms, codes, payload.partition)
         side[:] = norms.astype("<f4", copy=False).view(np.uint8)
-        write_level_string(codes, s, np.uint64(options.width), room)
+        write_level_string(codes, s, np.uint64(options.width), buffer)
 
     def read(
         self, options: ExponentialOptions, content: Content, side: Bytes, body: Bytes, limits: Limits

@@ -130,14 +130,14 @@ class HyperSphereKind(Kind[HyperSphere]):
         """Return the bytes of norms or ranges, and of codes."""
         return _lengths(options, structure.num_coordinates)
 
-    def write(self, payload: HyperSphere, options: HyperSphereOptions, side: Bytes, room: Bytes) -> None:
+    def write(self, payload: HyperSphere, options: HyperSphereOptions, side: Bytes, buffer: Bytes) -> None:
         """Write norms or ranges, then codewords, then levels of norms."""
         numbers = storable_scales(payload.norms if payload.ranges is None else payload.ranges)
         _check(payload, numbers, options)
         side[:] = numbers.astype("<f4", copy=False).view(np.uint8)
-        used = _write_fields(payload.codes, options.codebook_bits, room)
+        used = _write_fields(payload.codes, options.codebook_bits, buffer)
         if payload.ranges is not None:
-            _write_fields(payload.norms, options.norm_bits, room[used:])
+            _write_fields(payload.norms, options.norm_bits, buffer[used:])
 
     def read(
         self, options: HyperSphereOptions, content: Content, side: Bytes, body: Bytes, limits: Limits
@@ -217,7 +217,7 @@ def _lengths(options: HyperSphereOptions, n: int) -> Lengths:
     return Lengths(side, codes + -(-count * options.norm_bits // 8))
 
 
-def _write_fields(fields: NDArray[Any], width: int, room: Bytes) -> int:
+def _write_fields(fields: NDArray[Any], width: int, buffer: Bytes) -> int:
     """Write fields lowest bit first; return the bytes, rounded up to a multiple of 8."""
     require(not fields.size or int(fields.max()) < 1 << width, "code", f"a code does not fit {width} bits")
     bits = np.empty((fields.size, width), np.uint8)
@@ -225,8 +225,8 @@ def _write_fields(fields: NDArray[Any], width: int, room: Bytes) -> int:
         bits[:, i] = fields >> i & 1
     packed = np.packbits(bits.reshape(-1), bitorder="little")
     used = up8(packed.size)
-    room[: packed.size] = packed
-    room[packed.size : used] = 0
+    buffer[: packed.size] = packed
+    buffer[packed.size : used] = 0
     return used
 
 

@@ -183,7 +183,7 @@ class LevelsKind(Kind[QuantizedGradient]):
         )
         return Lengths(side, payload, ranged.TAIL_BYTES)
 
-    def write(self, payload: QuantizedGradient, options: LevelOptions, side: Bytes, room: Bytes) -> None:
+    def write(self, payload: QuantizedGradient, options: LevelOptions, side: Bytes, buffer: Bytes) -> None:
         """Write norms and levels."""
         levels, norms = checked_levels(payload)
         norms = storable_scales(norms)
@@ -194,11 +194,11 @@ class LevelsKind(Kind[QuantizedGradient]):
             side[:] = np.frombuffer(
                 packed.tobytes() + chunks.astype("<u2").tobytes() + code.pack_tables(), np.uint8
             )
-            room[: len(body)] = body
+            buffer[: len(body)] = body
             return
         side[:] = packed
         s = options.num_levels
-        good = base3.write(levels, room) if options.layout else fixed_fields.write(levels, s, room)
+        good = base3.write(levels, buffer) if options.layout else fixed_fields.write(levels, s, buffer)
         require(good, "code", f"a level is outside -{s}..{s}")
 
     def read(

@@ -84,9 +84,9 @@ class MaskedKind(Kind[Masked]):
         """Return the bytes of the values."""
         return Lengths(payload=width_of(options.value_type) * options.num_values)
 
-    def write(self, payload: Masked, options: MaskedOptions, side: Bytes, room: Bytes) -> None:
+    def write(self, payload: Masked, options: MaskedOptions, side: Bytes, buffer: Bytes) -> None:
         """Write the values."""
-        write_values(payload.values, room)
+        write_values(payload.values, buffer)
 
     def read(
         self, options: MaskedOptions, content: Content, side: Bytes, body: Bytes, limits: Limits

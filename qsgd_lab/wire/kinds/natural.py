@@ -52,16 +52,16 @@ class NaturalKind(Kind[Powers]):
         """Return the bytes of codes and signs."""
         return _lengths(structure)
 
-    def write(self, payload: Powers, options: Any, side: Bytes, room: Bytes) -> None:
+    def write(self, payload: Powers, options: Any, side: Bytes, buffer: Bytes) -> None:
         """Write codes and signs."""
         codes, negative = payload.codes.reshape(-1), payload.negative.reshape(-1)
         types = codes.dtype == np.uint8 and negative.dtype == np.bool_ and codes.size == negative.size
         require(types, "parameters", "a natural payload has as many uint8 codes as bool signs")
         _check_signs(codes, negative)
         n = codes.size
-        room[:n] = codes
-        room[n : up8(n)] = 0
-        room[up8(n) : up8(n) + -(-n // 8)] = np.packbits(negative, bitorder="little")
+        buffer[:n] = codes
+        buffer[n : up8(n)] = 0
+        buffer[up8(n) : up8(n) + -(-n // 8)] = np.packbits(negative, bitorder="little")
 
     def read(self, options: Any, content: Content, side: Bytes, body: Bytes, limits: Limits) -> Powers:
         """Return codes and signs."""

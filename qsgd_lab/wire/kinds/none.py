@@ -40,7 +40,7 @@ class NoneKind(Kind[Nothing]):
         """Return no lengths."""
         return Lengths()
 
-    def write(self, payload: Nothing, options: Any, side: Bytes, room: Bytes) -> None:
+    def write(self, payload: Nothing, options: Any, side: Bytes, buffer: Bytes) -> None:
         """Write nothing."""
 
     def read(self, options: Any, content: Content, side: Bytes, body: Bytes, limits: Limits) -> Nothing:

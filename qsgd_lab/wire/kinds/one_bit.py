@@ -102,7 +102,7 @@ class OneBitKind(Kind[OneBit]):
         """Return the bytes of scales and bits."""
         return _lengths(options, structure)
 
-    def write(self, payload: OneBit, options: OneBitOptions, side: Bytes, room: Bytes) -> None:
+    def write(self, payload: OneBit, options: OneBitOptions, side: Bytes, buffer: Bytes) -> None:
         """Write scales and bits."""
         parts, bits = payload.partition, payload.bits.reshape(-1)
         scales = storable_scales(payload.scales).reshape(payload.scales.shape)
@@ -110,7 +110,7 @@ class OneBitKind(Kind[OneBit]):
         require(fits and bits.dtype == np.bool_, "parameters", "bits and scales do not fit the partition")
         _check_scales(scales, bits, parts)
         side[:] = scales.astype("<f4", copy=False).reshape(-1).view(np.uint8)
-        room[: -(-bits.size // 8)] = np.packbits(bits, bitorder="little")
+        buffer[: -(-bits.size // 8)] = np.packbits(bits, bitorder="little")
 
     def read(
         self, options: OneBitOptions, content: Content, side: Bytes, body: Bytes, limits: Limits

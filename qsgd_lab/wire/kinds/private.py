@@ -149,7 +149,7 @@ class PrivateKind(Kind[Private]):
         return data[:NAME_BYTES].rstrip(b"\0").decode("ascii", "replace"), data[NAME_BYTES:]
 
     def size_of_parameters(self, size: int) -> bool:
-        """Whether the parameters have room for the name."""
+        """Whether the parameters have space for the name."""
         return size >= NAME_BYTES
 
     def lengths(self, payload: Private, options: Any, structure: Structure) -> Lengths:
@@ -164,11 +164,11 @@ class PrivateKind(Kind[Private]):
         """Return all that is left: it is the payload."""
         return Lengths(payload=body.size)
 
-    def write(self, payload: Private, options: Any, side: Bytes, room: Bytes) -> None:
+    def write(self, payload: Private, options: Any, side: Bytes, buffer: Bytes) -> None:
         """Write the payload, which its own reader has checked."""
         data = np.frombuffer(memoryview(payload.payload).cast("B"), np.uint8)
         self._check(replace(payload, payload=data), None)
-        room[: data.size] = data
+        buffer[: data.size] = data
 
     def read(self, options: Any, content: Content, side: Bytes, body: Bytes, limits: Limits) -> Private:
         """Return the payload, a view of the message, which the registered reader has checked."""

@@ -60,9 +60,9 @@ class RawKind(Kind[Raw]):
         """Return the bytes of the values."""
         return Lengths(payload=width_of(options[0]) * structure.num_coordinates)
 
-    def write(self, payload: Raw, options: tuple[int], side: Bytes, room: Bytes) -> None:
+    def write(self, payload: Raw, options: tuple[int], side: Bytes, buffer: Bytes) -> None:
         """Write the values' patterns."""
-        write_values(payload.values, room)
+        write_values(payload.values, buffer)
 
     def read(self, options: tuple[int], content: Content, side: Bytes, body: Bytes, limits: Limits) -> Raw:
         """Return the values, in the shape of the one array or flat."""

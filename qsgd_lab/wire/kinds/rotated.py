@@ -124,7 +124,7 @@ class RotatedKind(Kind[Rotated]):
         """Return the bytes of scales, offsets and codes."""
         return _lengths(options, structure.num_coordinates)
 
-    def write(self, payload: Rotated, options: RotatedOptions, side: Bytes, room: Bytes) -> None:
+    def write(self, payload: Rotated, options: RotatedOptions, side: Bytes, buffer: Bytes) -> None:
         """Write scales, offsets and codes."""
         scales = storable_scales(payload.scales)
         offsets = None if payload.offsets is None else storable_scales(payload.offsets)
@@ -132,7 +132,7 @@ class RotatedKind(Kind[Rotated]):
         _check(scales, offsets, codes, options)
         stored = scales if offsets is None else np.stack([scales, offsets], axis=1).reshape(-1)
         side[:] = stored.astype("<f4", copy=False).view(np.uint8)
-        write_codes(codes, options.bits, -(1 << (options.bits - 1)), room)
+        write_codes(codes, options.bits, -(1 << (options.bits - 1)), buffer)
 
     def read(
         self, options: RotatedOptions, content: Content, side: Bytes, body: Bytes, limits: Limits

@@ -116,18 +116,18 @@ class SelectKind(Kind[Select]):
             at += length
         return Lengths(payload=at)
 
-    def write(self, payload: Select, options: Any, side: Bytes, room: Bytes) -> None:
+    def write(self, payload: Select, options: Any, side: Bytes, buffer: Bytes) -> None:
         """Write flags and both messages."""
         from qsgd_lab.wire.envelope import open_sections
         from qsgd_lab.wire.message import pack
 
         bits = np.packbits(payload.in_first, bitorder="little")
         at = up8(bits.size)
-        room[: bits.size], room[bits.size : at] = bits, 0
+        buffer[: bits.size], buffer[bits.size : at] = bits, 0
         found = []
         for part in (payload.first, payload.second):
             message = pack(part.payload, structure=part.structure, key=part.key)
-            room[at : at + message.size] = message
+            buffer[at : at + message.size] = message
             at += message.size
             found.append(open_sections(message, Limits()))
         _check_parts(payload.in_first, [(part.kind.name, part.content) for part in found], payload.structure)

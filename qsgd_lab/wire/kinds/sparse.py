@@ -163,7 +163,7 @@ class SparseKind(Kind[SparseValues]):
         index = _directory_bytes(options, body) if options.code == RICE else _index_bytes(options, structure)
         return Lengths(side, up8(value_bytes) + index, TAIL_BYTES)
 
-    def write(self, payload: SparseValues, options: SparseOptions, side: Bytes, room: Bytes) -> None:
+    def write(self, payload: SparseValues, options: SparseOptions, side: Bytes, buffer: Bytes) -> None:
         """Write directory, values and positions."""
         from qsgd_lab.kernels.cpu import sparse_index
 
@@ -171,11 +171,11 @@ class SparseKind(Kind[SparseValues]):
         if options.value_type == INNER:
             from qsgd_lab.wire.message import pack
 
-            room[:size] = pack(payload.values, structure=Structure.flat(options.num_values))
+            buffer[:size] = pack(payload.values, structure=Structure.flat(options.num_values))
         else:
-            write_values(payload.values, room)
-        room[size:] = 0
-        indices, stream = np.ascontiguousarray(payload.indices, np.int64), room[up8(size) :]
+            write_values(payload.values, buffer)
+        buffer[size:] = 0
+        indices, stream = np.ascontiguousarray(payload.indices, np.int64), buffer[up8(size) :]
         if options.code == FIXED:
             sparse_index.write_fields(indices, field_width(payload.num_coordinates), stream)
         elif options.code == BITMAP:

@@ -1,0 +1,64 @@
+"""Ledgers, forks and their seeds: the same in every exchange, wherever its nodes are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from qsgd_lab.ledger import Ledger
+
+_Exchange = TypeVar("_Exchange", bound="CountingExchange")
+
+
+class CountingExchange:
+    """Counts what is sent, also for the exchanges that it forks.
+
+    Parameters
+    ----------
+    seed : int
+        Of the random words.
+    parent : CountingExchange, optional
+        Whose ledgers count; by default ledgers of its own.
+    """
+
+    def __init__(self, seed: int, parent: CountingExchange | None) -> None:
+        self.seed, self._parent, self._forks = seed, parent, 0
+        self._ledger, self._down_ledger = Ledger(), Ledger()
+        #: Called after each agreement; training measures its time by it.
+        self.after_mean: Callable[[], None] = lambda: None
+
+    @property
+    def ledger(self) -> Ledger:
+        """What the local nodes have sent, by this exchange and its forks."""
+        return self._ledger if self._parent is None else self._parent.ledger
+
+    @ledger.setter
+    def ledger(self, ledger: Ledger) -> None:
+        """Begin to count anew, or go on from a checkpoint."""
+        self._ledger = ledger
+        self._ledgers_changed()
+
+    @property
+    def down_ledger(self) -> Ledger:
+        """What the owners of shards have sent, each message once; nothing where there are none."""
+        return self._down_ledger if self._parent is None else self._parent.down_ledger
+
+    @down_ledger.setter
+    def down_ledger(self, ledger: Ledger) -> None:
+        """Begin to count anew, or go on from a checkpoint."""
+        self._down_ledger = ledger
+        self._ledgers_changed()
+
+    def _ledgers_changed(self) -> None:
+        """Tell exchanges that are parts of this one; here there are none."""
+
+    def _fork_seed(self) -> int:
+        """Return the seed of a further exchange."""
+        self._forks += 1
+        # Seeds of users are far below 2**56: no fork has the words of another run.
+        return self.seed ^ (self._forks << 56)
+
+    def _forked(self, other: _Exchange) -> _Exchange:
+        """Return an exchange whose agreements count as this one's."""
+        other.after_mean = lambda: self.after_mean()
+        return other
