@@ -240,7 +240,9 @@ def test_a_message_is_read_back_and_has_the_size_that_was_counted(data):
     assert compressor.decompress(read).tobytes() == values.tobytes()
     assert size.bits["message"] == 8 * len(packed)
     numbers = 2 if payload.offsets is not None else 1
-    assert size.bits["fixed"] == theory.bits(x.size, compressor.bits, compressor.block_size, numbers)
+    assert size.bits["fixed"] == theory.bits_of_blocks(
+        x.size, compressor.bits, compressor.block_size, numbers
+    )
 
 
 def test_a_message_for_another_gradient_is_refused():

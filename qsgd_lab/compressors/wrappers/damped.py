@@ -124,5 +124,6 @@ METHOD = Method(
     lambda options: f"{options['inner']}, damped",
     summary="an unbiased quantizer divided by 1 + w: a contraction, fit for error feedback",
     source="Beznosikov, Horvath, Richtarik, Safaryan, JMLR 2023",
+    theory="qsgd_lab.theory.error_feedback",
     is_wrapper=True,
 )
