@@ -237,6 +237,7 @@ OWN = {
         "vector": vector([3.0, -4.0, 1.0, 2.0], [0.0] * 4),
     },
     ("methods.eden", ""): {"bits": whole(3, 9), "scale": name("unbiased")},
+    ("methods.eden", "entropy_coded"): {"step": real(1.0, 0.0, -1.0)},
     ("methods.eden", "bits_of_blocks"): {"num_coordinates": whole(8, least=0), "block_size": whole(4, 3, 6)},
     ("methods.grbs", ""): {"values": name("plain")},
     ("methods.half", ""): {"name": name("fp16"), "values": vector(VECTOR)},
