@@ -250,6 +250,8 @@ def test_feedback_at_its_defaults_has_its_old_key():
         ("ef21(rand-k)", r"EF21 needs a contraction.*wrap it in damped\(\.\.\.\)"),
         ("ef21(qsgd(bits=1))", "EF21 needs a contraction"),
         ("diana(top-k)", "DIANA needs an unbiased compressor; for a contraction such as top-k, use ef21"),
+        ("diana(hsq)", "no variance factor of this compressor is known, to set DIANA's rate: give rate="),
+        ("damped(hsq)", "no variance factor of this compressor is known, by which to damp it"),
         ("ef21(ef(top-k))", "EF21 keeps what was not sent itself"),
         ("ef21(ef21(top-k))", "EF21 keeps what was not sent itself"),
         ("ef(ef21(top-k))", r"EF21 and DIANA keep what was not sent themselves: leave out ef"),

@@ -72,7 +72,7 @@ class Damped(Compressor):
     Raises
     ------
     ValueError
-        If the inner compressor is biased.
+        If the inner compressor is biased, or its variance factor is not known.
     """
 
     def __init__(self, inner: Compressor) -> None:
@@ -84,6 +84,8 @@ class Damped(Compressor):
             )
         if not inner.is_unbiased:
             raise ValueError("only an unbiased quantizer is damped: its variance factor sets the factor")
+        if inner.variance_factor(1) is None:
+            raise ValueError("no variance factor of this compressor is known, by which to damp it")
         self.inner = inner
         self.takes_device_arrays = inner.takes_device_arrays
 
