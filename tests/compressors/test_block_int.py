@@ -43,7 +43,7 @@ def error(values, x):
     return float(((values - wide) ** 2).sum() / (wide @ wide))
 
 
-@settings(max_examples=120)
+@settings(max_examples=60)
 @given(st.data())
 def test_codes_scales_and_values_are_those_of_the_reference(data):
     """The kernels give the bits of the plain NumPy program, for every gradient, scheme and stream."""
