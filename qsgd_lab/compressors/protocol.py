@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
@@ -168,6 +168,8 @@ class Compressor(ABC):
         Whether gradients may be torch tensors on a device; otherwise an exchange copies them to host memory.
     decodes_differences : bool
         Whether payloads are differences to what receivers keep: one alone is not a gradient.
+    keeps_errors : bool
+        Whether it keeps what was not sent, and sends it later.
     needs_feedback : bool
         Whether it leaves out the same part of like gradients step after step, so that what was not sent must
         be sent later.
@@ -177,6 +179,7 @@ class Compressor(ABC):
     interactive: bool = False
     takes_device_arrays: bool = False
     decodes_differences: bool = False
+    keeps_errors: bool = False
     needs_feedback: bool = False
 
     def __init_subclass__(cls, **options: Any) -> None:
@@ -195,9 +198,20 @@ class Compressor(ABC):
                 given.append(f"{name}={value!r}")
         return f"{type(self).__name__}({', '.join(given)})"
 
+    def chain(self) -> Iterator[Compressor]:
+        """Yield the compressor, and what it wraps, from the outside in."""
+        one: Compressor | None = self
+        while one is not None:
+            yield one
+            one = getattr(one, "inner", None)
+
     @abstractmethod
     def init(self, layout: Layout) -> Any:
-        """Return the first state for gradients of a layout."""
+        """Return the first state for gradients of a layout.
+
+        A state is None, a number, an array, or a list, tuple, dict or dataclass of states: checkpoints keep
+        it. What begins as None may become a number or an array, and a dict may gain numbers and arrays.
+        """
 
     @abstractmethod
     def compress(self, gradient: Array, state: Any, stream: Stream) -> tuple[Any, Any]:

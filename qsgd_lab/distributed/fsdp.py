@@ -62,7 +62,7 @@ class QuantizedReduceScatter:
     ) -> None:
         made: Compressor = COMPRESSORS.parse(compressor or f"qsgd(bits={bits},norm=max)").make()
         check_two_phase(made)
-        if error_feedback and not isinstance(made, ErrorFeedback):
+        if error_feedback and not made.keeps_errors:
             made = ErrorFeedback(made)
         self.compressor, self.seed, self.timeout_s, self.step = made, seed, timeout_s, 0
         self._lane: Lane | None = None

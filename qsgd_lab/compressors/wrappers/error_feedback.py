@@ -88,6 +88,8 @@ class ErrorFeedback(Compressor):
     Xie, Lin, Toh, Zhou: LoCo. TPAMI 2025 (beta).
     """
 
+    keeps_errors = True
+
     def __init__(
         self,
         inner: Compressor,
@@ -104,13 +106,8 @@ class ErrorFeedback(Compressor):
                 raise ValueError(f"{name} is {value}; it must be above 0 and at most 1")
         if inner.decodes_differences:
             raise ValueError("EF21 and DIANA keep what was not sent themselves: leave out ef(...)")
-        wrapped: Any = inner
-        while wrapped is not None:
-            if isinstance(wrapped, ErrorFeedback):
-                raise ValueError(
-                    "error feedback wraps no other error feedback: what was not sent is kept once"
-                )
-            wrapped = getattr(wrapped, "inner", None)
+        if any(wrapped.keeps_errors for wrapped in inner.chain()):
+            raise ValueError("error feedback wraps no other error feedback: what was not sent is kept once")
         self.inner, self.unit, self.skip_nonfinite = inner, unit, skip_nonfinite
         self.beta, self.decay = beta, decay
         self.aggregates, self.interactive = inner.aggregates, inner.interactive
