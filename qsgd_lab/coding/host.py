@@ -13,16 +13,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qsgd_lab.arrays import flat_float32, flat_output, is_torch
-from qsgd_lab.coding.chunk_bits import payload_bytes as bytes_of_levels
-from qsgd_lab.coding.chunk_bits import shortest
 from qsgd_lab.coding.header import TAIL_BYTES, check_lists, crc32c, header_bytes
 from qsgd_lab.coding.index import WORD_BYTES, Directory, pack_index
+from qsgd_lab.coding.layout_choice import payload_bytes as bytes_of_levels
+from qsgd_lab.coding.layout_choice import shortest
 from qsgd_lab.coding.layouts import chunk_format
 from qsgd_lab.coding.message import (
     Frame,
     Message,
     check_total,
     host_bytes,
+    is_version_2,
     open_frame,
     raise_unless_good,
     seal,
@@ -30,13 +31,14 @@ from qsgd_lab.coding.message import (
 from qsgd_lab.coding.payload import ChunkScheme, lead_bytes, out_of_range, write_levels, write_payload
 from qsgd_lab.coding.tables import decode_tables, encode_tables
 from qsgd_lab.coding.threads import run_ranges
-from qsgd_lab.coding.version2 import add_version_2, check_kinds_of_version_1, is_version_2
+from qsgd_lab.coding.version2 import add_version_2
 from qsgd_lab.errors import MessageError
 from qsgd_lab.levels import NORMS
 from qsgd_lab.partition import Partition, excerpt
 from qsgd_lab.quantization import QuantizedGradient, host_arrays, level_dtype
 from qsgd_lab.stream import Stream
 from qsgd_lab.wire.checks import check_dead, check_levels_of_dead, writable_scales, writing
+from qsgd_lab.wire.kinds import limits_of
 
 IS_DEVICE = False
 
@@ -263,7 +265,7 @@ def add_decoded(
         if is_version_2(message, on_device=False):
             add_version_2(message, flat, kinds)
             continue
-        check_kinds_of_version_1(kinds)
+        limits_of(None, kinds).check_kind("levels")  # all that version 1 carries
         frame = open_frame(message)
         check_total(frame.header.num_coordinates, flat.size)
         _put_values(frame, flat, add=True, threads=threads)

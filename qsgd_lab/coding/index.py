@@ -150,7 +150,7 @@ def parse_index(data: Any, header: Header, tail: bytes | None = None) -> tuple[I
     return Index(parts, shape, norms, directory, has_dead), HEADER_BYTES + size
 
 
-def check_room(header: Header) -> int:
+def check_length_for_lists(header: Header) -> int:
     """Return where the lists end, in bytes, if the message is long enough for them and the directory.
 
     Raises
@@ -181,7 +181,7 @@ def payload_start(data: Any, header: Header) -> int:
 
 def _extent(view: memoryview, header: Header) -> tuple[tuple[int, ...], tuple[int, ...], int, int]:
     """Return tensor sizes, shape, the number of norms and the size of the index."""
-    check_room(header)
+    check_length_for_lists(header)
     sizes, shape = _parse_lists(view, header)
     num_norms = count_buckets(sizes, header.bucket_size)
     size = index_bytes(len(sizes) + len(shape), num_norms, header.num_chunks, header.layout)

@@ -60,7 +60,7 @@ def quantized(compressor, row, node, tensor_sizes=None):
 
 def mark(levels, mask):
     """Mark a chunk's levels in a mask."""
-    magnitudes = np.full(levels.size + 64, 77, np.uint8)  # what follows them is no part of the chunk
+    magnitudes = np.full(levels.size + 64, 77, np.uint8)  # what follows them does not belong to the chunk
     magnitudes[: levels.size] = np.abs(levels.astype(np.int32))
     assert message_cost_cpu.mark_nonzeros(magnitudes, 0, levels.size, 0, mask) == np.count_nonzero(levels)
 

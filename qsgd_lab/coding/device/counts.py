@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 
 from qsgd_lab.coding.class_counts import quantized_size
-from qsgd_lab.coding.elias import num_classes
 from qsgd_lab.coding.layout_choice import COUNTED
 from qsgd_lab.coding.message_costs import (
     MessageCosts,
@@ -15,7 +14,7 @@ from qsgd_lab.coding.message_costs import (
     uncounted_costs,
 )
 from qsgd_lab.ledger import Ledger
-from qsgd_lab.levels import FLOAT_BITS
+from qsgd_lab.levels import FLOAT_BITS, num_classes
 from qsgd_lab.partition import Partition
 
 

@@ -22,19 +22,20 @@ from numpy.typing import NDArray
 from qsgd_lab.coding.device.sizes import device_memory
 from qsgd_lab.coding.device.tables import bucket_offsets, dense_entries, word_checksum_tables
 from qsgd_lab.coding.header import TAIL_BYTES, Header, parse_header
-from qsgd_lab.coding.index import WORD_BYTES, Index, check_room, parse_index, payload_start
+from qsgd_lab.coding.index import WORD_BYTES, Index, check_length_for_lists, parse_index, payload_start
 from qsgd_lab.coding.layouts import LAYOUTS, chunk_format
 from qsgd_lab.coding.message import (
     Message,
     check_length,
     check_total,
+    is_version_2,
     raise_unless_good,
 )
-from qsgd_lab.coding.version2 import add_version_2_on_device, check_kinds_of_version_1, is_version_2
+from qsgd_lab.coding.version2 import add_version_2_on_device
 from qsgd_lab.partition import Partition, excerpt
 from qsgd_lab.quantization import QuantizedGradient, level_dtype
-from qsgd_lab.wire.checks import check_scales, dead_scales
-from qsgd_lab.wire.kind import check_bound
+from qsgd_lab.wire.checks import check_bound, check_scales, dead_scales
+from qsgd_lab.wire.kinds import limits_of
 
 FIRST_READ = 4096  # bytes: header, and lists of some hundred tensors
 
@@ -100,7 +101,7 @@ def open_device_message(message: Any, max_coordinates: int | None = None) -> Dev
     header = parse_header(head)
     check_length(header, view.size)
     check_bound(header.num_coordinates, max_coordinates)
-    head = _read_on(view, head, check_room(header))
+    head = _read_on(view, head, check_length_for_lists(header))
     start = payload_start(head, header)
     head = _read_on(view, head, start)
     tail = to_host(view[view.size - TAIL_BYTES :]).tobytes()
@@ -182,7 +183,7 @@ def decode_values_on_device(message: Any, max_coordinates: int | None) -> Any:
         count = frame.header.num_coordinates
         with device_memory("decoding", 4 * count):
             values = frame.context.empty(count, np.float32)
-        _check(_deliver(frame, device_view(values, np.float32), add=False))
+        _check(_write_values(frame, device_view(values, np.float32), add=False))
     return values.reshape(frame.index.shape)
 
 
@@ -209,12 +210,12 @@ def add_decoded_on_device(messages: Iterable[Any], total: Any, kinds: Iterable[s
             for message in listed:  # in order: a sum in float32 depends on it
                 _add_one(message, flat, kinds)
             return
-        check_kinds_of_version_1(kinds)
+        limits_of(None, kinds).check_kind("levels")  # all that version 1 carries
         # All are opened before any is added, so that a bad header leaves the total as it was.
         frames = [open_device_message(message) for message in listed]
         for frame in frames:
             check_total(frame.header.num_coordinates, flat.size)
-        for status in [_deliver(frame, flat, add=True) for frame in frames]:
+        for status in [_write_values(frame, flat, add=True) for frame in frames]:
             _check(status)
 
 
@@ -223,10 +224,10 @@ def _add_one(message: Any, flat: Any, kinds: Iterable[str] | None) -> None:
     if is_version_2(message, on_device=True):
         add_version_2_on_device(message, flat, kinds)
         return
-    check_kinds_of_version_1(kinds)
+    limits_of(None, kinds).check_kind("levels")  # all that version 1 carries
     frame = open_device_message(message)
     check_total(frame.header.num_coordinates, flat.size)
-    _check(_deliver(frame, flat, add=True))
+    _check(_write_values(frame, flat, add=True))
 
 
 def check_dead_on_device(context: Any, norms: NDArray[np.float32], levels: Any, parts: Partition) -> None:
@@ -307,7 +308,7 @@ def _whole_chunks(frame: DeviceFrame, values: Any) -> int:
     return whole if whole and address_of(values) % ALIGNED == 0 else 0
 
 
-def _deliver(frame: DeviceFrame, values: Any, *, add: bool) -> Any:
+def _write_values(frame: DeviceFrame, values: Any, *, add: bool) -> Any:
     """Write or add the values of a message; return the status of its chunks."""
     from qsgd_lab.kernels.cuda.decode import launch_decode_to_values
     from qsgd_lab.kernels.cuda.dense_decode import launch_decode_dense

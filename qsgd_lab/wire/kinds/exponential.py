@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from qsgd_lab.levels import NORMS, magnitude_bits
 from qsgd_lab.partition import Partition
 from qsgd_lab.quantization import level_dtype
-from qsgd_lab.wire.checks import Bytes, check_scales, require, storable_scales
+from qsgd_lab.wire.checks import Bytes, Limits, check_scales, require, storable_scales
 from qsgd_lab.wire.fixed_fields import last_piece
 from qsgd_lab.wire.key import Key
-from qsgd_lab.wire.kind import Content, Kind, Lengths, Limits, array_of
+from qsgd_lab.wire.kind import Content, Kind, Lengths, array_of
 from qsgd_lab.wire.kinds.levels import (
     bucket_fields,
     check_buckets,

@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from qsgd_lab.wire.checks import NAN_BITS, Bytes, check_zeros, require, storable_scales, up8
+from qsgd_lab.wire.checks import NAN_BITS, Bytes, Limits, check_zeros, require, storable_scales, up8
 from qsgd_lab.wire.key import SHARED_NODE, Key, Purpose, check_common_words, purpose_key
-from qsgd_lab.wire.kind import Content, Kind, Lengths, Limits, array_of
+from qsgd_lab.wire.kind import Content, Kind, Lengths, array_of
 from qsgd_lab.wire.structure import Structure
 
 MAX_SEGMENT_BITS = 10

@@ -15,9 +15,9 @@ from qsgd_lab.levels import MAX_LEVELS, magnitude_bits
 from qsgd_lab.partition import Partition, excerpt, partition
 from qsgd_lab.quantization import QuantizedGradient, dequantize, host_arrays, level_dtype
 from qsgd_lab.wire import base3, fixed_fields, ranged, ranged_choice
-from qsgd_lab.wire.checks import Bytes, check_dead, check_scales, require, storable_scales
+from qsgd_lab.wire.checks import Bytes, Limits, check_dead, check_scales, require, storable_scales
 from qsgd_lab.wire.key import Key, check_common_words
-from qsgd_lab.wire.kind import Content, Kind, Lengths, Limits, array_of
+from qsgd_lab.wire.kind import Content, Kind, Lengths, array_of
 from qsgd_lab.wire.structure import Structure
 
 LAYOUTS = {"fixed": 0, "base3": 1, "ranged": 4}
@@ -301,7 +301,7 @@ def count_buckets(options: Buckets, sizes: NDArray[np.int64]) -> int:
 
 
 def partition_of(options: Buckets, structure: Structure) -> Partition:
-    """Return tensors and buckets; small partitions are remembered, for strangers may send large ones."""
+    """Return tensors and buckets; small partitions are cached, as untrusted messages may have large ones."""
     small = structure.num_tensors <= 1024 and count_buckets(options, structure.sizes) <= 1 << 16
     sizes, bucket_size = structure.tensor_sizes, options.bucket_size
     if small:

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qsgd_lab.partition import Partition
-from qsgd_lab.wire.checks import Bytes, check_scales, dead_scales, require, storable_scales
+from qsgd_lab.wire.checks import Bytes, Limits, check_scales, dead_scales, require, storable_scales
 from qsgd_lab.wire.key import Key
-from qsgd_lab.wire.kind import Content, Kind, Lengths, Limits, array_of
+from qsgd_lab.wire.kind import Content, Kind, Lengths, array_of
 from qsgd_lab.wire.kinds.levels import (
     bucket_fields,
     check_buckets,

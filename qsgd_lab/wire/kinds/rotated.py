@@ -17,10 +17,10 @@ from qsgd_lab.kernels.rotation import (
     padded_size,
     table,
 )
-from qsgd_lab.wire.checks import Bytes, require, storable_scales
+from qsgd_lab.wire.checks import Bytes, Limits, require, storable_scales
 from qsgd_lab.wire.codes import check_dead_blocks, read_codes, write_codes
 from qsgd_lab.wire.key import Key, Purpose, check_common_words, purpose_key
-from qsgd_lab.wire.kind import Content, Kind, Lengths, Limits, array_of
+from qsgd_lab.wire.kind import Content, Kind, Lengths, array_of
 from qsgd_lab.wire.structure import Structure
 
 CENTROIDS, UNIFORM = 0, 1

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from qsgd_lab.errors import MessageError
 from qsgd_lab.quantization import QuantizedGradient
-from qsgd_lab.wire.checks import Bytes, require, up8
+from qsgd_lab.wire.checks import Bytes, Limits, require, up8
 from qsgd_lab.wire.key import Key
-from qsgd_lab.wire.kind import Content, Kind, Lengths, Limits, array_of
+from qsgd_lab.wire.kind import Content, Kind, Lengths, array_of
 from qsgd_lab.wire.raw_values import DTYPES, value_type_of, widened, width_of, write_values
 from qsgd_lab.wire.structure import Structure
 
