@@ -115,9 +115,6 @@ class RandomBlock(Compressor):
         check_choice("values", values, VALUES)
         self.ratio, self.values = ratio, values
 
-    def init(self, layout: Layout) -> None:
-        """Return None: there is no state."""
-
     def compress(self, gradient: Array, state: None, stream: Stream) -> tuple[Block, None]:
         """Return (the block of this step, None)."""
         x = flat_float32(gradient)

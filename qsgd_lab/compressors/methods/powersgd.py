@@ -121,6 +121,7 @@ class PowerSGD(Compressor):
     aggregates = "sums"
     interactive = True
     needs_feedback = True
+    is_unbiased = False
 
     def __init__(self, rank: int = 2) -> None:
         if rank < 1:
@@ -162,11 +163,6 @@ class PowerSGD(Compressor):
     def wire(self) -> FactorsWire:
         """The factors as a list of arrays."""
         return FactorsWire(self.rank)
-
-    @property
-    def is_unbiased(self) -> bool:
-        """False."""
-        return False
 
     def variance_factor(self, num_coordinates: int) -> float:
         """Return 1: a projection takes nothing away at worst."""

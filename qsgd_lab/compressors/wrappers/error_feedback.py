@@ -88,6 +88,8 @@ class ErrorFeedback(Compressor):
     Xie, Lin, Toh, Zhou: LoCo. TPAMI 2025 (beta).
     """
 
+    is_unbiased = False  # a payload also carries earlier errors
+
     def __init__(
         self,
         inner: Compressor,
@@ -167,11 +169,6 @@ class ErrorFeedback(Compressor):
     def wire(self) -> Wire[Any]:
         """The inner compressor's: error feedback sends nothing of its own."""
         return self.inner.wire
-
-    @property
-    def is_unbiased(self) -> bool:
-        """False: a payload also carries earlier errors."""
-        return False
 
     def variance_factor(self, num_coordinates: int) -> float | None:
         """Return None: the error is that of gradient + residual, not of the gradient."""

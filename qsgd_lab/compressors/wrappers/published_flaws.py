@@ -53,6 +53,7 @@ class BiasedLevels(Compressor):
     """
 
     takes_device_arrays = True
+    is_unbiased = False  # though the rounding is stochastic
 
     def __init__(
         self,
@@ -97,11 +98,6 @@ class BiasedLevels(Compressor):
     def wire(self) -> QuantizedWire:
         """The quantizer's: levels 0..s and norms."""
         return self._decoder.wire
-
-    @property
-    def is_unbiased(self) -> bool:
-        """False, though the rounding is stochastic."""
-        return False
 
     def variance_factor(self, num_coordinates: int) -> None:
         """Return None: the error is mostly bias."""
