@@ -35,7 +35,7 @@ class SignWire(Wire):
         """Read bytes that nobody trusts."""
         n = layout.num_coordinates
         if len(message) != 4 + -(-n // 8):
-            raise MessageError(f"{len(message)} bytes are no message of {n} signs")
+            raise MessageError(f"{len(message)} bytes are not a message of {n} signs")
         signs = np.unpackbits(np.frombuffer(message, np.uint8, offset=4), count=n)
         return np.frombuffer(message, np.float32, 1)[0], signs.astype(bool)
 

@@ -176,7 +176,7 @@ def test_progress_in_a_log_is_a_line_a_tenth(capsys):
 
 
 def test_progress_in_a_terminal_is_a_bar():
-    """In a terminal there is a bar with what has come, and notices stand above it as they are."""
+    """In a terminal there is a bar with what has come, and notices are printed above it as they are."""
     stream = io.StringIO()
     with Progress(*columns(), console=Console(file=stream, force_terminal=True, width=100)) as bars:
         show = BarDisplay(bars)

@@ -37,7 +37,7 @@ def test_formatting_then_parsing_changes_nothing(entries):
 
 @given(st.lists(parts, min_size=1, max_size=20))
 def test_ranges_are_inclusive_and_duplicates_are_dropped(described):
-    """Any mixture of numbers and ranges gives each number once, where it first stood."""
+    """Any mixture of numbers and ranges gives each number once, at its first position."""
     text = ",".join(part for part, _ in described)
     expected = [number for _, entries in described for number in entries]
 
@@ -130,7 +130,7 @@ def test_defaults_may_be_text_or_values():
 
 @given(st.integers(1, MAX_DIMENSION))
 def test_a_plain_dimension_is_itself(dimension):
-    """A dimension written out is read as it stands."""
+    """A dimension written out is read as it is."""
     assert parse_dimension(str(dimension)) == dimension
 
 

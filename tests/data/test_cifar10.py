@@ -179,7 +179,7 @@ def test_places_have_an_order(monkeypatch, tmp_path):
 
 
 def test_the_safest_form_is_preferred(tmp_path):
-    """Of several copies in a folder an archive goes before a folder, and the binary edition first."""
+    """Of several copies in a folder an archive is taken before a folder, and the binary edition first."""
     forms = []
     (tmp_path / RELEASE.python.folder).mkdir()
     forms.append(find_cifar10([tmp_path], RELEASE).form)

@@ -147,7 +147,7 @@ def test_the_paper_has_no_number_typed_by_hand():
     ],
 )
 def test_a_planted_number_is_found(typed):
-    """A result typed into the text, in figures or words or mathematics, is found where it stands."""
+    """A result typed into the text, in figures or words or mathematics, is found in its place."""
     found = check_numbers.hand_typed_numbers(document(f"First line.\nHere: {typed}.\nLast line."))
 
     assert [line for line, _ in found][:1] == [4]

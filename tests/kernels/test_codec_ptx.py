@@ -41,7 +41,7 @@ FILES = [
     "dense_encode",
     "dense_decode",
 ]
-MOST_REGISTERS = 128  # so that a block of 16 warps finds room
+MOST_REGISTERS = 128  # so that a block of 16 warps fits
 
 
 @cache

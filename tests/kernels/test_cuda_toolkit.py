@@ -14,7 +14,7 @@ from qsgd_lab.kernels.cuda import toolkit
 
 @pytest.fixture
 def homes(monkeypatch):
-    """Return a list that stands in for the folders in which a toolkit may be."""
+    """Return a list that replaces the folders in which a toolkit may be."""
     found = []
     monkeypatch.setattr(toolkit, "candidate_homes", lambda: found)
     monkeypatch.setenv("CUDA_HOME", "/nowhere")

@@ -279,7 +279,7 @@ def test_wider_terminals_are_used() -> None:
 
 @pytest.mark.parametrize(("num_nodes", "num_tabulars"), [(3, 1), (4, 2), (7, 4)])
 def test_latex_uses_the_room_it_has(num_nodes: int, num_tabulars: int) -> None:
-    """Epochs stand beside the accuracy while there is room, then below it, then both go on in new panels."""
+    """Epochs are beside the accuracy while they fit, then below it, then both go on in new panels."""
     source = render([record(nodes=nodes) for nodes in range(1, num_nodes + 1)], "latex")
 
     assert source.count(r"\begin{tabular*}") == num_tabulars

@@ -84,8 +84,8 @@ def compress_block(x, place, scheme, stream, scratch, codes):
         As many as x has, with a smoother padded to a multiple of 32.
     """
     most, is_smooth, is_stochastic = scheme
-    room, words, filled, wide, bits, holder, held = scratch
-    y = room[: codes.size]
+    buffer, words, filled, wide, bits, holder, held = scratch
+    y = buffer[: codes.size]
     enter_block(x, is_smooth, y)
     largest = largest_bits(y.view(np.int32), np.int32(0))
     if largest >= INFINITY_BITS:
@@ -157,11 +157,11 @@ def compress(x, block, place, scheme, stream, scratch, scales, codes):
 @njit(cache=True, fastmath=False, nogil=True)
 def decompress(codes, scales, block, is_smooth, scratch, out):
     """Write the values of a compressed vector."""
-    codes, out, room = unowned_view(codes), unowned_view(out), unowned_view(scratch[0])
+    codes, out, buffer = unowned_view(codes), unowned_view(out), unowned_view(scratch[0])
     for b in range(scales.size):
         low, high = b * block, min(out.size, (b + 1) * block)
         own = codes[low : min(codes.size, low + block)]
-        y = room[: own.size]
+        y = buffer[: own.size]
         decode_block(own, scales[b], is_smooth, y)
         part = out[low:high]
         for j in range(part.size):
@@ -207,10 +207,10 @@ def average(gradients, residuals, block, scheme, stream, scratch, codes, total):
 
 def open_scratch(block_size: int) -> tuple[Any, ...]:
     """Return scratch for blocks of at most `block_size` coordinates."""
-    room = -(-block_size // GROUP_OF_SMOOTHER) * GROUP_OF_SMOOTHER
-    wide, holder = np.empty(room, np.float64), np.empty(1, np.int32)
+    length = -(-block_size // GROUP_OF_SMOOTHER) * GROUP_OF_SMOOTHER
+    wide, holder = np.empty(length, np.float64), np.empty(1, np.int32)
     return (
-        np.empty(room, np.float32),
+        np.empty(length, np.float32),
         np.empty(GROUP, np.uint32),
         np.full(1, -1, np.int64),  # the group whose words are there
         wide,

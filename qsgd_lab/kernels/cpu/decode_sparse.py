@@ -1,8 +1,8 @@
 """Sparse chunks back to levels: a look-up for the distance, another for sign and magnitude.
 
-Tables answer for the next k bits: ``gaps`` (uint16[2^k]) with the first distance times 16, plus the bits of
-its codeword, ``singles`` (int32[2^k]) with the level times 256, plus its bits; 0 where a codeword is longer
-or not legal. Such are read bit by bit. Four chunks are decoded in turn, as dense ones are.
+Tables are indexed by the next k bits: ``gaps`` (uint16[2^k]) with the first distance times 16, plus the bits
+of its codeword, ``singles`` (int32[2^k]) with the level times 256, plus its bits; 0 where a codeword is
+longer or not legal. Such are read bit by bit. Four chunks are decoded in turn, as dense ones are.
 """
 
 from __future__ import annotations

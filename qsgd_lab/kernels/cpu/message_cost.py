@@ -145,7 +145,7 @@ def count_gaps(mask, covered, wider, gaps):
     gaps[0], gaps[1] = np.int64(ones), np.int64(alone)
     distance = np.int64(1)
     for j in range(2, GAP_CLASSES):
-        if gaps[j - 1] == 0:  # nor is any distance longer
+        if gaps[j - 1] == 0:  # and no distance is longer
             break
         gaps[j] = widen_and_count(mask, covered, distance, wider)
         covered, wider = wider, covered  # in turn, so that no array is copied

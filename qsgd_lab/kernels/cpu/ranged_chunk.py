@@ -50,7 +50,7 @@ def fields_to_symbols(levels, field_bits, symbols):
 
 @njit(cache=True, fastmath=False)
 def shifted_to_symbols(levels, shifts, classes, symbols):
-    """Write levels / 2^k rounded down, k the shift of their block; the escape where that is no byte."""
+    """Write levels / 2^k rounded down, k the shift of their block; the escape where that is not a byte."""
     symbols[:] = 0
     for i in range(levels.size):
         high = np.int64(levels[i]) >> np.int64(shifts[classes[i >> _BITS]])

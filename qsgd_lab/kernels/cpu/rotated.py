@@ -87,15 +87,15 @@ def average(gradients, residuals, block, scheme, table, streams, scratch, codes,
 
 def open_scratch(block_size: int) -> tuple[Any, ...]:
     """Return scratch for blocks of at most `block_size` coordinates, a power of two."""
-    room, words = max(block_size, 128), -(-block_size // GROUP) * GROUP + GROUP
+    length, words = max(block_size, 128), -(-block_size // GROUP) * GROUP + GROUP
     return (
-        np.empty(room, np.float32),
-        np.empty(room, np.float32),
+        np.empty(length, np.float32),
+        np.empty(length, np.float32),
         np.empty(128, np.float32),
         np.empty(LANES, np.float64),
-        np.empty(-(-room // BLOCK), np.float64),
+        np.empty(-(-length // BLOCK), np.float64),
         np.empty(LANES, np.float32),
         np.empty(LANES, np.float32),
         np.empty(words, np.uint32),
-        np.empty((2, 4, room // SIGNS), np.uint32),
+        np.empty((2, 4, length // SIGNS), np.uint32),
     )

@@ -35,7 +35,7 @@ WARPS = 4  # of a block, whatever the launch shape: shared memory is theirs
 SLOT_WORDS = 1024  # 4096 codewords of at most 8 bits, so that four fit a word
 SPARE_WORDS = 8
 STRIDE = SLOT_WORDS + SPARE_WORDS
-ROOM = WARPS * STRIDE
+STAGED_WORDS = WARPS * STRIDE
 FLAW = U32(1 << 16)  # the length of an illegal level, which no sum of legal ones reaches
 
 
@@ -104,7 +104,7 @@ def encode_dense_chunks(levels, entries, checksum_tables, slot_words, slots, num
     flaws : int64[1]
         Set to 1 if a level is outside -s..s.
     """
-    words = cuda.shared.array(ROOM, np.uint32)
+    words = cuda.shared.array(STAGED_WORDS, np.uint32)
     table = cuda.shared.array(256, np.uint64)
     thread, threads = U32(cuda.threadIdx.x), U32(cuda.blockDim.x)
     lane, warp = and_(thread, U32(31)), shr(thread, U32(5))
@@ -114,7 +114,7 @@ def encode_dense_chunks(levels, entries, checksum_tables, slot_words, slots, num
         table[i] = entries[i]
         i = add(i, threads)
     i = thread
-    while i < U32(ROOM):
+    while i < U32(STAGED_WORDS):
         words[i] = ZERO
         i = add(i, threads)
     cuda.syncthreads()
