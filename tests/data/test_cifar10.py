@@ -15,8 +15,8 @@ from qsgd_lab.data.augmentation import crop_and_flip, draw_placements
 from qsgd_lab.data.cifar10 import split
 from qsgd_lab.data.cifar10.find import find_cifar10, search_folders
 from qsgd_lab.data.cifar10.load import load_cifar10
+from qsgd_lab.data.cifar10.read import train_validation_split
 from qsgd_lab.data.cifar10.release import OFFICIAL
-from qsgd_lab.data.cifar10.split import train_validation_split
 from qsgd_lab.data.dataset import Dataset, Part
 from qsgd_lab.data.normalisation import Normalisation, channel_statistics
 from qsgd_lab.data.split import split_sha256

@@ -14,9 +14,9 @@ from qsgd_lab.report import render
 from qsgd_lab.report.analysis.communication import Link
 from qsgd_lab.report.analysis.grouping import Group, group_records
 from qsgd_lab.report.published import PUBLISHED
+from qsgd_lab.report.tables.columns_published import published_figures_of
 from qsgd_lab.report.tables.layout import Panel, lay_out
 from qsgd_lab.report.tables.options import TableOptions
-from qsgd_lab.report.tables.published_measures import published_figures_of
 from qsgd_lab.runs.record import RunRecord
 
 TIMING = {"total_s": 3.9, "compute_s": 3.12, "quantize_s": 0.312, "other_s": 0.468}  # of 312 steps

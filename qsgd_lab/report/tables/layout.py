@@ -12,11 +12,11 @@ from qsgd_lab.report.analysis.grouping import Group, Method
 from qsgd_lab.report.notes.captions import caption, family_caption
 from qsgd_lab.report.notes.legend import notes
 from qsgd_lab.report.notes.significance import any_differences
-from qsgd_lab.report.tables.cell_measures import DIFFERENCE_TITLE, CellMeasure, Place, cell_measures
+from qsgd_lab.report.tables.columns_by_cell import DIFFERENCE_TITLE, CellMeasure, Place, cell_measures
+from qsgd_lab.report.tables.columns_by_method import BITS_TITLE, MethodMeasure, method_measures
+from qsgd_lab.report.tables.columns_published import published_measures
 from qsgd_lab.report.tables.entries import MISSING, Entry
-from qsgd_lab.report.tables.method_measures import BITS_TITLE, MethodMeasure, method_measures
 from qsgd_lab.report.tables.options import DEFAULT_OPTIONS, DEFAULT_SHOW, DIFFERENCE, TableOptions
-from qsgd_lab.report.tables.published_measures import published_measures
 from qsgd_lab.report.tables.sheets import METHOD_STUB, Found, RowHead, Sheet, SheetColumn, sheets
 from qsgd_lab.runs.config import FULL_PRECISION_BITS
 

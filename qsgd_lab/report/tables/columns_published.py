@@ -8,8 +8,8 @@ from typing import Any
 from qsgd_lab.report.analysis.cells import Statistic
 from qsgd_lab.report.analysis.grouping import Group, Method
 from qsgd_lab.report.published import PublishedFigure, Source, published_figures
+from qsgd_lab.report.tables.columns_by_method import MethodMeasure
 from qsgd_lab.report.tables.entries import ACCURACY_DECIMALS, Entry, count_entry, statistic_entry
-from qsgd_lab.report.tables.method_measures import MethodMeasure
 from qsgd_lab.runs.config import FULL_PRECISION_BITS
 
 #: Sources that quantized with error feedback, or meant to.

@@ -9,7 +9,7 @@ from functools import partial
 from qsgd_lab.report.analysis.cells import ELIAS_CODES, FULL_PRECISION_CODE
 from qsgd_lab.report.analysis.communication import WHOLE_MESSAGE, mean_bits
 from qsgd_lab.report.analysis.grouping import Group, Method
-from qsgd_lab.report.tables.cell_measures import DIFFERENCE_TITLE
+from qsgd_lab.report.tables.columns_by_cell import DIFFERENCE_TITLE
 from qsgd_lab.report.tables.entries import (
     Entry,
     bits_entry,
