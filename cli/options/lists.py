@@ -163,8 +163,6 @@ class DimensionType(click.ParamType):  # type: ignore[type-arg]
             self.fail(str(error), param, ctx)
 
 
-#: Non-negative integers.
-INT_LIST = IntListType()
 #: Magnitude bits b of the quantizer, 1..15, or 32 for fp32.
 BITS_LIST = IntListType(minimum=1, maximum=15, also=(FULL_PRECISION_BITS,))
 #: Numbers of nodes, N >= 1.

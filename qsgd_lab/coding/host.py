@@ -91,12 +91,12 @@ def _write_reference(
     from qsgd_lab.coding.reference import encode_chunk
 
     del threads  # one is enough for what is read, not timed
-    layout, code, num_levels, chunk_size = scheme
+    num_levels, size = scheme.num_levels, scheme.chunk_size
     if levels.size and max(int(levels.max()), -int(levels.min())) > num_levels:
         raise out_of_range(num_levels)
-    parts = [levels[start : start + chunk_size] for start in range(0, levels.size, chunk_size)]
-    chunks = [encode_chunk(part, num_levels, layout, code) for part in parts]
-    nonzeros = [np.count_nonzero(part) for part in parts] if layout == "sparse" else []
+    parts = [levels[start : start + size] for start in range(0, levels.size, size)]
+    chunks = [encode_chunk(part, num_levels, scheme.layout, scheme.code) for part in parts]
+    nonzeros = [np.count_nonzero(part) for part in parts] if scheme.layout == "sparse" else []
     directory = Directory(
         np.array([crc32c(chunk) for chunk in chunks], np.uint32),
         np.array([len(chunk) // WORD_BYTES for chunk in chunks], np.uint16),

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from qsgd_lab.cli.options.lists import (
     BITS_LIST,
     DIMENSION,
-    INT_LIST,
     MAX_DIMENSION,
     MAX_LIST_LENGTH,
     NODES_LIST,
     SEEDS_LIST,
+    IntListType,
     parse_dimension,
     parse_int_list,
 )
@@ -99,7 +99,7 @@ def test_the_longest_list_is_allowed():
 @pytest.mark.parametrize(
     ("kind", "good", "bad", "message"),
     [
-        (INT_LIST, "0,7", "x", "neither"),
+        (IntListType(), "0,7", "x", "neither"),
         (BITS_LIST, "1..15,32", "16", "16 is out of bounds; each entry must be from 1 to 15 or 32"),
         (BITS_LIST, "32", "0", "0 is out of bounds"),
         (BITS_LIST, "8", "1..32", "16 is out of bounds"),

@@ -67,7 +67,7 @@ def mark(levels, mask):
 
 def test_what_is_counted_is_what_is_sent_by_default():
     """The kernel counts chunks of the default size, and numbers layouts and codes as the tables do."""
-    assert message_cost_cpu.CHUNK == DEFAULT_CHUNK_SIZE
+    assert message_cost_cpu.CHUNK_SIZE == DEFAULT_CHUNK_SIZE
     assert len(COUNTED) == message_cost_cpu.NUM_CHOICES
     assert [code for layout, code in COUNTED if layout == "dense"] == list(LENGTHS)
 

@@ -14,14 +14,14 @@ from __future__ import annotations
 import numpy as np
 
 from qsgd_lab.kernels.bits import at_least64, count_ones
+from qsgd_lab.kernels.constants import CHUNK_SIZE
 from qsgd_lab.kernels.cpu.unowned import unowned_view
 from qsgd_lab.kernels.cpu.wide_vectors import prefer_wide_vectors
 from qsgd_lab.kernels.jit import njit
 
-CHUNK = 4096  # the chunk size of messages by default, which is what is counted
 NUM_CHOICES = 6
 NUM_CODES = 3
-MASK_WORDS = CHUNK // 64
+MASK_WORDS = CHUNK_SIZE // 64
 GAP_CLASSES = 13  # distances are 1 to 4096
 LEAD = MASK_WORDS + 1  # words of zeros before a chunk, which shifts bring in
 
@@ -190,11 +190,11 @@ def count_piece(magnitudes, size, first, num_coordinates, chunk, steps, scratch,
     mask, dense, sparse = unowned_view(chunk[0]), unowned_view(chunk[1]), unowned_view(chunk[2])
     done = 0
     while done < size:  # a piece may end one chunk and begin the next
-        start = (first + done) & (CHUNK - 1)
-        part = min(size - done, CHUNK - start)
+        start = (first + done) & (CHUNK_SIZE - 1)
+        part = min(size - done, CHUNK_SIZE - start)
         count_part(magnitudes, done, part, start, mask, dense, sparse)
         done += part
-        if start + part == CHUNK or first + done == num_coordinates:
+        if start + part == CHUNK_SIZE or first + done == num_coordinates:
             for j in range(min(reached.size, dense.size)):
                 reached[j] += dense[j]
             close_chunk(mask, dense, sparse, steps, scratch, bits, words)

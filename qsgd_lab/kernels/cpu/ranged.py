@@ -18,12 +18,7 @@ from qsgd_lab.kernels.cpu.unowned import unowned_view
 from qsgd_lab.kernels.jit import njit
 
 BLOCK_BITS = 9  # log2 of the symbols that share a class
-RESOLUTION = 12  # bits of a frequency
 LEAST_STATE = 1 << 16
-MAX_STATES = 16
-MAX_SYMBOLS = 1 << 15  # of a chunk, so that its length in words of four bytes fits 16 bits
-#: Bytes that the chunk of most symbols may take: low bits, states, words and escaped levels.
-MAX_CHUNK_BYTES = 4 * 37904 + 64
 
 _LOW = np.uint32(0xFFFF)
 _SLOT = np.uint32(4095)

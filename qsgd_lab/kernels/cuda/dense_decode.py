@@ -12,11 +12,11 @@ import numpy as np
 from numba import cuda
 
 from qsgd_lab.kernels.codeword_reader import only_zeros_left
-from qsgd_lab.kernels.constants import DAMAGED, GOOD, MALFORMED, NOT_CANONICAL
+from qsgd_lab.kernels.constants import CHUNK_SIZE, DAMAGED, GOOD, MALFORMED, NOT_CANONICAL
 from qsgd_lab.kernels.cuda.checksum import warp_checksum
 from qsgd_lab.kernels.cuda.decode import CHECKSUMS, OUTCOMES, STARTS
 from qsgd_lab.kernels.cuda.decode_chunk import window_at
-from qsgd_lab.kernels.cuda.dense_encode import CHUNK, ONE, U32, WARPS, ZERO, dense_launch, put
+from qsgd_lab.kernels.cuda.dense_encode import ONE, U32, WARPS, ZERO, dense_launch, put
 from qsgd_lab.kernels.cuda.norms import ALL_LANES
 from qsgd_lab.kernels.cuda.ops import (
     add,
@@ -133,9 +133,9 @@ def read_levels(words, base, end, begin, stop, table, nibbles, mine):
         other = np.int32(cuda.shfl_up_sync(ALL_LANES, total, step))
         total = np.int32(total + (other if lane >= step else np.int32(0)))
     done = sub(U32(total), count)
-    is_last = done < U32(CHUNK) and U32(CHUNK) <= U32(total)
-    is_legal = not (lane == U32(31) and U32(total) < U32(CHUNK))  # else there are too few
-    place, enough = shl(done, U32(2)), U32(4 * CHUNK)
+    is_last = done < U32(CHUNK_SIZE) and U32(CHUNK_SIZE) <= U32(total)
+    is_legal = not (lane == U32(31) and U32(total) < U32(CHUNK_SIZE))  # else there are too few
+    place, enough = shl(done, U32(2)), U32(4 * CHUNK_SIZE)
     seen = ZERO
     while position < stop and place < enough:
         levels, rest = look(words, base, position, table)
@@ -252,6 +252,6 @@ def launch_decode_dense(
 ):
     """Write or add the values of whole chunks; arguments as of `decode_dense_chunks`."""
     with context.active():
-        decode_dense_chunks[dense_launch(values.size // CHUNK, context.stream)](
+        decode_dense_chunks[dense_launch(values.size // CHUNK_SIZE, context.stream)](
             words, directory, entries, checksum_tables, norms, np.uint32(num_levels), adds, values, status
         )

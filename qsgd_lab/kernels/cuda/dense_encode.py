@@ -29,7 +29,6 @@ from qsgd_lab.kernels.cuda.ops import (
 
 U32 = np.uint32
 ZERO, ONE, BYTE = U32(0), U32(1), U32(255)
-CHUNK = 4096
 MOST_LEVELS = 7  # s
 WARPS = 4  # of a block, whatever the launch shape: shared memory is theirs
 SLOT_WORDS = 1024  # 4096 codewords of at most 8 bits, so that four fit a word

@@ -11,11 +11,10 @@ from __future__ import annotations
 import numpy as np
 from numba import cuda, uint32
 
-from qsgd_lab.kernels.constants import LANE_BITS, LANE_MASK
+from qsgd_lab.kernels.constants import CHUNK_SIZE, LANE_BITS, LANE_MASK
 from qsgd_lab.kernels.cuda.launch import HEAVY, current_launch_shape
 from qsgd_lab.kernels.cuda.norms import ALL_LANES, LANES
 
-CHUNK = 4096
 CLASSES = 16
 CODES = 3
 #: Each code's bits of a uint64: a chunk takes at most 4096 times 64 bits.
@@ -113,17 +112,17 @@ def chunk_costs(levels, lengths, bits, words, classes):
     for c in range(CLASSES):
         columns[c * cuda.blockDim.x + cuda.threadIdx.x] = np.uint32(0)
     size = levels.shape[1]
-    chunks = (size + CHUNK - 1) // CHUNK
+    chunks = (size + CHUNK_SIZE - 1) // CHUNK_SIZE
     for first in range(cuda.blockIdx.x * warps, levels.shape[0] * chunks, cuda.gridDim.x * warps):
         item = first + warp
         is_own = item < levels.shape[0] * chunks
         node, chunk = (item // chunks, item % chunks) if is_own else (0, 0)
-        start = chunk * CHUNK
-        end = min_of(start + CHUNK, size) if is_own else start
+        start = chunk * CHUNK_SIZE
+        end = min_of(start + CHUNK_SIZE, size) if is_own else start
         dense, sparse, low, high = _NONE, _NONE, _NONE, _NONE
         last = np.int32(-1)
         # As many rows for every warp, with or without a chunk: all must come to the ballots.
-        for row in range((min_of(CHUNK, size) + LANES - 1) // LANES):
+        for row in range((min_of(CHUNK_SIZE, size) + LANES - 1) // LANES):
             place = np.int32(row * LANES + lane)
             level = np.int32(levels[node, start + place]) if start + place < end else np.int32(0)
             magnitude = np.int32(-level if level < 0 else level)
@@ -189,7 +188,7 @@ def launch_message_costs(context, levels, lengths, buffers, classes, constants, 
     nodes, size = levels.shape
     bits, words = buffers
     with context.active():
-        blocks, threads = current_launch_shape().grid(nodes * -(-size // CHUNK), HEAVY)
+        blocks, threads = current_launch_shape().grid(nodes * -(-size // CHUNK_SIZE), HEAVY)
         shared = CLASSES * threads * np.dtype(np.uint32).itemsize
         if size:
             chunk_costs[blocks, threads, context.stream, shared](levels, lengths, bits, words, classes)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from qsgd_lab.errors import MessageError
 from qsgd_lab.levels import MAX_LEVELS, magnitude_bits
+from qsgd_lab.levels import NORMS as BUCKET_NORMS
 from qsgd_lab.partition import Partition, excerpt, partition
 from qsgd_lab.quantization import QuantizedGradient, dequantize, host_arrays, level_dtype
 from qsgd_lab.wire import base3, fixed_fields, ranged, ranged_choice
@@ -21,7 +22,7 @@ from qsgd_lab.wire.kind import Content, Kind, Lengths, array_of
 from qsgd_lab.wire.structure import Structure
 
 LAYOUTS = {"fixed": 0, "base3": 1, "ranged": 4}
-NORMS = ("l2", "max", "shared")
+NORMS = (*BUCKET_NORMS, "shared")
 MAX_BUCKET = 2**31
 _LAYOUT_NAMES = {number: name for name, number in LAYOUTS.items()}
 
