@@ -116,7 +116,7 @@ def quantize_and_encode(
     threads: int | None,
 ) -> Message:
     """Return the message of a gradient in one pass; no part of the scheme is "auto"."""
-    from qsgd_lab.kernels.cpu.quantize_encode import CHUNKS_AT_A_TIME, quantize_and_encode_chunks
+    from qsgd_lab.kernels.cpu.messages.quantize_encode import CHUNKS_AT_A_TIME, quantize_and_encode_chunks
     from qsgd_lab.kernels.fixed_point import fraction_bits
 
     s, shape = scheme.num_levels, tuple(np.shape(gradient))
@@ -218,7 +218,7 @@ def _read_reference(frame: Frame, first: int, last: int, threads: int | None) ->
 def _read_cpu(
     frame: Frame, first: int, last: int, threads: int | None, buffer: NDArray[Any] | None = None
 ) -> NDArray[Any]:
-    from qsgd_lab.kernels.cpu.decode import decode_chunks
+    from qsgd_lab.kernels.cpu.messages.decode import decode_chunks
 
     header, directory = frame.header, frame.index.directory
     n, size = header.num_coordinates, header.chunk_size
@@ -288,7 +288,7 @@ def _flat_total(total: Any) -> NDArray[np.float32]:
 
 def _put_values(frame: Frame, values: NDArray[np.float32], *, add: bool, threads: int | None) -> None:
     """Write or add the values of a message."""
-    from qsgd_lab.kernels.cpu.decode import GROUP, decode_to_values
+    from qsgd_lab.kernels.cpu.messages.decode import GROUP, decode_to_values
 
     header, index = frame.header, frame.index
     form, tables = _kernel_arguments(frame)

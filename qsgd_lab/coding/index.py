@@ -49,7 +49,7 @@ class Directory:
     @cached_property
     def starts(self) -> NDArray[np.int64]:
         """Where each chunk's payload begins and the last one ends, in bytes, int64, shape (C + 1,)."""
-        from qsgd_lab.kernels.cpu.sizes import chunk_starts
+        from qsgd_lab.kernels.cpu.messages.sizes import chunk_starts
 
         starts = np.empty(self.num_words.size + 1, np.int64)
         chunk_starts(self.num_words, starts)
@@ -219,7 +219,7 @@ def check_chunks(header: Header, directory: Directory) -> None:
     """
     if not header.num_chunks:
         return
-    from qsgd_lab.kernels.cpu.sizes import unfit_chunk
+    from qsgd_lab.kernels.cpu.messages.sizes import unfit_chunk
 
     # With this a message of m bytes describes fewer than 512 m coordinates, see `qsgd_lab.decode`.
     bits = min_bits_per_coordinate(header.layout, header.num_levels)

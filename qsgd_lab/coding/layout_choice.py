@@ -79,7 +79,7 @@ def _bits_side_by_side(
     levels: NDArray[Any], num_levels: int, chunk_size: int, threads: int | None
 ) -> NDArray[np.int64]:
     """Return the exact bits of each chunk, int64[C, 10], in the order of `_MEASURED`."""
-    from qsgd_lab.kernels.cpu.sizes import measure_dense_chunks
+    from qsgd_lab.kernels.cpu.messages.sizes import measure_dense_chunks
 
     chunks = -(-levels.size // chunk_size)
     reached = np.zeros((chunks, num_classes(num_levels)), np.int32)
@@ -108,7 +108,7 @@ def _sparse_bits(
     levels: NDArray[Any], num_levels: int, chunk_size: int, threads: int | None
 ) -> NDArray[np.int64]:
     """Return the bits of sparse chunks, int64[C, 3], by code."""
-    from qsgd_lab.kernels.cpu.sizes import measure_sparse_chunks
+    from qsgd_lab.kernels.cpu.messages.sizes import measure_sparse_chunks
 
     chunks = -(-levels.size // chunk_size)
     bits = np.zeros((chunks, len(LENGTHS)), np.int64)

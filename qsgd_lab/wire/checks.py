@@ -170,7 +170,7 @@ def check_dead(norms: NDArray[np.float32], levels: NDArray[Any], parts: Partitio
 
 def check_levels_of_dead(norms: NDArray[np.float32], levels: NDArray[Any], parts: Partition) -> None:
     """Raise a `MessageError` if a bucket of norm 0 or NaN has levels other than 0."""
-    from qsgd_lab.kernels.cpu.decode import live_level
+    from qsgd_lab.kernels.cpu.messages.decode import live_level
 
     bucket = live_level(levels, norms, parts.bucket_offsets)
     if bucket >= 0:

@@ -20,7 +20,7 @@ from qsgd_lab.coding.layouts import DEFAULT_CHUNK_SIZE
 from qsgd_lab.coding.message_costs import length_steps, message_costs
 from qsgd_lab.compressors import QSGD
 from qsgd_lab.compressors.protocol import Layout, NodeRows
-from qsgd_lab.kernels.cpu import message_cost as message_cost_cpu
+from qsgd_lab.kernels.cpu.messages import message_cost as message_cost_cpu
 from qsgd_lab.ledger import Ledger
 from qsgd_lab.partition import partition
 from qsgd_lab.stream import Stream

@@ -16,8 +16,8 @@ from qsgd_lab.coding.layouts import chunk_format
 from qsgd_lab.coding.tables import decode_tables, encode_tables
 from qsgd_lab.kernels.arguments import ChunkDirectory
 from qsgd_lab.kernels.constants import DAMAGED, GOOD
-from qsgd_lab.kernels.cpu.decode import decode_chunks, decode_to_values
-from qsgd_lab.kernels.cpu.encode import encode_chunk, enter_chunk
+from qsgd_lab.kernels.cpu.messages.decode import decode_chunks, decode_to_values
+from qsgd_lab.kernels.cpu.messages.encode import encode_chunk, enter_chunk
 from qsgd_lab.kernels.crc32c import crc32c
 
 CHUNK = 256

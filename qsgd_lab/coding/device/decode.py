@@ -92,7 +92,7 @@ def open_device_message(message: Any, max_coordinates: int | None = None) -> Dev
         If it is not a contiguous array of bytes on a device.
     """
     from qsgd_lab.kernels.cuda.device import context_of, device_view, to_host
-    from qsgd_lab.kernels.cuda.message_frame import word_view
+    from qsgd_lab.kernels.cuda.messages.message_frame import word_view
 
     context = context_of(message, "message")
     view = device_view(message, np.uint8, "message").reshape(-1)
@@ -238,8 +238,8 @@ def check_dead_on_device(context: Any, norms: NDArray[np.float32], levels: Any, 
     MessageError
         If a rule does not hold. Nothing is waited for if no norm is 0 or NaN.
     """
-    from qsgd_lab.kernels.cuda.decode import launch_find_levels
     from qsgd_lab.kernels.cuda.device import device_view
+    from qsgd_lab.kernels.cuda.messages.decode import launch_find_levels
 
     if check_scales(norms):  # only then is anything asked of the device
         dead = dead_scales(norms)
@@ -250,15 +250,15 @@ def check_dead_on_device(context: Any, norms: NDArray[np.float32], levels: Any, 
 
 
 def _new_status(context: Any) -> Any:
-    from qsgd_lab.kernels.cuda.decode import ALL_GOOD
+    from qsgd_lab.kernels.cuda.messages.decode import ALL_GOOD
 
     return context.to_device(np.array([ALL_GOOD]))
 
 
 def _check(status: Any) -> None:
     """Raise a `MessageError` for the first chunk that could not be decoded; this waits for the device."""
-    from qsgd_lab.kernels.cuda.decode import ALL_GOOD, OUTCOMES
     from qsgd_lab.kernels.cuda.device import to_host
+    from qsgd_lab.kernels.cuda.messages.decode import ALL_GOOD, OUTCOMES
 
     found = int(to_host(status)[0])
     if found != ALL_GOOD:
@@ -268,8 +268,8 @@ def _check(status: Any) -> None:
 
 def _read_levels(frame: DeviceFrame, low: int, high: int) -> Any:
     """Return levels low..high-1."""
-    from qsgd_lab.kernels.cuda.decode import launch_decode
     from qsgd_lab.kernels.cuda.device import device_view
+    from qsgd_lab.kernels.cuda.messages.decode import launch_decode
 
     header, context = frame.header, frame.context
     dtype = level_dtype(header.num_levels)
@@ -295,9 +295,9 @@ def _read_levels(frame: DeviceFrame, low: int, high: int) -> Any:
 
 def _whole_chunks(frame: DeviceFrame, values: Any) -> int:
     """Return how many chunks, the first ones, ``cuda.dense_decode`` takes: all whole ones, or none."""
-    from qsgd_lab.kernels.cuda.dense_decode import BUCKET
     from qsgd_lab.kernels.cuda.device import address_of
-    from qsgd_lab.kernels.cuda.encode import ALIGNED, is_dense_and_small
+    from qsgd_lab.kernels.cuda.messages.dense_decode import BUCKET
+    from qsgd_lab.kernels.cuda.messages.encode import ALIGNED, is_dense_and_small
 
     header, parts = frame.header, frame.index.partition
     if not is_dense_and_small(LAYOUTS[header.layout], header.num_levels, header.chunk_size):
@@ -310,8 +310,8 @@ def _whole_chunks(frame: DeviceFrame, values: Any) -> int:
 
 def _write_values(frame: DeviceFrame, values: Any, *, add: bool) -> Any:
     """Write or add the values of a message; return the status of its chunks."""
-    from qsgd_lab.kernels.cuda.decode import launch_decode_to_values
-    from qsgd_lab.kernels.cuda.dense_decode import launch_decode_dense
+    from qsgd_lab.kernels.cuda.messages.decode import launch_decode_to_values
+    from qsgd_lab.kernels.cuda.messages.dense_decode import launch_decode_dense
 
     header, index, context = frame.header, frame.index, frame.context
     status = _new_status(context)

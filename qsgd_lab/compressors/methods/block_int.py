@@ -125,7 +125,7 @@ class BlockInt(Compressor):
     ) -> BlockIntegers:
         if is_device_array(gradient):
             return self._integers_on_device(gradient, bits, _words_of(stream, role))
-        from qsgd_lab.kernels.cpu import block_integers
+        from qsgd_lab.kernels.cpu.methods import block_integers
 
         x = np.ascontiguousarray(gradient, np.float32)
         n, block = x.size, self.block_size
@@ -139,8 +139,8 @@ class BlockInt(Compressor):
 
     def _integers_on_device(self, gradient: Array, bits: int, key: tuple[np.uint32, ...]) -> BlockIntegers:
         """Return integers and scales on the gradient's device and stream, with the bits of the CPU."""
-        from qsgd_lab.kernels.cuda import block_integers
         from qsgd_lab.kernels.cuda.device import context_of, device_view, flat_device_float32
+        from qsgd_lab.kernels.cuda.methods import block_integers
 
         context, x = context_of(gradient, "gradient"), flat_device_float32(gradient)
         codes = context.empty(num_codes(x.size, self.is_smooth), np.int8)
@@ -156,8 +156,8 @@ class BlockInt(Compressor):
         """Return the integers' values, where the integers live."""
         if not is_device_array(payload.codes):
             return message.dense(payload)
-        from qsgd_lab.kernels.cuda import block_integers
         from qsgd_lab.kernels.cuda.device import context_of, device_view
+        from qsgd_lab.kernels.cuda.methods import block_integers
 
         context = context_of(payload.codes, "codes")
         out = context.empty(payload.num_coordinates, np.float32)
@@ -195,7 +195,7 @@ class BlockInt(Compressor):
         if is_device_array(out):
             after: list[None] = super().mean(rows, states, stream, out, ledger)
             return after
-        from qsgd_lab.kernels.cpu import block_integers
+        from qsgd_lab.kernels.cpu.methods import block_integers
 
         n = out.size
         gradients, residuals = (_NO_ROWS if part is None else part for part in rows)

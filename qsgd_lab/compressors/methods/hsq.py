@@ -82,7 +82,7 @@ class HSQ(Compressor):
 
     def compress(self, gradient: Array, state: None, stream: Stream) -> tuple[HyperSphere, None]:
         """Return (codewords and norms, None)."""
-        from qsgd_lab.kernels.cpu import hyper_sphere
+        from qsgd_lab.kernels.cpu.methods import hyper_sphere
 
         x = np.ascontiguousarray(gradient, np.float32)
         key = Key(**stream._asdict())

@@ -271,7 +271,7 @@ def _started(vectors: Floats, stream: Stream) -> Floats:
 
 
 def _times(matrix: Floats, vectors: Floats) -> Floats:
-    from qsgd_lab.kernels.cpu.low_rank import times_vectors
+    from qsgd_lab.kernels.cpu.methods.low_rank import times_vectors
 
     out = np.empty((len(vectors), len(matrix)), np.float32)
     times_vectors(matrix, vectors, out)
@@ -279,7 +279,7 @@ def _times(matrix: Floats, vectors: Floats) -> Floats:
 
 
 def _orthonormal(vectors: Floats) -> Floats:
-    from qsgd_lab.kernels.cpu.low_rank import orthonormalize
+    from qsgd_lab.kernels.cpu.methods.low_rank import orthonormalize
 
     out = np.array(vectors)
     orthonormalize(out)
@@ -287,7 +287,7 @@ def _orthonormal(vectors: Floats) -> Floats:
 
 
 def _right_factors(found: list[_Matrix], left: list[Floats]) -> list[Floats]:
-    from qsgd_lab.kernels.cpu.low_rank import transposed_times_vectors
+    from qsgd_lab.kernels.cpu.methods.low_rank import transposed_times_vectors
 
     right = []
     for (matrix, _), factor in zip(found, left, strict=True):
@@ -297,7 +297,7 @@ def _right_factors(found: list[_Matrix], left: list[Floats]) -> list[Floats]:
 
 
 def _write_product(left: Floats, right: Floats, part: Part, out: Floats) -> None:
-    from qsgd_lab.kernels.cpu.low_rank import outer_sum
+    from qsgd_lab.kernels.cpu.methods.low_rank import outer_sum
 
     outer_sum(left, right, out.reshape(part.rows, part.columns))
 

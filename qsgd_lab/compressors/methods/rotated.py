@@ -100,7 +100,7 @@ class RotatedBlocks(Compressor):
         """Return (codes and scales, None)."""
         if is_device_array(gradient):
             return self._on_device(gradient, Key(**stream._asdict())), None
-        from qsgd_lab.kernels.cpu import rotated
+        from qsgd_lab.kernels.cpu.methods import rotated
 
         x = np.ascontiguousarray(gradient, np.float32)
         n, block, key = x.size, self.block_size, Key(**stream._asdict())
@@ -118,8 +118,8 @@ class RotatedBlocks(Compressor):
 
     def _on_device(self, gradient: Array, key: Key) -> Rotated:
         """Return codes and scales on the gradient's device and stream, with the bits of the CPU."""
-        from qsgd_lab.kernels.cuda import rotated
         from qsgd_lab.kernels.cuda.device import context_of, device_view, flat_device_float32
+        from qsgd_lab.kernels.cuda.methods import rotated
 
         context, x = context_of(gradient, "gradient"), flat_device_float32(gradient)
         n, block = x.size, self.block_size
@@ -142,7 +142,7 @@ class RotatedBlocks(Compressor):
         if is_device_array(out):
             after: list[None] = super().mean(rows, states, stream, out, ledger)
             return after
-        from qsgd_lab.kernels.cpu import rotated
+        from qsgd_lab.kernels.cpu.methods import rotated
 
         n, block, key = out.size, self.block_size, Key(**stream._asdict())
         gradients, residuals = (_NO_ROWS if part is None else part for part in rows)
@@ -264,8 +264,8 @@ class RotatedStochastic(RotatedBlocks):
 
 def values_on_device(payload: Rotated) -> Array:
     """Return the values of codes on a device, on the same device and stream."""
-    from qsgd_lab.kernels.cuda import rotated
     from qsgd_lab.kernels.cuda.device import context_of, device_view
+    from qsgd_lab.kernels.cuda.methods import rotated
 
     context = context_of(payload.codes, "codes")
     out = context.empty(payload.num_coordinates, np.float32)

@@ -122,7 +122,7 @@ class BlockIntegersKind(Kind[BlockIntegers]):
 
     def values(self, payload: BlockIntegers) -> NDArray[np.float32]:
         """Return the values."""
-        from qsgd_lab.kernels.cpu import block_integers
+        from qsgd_lab.kernels.cpu.methods import block_integers
 
         values = np.empty(payload.num_coordinates, np.float32)
         scratch = block_integers.open_scratch(min(payload.block_size, max(1, payload.codes.size)))

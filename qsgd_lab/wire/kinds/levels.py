@@ -233,7 +233,7 @@ class LevelsKind(Kind[QuantizedGradient]):
         if options.layout or not values.size:
             super().fill_values(sections, limits, values, add=add)
             return
-        from qsgd_lab.kernels.cpu import level_string
+        from qsgd_lab.kernels.cpu.messages import level_string
 
         s, width = options.num_levels, np.uint64(options.width)
         norms = array_of(side, np.float32, side.size // 4)

@@ -124,7 +124,7 @@ class OneBitKind(Kind[OneBit]):
 
     def values(self, payload: OneBit) -> NDArray[np.float32]:
         """Return the scale of each bit."""
-        from qsgd_lab.kernels.cpu.level_sets import values_of_bits
+        from qsgd_lab.kernels.cpu.methods.level_sets import values_of_bits
 
         low, high = (np.ascontiguousarray(payload.scales[:, column]) for column in (0, -1))
         if payload.scales.shape[1] == 1:

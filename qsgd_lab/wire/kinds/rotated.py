@@ -150,7 +150,7 @@ class RotatedKind(Kind[Rotated]):
 
     def values(self, payload: Rotated) -> NDArray[np.float32]:
         """Return the values of the blocks, rotated back."""
-        from qsgd_lab.kernels.cpu import rotated
+        from qsgd_lab.kernels.cpu.methods import rotated
 
         values = np.empty(payload.num_coordinates, np.float32)
         rotated.decompress(

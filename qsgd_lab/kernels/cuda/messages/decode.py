@@ -9,10 +9,10 @@ import numpy as np
 from numba import cuda
 
 from qsgd_lab.kernels.constants import GOOD, NOT_CANONICAL
-from qsgd_lab.kernels.cuda.decode_chunk import read_chunk
-from qsgd_lab.kernels.cuda.encode import MOST_LEVELS, chunk_length
 from qsgd_lab.kernels.cuda.launch import block_per_item
-from qsgd_lab.kernels.cuda.scan import MAX_WARPS
+from qsgd_lab.kernels.cuda.messages.decode_chunk import read_chunk
+from qsgd_lab.kernels.cuda.messages.encode import MOST_LEVELS, chunk_length
+from qsgd_lab.kernels.cuda.messages.scan import MAX_WARPS
 from qsgd_lab.kernels.fixed_point import level_step, level_value
 
 MOST_THREADS = 512

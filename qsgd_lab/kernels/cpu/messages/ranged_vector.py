@@ -11,7 +11,7 @@ from llvmlite import binding, ir
 from numba import config, types
 from numba.extending import intrinsic
 
-from qsgd_lab.kernels.cpu.ranged import BLOCK_BITS, LEAST_STATE
+from qsgd_lab.kernels.cpu.messages.ranged import BLOCK_BITS, LEAST_STATE
 from qsgd_lab.kernels.cpu.unowned import unowned_view
 from qsgd_lab.kernels.cpu.wide_vectors import prefer_wide_vectors
 from qsgd_lab.kernels.jit import IS_COMPILED, njit

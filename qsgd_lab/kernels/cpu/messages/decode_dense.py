@@ -18,7 +18,7 @@ import numpy as np
 from qsgd_lab.kernels.bits import store32, store64, window
 from qsgd_lab.kernels.codeword_reader import get_dense_level, get_signed_level, is_finished
 from qsgd_lab.kernels.constants import DENSE_SIGNED
-from qsgd_lab.kernels.cpu.decode_dense_interleaved import (
+from qsgd_lab.kernels.cpu.messages.decode_dense_interleaved import (
     LOOKUPS,
     run_4_narrow,
     run_4_wide,

@@ -11,13 +11,13 @@ import numpy as np
 from numba import cuda
 
 from qsgd_lab.kernels.constants import CODE_MASK, DENSE, FIXED, LENGTH_SHIFT, SPARSE
-from qsgd_lab.kernels.cuda.checksum import warp_checksum
-from qsgd_lab.kernels.cuda.dense_encode import MOST_LEVELS as MOST_DENSE_LEVELS
-from qsgd_lab.kernels.cuda.dense_encode import SLOT_WORDS, dense_launch, encode_dense_chunks
 from qsgd_lab.kernels.cuda.device import address_of
 from qsgd_lab.kernels.cuda.launch import block_per_item
+from qsgd_lab.kernels.cuda.messages.checksum import warp_checksum
+from qsgd_lab.kernels.cuda.messages.dense_encode import MOST_LEVELS as MOST_DENSE_LEVELS
+from qsgd_lab.kernels.cuda.messages.dense_encode import SLOT_WORDS, dense_launch, encode_dense_chunks
+from qsgd_lab.kernels.cuda.messages.scan import MAX_WARPS, largest_before, scan_lengths, sum_before
 from qsgd_lab.kernels.cuda.norms import LANES
-from qsgd_lab.kernels.cuda.scan import MAX_WARPS, largest_before, scan_lengths, sum_before
 
 MOST_WORDS = 4096  # of a chunk: at most 32 bits a level, and all in shared memory
 MOST_LEVELS = 4096

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from qsgd_lab.kernels.cpu.hadamard import SIGNS
+from qsgd_lab.kernels.cpu.methods.hadamard import SIGNS
+from qsgd_lab.kernels.cpu.methods.rotated_block import compress_block, decode_block, open_signs
 from qsgd_lab.kernels.cpu.norms import BLOCK, LANES
-from qsgd_lab.kernels.cpu.rotated_block import compress_block, decode_block, open_signs
 from qsgd_lab.kernels.cpu.unowned import unowned_view
 from qsgd_lab.kernels.jit import njit
 from qsgd_lab.kernels.philox import GROUP

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from qsgd_lab.kernels.block_scale import stored_scale
-from qsgd_lab.kernels.cpu.hadamard import transform32
+from qsgd_lab.kernels.cpu.methods.hadamard import transform32
 from qsgd_lab.kernels.cpu.norms import largest_bits
 from qsgd_lab.kernels.cpu.unowned import unowned_view
 from qsgd_lab.kernels.fixed_point import INFINITY_BITS

@@ -26,10 +26,10 @@ from qsgd_lab.kernels.codeword_reader import (
     signed_level,
 )
 from qsgd_lab.kernels.constants import DAMAGED, DENSE_SIGNED, FIXED, GOOD, MALFORMED, SPARSE
-from qsgd_lab.kernels.cuda.checksum import warp_checksum
-from qsgd_lab.kernels.cuda.encode import MOST_LEVELS
+from qsgd_lab.kernels.cuda.messages.checksum import warp_checksum
+from qsgd_lab.kernels.cuda.messages.encode import MOST_LEVELS
+from qsgd_lab.kernels.cuda.messages.scan import sum_before
 from qsgd_lab.kernels.cuda.norms import LANES
-from qsgd_lab.kernels.cuda.scan import sum_before
 
 LEAST_REGION = 32  # bits; shorter ones would only take more rounds
 

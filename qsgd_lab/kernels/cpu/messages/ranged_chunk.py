@@ -9,8 +9,8 @@ from __future__ import annotations
 import numpy as np
 
 from qsgd_lab.kernels.arguments import RangedFormat, RangedTables
-from qsgd_lab.kernels.cpu.ranged import BLOCK_BITS, decode_symbols, encode_symbols
-from qsgd_lab.kernels.cpu.ranged_vector import HAS_WIDE_VECTORS, decode_four, decode_wide
+from qsgd_lab.kernels.cpu.messages.ranged import BLOCK_BITS, decode_symbols, encode_symbols
+from qsgd_lab.kernels.cpu.messages.ranged_vector import HAS_WIDE_VECTORS, decode_four, decode_wide
 from qsgd_lab.kernels.jit import njit
 
 #: What a chunk may have wrong.

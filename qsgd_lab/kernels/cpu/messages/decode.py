@@ -12,11 +12,11 @@ import numpy as np
 from qsgd_lab.kernels.arguments import ChunkFormat, ChunkRange, DecodeTables, ReadDirectory
 from qsgd_lab.kernels.codeword_reader import is_finished
 from qsgd_lab.kernels.constants import DAMAGED, FIXED, GOOD, MALFORMED, NOT_CANONICAL, SPARSE
-from qsgd_lab.kernels.cpu.decode_dense import decode_dense_bytes, decode_dense_in_turn, finish_singly
-from qsgd_lab.kernels.cpu.decode_sparse import decode_four_sparse, decode_sparse_chunk
-from qsgd_lab.kernels.cpu.encode import extremes
-from qsgd_lab.kernels.cpu.fixed_width import decode_fixed_chunk
 from qsgd_lab.kernels.cpu.float_mode import keep_denormals, set_float_mode
+from qsgd_lab.kernels.cpu.messages.decode_dense import decode_dense_bytes, decode_dense_in_turn, finish_singly
+from qsgd_lab.kernels.cpu.messages.decode_sparse import decode_four_sparse, decode_sparse_chunk
+from qsgd_lab.kernels.cpu.messages.encode import extremes
+from qsgd_lab.kernels.cpu.messages.fixed_width import decode_fixed_chunk
 from qsgd_lab.kernels.cpu.wide_vectors import prefer_wide_vectors
 from qsgd_lab.kernels.crc32c import crc32c_of_ranges
 from qsgd_lab.kernels.fixed_point import level_step, level_value

@@ -9,9 +9,9 @@ import numpy as np
 from numba import cuda
 
 from qsgd_lab.kernels.constants import LANE_BITS, LANE_MASK
-from qsgd_lab.kernels.cuda.encode import chunk_length, latest_nonzero, span_of
 from qsgd_lab.kernels.cuda.launch import block_per_item
-from qsgd_lab.kernels.cuda.scan import MAX_WARPS, largest_before, sum_before
+from qsgd_lab.kernels.cuda.messages.encode import chunk_length, latest_nonzero, span_of
+from qsgd_lab.kernels.cuda.messages.scan import MAX_WARPS, largest_before, sum_before
 
 CODES = 3
 #: Totals: dense, dense-signed and sparse under each code, in words, and the number of levels beyond s.

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from qsgd_lab.kernels.bits import load64, store64, window
-from qsgd_lab.kernels.cpu.encode_chunk import append, finish
+from qsgd_lab.kernels.cpu.messages.encode_chunk import append, finish
 from qsgd_lab.kernels.jit import njit
 
 _ONE = np.uint64(1)

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from qsgd_lab.kernels.cpu.decode import put_values
-from qsgd_lab.kernels.cpu.encode import extremes
-from qsgd_lab.kernels.cpu.fixed_width import decode_fixed_chunk, encode_fixed_chunk
 from qsgd_lab.kernels.cpu.float_mode import keep_denormals, set_float_mode
+from qsgd_lab.kernels.cpu.messages.decode import put_values
+from qsgd_lab.kernels.cpu.messages.encode import extremes
+from qsgd_lab.kernels.cpu.messages.fixed_width import decode_fixed_chunk, encode_fixed_chunk
 from qsgd_lab.kernels.jit import njit
 
 PIECE = 4096

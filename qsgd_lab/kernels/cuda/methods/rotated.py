@@ -1,4 +1,4 @@
-"""Rotated blocks on the GPU, with the bits of `kernels.cpu.rotated_block`: a block of threads a rotation.
+"""Rotated blocks on the GPU, with the bits of `cpu.methods.rotated_block`: a block of threads a rotation.
 
 The rotated block is in shared memory, so that it has at most 4096 coordinates. Sums are those of the CPU: a
 warp takes 512 coordinates, a lane every 32nd of them, and lanes and warps are added by halving.
@@ -11,8 +11,8 @@ import math
 import numpy as np
 from numba import cuda
 
-from qsgd_lab.kernels.cuda.block_integers import word_at
 from qsgd_lab.kernels.cuda.launch import block_per_item
+from qsgd_lab.kernels.cuda.methods.block_integers import word_at
 from qsgd_lab.kernels.cuda.norms import LANES, PER_LANE, fold_warp
 from qsgd_lab.kernels.philox import philox4x32_narrow
 from qsgd_lab.kernels.rotation import (

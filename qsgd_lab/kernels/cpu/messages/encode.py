@@ -9,8 +9,8 @@ import numpy as np
 
 from qsgd_lab.kernels.arguments import ChunkDirectory, ChunkFormat, ChunkRange, EncodeTables
 from qsgd_lab.kernels.constants import FIXED, SPARSE
-from qsgd_lab.kernels.cpu.encode_chunk import encode_dense_chunk, encode_sparse_chunk
-from qsgd_lab.kernels.cpu.fixed_width import encode_fixed_chunk
+from qsgd_lab.kernels.cpu.messages.encode_chunk import encode_dense_chunk, encode_sparse_chunk
+from qsgd_lab.kernels.cpu.messages.fixed_width import encode_fixed_chunk
 from qsgd_lab.kernels.cpu.unowned import unowned_view
 from qsgd_lab.kernels.crc32c import crc32c_of_ranges
 from qsgd_lab.kernels.jit import njit

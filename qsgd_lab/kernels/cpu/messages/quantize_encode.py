@@ -19,8 +19,8 @@ from qsgd_lab.kernels.arguments import (
     Quantizer,
     StreamKey,
 )
-from qsgd_lab.kernels.cpu.encode import encode_chunk, enter_chunk
 from qsgd_lab.kernels.cpu.float_mode import keep_denormals, set_float_mode
+from qsgd_lab.kernels.cpu.messages.encode import encode_chunk, enter_chunk
 from qsgd_lab.kernels.cpu.norms import BLOCK, LANES, bucket_norm
 from qsgd_lab.kernels.cpu.quantize import PIECE, longest_bucket, quantize_segment
 from qsgd_lab.kernels.cpu.unowned import unowned_view

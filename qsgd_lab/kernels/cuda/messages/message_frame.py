@@ -8,9 +8,9 @@ from __future__ import annotations
 import numpy as np
 from numba import cuda, types
 
-from qsgd_lab.kernels.cuda.checksum import INVERSION, PIECE, piece_states, warp_checksum, warp_state
 from qsgd_lab.kernels.cuda.device import address_of
 from qsgd_lab.kernels.cuda.launch import WARP, current_launch_shape
+from qsgd_lab.kernels.cuda.messages.checksum import INVERSION, PIECE, piece_states, warp_checksum, warp_state
 from qsgd_lab.kernels.cuda.norms import LANES
 
 HEADER_WORDS = 16

@@ -13,10 +13,10 @@ from numba import cuda
 
 from qsgd_lab.kernels.codeword_reader import only_zeros_left
 from qsgd_lab.kernels.constants import CHUNK_SIZE, DAMAGED, GOOD, MALFORMED, NOT_CANONICAL
-from qsgd_lab.kernels.cuda.checksum import warp_checksum
-from qsgd_lab.kernels.cuda.decode import CHECKSUMS, OUTCOMES, STARTS
-from qsgd_lab.kernels.cuda.decode_chunk import window_at
-from qsgd_lab.kernels.cuda.dense_encode import ONE, U32, WARPS, ZERO, dense_launch, put
+from qsgd_lab.kernels.cuda.messages.checksum import warp_checksum
+from qsgd_lab.kernels.cuda.messages.decode import CHECKSUMS, OUTCOMES, STARTS
+from qsgd_lab.kernels.cuda.messages.decode_chunk import window_at
+from qsgd_lab.kernels.cuda.messages.dense_encode import ONE, U32, WARPS, ZERO, dense_launch, put
 from qsgd_lab.kernels.cuda.norms import ALL_LANES
 from qsgd_lab.kernels.cuda.ops import (
     add,

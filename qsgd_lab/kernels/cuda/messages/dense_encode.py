@@ -10,8 +10,8 @@ from __future__ import annotations
 import numpy as np
 from numba import cuda
 
-from qsgd_lab.kernels.cuda.checksum import warp_checksum
 from qsgd_lab.kernels.cuda.launch import current_launch_shape
+from qsgd_lab.kernels.cuda.messages.checksum import warp_checksum
 from qsgd_lab.kernels.cuda.norms import ALL_LANES, LANES
 from qsgd_lab.kernels.cuda.ops import (
     add,

@@ -1,4 +1,4 @@
-"""Blocks of small integers on the GPU, with the bits of `kernels.cpu.block_integers`: a warp a block.
+"""Blocks of small integers on the GPU, with the bits of `kernels.cpu.methods.block_integers`: a warp a block.
 
 A warp reads its block twice, 32 coordinates at a time: for the largest magnitude, and for the integers. A
 group of the smoother is 32 coordinates, one a lane, so that its transform is five exchanges between lanes.

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from qsgd_lab.kernels.cpu.hadamard import signs_at, stage
+from qsgd_lab.kernels.cpu.methods.hadamard import signs_at, stage
 from qsgd_lab.kernels.jit import njit
 
 

@@ -12,7 +12,7 @@ import math
 
 import numpy as np
 
-from qsgd_lab.kernels.cpu.hadamard import fill_signs, flip, flip_and_transform, signs_at, transform
+from qsgd_lab.kernels.cpu.methods.hadamard import fill_signs, flip, flip_and_transform, signs_at, transform
 from qsgd_lab.kernels.cpu.norms import BLOCK, LANES, block_sum, fold_lanes, fold_sums
 from qsgd_lab.kernels.cpu.unowned import unowned_view
 from qsgd_lab.kernels.jit import njit

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from qsgd_lab.kernels.constants import LANE_BITS, LANE_MASK
-from qsgd_lab.kernels.cpu.encode_chunk import nonzero_positions
+from qsgd_lab.kernels.cpu.messages.encode_chunk import nonzero_positions
 from qsgd_lab.kernels.jit import njit
 
 
