@@ -23,7 +23,7 @@ class ShareType(click.ParamType):  # type: ignore[type-arg]  # generic only sinc
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> tuple[int, int]:
-        """Parse a string; hand on a tuple."""
+        """Parse a string; return a tuple."""
         if isinstance(value, tuple):
             return value
         match = _SHARE.fullmatch(value)

@@ -91,7 +91,7 @@ def configurations(
     Raises
     ------
     ValueError
-        If nobody knows the data set, the preset does not know a model and nobody registered it, a node count
+        If the data set is unknown, a model is neither the preset's nor registered, a node count
         does not divide the global batch, a batch is larger than the training set, there are no epochs, bits
         mean no levels under the convention, or a flaw is unknown.
     """

@@ -162,7 +162,7 @@ def test_every_command_has_help_with_an_example(name, capsys):
 
 
 def test_progress_in_a_log_is_a_line_a_tenth(capsys):
-    """However many pieces come, a log gets the beginning and ten lines, and starting anew counts again."""
+    """However many pieces come, a log gets the beginning and ten lines, and starting again counts again."""
     show = LineDisplay()
     for done in range(0, 100_000_001, 100_000):
         show.progress(done, 100_000_000)

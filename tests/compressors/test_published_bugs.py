@@ -211,7 +211,7 @@ def test_quantizing_is_not_the_identity():
 
 @pytest.mark.parametrize("n", [1, 7, 100, 999, 1000, 1001])
 def test_small_and_odd_sizes_are_compressed_too(n):
-    """No size falls back to fp32 unsaid: 1000 coordinates or fewer, or a number that nothing divides."""
+    """No size falls back to fp32 silently: 1000 coordinates or fewer, or a number that nothing divides."""
     x = np.random.default_rng(n).normal(size=n).astype(np.float32)
     tally = tally_of(QSGD(bits=3), x)
 

@@ -95,7 +95,7 @@ def test_wherever_it_breaks_the_file_is_right(tmp_path, drops, ranges):
     """However often and wherever a server breaks off, with ranges or without, the file is right."""
     target = tmp_path / "any" / "file"
     shutil.rmtree(target.parent, ignore_errors=True)
-    # Without ranges each attempt begins anew; rising drops still bring something new each time.
+    # Without ranges each attempt begins again; rising drops still bring something new each time.
     behaviour = Behaviour(CONTENT, sorted(set(drops)), ranges=ranges)
     with flaky_server.serving(behaviour) as url:
         Fetched(target, url)

@@ -64,7 +64,7 @@ def test_what_is_generated_is_current():
 
 
 def test_local_sgd_data_are_what_a_simulation_gives():
-    """One schedule at N = 4 measured anew has the committed means at all checkpoints, to the last digits."""
+    """One schedule at N = 4 measured again has the committed means at all checkpoints, to the last digits."""
     errors = [
         simulate(
             problem_entry("kinked").make(4, "iid", 0),

@@ -47,7 +47,7 @@ def golden_records(monkeypatch: pytest.MonkeyPatch) -> list[RunRecord]:
 
 @pytest.mark.parametrize(("format_name", "suffix"), [("latex", "tex"), ("text", "txt"), ("markdown", "md")])
 def test_golden(golden_records: list[RunRecord], format_name: str, suffix: str) -> None:
-    """The output for fixed records is the committed one (UPDATE_GOLDEN=1 writes it anew, to be read)."""
+    """The output for fixed records is the committed one (UPDATE_GOLDEN=1 writes it again, to be read)."""
     path = GOLDEN / f"table.{suffix}"
     written = render(golden_records, format_name)
     if os.environ.get("UPDATE_GOLDEN"):

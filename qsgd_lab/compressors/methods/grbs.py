@@ -88,7 +88,7 @@ class BlockWire(Wire[Block]):
 
 
 class RandomBlock(Compressor):
-    """Sends one of R blocks of the whole gradient, drawn anew each step and the same at all nodes.
+    """Sends one of R blocks of the whole gradient, drawn again each step and the same at all nodes.
 
     Parameters
     ----------

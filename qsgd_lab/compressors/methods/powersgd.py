@@ -99,7 +99,7 @@ class PowerSGD(Compressor):
 
     A tensor of two or more dimensions is the matrix (first, product of the others). It is compressed only if
     that at least halves it; other tensors travel in float32 with the first round. Q starts from random words
-    that all nodes share, and goes on from the last step; vectors that became zero or not finite start anew.
+    that all nodes share, and goes on from the last step; vectors that became zero or not finite start again.
     A node's own contribution is P Q_i' with its own factor, so that residuals of unlike nodes stay bounded.
     The method is biased: it is meant for error feedback, `ef(powersgd)`.
 

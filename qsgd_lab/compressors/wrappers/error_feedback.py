@@ -79,7 +79,7 @@ class ErrorFeedback(Compressor):
     contraction.
 
     `compress` knows one node alone: with `skip_nonfinite` it keeps the state where that node's vector is not
-    finite. Whoever knows the mean of all nodes asks `settled` which state to go on with.
+    finite. The caller that knows the mean of all nodes asks `settled` which state to go on with.
 
     References
     ----------

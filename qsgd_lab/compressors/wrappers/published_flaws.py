@@ -42,7 +42,7 @@ class BiasedLevels(Compressor):
               \operatorname{sgn}(v) \quad (u \ge s)
 
     Deterministic rounding there is truncation: the level is min(floor(u), s). At b bits S = 2^b, so that
-    gradients come out 4/3 too large at 2 bits, 16/15 at 4: a higher learning rate that nobody set.
+    gradients come out 4/3 too large at 2 bits, 16/15 at 4: a higher learning rate, without notice.
 
     Parameters
     ----------

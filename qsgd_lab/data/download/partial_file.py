@@ -42,7 +42,7 @@ class PartialFile:
             If another process has the right, or nothing can be written there.
         """
         # The lock's file is never deleted: another process may be about to lock it.
-        # Nor may it be a mere file where the file system has no locks: that would outlive a killed process.
+        # Nor may it be a plain file where the file system has no locks: that would outlive a killed process.
         lock = FileLock(self.target.with_name(f".{self.target.name}.lock"), fallback_to_soft=False)
         with self._explained():
             self.target.parent.mkdir(parents=True, exist_ok=True)

@@ -223,7 +223,7 @@ class LevelsKind(Kind[QuantizedGradient]):
         parts, buckets = excerpt(partition_of(options, content.structure), low, high)
         check_dead(norms[buckets], levels, parts)
         layout = _LAYOUT_NAMES[options.layout]
-        # A part has other chunks and classes than the whole: written again, its code is chosen anew.
+        # A part has other chunks and classes than the whole: written again, its code is chosen again.
         kinds = (NORMS[options.norm], parts, (high - low,), layout)
         return Levels(levels, norms[buckets], options.num_levels, *kinds)
 
