@@ -170,7 +170,7 @@ class CompiledLaunches:
 
 
 def _check_space(name: str, block: int, shared: int, needs: dict[str, int]) -> None:
-    """Refuse a launch as a driver does, where a block finds no room."""
+    """Refuse a launch as a driver does, where a block does not fit."""
     warps = -(-block // 32)
     each = -(-32 * needs.get("registers", 0) // WARP_GRANULE) * WARP_GRANULE
     if warps * each > REGISTERS:
