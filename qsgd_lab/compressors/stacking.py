@@ -32,7 +32,7 @@ def stacking_warnings(compressor: Compressor, num_coordinates: int) -> Iterator[
 
 
 def missing_feedback(compressor: Compressor) -> Iterator[str]:
-    """Yield a line if a compressor needs feedback that nobody gives it."""
+    """Yield a line if a compressor needs feedback and has none."""
     if compressor.needs_feedback:
         yield (
             "it leaves out the same part of like gradients step after step, and nothing sends it later: the "

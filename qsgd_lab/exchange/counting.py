@@ -39,7 +39,7 @@ class CountingExchange:
 
     @ledger.setter
     def ledger(self, ledger: Ledger) -> None:
-        """Begin to count anew, or go on from a checkpoint."""
+        """Begin to count again, or go on from a checkpoint."""
         self._ledger = ledger
         self._ledgers_changed()
 
@@ -50,7 +50,7 @@ class CountingExchange:
 
     @down_ledger.setter
     def down_ledger(self, ledger: Ledger) -> None:
-        """Begin to count anew, or go on from a checkpoint."""
+        """Begin to count again, or go on from a checkpoint."""
         self._down_ledger = ledger
         self._ledgers_changed()
 

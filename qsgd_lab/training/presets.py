@@ -92,7 +92,7 @@ def configurations(
     Raises
     ------
     ValueError
-        If nobody knows the data set, the preset does not know a model and nobody registered it, a node count
+        If the data set is unknown, a model is neither the preset's nor registered, a node count
         does not divide the global batch, a batch is larger than the training set, there are no epochs, bits
         mean no levels under the convention, a flaw is unknown, or a seed is 2**32 or more.
     """

@@ -79,7 +79,7 @@ class ErrorFeedback(Compressor):
     contraction.
 
     `compress` knows one node alone: with `skip_nonfinite` it keeps the state where that node's vector is not
-    finite. Whoever knows the mean of all nodes asks `settled` which state to go on with.
+    finite. The caller that knows the mean of all nodes asks `settled` which state to go on with.
 
     References
     ----------
@@ -89,6 +89,7 @@ class ErrorFeedback(Compressor):
     """
 
     keeps_errors = True
+    is_unbiased = False  # a payload also carries earlier errors
 
     def __init__(
         self,
@@ -164,11 +165,6 @@ class ErrorFeedback(Compressor):
     def wire(self) -> Wire[Any]:
         """The inner compressor's: error feedback sends nothing of its own."""
         return self.inner.wire
-
-    @property
-    def is_unbiased(self) -> bool:
-        """False: a payload also carries earlier errors."""
-        return False
 
     def variance_factor(self, num_coordinates: int) -> float | None:
         """Return None: the error is that of gradient + residual, not of the gradient."""
