@@ -9,7 +9,7 @@ from qsgd_lab.compressors import COMPRESSORS, ErrorFeedback, Layout
 from qsgd_lab.compressors.methods.powersgd import PowerSGD
 from qsgd_lab.errors import MessageError
 from qsgd_lab.exchange import SimulatedExchange
-from qsgd_lab.kernels.cpu.low_rank import (
+from qsgd_lab.kernels.cpu.methods.low_rank import (
     orthonormalize,
     outer_sum,
     times_vectors,
