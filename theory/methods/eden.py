@@ -149,7 +149,7 @@ def entropy_coded(step: float) -> EntropyCoded:
     width = number("step", step, least=0.001)
     most = math.ceil(9 / width)
     levels = width * np.arange(-most, most + 1)
-    edges = width * (np.arange(-most, most + 2) - 0.5)
+    edges: Floats = width * (np.arange(-most, most + 2, dtype=np.float64) - 0.5)
     shares, along = np.diff(ndtr(edges)), -np.diff(_density(edges))
     used = shares[shares > 0]
     error = float(levels**2 @ shares / (levels @ along) ** 2 - 1)
