@@ -54,7 +54,7 @@ def test_two_models_on_two_node_counts_end_in_a_table(home: Path, capsys: pytest
     """AlexNet and ResNet-20 at N = 1 and 8, augmented, from archive to table; records name the data."""
     put_archive(home / "elsewhere")
     models = ["--model", "alexnet", "--model", "resnet20"]
-    command = [*QUICK, *models, "--nodes", "1,8", "--bits", "2", "--data-dir", "elsewhere"]
+    command = [*QUICK, *models, "--nodes", "1,8", "--bits", "2", "--data-dir", "elsewhere", "--jobs", "1"]
     assert main([*command, "--format", "csv"]) == 0
     printed = capsys.readouterr()
     runs = records()

@@ -19,7 +19,7 @@ CACHE = Path(os.environ.get("QSGD_LAB_PTX_CACHE", ROOT / ".ptx_cache"))
 
 @cache
 def sources() -> str:
-    """Return a digest of all sources that compiled kernels depend on: the kernels, and the calls that compile."""
+    """Return a digest of all sources of compiled kernels: theirs, and those of what calls the compiler."""
     digest = hashlib.sha256()
     for path in [*sorted((ROOT / "qsgd_lab" / "kernels").rglob("*.py")), *_compilers()]:
         digest.update(path.read_bytes())
