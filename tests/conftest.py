@@ -18,6 +18,7 @@ sys.path[:] = [entry for entry in sys.path if Path(entry).resolve() != ROOT]
 # The oracles and what tests share are imported by their names.
 sys.path[:0] = [str(TESTS / name) for name in ("oracles", "support", "ptx")]
 
+from forked import ForkedContext  # noqa: E402
 from registered import take_back  # noqa: E402
 
 # Compiling a kernel in the middle of an example is slow, not wrong: no deadline.
@@ -44,3 +45,9 @@ def nothing_registered_stays():
     """Take back what a test's plug-ins register in this process: other tests go through the registries."""
     yield
     take_back()
+
+
+@pytest.fixture
+def forked_workers(monkeypatch):
+    """Let sweeps of this process fork their workers: tests/cli/test_reproduce.py starts them as users do."""
+    monkeypatch.setattr("qsgd_lab.runs.pool.multiprocessing.get_context", lambda _: ForkedContext)

@@ -89,6 +89,7 @@ def test_without_runs_it_says_how_to_make_them(tmp_path: Path) -> None:
     assert len(result.stderr.splitlines()) == 1
 
 
+@pytest.mark.usefixtures("forked_workers")
 @pytest.mark.slow
 def test_trains_what_is_missing(tmp_path: Path) -> None:
     """A real sweep of an epoch at full precision, whose table is there again without training."""

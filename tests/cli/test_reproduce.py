@@ -149,6 +149,7 @@ def test_dry_run_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.usefixtures("forked_workers")
 def test_gradients_are_saved_for_the_measuring_commands(tmp_path: Path) -> None:
     """--save-gradients leaves the nodes' gradients as files that `variance --input` reads."""
     options = ["--bits", "2", "--nodes", "2", "--seeds", "0", "--epochs", "1", "--runs", tmp_path / "runs"]
@@ -216,6 +217,7 @@ def test_a_file_in_place_of_the_runs_folder(tmp_path: Path, capsys: pytest.Captu
     assert path.read_text() == "mine"
 
 
+@pytest.mark.usefixtures("forked_workers")
 def test_packed_runs_are_not_repeated(
     undisturbed: tuple[Path, subprocess.CompletedProcess[str]],
     tmp_path: Path,

@@ -24,7 +24,7 @@ ONE_RUN = [*QUICK, "--bits", "32", "--model", "alexnet", "--nodes", "1"]
 
 
 @pytest.fixture(autouse=True)
-def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, forked_workers: None) -> Path:
     """Work in an empty folder with an empty cache, no way out, and the tiny release for the official one."""
     tiny = dataclasses.replace(DATASETS["cifar10"], source=cifar10_source(RELEASE))
     monkeypatch.setitem(DATASETS, "cifar10", tiny)

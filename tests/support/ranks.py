@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import sys
 import traceback
@@ -10,28 +9,10 @@ from datetime import timedelta
 from importlib import import_module
 from pathlib import Path
 
+from forked import ForkedContext
+
 #: A rank that takes longer has hung; far beyond what the slowest machine needs.
 LIMIT_S = 300
-
-#: Imported once, by the process that ranks are forks of: importing takes a rank seconds, a fork no time.
-IMPORTED = [
-    "torch.distributed.fsdp",
-    "torch.nn.parallel",
-    "qsgd_lab.algorithms.registry",
-    "qsgd_lab.distributed.exchange",
-    "qsgd_lab.distributed.fsdp",
-    "qsgd_lab.distributed.hook",
-    "qsgd_lab.distributed.two_phase",
-    "qsgd_lab.training.ranks",
-]
-
-
-def start_method() -> str:
-    """Return how ranks are started: Linux alone forks processes that have torch without harm."""
-    if sys.platform != "linux":
-        return "spawn"
-    multiprocessing.set_forkserver_preload(IMPORTED)
-    return "forkserver"
 
 
 def serve(connection, paths):
@@ -80,12 +61,11 @@ class Processes:
 
     def grow(self, size: int) -> None:
         """Start processes until there are `size`."""
-        context = multiprocessing.get_context(start_method())
         paths = [path for path in sys.path if path]
         first = len(self.processes)
         while len(self.processes) < size:
-            here, there = context.Pipe()
-            process = context.Process(target=serve, args=(there, paths), daemon=True)
+            here, there = ForkedContext.Pipe()
+            process = ForkedContext.Process(target=serve, args=(there, paths), daemon=True)
             process.start()
             there.close()
             self.pipes.append(here)

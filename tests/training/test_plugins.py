@@ -37,7 +37,7 @@ def test_snippets_are_short():
 
 
 @pytest.fixture
-def lab(tmp_path, monkeypatch, capsys):
+def lab(tmp_path, monkeypatch, capsys, forked_workers):
     """Return a function that runs a command in an empty folder, and returns (stdout, stderr).
 
     The commands of a test run in one process, where nothing is registered before them; workers are processes.
@@ -263,7 +263,7 @@ def distribution(folder, module, code):
     (folder / f"{module}.py").write_text(code)
 
 
-def test_an_installed_distribution_needs_no_option(tmp_path, monkeypatch, capsys):
+def test_an_installed_distribution_needs_no_option(tmp_path, monkeypatch, capsys, forked_workers):
     """Its method is in the list, and in the run under the distribution's name, version and digest."""
     distribution(tmp_path, "sign_pack", SNIPPETS["my_compressor.py"])
     monkeypatch.syspath_prepend(tmp_path)
