@@ -18,7 +18,7 @@ from executor import Compiled, LaunchError, Schedule
 from simulated import LAUNCHES
 
 SCOPES = {
-    "short": {"sizes": (1, 31, 513, 4097), "large": 9001, "repeats": 6, "levels": tuple(range(1, 256, 25))},
+    "short": {"sizes": (1, 31, 513, 4097), "large": 9001, "repeats": 6, "levels": tuple(range(1, 256, 17))},
     "long": {"sizes": (1, 31, 513, 4097, 20_003), "large": 2**17 + 77, "repeats": 10},
 }
 #: Random order; then also preemption at one of 40 accesses, and a look-out for races.
