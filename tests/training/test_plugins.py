@@ -215,7 +215,7 @@ def test_what_cannot_be_used_is_one_line(tmp_path, monkeypatch, capsys, argument
     assert main(["reproduce", "--nodes", "2", "--seeds", "0", *arguments]) == code
     errors = capsys.readouterr().err
     lines = [line for line in errors.splitlines() if line.startswith("Error")]
-    assert len(lines) == 1
+    assert len(lines) == 1, errors
     assert message in lines[0]
     assert "Traceback" not in errors
     assert not (tmp_path / "runs").exists()
