@@ -29,5 +29,11 @@ def read_digits() -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     spec = find_spec("sklearn")
     if spec is None or spec.origin is None:
         raise ModuleNotFoundError("no scikit-learn, which has the digits: python -m pip install scikit-learn")
-    table = np.loadtxt(Path(spec.origin).parent / "datasets" / "data" / "digits.csv.gz", delimiter=",")
+    path = Path(spec.origin).parent / "datasets" / "data" / "digits.csv.gz"
+    if not path.is_file():  # a release that keeps it elsewhere
+        from sklearn.datasets import load_digits
+
+        pixels, classes = load_digits(return_X_y=True)
+        return pixels.reshape(-1, 8, 8), classes.astype(np.int64)
+    table = np.loadtxt(path, delimiter=",")
     return table[:, :-1].reshape(-1, 8, 8), table[:, -1].astype(np.int64)
