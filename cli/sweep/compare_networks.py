@@ -184,7 +184,9 @@ def _train(configs: Sequence[RunConfig], store: RunStore, jobs: int | None, max_
     for failure in outcome.failed:
         click.echo(f"Error: {cell_name(failure.config)}: {failure.reason}", err=True)
     if outcome.exit_code:
-        click.echo(f"{len(outcome.remaining)} runs remain; the same command goes on with them.", err=True)
+        if outcome.remaining:
+            count = len(outcome.remaining)
+            click.echo(f"{count} runs remain; the same command goes on with them.", err=True)
         click.get_current_context().exit(outcome.exit_code)
 
 

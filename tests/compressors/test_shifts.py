@@ -235,9 +235,7 @@ def test_diana_converges_to_all_digits():
     curvature, optimum, best = quadratics(8)
     step_size, ends = theory.diana_step(4.0, 9.0, 8), []
     for rate in (0.0, 0.3):
-        exchange = double_exchange(
-            double_compressors.rand_k(4, N, unbiased=True), 8, biased=False, rate=rate
-        )
+        exchange = double_exchange(double_compressors.rand_k(4, N, unbiased=True), 8, biased=False, rate=rate)
         x = np.zeros(N)
         for step in range(700):
             with np.errstate(over="ignore", invalid="ignore"):
