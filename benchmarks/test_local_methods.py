@@ -1,7 +1,7 @@
-"""A round of local SGD against as many synchronous steps at N = 8: ``pytest benchmarks/test_local_methods.py``.
+"""A round of local SGD against synchronous steps at N = 8: ``pytest benchmarks/test_local_methods.py``.
 
-Thread CPU time, both in one process and in turn, so that other load does not count. Of each place in a round of
-8 steps, the exchange at its end among them, the least counts.
+Thread CPU time, both in one process and in turn, so that other load does not count. Of each place in a
+round of 8 steps, the exchange at its end among them, the least counts.
 """
 
 from __future__ import annotations

@@ -256,7 +256,11 @@ def test_fashion_mnist_from_a_packed_file(capsys, output):
     if output == "json":
         whole, local = json.loads(out)
         assert (whole["is_within_budget"], local["is_within_budget"]) == (False, True)
-        assert (local["runs"], local["rounds"], local["method"]) == (3, 2, "local SGD (2 rounds), rate x 0.25")
+        assert (local["runs"], local["rounds"], local["method"]) == (
+            3,
+            2,
+            "local SGD (2 rounds), rate x 0.25",
+        )
     else:
         assert "local SGD (2 rounds), rate" in out
 

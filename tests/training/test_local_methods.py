@@ -94,7 +94,7 @@ def test_a_run_that_was_killed_is_the_same_run(algorithm: str, compressor: str, 
 
 
 def test_every_algorithm_is_among_those_that_are_killed() -> None:
-    """Each class of the package that an algorithm's text makes; synchronous SGD is killed in test_sweep_kill."""
+    """Each class that an algorithm's text makes; synchronous SGD is killed in test_sweep_kill."""
     texts = [method.name for method in ALGORITHMS.methods().values() if method.origin == "qsgd_lab"]
     killed = {type(ALGORITHMS.parse(text).make()) for text in ("synchronous", *dict(RESUMED))}
     assert {type(ALGORITHMS.parse(text).make()) for text in texts} == killed
