@@ -123,9 +123,11 @@ def link(
 
     \b
     Example:
-      qsgd-lab link --parameters 25.6M --nodes 2,64,1024 --bits 2,4 --bandwidth 10Gbit/s --latency 20us \\
+      qsgd-lab link --parameters 25.6M --nodes 2,64,1024 --bits 2,4 \\
+        --bandwidth 10Gbit/s --latency 20us \\
         --compute 80ms --format json
-      qsgd-lab link --nodes 16 --devices 8 --bandwidth 25Gbit/s --compute 120ms --overlap 0.6
+      qsgd-lab link --nodes 16 --devices 8 --bandwidth 25Gbit/s \\
+        --compute 120ms --overlap 0.6
       qsgd-lab link measure --nodes 2 --shape 50Mbit/s
     """
     if ctx.invoked_subcommand is not None:

@@ -81,7 +81,8 @@ def convergence(
     \b
     Example:
       qsgd-lab convergence
-      qsgd-lab convergence --problem logistic --levels 1,2,4 --workers 1..8 --plot convergence.pdf
+      qsgd-lab convergence --problem logistic --levels 1,2,4 --workers 1..8 \\
+        --plot convergence.pdf
     """
     from qsgd_lab.cli.measure.convergence_output import render
     from qsgd_lab.cli.options.quantizer import check_figure_file
