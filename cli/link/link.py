@@ -1,4 +1,4 @@
-"""``qsgd-lab link``: what every collective costs on a network, for a model that nobody has trained yet."""
+"""``qsgd-lab link``: what every collective costs on a network, for a model that is not trained yet."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def link(
     the fastest float32 all-reduce, and the bandwidth below which the row is faster than it. With --devices,
     flat collectives, which know no machines, and two-level ones, which add up within a machine first.
 
-    The model: rounds times latency, and bytes over bandwidth; nothing is lost, and nobody else is there.
+    The model: rounds times latency, and bytes over bandwidth; nothing is lost, and there is no other traffic.
     Elias codes send less than the fixed width; two-phase rounds twice.
 
     \b

@@ -9,6 +9,7 @@ import click
 
 from qsgd_lab.cli.options import quantizer as shared
 from qsgd_lab.cli.options.lists import IntListType
+from qsgd_lab.levels import MAX_LEVELS
 
 PROBLEM_NAMES = ("least-squares", "ridge", "logistic")
 
@@ -24,7 +25,7 @@ PROBLEM_NAMES = ("least-squares", "ridge", "logistic")
     ),
     click.option(
         "--levels",
-        type=IntListType(minimum=1, maximum=2**15 - 1),
+        type=IntListType(minimum=1, maximum=MAX_LEVELS),
         default="1,6",
         show_default=True,
         help="Levels s of QSGD; 6 is sqrt(n).",

@@ -5,7 +5,7 @@ python docs/scripts/make_comparing_page.py --check    exit with 1 if they would 
 
 The runs are in paper/compare-runs.jsonl, those of the searches for learning rates among them. A cell whose
 runs are not all there is a dash, and a ratio without any cell is left out. Under a table is the command that
-makes it anew.
+makes it again.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ def outcome_of(task: Task, split: str, text: str) -> Outcome | None:
 
 
 def table(task: Task) -> str:
-    """Return a task's table and the command that makes it anew."""
+    """Return a task's table and the command that makes it again."""
     heads = " | ".join(f"`{split}`" for split in task.splits)
     lines = [
         f"**{task.title}**\n",

@@ -55,10 +55,10 @@ def test_every_flaw_is_set_beside_the_mended_protocol(runs: Path) -> None:
 
 @pytest.mark.parametrize("format_name", ["text", "latex", "markdown"])
 def test_prints_a_row_a_protocol(runs: Path, format_name: str) -> None:
-    """Each protocol stands in a row for either network, and the caption says what was run."""
+    """Each protocol has a row for either network, and the caption says what was run."""
     result = invoke("--runs", runs, "--seeds", "0..2", "--no-run", "--format", format_name)
     assert result.exit_code == 0
-    # In text, which is narrow, the methods stand below each other.
+    # In text, which is narrow, the methods are below each other.
     table = result.stdout[: result.stdout.rindex("Test accuracy in")]
     rows = [line.lstrip("| ") for line in table.splitlines()]
     for name in (CORRECTED, *FLAWS, ALL):
@@ -89,14 +89,14 @@ def test_without_runs_it_says_how_to_make_them(tmp_path: Path) -> None:
     assert len(result.stderr.splitlines()) == 1
 
 
+@pytest.mark.usefixtures("forked_workers")
 @pytest.mark.slow
 def test_trains_what_is_missing(tmp_path: Path) -> None:
     """A real sweep of an epoch at full precision, whose table is there again without training."""
     options = ["--runs", tmp_path / "runs", "--seeds", 0, "--bits", 32, "--epochs", 1, "--jobs", 1]
     options += ["--format", "json"]
-    program = [sys.executable, "-m", "qsgd_lab", "flaws", *map(str, options)]
-    first = subprocess.run(program, capture_output=True, text=True, check=False, timeout=300)
-    assert first.returncode == 0, first.stderr
+    first = invoke(*options)
+    assert first.exit_code == 0, first.output
     assert len(list((tmp_path / "runs").glob("*/run.json"))) == 2 * 5
     assert invoke(*options, "--no-run").stdout == first.stdout
     by_name = {(e["model"], e["protocol"]): e for e in json.loads(first.stdout)["effects"]}
