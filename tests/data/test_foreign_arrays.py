@@ -158,7 +158,6 @@ def test_a_tensor_expanded_by_strides_is_refused(tmp_path: Path) -> None:
     [
         (torch.ones(3, device="meta"), False, "without values"),
         (torch.ones(3).to(torch.float8_e4m3fn), False, "float8_e4m3fn, which NumPy does not have"),
-        (torch.ones(3, dtype=torch.complex32), False, "complex32, which NumPy does not have"),
         (torch.ones(3), True, "before torch 1.6"),
     ],
 )
