@@ -294,7 +294,9 @@ def _ordinary_target(path: Path) -> Path:
     """
     with _cannot_write(path):
         if _is_descriptor(path):
-            raise UsageError(f"{path} is a stream that is open already; name a file, or - for standard output")
+            raise UsageError(
+                f"{path} is a stream that is open already; name a file, or - for standard output"
+            )
         try:
             mode = path.stat().st_mode  # of what a link points to, and asked first: a pipe has no path
         except FileNotFoundError:
@@ -317,7 +319,7 @@ def _ordinary_target(path: Path) -> Path:
 def _is_descriptor(path: Path) -> bool:
     """Return whether a path names an open stream, as ``/dev/stdout`` and links to it do.
 
-    Replacing the file behind a redirection would lose what ``>>`` was to keep, and all of it if its name is gone.
+    Replacing the file behind a redirection would lose what ``>>`` was to keep.
     """
     for _ in range(40):  # links in a circle are reported by whoever follows them
         folder = os.path.realpath(path.parent)

@@ -197,6 +197,7 @@ def _finish(outcome: SweepOutcome, store: RunStore) -> None:
 def _listing() -> str:
     width = max(map(len, FLAWS)) + 2
     return "".join(
-        fill(f"{flaw.summary} ({', '.join(flaw.notebooks)})", indent=name.ljust(width), hanging=" " * width) + "\n"
+        fill(f"{flaw.summary} ({', '.join(flaw.notebooks)})", indent=name.ljust(width), hanging=" " * width)
+        + "\n"
         for name, flaw in FLAWS.items()
     )
