@@ -161,7 +161,7 @@ def test_what_the_page_on_data_says_of_the_runs():
 
 @pytest.mark.parametrize("name", ["setting-runs", "evidence"])
 def test_stored_runs_name_their_code_and_have_epochs(name):
-    """They were made from a commit without other changes, and a diverged run stores the epoch it diverged in."""
+    """They were made from a commit without other changes; a diverged run stores its last epoch, too."""
     store = RunStore(PAPER / f"{name}.jsonl")
     for run in store.records():
         assert run.environment["commit"]
