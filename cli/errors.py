@@ -19,6 +19,11 @@ COMPILING = "Compiling kernels, once: 10 s to 2 minutes (see warm-up)."
 #: Failures of the machine rather than of the program: no space, quota used up, read-only file system.
 _MACHINE_ERRORS = frozenset({errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC), errno.EROFS})
 
+#: Names that no file can have, and places where none can be: the user's, if the error says which.
+_PLACE_ERRORS = frozenset(
+    {errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.EACCES, errno.EPERM}
+)
+
 
 @contextmanager
 def argument_errors(option: str | None = None) -> Iterator[None]:
@@ -52,7 +57,8 @@ def report_error(error: Exception) -> int:
     Returns
     -------
     int
-        The exit code: 2 for usage errors, `LabError.exit_code`, 1 for failures of the machine.
+        The exit code: 2 for usage errors and places that cannot be used, `LabError.exit_code`, 1 for failures
+        of the machine.
 
     Raises
     ------
@@ -69,6 +75,9 @@ def report_error(error: Exception) -> int:
         where = f": {error.filename}" if error.filename else ""
         click.echo(f"Error: {error.strerror}{where}; free some space or write elsewhere", err=True)
         return 1
+    if isinstance(error, OSError) and error.errno in _PLACE_ERRORS and error.filename:
+        click.echo(f"Error: {error.filename}: {error.strerror}; name another place", err=True)
+        return 2
     raise error
 
 

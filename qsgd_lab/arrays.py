@@ -29,7 +29,7 @@ def dense_input(gradient: Any) -> Any:
     Raises
     ------
     TypeError
-        If it is masked, sparse, nested or a tensor without data: it says what makes a dense array of it.
+        If it is masked, sparse, nested, a tensor without data, or no numbers: it says what would be right.
     """
     if isinstance(gradient, np.ma.MaskedArray):
         raise TypeError("gradient is a masked array; say what its masked entries are, with .filled(0)")
@@ -38,7 +38,15 @@ def dense_input(gradient: Any) -> Any:
             raise TypeError(
                 f"gradient is a {type(gradient).__name__}, not a dense array; call .toarray() first"
             )
-        return gradient
+        if hasattr(gradient, "dtype") or hasattr(gradient, "__cuda_array_interface__"):
+            return gradient
+        try:
+            array = np.asarray(gradient)
+        except ValueError:  # lists of different lengths
+            array = np.empty(0, object)
+        if array.dtype.kind not in "biufc":
+            raise TypeError(f"gradient is a {type(gradient).__name__}; quantize takes an array of numbers")
+        return array
     if gradient.is_nested:
         raise TypeError("gradient is a nested tensor; only dense tensors are supported: quantize its parts")
     if gradient.layout != sys.modules["torch"].strided:

@@ -28,6 +28,9 @@ STANDARD_STREAM = Path("-")
 _NAME_BYTES = 120
 _HOST_LENGTH = 64
 
+#: The folders of open streams, after links.
+_DESCRIPTORS = re.compile(r"/proc/[^/]+(/task/[^/]+)?/fd|/dev/fd")
+
 Content = bytes | memoryview | Callable[[IO[bytes]], object]
 
 
@@ -129,7 +132,8 @@ def save(path: Path, content: Content) -> None:
     Raises
     ------
     UsageError
-        If `path` is a folder, a pipe, a device or a socket, or if no file can be made there.
+        If `path` is a folder, a pipe, a device, a socket or an open stream (``/dev/stdout``), or if no file
+        can be made there.
     OSError
         If the disk is full, or nobody reads standard output.
     """
@@ -289,6 +293,10 @@ def _ordinary_target(path: Path) -> Path:
         If there is something there that is not an ordinary file, or no folder to make the file in.
     """
     with _cannot_write(path):
+        if _is_descriptor(path):
+            raise UsageError(
+                f"{path} is a stream that is open already; name a file, or - for standard output"
+            )
         try:
             mode = path.stat().st_mode  # of what a link points to, and asked first: a pipe has no path
         except FileNotFoundError:
@@ -306,6 +314,21 @@ def _ordinary_target(path: Path) -> Path:
                 "name a file in a folder that exists"
             )
     return target
+
+
+def _is_descriptor(path: Path) -> bool:
+    """Return whether a path names an open stream, as ``/dev/stdout`` and links to it do.
+
+    Replacing the file behind a redirection would lose what ``>>`` was to keep.
+    """
+    for _ in range(40):  # links in a circle are reported by whoever follows them
+        folder = os.path.realpath(path.parent)
+        if _DESCRIPTORS.fullmatch(folder):
+            return True
+        if not path.is_symlink():
+            return False
+        path = Path(folder, path.readlink())
+    return False
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from qsgd_lab.cli.errors import argument_errors
 from qsgd_lab.cli.options.lists import BITS_LIST, SEEDS_LIST
 from qsgd_lab.cli.options.quantities import DURATION
 from qsgd_lab.cli.options.stored_runs import check_takes_runs, runs_option, warn_of_damage
-from qsgd_lab.terminal import text_width
+from qsgd_lab.terminal import fill, text_width
 from qsgd_lab.training.flaws import FLAWS
 from qsgd_lab.training.presets import FP32, PRESETS, Method, configurations
 
@@ -195,7 +195,9 @@ def _finish(outcome: SweepOutcome, store: RunStore) -> None:
 
 
 def _listing() -> str:
-    width = max(map(len, FLAWS))
+    width = max(map(len, FLAWS)) + 2
     return "".join(
-        f"{name:<{width}}  {flaw.summary} ({', '.join(flaw.notebooks)})\n" for name, flaw in FLAWS.items()
+        fill(f"{flaw.summary} ({', '.join(flaw.notebooks)})", indent=name.ljust(width), hanging=" " * width)
+        + "\n"
+        for name, flaw in FLAWS.items()
     )

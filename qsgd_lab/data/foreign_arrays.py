@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _NPY, _ZIP = b"\x93NUMPY", b"PK\x03\x04"
+_OLD_PT = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9"
 
 #: Deflate makes at most 1032 bytes of one.
 _MOST_EXPANSION = 1032
@@ -78,6 +79,8 @@ def read_array(path: Path, made_by: str = "save an array there with numpy.save")
         read = _zip
     elif beginning[8:] == b"{":
         read = _safetensors
+    elif beginning == _OLD_PT:  # reading one would allocate what it claims
+        raise UsageError(f"{path} is a .pt file of before torch 1.6; save it again with torch.save")
     else:
         raise UsageError(
             f"{path} is not a .npy file of numbers, nor .npz, .pt or .safetensors; save it with numpy.save"
@@ -104,7 +107,9 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
         raise UsageError(f"{path} is not a .npz file; save it with numpy.savez")
     with _parsing(path), _archive(data) as archive:
         arrays = {
-            member.filename.removesuffix(".npy"): _npy(archive.read(member)) for member in archive.infolist()
+            member.filename.removesuffix(".npy"): _npy(archive.read(member))
+            for member in archive.infolist()
+            if not member.is_dir()
         }
     return {name: array.astype(array.dtype.newbyteorder("="), copy=False) for name, array in arrays.items()}
 
@@ -154,7 +159,7 @@ def _view(data: Any, start: int, dtype: Any, shape: Any, order: Any = "C") -> ND
 def _zip(data: Any) -> NDArray[Any]:
     """Return the array of an .npz or a .pt file; both are zip archives."""
     with _archive(data) as archive:
-        members = archive.infolist()
+        members = [member for member in archive.infolist() if not member.is_dir()]
         expanded = sum(member.file_size for member in members)
         if any(member.filename.endswith("data.pkl") for member in members):
             if expanded > len(data):  # torch stores without compressing
@@ -191,10 +196,15 @@ def _pt(data: Any) -> NDArray[Any]:
         loaded = next(iter(loaded.values()))
     if not isinstance(loaded, torch.Tensor) or loaded.layout != torch.strided or loaded.is_quantized:
         raise UsageError("does not hold a dense tensor; only a tensor, or a dict of one, is read")
+    if loaded.is_meta:
+        raise UsageError("holds a tensor without values (on torch's meta device); save one that has them")
     if loaded.numel() * loaded.element_size() > len(data):  # a few numbers, expanded by strides of 0
         raise ValueError(f"shape {tuple(loaded.shape)} takes more bytes than the {len(data)} of the file")
     tensor = loaded.detach().resolve_conj().resolve_neg()
-    array: NDArray[Any] = (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
+    try:
+        array: NDArray[Any] = (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
+    except TypeError as error:
+        raise UsageError(f"holds {loaded.dtype}, which NumPy does not have; save it as float32") from error
     return array
 
 

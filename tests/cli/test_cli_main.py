@@ -126,6 +126,11 @@ def raising(error):
             1,
             "Error: No space left on device: /runs/x; free some space or write elsewhere",
         ),
+        (
+            OSError(errno.ENAMETOOLONG, "File name too long", "xxx"),
+            2,
+            "Error: xxx: File name too long; name another place",
+        ),
         (KeyboardInterrupt(), 130, "Interrupted."),
         (click.Abort(), 130, "Interrupted."),
     ],

@@ -59,6 +59,22 @@ def test_what_is_no_ordinary_file_is_refused_and_left(
     assert names_in(tmp_path) == sorted(names)
 
 
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs /proc")
+def test_open_streams_are_refused(tmp_path: Path) -> None:
+    """A name of an open stream, or a link to one, is refused: what `>>` had kept would be lost."""
+    with (tmp_path / "log").open("ab") as stream:
+        stream.write(b"before")
+        stream.flush()
+        (tmp_path / "link").symlink_to(f"/dev/fd/{stream.fileno()}")
+        for name in ("/dev/fd/", "/proc/self/fd/", f"/proc/{os.getpid()}/task/{os.getpid()}/fd/"):
+            with pytest.raises(UsageError, match="open already"):
+                save(Path(f"{name}{stream.fileno()}"), b"x")
+        with pytest.raises(UsageError, match="link is a stream"):
+            check_place(tmp_path / "link")
+    assert (tmp_path / "log").read_bytes() == b"before"
+    assert names_in(tmp_path) == ["link", "log"]
+
+
 def test_permissions_are_kept(tmp_path: Path) -> None:
     """A file that is replaced keeps its permissions; a new one has those that the umask gives."""
     path = tmp_path / "file"

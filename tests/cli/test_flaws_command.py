@@ -72,7 +72,9 @@ def test_names_the_flaws() -> None:
     """--list says what each flaw is and which notebook has it, and trains nothing."""
     result = invoke("--list")
     assert result.exit_code == 0
-    assert [line.split()[0] for line in result.stdout.splitlines()] == list(FLAWS)
+    lines = result.stdout.splitlines()
+    assert [line.split()[0] for line in lines if not line.startswith(" ")] == list(FLAWS)
+    assert max(map(len, lines)) <= 80
 
 
 def test_without_runs_it_says_how_to_make_them(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import threading
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 
-from qsgd_lab.data.foreign_arrays import read_array
+from qsgd_lab.data.foreign_arrays import read_array, read_arrays
 from qsgd_lab.errors import DataMissingError, IntegrityError, LabError, UsageError
 
 VALUES = np.float32([[1, -2.5, 0], [np.inf, 3e-39, -0.0]])
@@ -150,6 +151,32 @@ def test_a_tensor_expanded_by_strides_is_refused(tmp_path: Path) -> None:
     torch.save(torch.zeros(1).expand(2**40), tmp_path / "wide.pt")
     with pytest.raises(IntegrityError, match="takes more bytes"):
         read_array(tmp_path / "wide.pt")
+
+
+@pytest.mark.parametrize(
+    ("tensor", "old", "words"),
+    [
+        (torch.ones(3, device="meta"), False, "without values"),
+        (torch.ones(3).to(torch.float8_e4m3fn), False, "float8_e4m3fn, which NumPy does not have"),
+        (torch.ones(3), True, "before torch 1.6"),
+    ],
+)
+def test_what_is_no_damage_is_not_called_so(
+    tmp_path: Path, tensor: torch.Tensor, old: bool, words: str
+) -> None:
+    """A good file of a kind that is not read is the user's matter, with what would be right."""
+    torch.save(tensor, tmp_path / "a.pt", _use_new_zipfile_serialization=not old)
+    with pytest.raises(UsageError, match=words):
+        read_array(tmp_path / "a.pt")
+
+
+def test_folders_in_an_archive_are_no_arrays(tmp_path: Path) -> None:
+    """Programs that make zip archives of folders add entries for these."""
+    with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
+        archive.mkdir("d")
+        archive.writestr("d/grad.npy", npy(VALUES))
+    assert read_array(tmp_path / "a.npz").tobytes() == VALUES.tobytes()
+    assert list(read_arrays(tmp_path / "a.npz")) == ["d/grad"]
 
 
 class Code:

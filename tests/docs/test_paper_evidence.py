@@ -157,3 +157,14 @@ def test_what_the_page_on_data_says_of_the_runs():
     assert f"fp32 ({fp32.accuracy.mean:.1f} %)" in page
     assert f"alone lose {-nearest.verdict.difference:.1f} ± {nearest.verdict.half_width:.1f} points" in page
     assert "nine methods, five seeds, 45 runs" in page
+
+
+@pytest.mark.parametrize("name", ["setting-runs", "evidence"])
+def test_stored_runs_name_their_code_and_have_epochs(name):
+    """They were made from a commit without other changes; a diverged run stores its last epoch, too."""
+    store = RunStore(PAPER / f"{name}.jsonl")
+    for run in store.records():
+        assert run.environment["commit"]
+        assert run.environment["dirty"] is False
+        last = store.epochs(run)[-1]
+        assert last.step == run.result["steps"]

@@ -48,8 +48,13 @@ REFUSED = {
     "scipy": (lambda: scipy.sparse.csr_matrix(np.eye(3, dtype=np.float32)), r"csr_matrix.*call .toarray\(\)"),
     "masked": (lambda: np.ma.masked_array(np.ones(3, np.float32), [0, 1, 0]), r"masked .*with .filled\(0\)"),
     "masked nowhere": (lambda: np.ma.masked_array(np.ones(3, np.float32)), "masked array"),
-    "nothing": (lambda: None, "gradient is object; quantize takes float32"),
-    "words": (lambda: "0.5", "gradient is <U3; quantize takes float32"),
+    "nothing": (lambda: None, "gradient is a NoneType; quantize takes an array of numbers"),
+    "words": (lambda: "0.5", "gradient is a str; quantize takes an array of numbers"),
+    "rows of two lengths": (
+        lambda: [[1.0], [1.0, 2.0]],
+        "gradient is a list; quantize takes an array of numbers",
+    ),
+    "objects": (lambda: np.array([None]), "gradient is object; quantize takes float32"),
 }
 
 
