@@ -56,17 +56,17 @@ def read_board(against: Sequence[Path], rungs: Sequence[str]) -> Board:
     """
     from qsgd_lab.errors import IntegrityError
     from qsgd_lab.suite.definition import load_suite
-    from qsgd_lab.suite.result_file import missing_cells, read_entry, stored_entries
+    from qsgd_lab.suite.result_file import missing_cells, read_entries, stored_entries
     from qsgd_lab.suite.score import Board
 
     suite = load_suite()
     entries: list[Entry] = [*stored_entries(suite)]
     for path in against:
-        entry = read_entry(path, suite)
-        if lacking := missing_cells(entry, suite, rungs):
-            raise IntegrityError(f"{path} lacks {lacking[0]}; run the submission again to complete it")
-        # A result replaces the stored one of its name: a baseline that was run here.
-        entries = [other for other in entries if other.name != entry.name] + [entry]
+        for entry in read_entries(path, suite):
+            if lacking := missing_cells(entry, suite, rungs):
+                raise IntegrityError(f"{path} lacks {lacking[0]}; run the submission again to complete it")
+            # A result replaces the stored one of its name: a baseline that was run here.
+            entries = [other for other in entries if other.name != entry.name] + [entry]
     try:
         return Board(suite, entries)
     except ValueError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -106,7 +106,7 @@ class Suite:
     cap: float
     level: float
     mandatory: tuple[str, ...]
-    links: dict[str, Link]
+    links: dict[str, Link] = field(hash=False)
 
     def task(self, key: str) -> Task:
         """Return a task by its key.

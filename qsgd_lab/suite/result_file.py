@@ -215,8 +215,8 @@ def _cell(given: Mapping[str, Any], suite: Suite) -> CellResult:
     )
 
 
-def read_entry(path: Path, suite: Suite) -> Entry:
-    """Return the row of a result file.
+def read_entries(path: Path, suite: Suite) -> list[Entry]:
+    """Return the rows of a file of results, a line each.
 
     Raises
     ------
@@ -228,11 +228,15 @@ def read_entry(path: Path, suite: Suite) -> Entry:
             content = file.read(MOST_BYTES + 1)
         if len(content) > MOST_BYTES:
             raise ValueError("it is far too large")
-        return from_json(content, suite)
+        entries = [from_json(line, suite) for line in content.splitlines() if line.strip()]
+        if not entries:
+            raise ValueError("it is empty")
     except OSError as error:
         raise IntegrityError(f"{path} cannot be read: {error.strerror or error}") from None
     except (ValueError, TypeError) as error:
-        raise IntegrityError(f"{path} is not a result of the benchmark: {error}") from None
+        reason = "it is not JSON" if isinstance(error, json.JSONDecodeError | UnicodeError) else error
+        raise IntegrityError(f"{path} is not a result of the benchmark: {reason}") from None
+    return entries
 
 
 @cache
