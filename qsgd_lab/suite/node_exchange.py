@@ -158,7 +158,7 @@ class NodeExchange:
 
     def all_rows(self, rows: Any) -> Any:
         """Return the rows of all nodes, for evaluation; not counted."""
-        return torch.from_numpy(np.concatenate(self.hub.post(self.node, np.array(rows))))
+        return torch.from_numpy(np.concatenate(self.hub.post(self.node, rows.numpy().copy())))
 
     def mean(self, vectors: NDArray[np.float64], step: int, out: NDArray[np.float64]) -> None:
         """Write the mean of what all nodes' messages decode to."""
