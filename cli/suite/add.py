@@ -41,7 +41,7 @@ def add(results: Sequence[Path], output: Path) -> None:
         for entry in read_entries(path, suite):
             before = entries.get(entry.name)
             if before is not None and before.digest == entry.digest:
-                entry = replace(entry, cells={**before.cells, **entry.cells})  # noqa: PLW2901
+                entry = replace(entry, cells={**before.cells, **entry.cells})
             entries[entry.name] = entry
     write_atomically(output, "".join(to_json(entry, suite) for entry in entries.values()))
     click.echo(f"{len(entries)} entries in {output}.", err=True)

@@ -47,12 +47,13 @@ def list_suite(format_name: str) -> None:
         }
         for name, submission in baselines(suite).items()
     ]
+    head = {"suite": suite.name, "digest": suite.digest}
     if format_name == "json":
-        head = {"suite": suite.name, "digest": suite.digest}
-        click.echo(as_json([{**head, **row} for row in (*tasks, *entries)]), nl=False)
+        rows: list[dict[str, object]] = [{**head, **row} for row in tasks]
+        click.echo(as_json([*rows, *({**head, **row} for row in entries)]), nl=False)
         return
     first = Table(list(tasks[0]), [[str(v) for v in task.values()] for task in tasks], "Tasks", (0, 1, 2), 1)
-    short = [(row["entry"], row["title"], str(row["cells"]), str(row["cpu_s"])) for row in entries]
+    short = [[str(row[key]) for key in ("entry", "title", "cells", "cpu_s")] for row in entries]
     second = Table(["entry", "method", "stored cells", "CPU s"], short, "Baselines", (0, 1), 1)
-    head = f"{suite.name}, {suite.nodes} nodes, {suite.digest}\n"
-    click.echo(as_text([head, first, second]), nl=False)
+    title = f"{suite.name}, {suite.nodes} nodes, {suite.digest}\n"
+    click.echo(as_text([title, first, second]), nl=False)

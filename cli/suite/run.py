@@ -1,4 +1,4 @@
-"""``qsgd-lab suite run``: the cells of a submission, its anchors and verification seeds, and its result file."""
+"""``qsgd-lab suite run``: the cells of a submission, its anchors and audits, and its result file."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from qsgd_lab.cli.options.training import import_option
 from qsgd_lab.cli.suite.options import RUNGS, submission_named, task_option
 
 if TYPE_CHECKING:
+    from qsgd_lab.suite.result_file import Entry
     from qsgd_lab.suite.submission import Submission
 
 #: Seconds of a processor that a cell of a convex task takes, for the plan: measured on the stored baselines.
@@ -105,7 +106,9 @@ def _plan(submissions: Sequence[Submission], rungs: Sequence[str], keys: Sequenc
     click.echo(f"{total} cells, about {total * CELL_SECONDS / 60:.0f} CPU minutes without what is stored.")
 
 
-def _result(submission: Submission, rungs: Sequence[str], keys: Sequence[str], folder: Path, audited: bool):  # type: ignore[no-untyped-def]
+def _result(
+    submission: Submission, rungs: Sequence[str], keys: Sequence[str], folder: Path, audited: bool
+) -> Entry:
     from qsgd_lab.problems.comparison import ComparedMethod
     from qsgd_lab.runs.environment import collect_environment
     from qsgd_lab.runs.problem_store import ProblemStore

@@ -13,7 +13,14 @@ from qsgd_lab.cli.options.completion import one_of
 from qsgd_lab.cli.suite.options import against_option, read_board, rung_option
 
 FORMATS = ("text", "markdown", "latex", "csv", "json")
-RANKS = ("sent", "received", "rounds", "seconds@50Mbit/s,20ms", "seconds@1Gbit/s,100us", "seconds@10Gbit/s,20us")
+RANKS = (
+    "sent",
+    "received",
+    "rounds",
+    "seconds@50Mbit/s,20ms",
+    "seconds@1Gbit/s,100us",
+    "seconds@10Gbit/s,20us",
+)
 
 
 @click.command()
@@ -56,7 +63,7 @@ def table(rung: str, against: Sequence[Path], rank: str, format_name: str) -> No
     if format_name == "csv":
         click.echo(as_csv(tidy(board, [rung])), nl=False)
         return
-    names, cells, words = header(board, rung), rows(board, rung, rank), notes(board, rung, rank)
+    names, cells, words = header(board), rows(board, rung, rank), notes(board, rung, rank)
     if format_name == "latex":
         from qsgd_lab.report.formats.latex import escape
 

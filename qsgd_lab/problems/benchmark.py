@@ -1,4 +1,4 @@
-"""The convex tasks of the pinned benchmark: a few thousand coordinates, so that a message's frame is small in it.
+"""The convex tasks of the pinned benchmark, of a few thousand coordinates: a message's frame is small in it.
 
 The rate rises linearly over the first tenth of the T steps and then falls linearly to zero.
 

@@ -239,9 +239,7 @@ def _ends_apart(algorithm: str, steps: int) -> bool:
     if not method.algorithm.make().replicas:
         return False
     problem = UnlikeCurvatures(2, 256)
-    trace = simulate(
-        problem, method.algorithm, method.compressor, nodes=2, num_steps=steps, repeats=range(1)
-    )
+    trace = simulate(problem, method.algorithm, method.compressor, nodes=2, num_steps=steps, repeats=range(1))
     return trace.ends_apart
 
 

@@ -61,12 +61,22 @@ def shown_tasks(board: Board) -> list[Task]:
     return [task for task in board.suite.tasks if task.scored or task.key in have]
 
 
-def header(board: Board, rung: str) -> list[str]:
+def header(board: Board) -> list[str]:
     """Return the names of the columns."""
     tasks = shown_tasks(board)
     stars = [f"R* {task.key}" for task in tasks]
     links = [f"s@{name}" for name in board.suite.links]
-    return ["entry", *(task.key for task in tasks), *stars, "sent", "both", "rounds", *links, "score", "range"]
+    return [
+        "entry",
+        *(task.key for task in tasks),
+        *stars,
+        "sent",
+        "both",
+        "rounds",
+        *links,
+        "score",
+        "range",
+    ]
 
 
 def rows(board: Board, rung: str, rank: str) -> list[list[str]]:
@@ -103,19 +113,25 @@ def notes(board: Board, rung: str, rank: str) -> list[str]:
         "R*: the largest compression at which the ratio stays within the task's margin.",
         "sent, both: bits a coordinate and step, up, and up and down; rounds: exchanges a step; s@LINK: "
         "modelled seconds of a run on a ring, a unit of its own.",
-        f"Ordered by {rank}. Score: mean of 1 - log ratio / log {suite.cap:g} over tasks, then its range when "
-        "one task is left out: a footnote, not a verdict.",
+        f"Ordered by {rank}. Score: mean of 1 - log ratio / log {suite.cap:g} over tasks, and its range if "
+        "one is left out: a footnote, not a verdict.",
     ]
     for name, entry in board.entries.items():
         bad = [anchor for anchor in entry.audit.anchors if not anchor.get("within")]
         if bad:
-            lines.append(f"{name}: not comparable, its machine's {bad[0]['entry']} on {bad[0]['task']} differs.")
+            lines.append(
+                f"{name}: not comparable, its machine's {bad[0]['entry']} on {bad[0]['task']} differs."
+            )
         for row in entry.audit.verification:
             if not row.get("within"):
                 lines.append(f"{name}: on {row['task']} its verification seeds replace the public ones.")
             if row.get("held_out_within") is False:
-                lines.append(f"{name}: on {row['task']} it is worse on held-out data than on the public ones.")
-    lines += [f"{name}: {entry.status}." for name, entry in board.entries.items() if entry.status != "baseline"]
+                lines.append(
+                    f"{name}: on {row['task']} it is worse on held-out data than on the public ones."
+                )
+    lines += [
+        f"{name}: {entry.status}." for name, entry in board.entries.items() if entry.status != "baseline"
+    ]
     return lines
 
 
@@ -128,7 +144,9 @@ def tidy(board: Board, rungs: Sequence[str]) -> list[dict[str, Any]]:
                 continue
             shared = {"suite": board.suite.name, "task": key, "rung": rung, "entry": name, "spec": cell.spec}
             for scale, value in cell.tried:
-                records.append(_record(shared, "tuning", scale, None, value, cell.sent, cell.received, cell.rounds))
+                records.append(
+                    _record(shared, "tuning", scale, None, value, cell.sent, cell.received, cell.rounds)
+                )
             for seed, value in enumerate(cell.metric):
                 records.append(
                     _record(shared, "test", cell.scale, seed, value, cell.sent, cell.received, cell.rounds)

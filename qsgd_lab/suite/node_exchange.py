@@ -67,7 +67,7 @@ class Hub:
             try:
                 self._wait(number)
                 results[number] = work(number)
-            except BaseException as error:  # noqa: BLE001 (raised again by the caller)
+            except BaseException as error:
                 self._failed = self._failed or error
             self._pass_on()
 
@@ -216,4 +216,3 @@ class NodeExchange:
 
     def restore(self, arrays: dict[str, NDArray[Any]]) -> None:
         """Do nothing: an audit has no checkpoints."""
-

@@ -83,7 +83,14 @@ def entry_of(
     """Return the row of a submission."""
     by_place = {(cell.task, cell.rung): cell for cell in cells}
     return Entry(
-        submission.name, submission.title, status, by_place, digest, missing or {}, environment, audit or Audit()
+        submission.name,
+        submission.title,
+        status,
+        by_place,
+        digest,
+        missing or {},
+        environment,
+        audit or Audit(),
     )
 
 
@@ -197,7 +204,7 @@ def _cell(given: Mapping[str, Any], suite: Suite) -> CellResult:
     suite.ratio(task, given["rung"])
     if len(given["metric"]) != task.tests:
         raise ValueError(
-            f"its cell {task.key} at {given['rung']} has {len(given['metric'])} seeds; {suite.name} has {task.tests}"
+            f"its cell {task.key} at {given['rung']} has {len(given['metric'])} seeds, not {task.tests}"
         )
     pairs = given["tried"]
     if not pairs or any(len(pair) != 2 or not pair[0] for pair in pairs):
@@ -267,5 +274,3 @@ def missing_cells(entry: Entry, suite: Suite, rungs: Iterable[str]) -> list[str]
         for task in suite.scored
         if (task.key, rung) not in entry.cells and task.key not in entry.missing
     ]
-
-

@@ -152,8 +152,6 @@ def baselines(suite: Suite) -> dict[str, Submission]:
     document = json.loads(text)
     assert next(iter(document)) == REFERENCE
     return {
-        name: submission_of(
-            {"suite": suite.name, "name": name, **entry}, suite, f"baseline {name}", Path()
-        )
+        name: submission_of({"suite": suite.name, "name": name, **entry}, suite, f"baseline {name}", Path())
         for name, entry in document.items()
     }

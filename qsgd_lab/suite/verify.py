@@ -1,4 +1,4 @@
-"""The audit of a method: does what is sent alone explain what nodes do, and is it counted?
+"""The audit of a method: whether what is sent explains what nodes do, and is counted.
 
 A method runs twice on a task for some steps: simulated as in the benchmark, and by nodes that share nothing
 and send bytes, in another order. Both must end with the same bits. Messages are also decoded by a process
@@ -67,7 +67,13 @@ def audit_method(
     method = ComparedMethod.parse(spec)
     # First the simulation: what a method keeps in its classes is then there, and must change nothing.
     trace = simulate(
-        problem, method.algorithm, method.compressor, nodes=nodes, num_steps=steps, repeats=range(1), seed=seed
+        problem,
+        method.algorithm,
+        method.compressor,
+        nodes=nodes,
+        num_steps=steps,
+        repeats=range(1),
+        seed=seed,
     )
     order = generator(seed, Purpose.DATA_ORDER, nodes).permutation(nodes).tolist()
     hub = Hub(order if order != sorted(order) else order[::-1])
@@ -128,7 +134,7 @@ def decode(compressor: str, messages: Sequence[bytes], dimension: int) -> list[s
     for message in messages:
         try:
             values = receiver.decompress(receiver.wire.unpack(message, layout))
-        except Exception as error:  # noqa: BLE001 (a plug-in's decoder may raise anything)
+        except Exception as error:
             return f"{type(error).__name__}: {str(error)[:100]}"
         digests.append(hashlib.sha256(np.asarray(values, np.float32).tobytes()).hexdigest())
     return digests

@@ -126,7 +126,7 @@ def test_tuning_test_and_verification_seeds_are_disjoint():
 
 @pytest.mark.usefixtures("small")
 def test_a_run_that_was_killed_ends_with_the_same_file(capsys, small):
-    """Without some of its runs, as after a kill, the same command gives the same bytes; times are the runs'."""
+    """Without some of its runs, as after a kill, the same command gives the same file but for times."""
     arguments = ["run", "mine.toml", "--rung", "32x"]
     first, _ = run(capsys, *arguments)
     kept = {path: path.read_bytes() for path in small.glob("runs/*/problem.json")}
@@ -258,7 +258,7 @@ def test_the_baselines_are_complete_and_parse():
 
 @pytest.mark.parametrize("problem", [Curved(4, 3, 64), ManyKinks(4, 3, 64)])
 def test_gradients_are_those_of_the_error(problem):
-    """The mean of the nodes' gradients is the error's slope, the optimum has error 0, and noise has mean 0."""
+    """The nodes' mean gradient is the error's slope, the optimum has error 0, and noise has mean 0."""
     point = np.linspace(-1, 2, 64)
     step = 1e-6 * np.cos(np.arange(64))
     slope = problem.full_gradients(np.broadcast_to(point, (4, 1, 64)))[:, 0].mean(axis=0)

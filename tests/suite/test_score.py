@@ -20,7 +20,7 @@ def ratios(board, name, rung="32x"):
 
 
 def test_a_placebo_ties():
-    """An entry with the reference's values has ratio 1, score 1, and ties with a copy of itself everywhere."""
+    """An entry with the reference's values has ratio 1, score 1, and ties with a copy of itself."""
     board = Board(SUITE, [reference(), entry("one", ALL), entry("two", ALL)])
 
     assert ratios(board, "one") == pytest.approx([1, 1, 1])
@@ -56,7 +56,9 @@ def test_the_score_is_a_logarithm_between_1_and_the_cap():
 @pytest.mark.parametrize(("sent", "is_void"), [(1.0, False), (1.0199, False), (1.0201, True)])
 def test_realised_bits_are_held_to_the_rung(sent, is_void):
     """Beyond 2 % more bits than the rung a cell is void: score 0, and it is not among the best."""
-    board = Board(SUITE, [reference(), entry("mine", ALL, sent=sent), entry("other", dict.fromkeys(ALL, 2.0))])
+    board = Board(
+        SUITE, [reference(), entry("mine", ALL, sent=sent), entry("other", dict.fromkeys(ALL, 2.0))]
+    )
     scored = board.scored("mine", SUITE.task("curved"), "32x")
 
     assert scored.is_void is is_void
@@ -119,7 +121,8 @@ def test_better_needs_more_than_the_lattice():
     board = Board(SUITE, [reference(), entry("one", ALL), entry("near", dict.fromkeys(ALL, 1.03))])
     flat = ((0.5, 1.001), (1.0, 1.0), (2.0, 1.001))
     sure = Board(
-        SUITE, [reference(), entry("one", ALL, tried=flat), entry("near", dict.fromkeys(ALL, 1.03), tried=flat)]
+        SUITE,
+        [reference(), entry("one", ALL, tried=flat), entry("near", dict.fromkeys(ALL, 1.03), tried=flat)],
     )
     task = SUITE.task("curved")
 

@@ -59,7 +59,7 @@ def test_every_start_finds_the_best_rate(offset):
 
 
 def test_a_search_leaves_the_diverged_region():
-    """Where every rate of the start diverges, the search goes to smaller ones; of equals it takes the smaller."""
+    """Where all first rates diverge, the search goes to smaller ones; of equals it takes the smaller."""
     known = search(lambda scale: math.inf if scale > 1e-3 else (math.log2(scale) + 11) ** 2 + 1, SCALES.first)
 
     assert best_scale(known) == 2.0**-11

@@ -21,7 +21,7 @@ HONEST = [
     "synchronous(compressor=ef(powersgd))",
 ]
 #: Three compressors that send float32 in a way that is against the rules.
-CHEATS = '''
+CHEATS = """
 import numpy as np
 from qsgd_lab.compressors import COMPRESSORS, Compressor, Method, Wire
 from qsgd_lab.ledger import Size
@@ -88,7 +88,7 @@ class Peeking(Honest):
 
 for name, made in {"my-plain": Honest, "sharing": Sharing, "lying": Lying, "peeking": Peeking}.items():
     COMPRESSORS.register(Method(name, made, (), lambda _, name=name: name, summary="a test", source="me"))
-'''
+"""
 
 
 @pytest.fixture
@@ -120,11 +120,9 @@ def test_methods_of_the_lab_pass(spec, problem):
 )
 @pytest.mark.usefixtures("cheats")
 def test_each_cheat_is_named(name, check, words, problem):
-    """State shared by nodes, a size that is too small, and a decoder that reads a global: each by its check."""
+    """State shared by nodes, a size that is too small, a decoder that reads a global: each by its check."""
     spec = f"synchronous(compressor={name})"
-    found = audit_method(
-        spec, problem, nodes=4, seed=3, steps=4, decode_apart=name == "peeking"
-    )
+    found = audit_method(spec, problem, nodes=4, seed=3, steps=4, decode_apart=name == "peeking")
 
     assert {finding.check for finding in found} == {check}
     assert words in found[0].words
@@ -132,5 +130,5 @@ def test_each_cheat_is_named(name, check, words, problem):
 
 @pytest.mark.usefixtures("cheats")
 def test_the_honest_twin_of_the_cheats_passes(problem):
-    """What the cheats have in common is no cause: the same compressor without the trick passes every check."""
+    """What the cheats have in common is no cause: the same compressor without a trick passes all checks."""
     assert audit_method("synchronous(compressor=my-plain)", problem, nodes=4, seed=3, steps=4) == []

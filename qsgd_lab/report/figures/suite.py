@@ -90,7 +90,7 @@ def _draw(shown: SuiteFigure, title: str) -> Figure:
     panels[0].set_yticks(range(len(shown.entries)), [plain(name) for name in shown.entries])
     panels[0].set_ylim(len(shown.entries) - 0.5, -0.5)
     shapes = [
-        Line2D([], [], color=_INK, marker=shape, linestyle="", markersize=4, label=rung, fillstyle=fill)
+        Line2D([], [], color=_INK, marker=shape, linestyle="", markersize=4, label=rung, fillstyle=fill)  # type: ignore[arg-type]
         for rung, shape, fill in _looks(shown.rungs)
     ]
     over = Line2D([], [], color=_OVER, marker="o", linestyle="", markersize=4, label="over the bits")
