@@ -101,7 +101,8 @@ class Curved(Scheduled):
 class ManyKinks(Scheduled):
     """Sums of a_j phi(x_j), phi' = y below 0 and 4 y above; noise of deviation a_j; all nodes alike.
 
-    Averages of noisy local models are displaced towards the flatter side of each kink.
+    Averages of noisy local models are displaced towards the flatter side of each kink. The start is -3, on
+    the flat side: few large steps do not reach the optimum, as the steep side limits their rate.
 
     Parameters
     ----------
@@ -112,12 +113,12 @@ class ManyKinks(Scheduled):
     dimension : int
     """
 
-    peak = 0.0625
+    peak = 0.25
 
     def __init__(self, nodes: int, seed: int = 0, dimension: int = DIMENSION) -> None:
         words = generator(seed, Purpose.SYNTHETIC_DATA, nodes)
         self.scales = 0.05 ** words.random(dimension)
-        self.deviation, self.start = self.scales.astype(np.float32), np.ones(dimension)
+        self.deviation, self.start = self.scales.astype(np.float32), np.full(dimension, -3.0)
 
     def full_gradients(self, points: Floats) -> Floats:
         """Return a phi'(x)."""

@@ -1,4 +1,4 @@
-"""The stranger's submission in examples/ is what docs/benchmark.md says: sound, audited, and within its rung."""
+"""The stranger's submission in examples/ is what docs/benchmark.md says: sound, and within its rung."""
 
 from __future__ import annotations
 
