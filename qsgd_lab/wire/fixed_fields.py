@@ -20,7 +20,7 @@ def last_piece(width: int, body: Bytes, count: int) -> Bytes:
     MessageError
         If bits after the last level are not 0.
     """
-    from qsgd_lab.kernels.cpu.level_string import PIECE
+    from qsgd_lab.kernels.cpu.messages.level_string import PIECE
 
     used = count * width
     require(
@@ -34,14 +34,14 @@ def last_piece(width: int, body: Bytes, count: int) -> Bytes:
 
 def write(levels: NDArray[Any], num_levels: int, buffer: Bytes) -> bool:
     """Write levels; return whether all are in -s..s."""
-    from qsgd_lab.kernels.cpu.level_string import write_level_string
+    from qsgd_lab.kernels.cpu.messages.level_string import write_level_string
 
     return bool(write_level_string(levels, num_levels, np.uint64(magnitude_bits(num_levels) + 1), buffer))
 
 
 def read(body: Bytes, num_levels: int, count: int, start: int, stop: int) -> NDArray[Any] | None:
     """Return levels start..stop-1 of a string of `count`; None if one is outside -s..s."""
-    from qsgd_lab.kernels.cpu.level_string import PIECE, read_level_string
+    from qsgd_lab.kernels.cpu.messages.level_string import PIECE, read_level_string
 
     width = magnitude_bits(num_levels) + 1
     first, end = start // PIECE, min(count, -(-stop // PIECE) * PIECE)

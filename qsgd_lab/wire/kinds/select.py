@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qsgd_lab.wire.checks import Bytes, check_zeros, require, up8
+from qsgd_lab.wire.checks import Bytes, Limits, check_zeros, require, up8
 from qsgd_lab.wire.key import Key
-from qsgd_lab.wire.kind import Content, Kind, Lengths, Limits
+from qsgd_lab.wire.kind import Content, Kind, Lengths
 from qsgd_lab.wire.structure import CUT, LIST, Structure
 
 NUM_WORDS = 2**32
