@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -93,6 +93,7 @@ class Board:
         cell, reference = self.entries[name].cells.get((task.key, rung)), self.reference(task)
         if cell is None or reference is None:
             return None
+        cell = self._held_to_verification(name, cell)
         ratio = cell.mean / reference.mean
         over = cell.sent / task.allowed_bits(self.suite.ratio(task, rung))
         is_void = over > self.suite.slack
@@ -106,6 +107,19 @@ class Board:
             lattice_residual(cell),
             not cell.interior,
         )
+
+    def _held_to_verification(self, name: str, cell: CellResult) -> CellResult:
+        """Return a cell at the level of the verification seeds, where these contradict the public ones.
+
+        Who recognised the test seeds did so at every rung: all of the task's cells are scaled.
+        """
+        for row in self.entries[name].audit.verification:
+            audited = self.entries[name].cells.get((cell.task, str(row.get("rung"))))
+            if row.get("task") == cell.task and row.get("within") is not True and audited is not None:
+                value = row.get("metric")
+                worse = value / audited.mean if isinstance(value, int | float) else math.inf
+                return replace(cell, metric=tuple(each * max(worse, 1.0) for each in cell.metric))
+        return cell
 
     def _score(self, cell: CellResult, reference: float) -> float:
         # A seed that diverged counts as the cap, and none counts as better than the reference.

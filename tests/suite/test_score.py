@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 from suite_entries import SUITE, cell, entry, metrics, reference
 
 from qsgd_lab.suite.definition import suite_of
-from qsgd_lab.suite.result_file import Entry
+from qsgd_lab.suite.result_file import Audit, Entry
 from qsgd_lab.suite.score import Board, kendall_tau, lattice_residual
 
 ALL = {"curved": 1.0, "kinked": 1.0, "softmax": 1.0}
@@ -139,6 +140,20 @@ def test_ranks_and_seconds():
     assert board.order("32x", "received") == ["fp32", "few", "good"]
     times = [board.cost("good", "32x", f"seconds@{link}") for link in SUITE.links]
     assert times == sorted(times, reverse=True)
+
+
+def test_peeking_at_test_seeds_gains_nothing():
+    """Where verification seeds contradict the public ones they count, at every rung; they never improve."""
+    clean = entry("clean", dict.fromkeys(ALL, 4.0))
+    row = {"task": "curved", "rung": "32x", "metric": 4.0, "within": False}
+    peeked = replace(entry("peeked", dict.fromkeys(ALL, 0.5)), audit=Audit(verification=(row,)))
+    lucky = replace(clean, name="lucky", audit=Audit(verification=({**row, "metric": 0.1},)))
+    board = Board(SUITE, [reference(), clean, peeked, lucky])
+    task = SUITE.task("curved")
+
+    assert board.scored("peeked", task, "32x").ratio == pytest.approx(4.0, rel=1e-3)
+    assert board.scored("peeked", SUITE.task("kinked"), "32x").ratio == pytest.approx(0.5, rel=1e-3)
+    assert board.scored("lucky", task, "32x").ratio == board.scored("clean", task, "32x").ratio
 
 
 def test_kendalls_tau():
