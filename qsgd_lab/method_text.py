@@ -21,6 +21,8 @@ def cut_option(text: str, name: str) -> tuple[str, str | None]:
     for place, token in enumerate(tokens):
         depth += {"(": 1, ")": -1}.get(token, 0)
         if depth == 1 and token == name and tokens[place + 1 : place + 2] == ["="]:
+            if tokens[place + 2 : place + 3] in ([")"], [","], []):
+                raise ValueError(f"cannot read {text!r}: {name}= has no value")
             end = place + 2 + value_length(tokens[place + 2 :])
             before, after = tokens[:place], tokens[end:]
             if after[:1] == [","]:
@@ -29,7 +31,10 @@ def cut_option(text: str, name: str) -> tuple[str, str | None]:
                 before = before[:-1]
             if before[-1:] == ["("] and after[:1] == [")"]:
                 before, after = before[:-1], after[1:]
-            return "".join(before + after), "".join(tokens[place + 2 : end])
+            left = "".join(before + after)
+            if cut_option(left, name)[1] is not None:
+                raise ValueError(f"cannot read {text!r}: {name} is given twice")
+            return left, "".join(tokens[place + 2 : end])
     return text, None
 
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from qsgd_lab.theory.arguments import kept, nonzero_vector, number, numbers, whole
+from qsgd_lab.theory.arguments import kept, nonzero_vector, number, numbers, vector, whole
 from qsgd_lab.theory.arrays import Floats, broadcast, split_scale
 
 
@@ -141,3 +141,28 @@ def _contractions(
         numbers("gradient_second_moment", moment, least=0),
     )
     return delta, eta, square
+
+
+def expected_error_ef(gradient: ArrayLike, inner: float, _factor: object, **_: object) -> float:
+    """Return the wrapped compressor's error: the first gradient has no residual."""
+    vector("gradient", gradient)
+    return number("inner", inner, least=0)
+
+
+def expected_error_damped(gradient: ArrayLike, inner: float, factor: float) -> float:
+    """Return (E + w^2 ||v||^2) / (1 + w)^2 for an unbiased quantizer of error E that is divided by 1 + w.
+
+    Parameters
+    ----------
+    gradient : array_like, shape (n,)
+    inner, factor : float
+        E and w.
+    """
+    v, w = vector("gradient", gradient), number("factor", factor, least=0)
+    return (number("inner", inner, least=0) + w * w * float(v @ v)) / (1 + w) ** 2
+
+
+def expected_bits(num_coordinates: int, inner: float, _factor: object, **_: object) -> float:
+    """Return the wrapped compressor's bits: neither a residual nor a factor is sent."""
+    whole("num_coordinates", num_coordinates)
+    return number("inner", inner, least=0)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import gammaln
 
-from qsgd_lab.theory.arguments import nonzero_vector, numbers, vector, whole
+from qsgd_lab.theory.arguments import choice, divisor, nonzero_vector, numbers, vector, whole
 from qsgd_lab.theory.arrays import Floats, split_scale, times_power_of_two
 
 
@@ -103,6 +103,75 @@ def hsq_bits_per_coordinate(segment_size: int, num_columns: int, norm_bits: int)
     """
     d, index_bits = whole("segment_size", segment_size), (whole("num_columns", num_columns) - 1).bit_length()
     return (index_bits + whole("norm_bits", norm_bits, least=0)) / d
+
+
+def rotations_variance(segment_size: int, num_columns: int) -> float:
+    r"""Return the relative variance of a union of K/d uniformly random rotations, in the mean over them.
+
+    With m = d E|c_1|, .. math:: m^2 (1 - d/K) + (d/K) (1 + (d - 1) 2/\pi) - 1
+
+    ||C^+ v||_1 is the mean of K/d independent ||R v||_1, each of mean m and mean square 1 + (d - 1) 2/pi.
+
+    Parameters
+    ----------
+    segment_size, num_columns : int
+        d >= 1, and K, a multiple of d.
+
+    Examples
+    --------
+    >>> round(rotations_variance(16, 256), 3), round(rotations_variance(16, 16), 3)
+    (9.512, 9.549)
+    """
+    count = whole("num_columns", num_columns)
+    d = divisor("segment_size", segment_size, "num_columns", count)
+    squared_mean = random_codebook_variance(d) + 1
+    mean_square = 1 + (d - 1) * 2 / np.pi
+    return float(squared_mean + d / count * (mean_square - squared_mean) - 1)
+
+
+def expected_error(
+    gradient: ArrayLike, segment: int = 16, codebook: int = 256, mode: str = "random", norm_bits: int = 6
+) -> float | None:
+    """Return E||Q(v) - v||^2 in the mean over codebooks; of greedy choice it is not known: None.
+
+    Norms of few bits add step^2 / 6 for each segment between the least and the largest norm of its range,
+    with the range that norms of mean length have under random signs.
+    """
+    x = vector("gradient", gradient)
+    d = divisor("segment", segment, "codebook", whole("codebook", codebook))
+    variance = rotations_variance(d, codebook)
+    choice("mode", mode, ("random", "greedy"))
+    b = whole("norm_bits", norm_bits, least=0, most=16)
+    if mode == "greedy":
+        return None
+    squares = np.add.reduceat(x * x, np.arange(0, x.size, d))
+    inside = x.size - d * (squares.size - 1)  # of the last segment; zeros fill it
+    error = (1 + variance) * squares
+    error[-1] *= (inside + 1) / (d + 1) if inside < d else 1  # the share that is not in the padding
+    extra = sum(_rounding(part, variance, b) for part in np.split(squares, range(256, squares.size, 256)))
+    return float((error - squares).sum()) + extra
+
+
+def _rounding(squares: Floats, variance: float, norm_bits: int) -> float:
+    """Return what rounding the norms of one range adds; `squares` are ||v||^2 of its segments."""
+    others = squares.size - 2
+    if norm_bits == 0 or others < 1:
+        return 0.0
+    norms = np.sort(np.sqrt((1 + variance) * squares))[::-1]
+    # The range ends at the largest norm, and the largest of the other sign: the k-th with chance 2^(1 - k).
+    chances = 0.5 ** np.arange(1, norms.size)
+    wide = float(chances @ (norms[0] + norms[1:]) ** 2 + chances[-1] * (norms[0] - norms[-1]) ** 2)
+    return float(others * wide / (2**norm_bits - 1) ** 2 / 6)
+
+
+def expected_bits(
+    num_coordinates: int, segment: int = 16, codebook: int = 256, norm_bits: int = 6, **_: object
+) -> int:
+    """Return the bits of codewords and norms, and of two float32 for each 256 norms of few bits."""
+    n, b = whole("num_coordinates", num_coordinates), whole("norm_bits", norm_bits, least=0, most=16)
+    count = -(-n // whole("segment", segment))
+    index = (whole("codebook", codebook) - 1).bit_length()
+    return count * (index + (b or 32)) + (64 * -(-count // 256) if b else 0)
 
 
 def _segment(segment: ArrayLike, columns: Floats) -> Floats:

@@ -15,8 +15,8 @@ from qsgd_lab.cli.measure.rows_output import NONE, Table, as_text
 LEGEND = (
     "ns a coordinate of a normal gradient: the least of all rounds, in one thread's processor time; a "
     "method's operations take turns with a copy and with eager torch, whose compressing packs nothing. "
-    "of copy: the copy's time over compressing's. Where torch draws random numbers, most of its time is "
-    "theirs.\n"
+    "of copy: the speed of compressing over that of a copy, so that 1 is as fast. Where torch draws random "
+    "numbers, most of its time is theirs.\n"
 )
 
 

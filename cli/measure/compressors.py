@@ -107,14 +107,15 @@ def render_errors(checks: Sequence[CompressorCheck], source: str, seed: int, out
     ]
     legend = (
         "measured: the mean of ||Q(v) - v||^2 / ||v||^2 and its interval; exact: its expectation for this "
-        "vector. bias z: the mean error along v in standard errors, for unbiased methods; beyond 6 it is not "
-        "chance, unless one coordinate dominates. bits: whole messages of one node's first gradient.\n"
+        "vector, of eden, rotated-stochastic and hsq over uniformly random rotations. bias z: the mean error "
+        "along v in standard errors, for unbiased methods; beyond 6 it is not chance, unless one coordinate "
+        "dominates. bits: whole messages of one node's first gradient.\n"
     )
     title = "Relative error, ||Q(v) - v||^2 / ||v||^2"
     return _render(
         checks,
         Table(header, rows, title, left=(0,), keys=1),
-        legend,
+        legend + _without_formula("error", [check.compressor for check in checks if check.exact is None]),
         ("variance", source, seed),
         output_format,
     )
@@ -139,7 +140,13 @@ def render_bits(checks: Sequence[CompressorCheck], source: str, seed: int, outpu
         "message: what is sent, entropy codes, envelope and checksums included.\n"
     )
     table = Table(header, rows, "Bits a coordinate", left=(0,), keys=1)
+    legend += _without_formula("bits", [check.compressor for check in checks if check.expected_bits is None])
     return _render(checks, table, legend, ("code-length", source, seed), output_format)
+
+
+def _without_formula(of_what: str, compressors: Sequence[str]) -> str:
+    """Return the line that names the rows of which only the measurement is known; empty without such rows."""
+    return f"no formula of the {of_what} is known: {', '.join(compressors)}.\n" if compressors else ""
 
 
 def _render(

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 BUDGET_FORMS = "write 32x (of synchronous fp32's bits), bits such as 1e6, or seconds at a link, 2s@1Gbit/s"
 _DIVERGED = "div.: runs that left the finite numbers, or whose loss ended above that of a uniform guess."
-_BUDGET = re.compile(r"([0-9.]+(?:e[0-9]+)?)(x|s@.*)?")
+_BUDGET = re.compile(r"([0-9.]+(?:e[+-]?[0-9]+)?)(x|s@.*)?")
 
 
 @click.command()
@@ -63,12 +63,11 @@ _BUDGET = re.compile(r"([0-9.]+(?:e[0-9]+)?)(x|s@.*)?")
 )
 @click.option("--steps", type=click.IntRange(min=1), help="Steps T.  [default: the problem's]")
 @click.option("--repeats", type=click.IntRange(1, 10**5), help="Repetitions R.  [default: 100]")
-@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Of problems.")
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="Of problems.  [default: 0]")
 @click.option("--seeds", type=SEEDS_LIST, help="Seeds of networks, such as 0..2.  [default: the preset's]")
 @click.option(
     "--preset",
     type=click.Choice(list(PRESETS)),
-    default="demo",
     metavar="NAME",
     help=f"Of networks: {', '.join(PRESETS)}.  [default: demo]",
 )
@@ -118,9 +117,9 @@ def compare(
     methods: Sequence[str],
     steps: int | None,
     repeats: int | None,
-    seed: int,
+    seed: int | None,
     seeds: Sequence[int] | None,
-    preset: str,
+    preset: str | None,
     model: str | None,
     epochs: int | None,
     jobs: int | None,
@@ -160,7 +159,7 @@ def compare(
         --method "local-sgd(interval=32)"
     """
     from qsgd_lab.cli.options.quantizer import check_figure_file
-    from qsgd_lab.data.node_split import check_split
+    from qsgd_lab.data.node_split import IID, check_split
     from qsgd_lab.data.registry import DATASETS
     from qsgd_lab.problems.rate_search import RateScales
     from qsgd_lab.report.comparison.rows import rows_of
@@ -175,11 +174,11 @@ def compare(
     if problem in DATASETS:
         from qsgd_lab.cli.sweep.compare_networks import NetworkRuns, network_outcomes
 
-        _refuse(problem, "a data set", {"--steps": steps, "--repeats": repeats})
+        _refuse(problem, "a data set", {"--steps": steps, "--repeats": repeats, "--seed": seed})
         settings = {"split": split, **({"epochs": epochs} if epochs else {})}
         with argument_errors():
             scales = RateScales.parse(rate_scales or "1")
-        asked = NetworkRuns(preset, problem, model, nodes, seeds, settings, scales)
+        asked = NetworkRuns(preset or "demo", problem, model, nodes, seeds, settings, scales)
         outcomes = network_outcomes(asked, methods, folder, jobs, max_time)
         num_coordinates, num_steps = outcomes[0].dimension, int(outcomes[0].steps[-1])
         measure = "accuracy (%)"
@@ -187,6 +186,7 @@ def compare(
     else:
         given = {
             "--seeds": seeds,
+            "--preset": preset,
             "--model": model,
             "--epochs": epochs,
             "--max-time": max_time,
@@ -194,9 +194,11 @@ def compare(
         }
         with argument_errors():
             entry, comparison, compared = _on_problem(
-                problem, nodes, methods, steps, repeats or 100, seed, split, rate_scales, folder
+                problem, nodes, methods, steps, repeats or 100, seed or 0, split, rate_scales, folder
             )
         _refuse(problem, "a problem with a known optimum", given)
+        if not entry.has_examples:
+            _refuse(problem, "a problem without examples", {"--split": None if split == IID else split})
         outcomes = [_outcome(comparison, method, count) for count in nodes for method in compared]
         single = _single(comparison) if entry.has_speed_up else None
         num_coordinates, num_steps = outcomes[0].dimension, comparison.settings.steps
@@ -246,6 +248,11 @@ def _on_problem(
     settings = Settings(
         problem, steps or made[0].num_steps, repeats, seed, split, RateScales.parse(rate_scales or "1")
     )
+    for method in compared:
+        try:
+            method.algorithm.make().check_steps(settings.steps)
+        except ValueError as error:
+            raise ValueError(f"{method.algorithm}: {error}") from None
     store = ProblemStore(RunStore(folder))
     return entry, Comparison(settings, store, lambda words: click.echo(f"{words}.", err=True)), compared
 
@@ -281,7 +288,10 @@ class _Budget:
             return cls(bits=amount)
         if match[2] == "x":
             return cls(ratio=amount)
-        bandwidth = BandwidthType().convert(match[2].removeprefix("s@"), None, None)
+        try:
+            bandwidth = BandwidthType().convert(match[2].removeprefix("s@"), None, None)
+        except click.BadParameter as error:
+            raise ValueError(f"--budget is {text!r}: {error.message}") from None
         return cls(seconds=amount, bandwidth=bandwidth)
 
     def of(self, num_coordinates: int, steps: int) -> Budget:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from qsgd_lab.cli.errors import argument_errors
+from qsgd_lab.cli.options.stored_runs import check_takes_runs
 from qsgd_lab.cli.options.training import sweep_device
 from qsgd_lab.cli.sweep.data_sets import data_folder, describe_data, require_data
 from qsgd_lab.cli.sweep.reproduce import WORKER, usable_cores
@@ -165,6 +166,7 @@ def _train(configs: Sequence[RunConfig], store: RunStore, jobs: int | None, max_
     from qsgd_lab.runs.sweep import run_sweep
 
     plan = Plan.make(configs, store)
+    check_takes_runs(store, plan)
     missing = plan.configs("missing", "stale", "running")
     if not missing:
         return
@@ -184,7 +186,9 @@ def _train(configs: Sequence[RunConfig], store: RunStore, jobs: int | None, max_
     for failure in outcome.failed:
         click.echo(f"Error: {cell_name(failure.config)}: {failure.reason}", err=True)
     if outcome.exit_code:
-        click.echo(f"{len(outcome.remaining)} runs remain; the same command goes on with them.", err=True)
+        if outcome.remaining:
+            count = len(outcome.remaining)
+            click.echo(f"{count} runs remain; the same command goes on with them.", err=True)
         click.get_current_context().exit(outcome.exit_code)
 
 

@@ -59,6 +59,10 @@ class LocalSGD(Algorithm):
         self.momentum, self.rounds = momentum, Rounds(**rounds)
         self.round_end = 0
 
+    def check_steps(self, num_steps: int) -> None:
+        """Refuse more rounds than steps."""
+        self.rounds.begin(num_steps)
+
     def begin(self, parameters: torch.Tensor, exchange: Exchange, settings: Hyperparameters) -> None:
         """Take the first parameters, shape (N, n)."""
         self.parameters, self.exchange = parameters, exchange

@@ -94,6 +94,15 @@ class Algorithm(ABC):
             In one line, with what would be right.
         """
 
+    def check_steps(self, num_steps: int) -> None:  # noqa: B027 (most take any)
+        """Refuse a number of steps that the algorithm's rounds do not fit into; called before any run.
+
+        Raises
+        ------
+        ValueError
+            In one line, with what would be right.
+        """
+
     def warnings(self, compressor: Compressor) -> Iterator[str]:
         """Yield a line for whatever the theory or measurements say against the two together."""
         if not self.keeps_errors:

@@ -40,6 +40,20 @@ def check_split(text: str) -> str:
     raise ValueError(f"{text!r} is not a split over nodes; {SPLIT_FORMS}")
 
 
+def check_shards(count: int, nodes: int, split: str) -> None:
+    """Refuse a split into more shards than there are examples, known without their labels.
+
+    Raises
+    ------
+    ValueError
+        If N K > m.
+    """
+    kind, _, value = split.partition(":")
+    pieces = nodes * int(value) if kind == "shards" else 0
+    if count < pieces:
+        raise ValueError(f"{count} examples make no {pieces} shards; ask for fewer a node")
+
+
 def node_split(labels: ArrayLike, nodes: int, split: str, seed: int) -> NDArray[np.int64]:
     """Deal examples to nodes, m // N each; the rest is left out.
 
@@ -70,6 +84,7 @@ def node_split(labels: ArrayLike, nodes: int, split: str, seed: int) -> NDArray[
     labels = np.asarray(labels)
     kind, _, value = check_split(split).partition(":")
     share = labels.size // nodes
+    check_shards(labels.size, nodes, split)
     if share < 1:
         raise ValueError(f"{labels.size} examples are too few for {nodes} nodes")
     random = generator(seed, Purpose.NODE_SPLIT, nodes)
@@ -89,8 +104,6 @@ def _shards(
     random: np.random.Generator,
 ) -> NDArray[np.int64]:
     pieces = nodes * count
-    if labels.size < pieces:
-        raise ValueError(f"{labels.size} examples make no {pieces} shards; ask for fewer a node")
     by_class = shuffled[np.argsort(labels[shuffled], kind="stable")]
     bounds = labels.size * np.arange(pieces + 1) // pieces
     shards = [by_class[a:b] for a, b in itertools.pairwise(bounds)]

@@ -77,8 +77,8 @@ def algorithm_text(text: str) -> tuple[str, tuple[str, ...]]:
     return str(spec), spec.origins
 
 
-def check_algorithm(config: RunConfig) -> None:
-    """Refuse an algorithm that cannot exchange by the run's compressor, before any run.
+def check_algorithm(config: RunConfig, num_steps: int) -> None:
+    """Refuse an algorithm that cannot exchange by the run's compressor, or in its steps, before any run.
 
     Raises
     ------
@@ -86,10 +86,15 @@ def check_algorithm(config: RunConfig) -> None:
         In one line.
     """
     if config.algorithm != SYNCHRONOUS:
+        algorithm = algorithm_of(config)
         try:
-            algorithm_of(config).check_compressor(compressor_of(config))
+            algorithm.check_compressor(compressor_of(config))
         except ValueError as error:
             raise ValueError(f"{config.algorithm} with {config.method.partition(', ')[0]}: {error}") from None
+        try:
+            algorithm.check_steps(num_steps)
+        except ValueError as error:
+            raise ValueError(f"{config.algorithm}: {error}") from None
 
 
 def algorithm_warnings(config: RunConfig) -> Iterator[str]:

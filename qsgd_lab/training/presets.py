@@ -14,7 +14,7 @@ from typing import Any
 
 from qsgd_lab.compressors import COMPRESSORS, QSGD
 from qsgd_lab.compressors.stacking import stacking_warnings
-from qsgd_lab.data.node_split import check_split
+from qsgd_lab.data.node_split import check_shards, check_split
 from qsgd_lab.data.registry import DatasetEntry, dataset_entry, dataset_origins, dataset_version
 from qsgd_lab.levels import num_levels
 from qsgd_lab.runs.config import ALL_GATHER, FULL_PRECISION_BITS, SYNCHRONOUS, RunConfig
@@ -200,7 +200,6 @@ def _check_names(model: str, dataset: str, origins: tuple[str, ...]) -> None:
 
 
 def _check(config: RunConfig, entry: DatasetEntry) -> None:
-    check_algorithm(config)
     if config.has_quantizer_fields:
         assert config.bits is not None
         num_levels(config.bits, config.convention or "magnitude")
@@ -209,6 +208,8 @@ def _check(config: RunConfig, entry: DatasetEntry) -> None:
             f"{config.batch_size} images a step at {config.nodes} nodes are more than the "
             f"{entry.sizes[0]} training images of {entry.name}"
         )
+    check_algorithm(config, config.epochs * (entry.sizes[0] // config.batch_size))
+    check_shards(entry.sizes[0], config.nodes, config.split)
 
 
 def _check_batch(nodes: Sequence[int], settings: dict[str, Any]) -> None:

@@ -8,6 +8,7 @@ import json
 from dataclasses import replace
 from types import SimpleNamespace
 
+import checkout
 import numpy as np
 import pytest
 
@@ -140,6 +141,7 @@ def test_plug_ins_compare_too(capsys, tmp_path):
     assert two["method"] == "mine"
 
 
+@pytest.mark.usefixtures("forked_workers")
 def test_networks_are_compared_on_a_data_set(capsys, monkeypatch):
     """Trained once and kept: accuracy by seed, the traffic of the rounds, and validation under a budget."""
     monkeypatch.setattr("qsgd_lab.cli.sweep.reproduce.usable_cores", lambda: 2)
@@ -220,6 +222,50 @@ def test_runs_that_diverged_are_marked(capsys):
     assert [line["diverged"] for line in lines] == ["False", "True", "True"]
 
 
+@pytest.mark.parametrize("problem", ["kinked", "published-local-sgd", "logistic", "ridge"])
+def test_every_problem_of_the_package_and_every_form_of_a_budget(capsys, problem):
+    """One table for each N, with the methods' options; ratio, bits and seconds are all within budget."""
+    arguments = ["compare", "--problem", problem, "--nodes", "2,4", "--steps", "24", "--repeats", "3"]
+    arguments += ["--method", "local-sgd(schedule=growing,rounds=3)", "--method", "cser(ratio=2)"]
+    arguments += ["--format", "json"]
+    ends = {}
+    for budget in ("2x", "1e4", "1e+4", "1s@1Gbit/s"):
+        rows = json.loads(compare(capsys, *arguments, "--budget", budget)[0])
+        assert [row["nodes"] for row in rows] == [2, 2, 4, 4]
+        assert all(row["is_within_budget"] for row in rows[::2])
+        assert np.isfinite([row["mean"] for row in rows]).all()
+        ends[budget] = [row["steps"] for row in rows]
+    assert ends["1e4"] == ends["1e+4"]
+    assert ends["1s@1Gbit/s"] == [24] * 4
+
+
+PAPER_RUNS = str(checkout.ROOT / "paper" / "compare-runs.jsonl")
+
+
+@pytest.mark.parametrize("output", ["text", "json", "csv", "latex"])
+def test_fashion_mnist_from_a_packed_file(capsys, output):
+    """Stored runs are read where they are packed; nothing is trained; three seeds, and the searched rate."""
+    arguments = ["compare", "--problem", "fashion-mnist", "--preset", "own", "--model", "mlp", "--nodes", "4"]
+    arguments += ["--epochs", "1", "--seeds", "0..2", "--rate-scale", "coarse", "--runs", PAPER_RUNS]
+    out, said = compare(
+        capsys,
+        *arguments,
+        *("--method", "synchronous", "--method", "local-sgd(rounds=2)"),
+        *("--format", output, "--budget", "800x"),
+    )
+    assert said == ""
+    if output == "json":
+        whole, local = json.loads(out)
+        assert (whole["is_within_budget"], local["is_within_budget"]) == (False, True)
+        assert (local["runs"], local["rounds"], local["method"]) == (
+            3,
+            2,
+            "local SGD (2 rounds), rate x 0.25",
+        )
+    else:
+        assert "local SGD (2 rounds), rate" in out
+
+
 def test_options_of_the_other_kind_are_refused(capsys):
     """Repetitions belong to problems, seeds to networks."""
     common = ["--method", "synchronous"]
@@ -227,6 +273,12 @@ def test_options_of_the_other_kind_are_refused(capsys):
     assert "digits is a data set; leave out --repeats" in said
     _, said = compare(capsys, "compare", "--problem", "kinked", "--seeds", "1", *common, code=2)
     assert "kinked is a problem with a known optimum; leave out --seeds" in said
+    _, said = compare(capsys, "compare", "--problem", "digits", "--seed", "1", *common, code=2)
+    assert "digits is a data set; leave out --seed" in said
+    _, said = compare(capsys, "compare", "--problem", "kinked", "--preset", "own", *common, code=2)
+    assert "kinked is a problem with a known optimum; leave out --preset" in said
+    _, said = compare(capsys, "compare", "--problem", "kinked", "--split", "shards:1", *common, code=2)
+    assert "kinked is a problem without examples; leave out --split" in said
     down = ["--method", "parameter-server(down=top-k)"]
     _, said = compare(capsys, "compare", "--problem", "digits", *down, code=2)
     assert "does not count what is sent down" in said
@@ -241,7 +293,15 @@ def test_options_of_the_other_kind_are_refused(capsys):
         (["--budget", "much"], "--budget is 'much'; write 32x"),
         (["--rate-scale", "0"], "write numbers above 0"),
         (["--split", "shards"], "is not a split over nodes"),
+        (["--budget", "0x"], "--budget is '0x'; write 32x"),
+        (["--budget", "2s@fast"], "--budget is '2s@fast': 'fast' is not a bandwidth"),
         (["--method", "local-sgd(rounds=4"], "a comma or ) is missing"),
+        (["--method", "synchronous(compressor=)"], "compressor= has no value"),
+        (["--method", "ef-sgd(compressor=top-k,compressor=sign)"], "compressor is given twice"),
+        (["--method", "local-sgd(rounds=61)"], "local-sgd(rounds=61): 61 rounds do not fit into 60 local"),
+        (["--nodes", "4,x"], "'--nodes'"),
+        (["--import", "none.py"], "there is no such file"),
+        (["--plot", "a.gif"], "has no known ending"),
     ],
 )
 def test_bad_requests_are_one_line(capsys, tmp_path, arguments, message):

@@ -17,6 +17,8 @@ from qsgd_lab.stream import Stream
 METHODS = [
     name for name, method in COMPRESSORS.methods().items() if method.is_listed and not method.is_wrapper
 ]
+WRAPPED = [f"{n}(qsgd)" for n, m in COMPRESSORS.methods().items() if m.is_listed and m.is_wrapper]
+ROWS = METHODS + WRAPPED
 STACKS = ["ef(sign)", "ef21(top-k)", "diana(qsgd)", "nuqsgd(convention=published)", "damped(natural)"]
 N = 600
 
@@ -33,11 +35,11 @@ def asked(*names):
 
 def test_variance_measures_every_method():
     """A row each: the exact error is in or near the interval, and no unbiased method is far off."""
-    told = run("variance", "--dim", 4000, "--trials", 8, "--format", "json", *asked(*METHODS, *STACKS))
+    told = run("variance", "--dim", 4000, "--trials", 8, "--format", "json", *asked(*ROWS, *STACKS))
     assert told.exit_code == 0, told.output
     rows = json.loads(told.stdout)
 
-    assert [row["compressor"] for row in rows] == [str(COMPRESSORS.parse(name)) for name in METHODS + STACKS]
+    assert [row["compressor"] for row in rows] == [str(COMPRESSORS.parse(name)) for name in ROWS + STACKS]
     for row in rows:
         if row["exact"] is not None:
             allowed = 4 * (row["ci_high"] - row["ci_low"]) + 1e-5 * row["exact"]
@@ -48,7 +50,7 @@ def test_variance_measures_every_method():
 
 def test_code_length_counts_every_method():
     """Bits at fixed width are the formula's, and whole messages are what the wire packs."""
-    told = run("code-length", "--dim", N, "--trials", 2, "--format", "json", *asked(*METHODS))
+    told = run("code-length", "--dim", N, "--trials", 2, "--format", "json", *asked(*ROWS))
     assert told.exit_code == 0, told.output
     for row in json.loads(told.stdout):
         compressor = COMPRESSORS.parse(row["compressor"]).make()
@@ -58,6 +60,53 @@ def test_code_length_counts_every_method():
             x = np.random.default_rng(0).standard_normal(N, np.float32)
             payload, _ = compressor.compress(x, compressor.init(Layout.of(N)), Stream())
             assert row["message_bits"] == 8 * len(compressor.wire.pack(payload)) / N
+
+
+def test_rows_without_a_formula_are_named_in_one_line():
+    """Where only the measurement is known, text says so; where all formulas are, there is no such line."""
+    two_levels = "block-int(machine=2)"
+    for command, known, names in (
+        ("variance", "eden", ["hsq(mode=greedy)", two_levels]),
+        ("code-length", "hsq", [two_levels]),
+    ):
+        told = " ".join(run(command, "--dim", 100, "--trials", 2, *asked(known, *names)).stdout.split())
+        assert f"is known: {', '.join(names)}." in told
+        assert "is known:" not in run(command, "--dim", 100, "--trials", 2, *asked(known)).stdout
+
+
+def test_bench_and_tradeoff_measure_every_method():
+    """A row each at sizes that take no time; bench of methods alone is in test_bench.py."""
+    bench = run("bench", "--dim", 2**12, "--repeats", 1, "--format", "json", *asked(*WRAPPED))
+    normal = ("--dim", 2**10, "--trials", 2, "--distribution", "normal", "--format", "json")
+    tradeoff = run("tradeoff", *normal, *asked(*ROWS))
+    assert (bench.exit_code, tradeoff.exit_code) == (0, 0), (bench.exception, tradeoff.exception)
+
+    assert [row["compressor"] for row in json.loads(bench.stdout)["compressors"]] == WRAPPED
+    assert {row["compressor"] for row in json.loads(tradeoff.stdout)} == set(ROWS)
+
+
+def test_a_sweep_trains_with_every_method(tmp_path):
+    """``reproduce`` puts all of them in one table with fp32, or warns why a stacking is not sound."""
+    rng = np.random.default_rng(0)
+    classes = np.arange(36) % 3
+    images = (0.1 * rng.random((36, 8, 8)) + classes[:, None, None] / 3).astype(np.float32)
+    np.savez(
+        tmp_path / "data.npz",
+        x_train=images[:24],
+        y_train=classes[:24],
+        x_test=images[24:],
+        y_test=classes[24:],
+    )
+    options = ("--epochs", 1, "--global-batch", 8, "--nodes", 2, "--seeds", 0, "--jobs", 1)
+    told = run(
+        "reproduce", "--data", tmp_path / "data.npz", "--runs", tmp_path / "runs", *options, *asked(*ROWS)
+    )
+    assert told.exit_code == 0, told.output
+
+    records = [json.loads(path.read_text()) for path in (tmp_path / "runs").glob("*/run.json")]
+    assert len(records) == len(ROWS)
+    assert np.isfinite([record["result"]["final_train_loss"] for record in records]).all()
+    assert "Warning: top-k: it leaves out the same part" in told.stderr
 
 
 @pytest.mark.parametrize("form", ["text", "csv", "latex"])

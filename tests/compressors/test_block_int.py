@@ -43,7 +43,7 @@ def error(values, x):
     return float(((values - wide) ** 2).sum() / (wide @ wide))
 
 
-@settings(max_examples=120)
+@settings(max_examples=60)
 @given(st.data())
 def test_codes_scales_and_values_are_those_of_the_reference(data):
     """The kernels give the bits of the plain NumPy program, for every gradient, scheme and stream."""
@@ -126,7 +126,7 @@ def test_extreme_magnitudes_are_rounded_like_others(magnitude):
         assert found == pytest.approx(usual, rel=0.02)
 
 
-@settings(max_examples=60)
+@settings(max_examples=25)
 @given(st.data())
 def test_a_message_is_read_back_and_has_the_size_that_was_counted(data):
     """Unpacking gives the payload; "message" is 8 len(bytes); "fixed" is b bits a code and 32 a scale."""

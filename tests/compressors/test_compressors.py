@@ -55,7 +55,7 @@ def unfused(compressor, gradient, state, total, tally, stream=STREAM):
 
 
 @pytest.mark.parametrize("name", sorted(PLAIN))
-@settings(max_examples=30)
+@settings(max_examples=20)
 @given(data=st.data())
 def test_with_a_residual_it_is_the_unfused_formula(name, data):
     """Sending v = g + e leaves e <- v - Q(v), returns Q(v) and counts v, bit for bit."""
@@ -85,7 +85,7 @@ def test_with_a_residual_it_is_the_unfused_formula(name, data):
 
 
 @pytest.mark.parametrize("name", sorted(COMPRESSORS_UNDER_TEST))
-@settings(max_examples=30)
+@settings(max_examples=20)
 @given(nodes=st.integers(1, 4), data=st.data())
 def test_averaging_is_the_unfused_mean_over_the_nodes(name, nodes, data):
     """Node k's messages come from stream node + k; their sum, divided once, is the mean, bit for bit."""

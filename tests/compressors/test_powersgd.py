@@ -9,7 +9,12 @@ from qsgd_lab.compressors import COMPRESSORS, ErrorFeedback, Layout
 from qsgd_lab.compressors.methods.powersgd import PowerSGD
 from qsgd_lab.errors import MessageError
 from qsgd_lab.exchange import SimulatedExchange
-from qsgd_lab.kernels.cpu.methods.low_rank import orthonormalize
+from qsgd_lab.kernels.cpu.methods.low_rank import (
+    orthonormalize,
+    outer_sum,
+    times_vectors,
+    transposed_times_vectors,
+)
 from qsgd_lab.stream import Stream
 from qsgd_lab.theory.methods import powersgd as theory
 
@@ -173,6 +178,32 @@ def test_an_empty_gradient_and_flat_tensors():
     x = np.arange(100, dtype=np.float32)
     payload, _ = compressor.compress(x, compressor.init(Layout.of(100)), Stream())
     assert compressor.decompress(payload).tobytes() == x.tobytes()
+
+
+def in_lanes(a, b):
+    """Return the sum of products in sixteen lanes, each in turn, then lane by lane."""
+    products = np.zeros(-(-a.size // 16) * 16)
+    products[: a.size] = a.astype(float) * b.astype(float)
+    return np.cumsum(np.cumsum(products.reshape(-1, 16), axis=0)[-1])[-1]
+
+
+@pytest.mark.parametrize("shape", [(3, 5), (40, 33), (7, 64)])
+def test_products_are_those_of_the_reference(shape):
+    """Bit for bit NumPy in float64: lanes along rows, row by row down columns, one rank after the other."""
+    rng = np.random.default_rng(4)
+    m, right, left = (
+        rng.standard_normal(s).astype(np.float32) for s in (shape, (2, shape[1]), (2, shape[0]))
+    )
+    along, down, sums = np.empty_like(left), np.empty_like(right), np.empty_like(m)
+    times_vectors(m, right, along)
+    transposed_times_vectors(m, left, down)
+    outer_sum(left, right, sums)
+    wide, ranks = m.astype(float), left.astype(float)[:, :, None] * right.astype(float)[:, None]
+    columns = np.cumsum(left.astype(float)[:, :, None] * wide, axis=1)[:, -1]
+
+    assert along.tobytes() == np.float32([[in_lanes(row, v) for row in m] for v in right]).tobytes()
+    assert down.tobytes() == columns.astype(np.float32).tobytes()
+    assert sums.tobytes() == (ranks[0] + ranks[1]).astype(np.float32).tobytes()
 
 
 def test_dependent_vectors_become_zero():

@@ -44,11 +44,13 @@ def error(values, x):
     return float(((values - wide) ** 2).sum() / (wide @ wide))
 
 
-@settings(max_examples=120)
+@settings(max_examples=60)
 @given(st.data())
 def test_codes_scales_and_values_are_those_of_the_reference(data):
     """The kernels give the bits of the plain NumPy program, for every gradient, scheme and stream."""
-    x, compressor = data.draw(gradients.gradients()), data.draw(schemes())
+    compressor = data.draw(schemes())
+    # The reference takes each block in Python: two dozen, the last a part, are as good as three thousand.
+    x = data.draw(gradients.gradients())[: 24 * compressor.block_size + compressor.block_size // 3]
     stream = Stream(*(data.draw(part) for part in (gradients.seeds, gradients.words32, st.integers(0, 99))))
     payload, values = sent(compressor, x, stream)
     scheme = (compressor.block_size, compressor.num_rounds, compressor.kind, compressor.bits)
@@ -77,6 +79,42 @@ def test_the_unbiased_scale_keeps_the_vector_along_itself(data):
     wide = x.astype(np.float64)
 
     assert abs(values @ wide - wide @ wide) <= 1e-6 * (wide @ wide)
+
+
+#: Positive centroids, distortion and error of the unbiased scale, as in the authors' published code.
+PUBLISHED = {
+    1: ([0.797885], 0.363380, 0.570796),
+    2: ([0.452780, 1.510418], 0.117482, 0.133121),
+    3: ([0.245094, 0.756005, 1.343909, 2.151946], 0.034548, 0.035784),
+    4: (
+        [0.128395, 0.388048, 0.656759, 0.942340, 1.256231, 1.618046, 2.069017, 2.732590],
+        0.009501,
+        0.009592,
+    ),
+}
+
+
+@pytest.mark.parametrize("bits", PUBLISHED)
+def test_centroids_and_limits_are_the_published_ones(bits):
+    """To six digits, in the theory and in the book that kernels read."""
+    centroids, distortion, error = PUBLISHED[bits]
+
+    assert theory.centroids(bits) == pytest.approx(centroids, abs=6e-7)
+    assert rotation.book(bits) == pytest.approx(centroids, abs=6e-7)
+    assert theory.distortion(bits) == pytest.approx(distortion, abs=6e-7)
+    assert theory.limit_error(bits) == pytest.approx(error, abs=6e-7)
+
+
+@pytest.mark.parametrize(
+    ("step", "bits", "error"), [(2.421619, 1, 0.5347), (1.082447, 2, 0.0976), (0.522433, 3, 0.02274)]
+)
+def test_the_entropy_coded_variant_has_the_published_figures(step, bits, error):
+    """Steps of the published tables cost 1, 2 and 3 bits; an independent sample agrees."""
+    z = np.random.default_rng(0).standard_normal(200_000)
+    c = step * np.rint(z / step)
+
+    assert theory.entropy_coded(step) == pytest.approx((bits, error), abs=5e-5)
+    assert (c @ c) * (z @ z) / (c @ z) ** 2 - 1 == pytest.approx(error, rel=0.01)
 
 
 @pytest.mark.parametrize("bits", BITS)
@@ -226,7 +264,7 @@ def test_extreme_magnitudes_are_compressed_like_others(magnitude):
     assert found < 4
 
 
-@settings(max_examples=60)
+@settings(max_examples=25)
 @given(st.data())
 def test_a_message_is_read_back_and_has_the_size_that_was_counted(data):
     """Unpacking gives the payload; "message" is 8 len(bytes); "fixed" is the theory's."""
@@ -240,7 +278,9 @@ def test_a_message_is_read_back_and_has_the_size_that_was_counted(data):
     assert compressor.decompress(read).tobytes() == values.tobytes()
     assert size.bits["message"] == 8 * len(packed)
     numbers = 2 if payload.offsets is not None else 1
-    assert size.bits["fixed"] == theory.bits(x.size, compressor.bits, compressor.block_size, numbers)
+    assert size.bits["fixed"] == theory.bits_of_blocks(
+        x.size, compressor.bits, compressor.block_size, numbers
+    )
 
 
 def test_a_message_for_another_gradient_is_refused():

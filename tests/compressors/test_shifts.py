@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import double_compressors
 import numpy as np
 import pytest
 
 from qsgd_lab.compressors import COMPRESSORS, ErrorFeedback
 from qsgd_lab.compressors.protocol import Gather, Layout, NodeRows
 from qsgd_lab.compressors.stacking import stacking_warnings
+from qsgd_lab.compressors.wrappers.shifts import Shifted
 from qsgd_lab.errors import MessageError
 from qsgd_lab.exchange import SimulatedExchange
 from qsgd_lab.exchange.state import flatten, restored
@@ -36,13 +40,43 @@ def mean_of(exchange, rows, step):
     return out
 
 
-def test_ef21_without_loss_is_the_mean_gradient():
-    """With k = n each shift becomes the gradient, and the estimate the gradients' mean."""
-    exchange = SimulatedExchange(make("ef21(top-k(fraction=1))"), 3, 0, Layout.of(N))
-    for step in range(3):
-        rows = rows_of(3, step)
-        assert mean_of(exchange, rows, step) == pytest.approx(rows.mean(axis=0), abs=1e-6)
-    assert exchange.states.shift == pytest.approx(rows, abs=1e-6)
+def double_exchange(compressor, nodes, n=N, **shifts):
+    """Return an exchange of float64, around EF21 or DIANA if `biased` says so, shifts at zero."""
+    made = Shifted(compressor, **shifts) if shifts else compressor
+    exchange = SimulatedExchange(made, nodes, 2, Layout.of(n))
+    if shifts:
+        exchange.states = replace(exchange.states, shift=np.zeros((nodes, n)), mean=np.zeros(n))
+    return exchange
+
+
+def double_mean(exchange, rows, step):
+    """Return what the nodes agree on, float64."""
+    out = np.full(rows.shape[1], np.nan)
+    exchange.mean(rows, step, out)
+    return out
+
+
+@pytest.mark.parametrize("biased", [True, False])
+def test_without_loss_it_is_the_mean_gradient(biased):
+    """EF21 with k = n, DIANA with w = 0: gradient descent, each shift its gradient, to 1e-15."""
+    exchange = double_exchange(double_compressors.everything(), 3, biased=biased)
+    for step in range(10):
+        rows = rows_of(3, step).astype(np.float64)
+        assert double_mean(exchange, rows, step) == pytest.approx(rows.mean(axis=0), abs=1e-15)
+        assert exchange.states.shift == pytest.approx(rows, abs=1e-15)
+
+
+@pytest.mark.parametrize(
+    ("compressor", "biased"),
+    [(double_compressors.top_k(8), True), (double_compressors.rand_k(12, N, unbiased=True), False)],
+)
+def test_the_kept_mean_is_the_mean_of_the_shifts_to_all_digits(compressor, biased):
+    """The server's vector and the mean of the nodes' differ by rounding alone: 1e-15 a step."""
+    exchange = double_exchange(compressor, 4, biased=biased)
+    for step in range(30):
+        double_mean(exchange, rows_of(4, step).astype(np.float64), step)
+        state = exchange.states
+        assert state.mean == pytest.approx(state.shift.mean(axis=0), abs=2e-15)
 
 
 @pytest.mark.parametrize(
@@ -138,13 +172,19 @@ def test_compressed_gradient_descent_diverges_where_ef21_converges():
     """f_i = (a_i.x)^2 + |x|^2/4, top-1: x grows by 1 + 11 step/6 a step; EF21 reaches |grad|^2 = 4.1e-6."""
     a = np.array([[-3.0, 2, 2], [2, -3, 2], [2, 2, -3]])
     gradients = lambda x: (2 * (a @ x)[:, None] * a + x / 2).astype(np.float32)  # noqa: E731
+    in_double = lambda x: 2 * (a @ x)[:, None] * a + x / 2  # noqa: E731
     step_size = theory.ef21_step(17 + 1 / 6, [34.5] * 3, 1 / 3)
     assert step_size == pytest.approx(0.0058591, rel=1e-4)
 
-    plain, x = SimulatedExchange(make("top-k(fraction=0.34)"), 3, 0, Layout.of(3)), np.ones(3)
+    plain, x = double_exchange(double_compressors.top_k(1), 3, 3), np.ones(3)
     for step in range(100):
-        x = x - step_size * mean_of(plain, gradients(x), step)
-    assert x == pytest.approx(np.full(3, (1 + 11 * step_size / 6) ** 100), rel=1e-4)
+        x = x - step_size * double_mean(plain, in_double(x), step)
+    assert x == pytest.approx(np.full(3, (1 + 11 * step_size / 6) ** 100), rel=1e-13)
+
+    ef21, x = double_exchange(double_compressors.top_k(1), 3, 3, biased=True), np.ones(3)
+    for step in range(4000):
+        x = x - step_size * double_mean(ef21, in_double(x), step)
+    assert (in_double(x).mean(axis=0) ** 2).sum() < 1e-23
 
     ef21, x = SimulatedExchange(make("ef21(top-k(fraction=0.34))"), 3, 0, Layout.of(3)), np.ones(3)
     squares, first = [], (gradients(np.ones(3)) ** 2).sum(axis=1).mean()
@@ -187,14 +227,24 @@ def test_diana_converges_where_plain_compression_stalls():
     assert with_shifts <= theory.diana_rate(step_size, 1.0, omega) ** 200  # far below the worst case
 
 
-def test_diana_without_noise_is_gradient_descent():
-    """With w = 0 the rate is 1, and what is agreed on is the mean gradient."""
-    compressor = make("diana(fp32)")
-    assert compressor.rate_for(N) == 1
-    exchange = SimulatedExchange(compressor, 3, 0, Layout.of(N))
-    for step in range(3):
-        rows = rows_of(3, step)
-        assert mean_of(exchange, rows, step) == pytest.approx(rows.mean(axis=0), abs=1e-6)
+def test_diana_converges_to_all_digits():
+    """In float64, rand-4 of 40 at 8 unlike nodes: |x - x*|^2 below 1e-20, shifts at the nodes' gradients.
+
+    Three times the theory's rate of the shifts diverges.
+    """
+    curvature, optimum, best = quadratics(8)
+    step_size, ends = theory.diana_step(4.0, 9.0, 8), []
+    for rate in (0.0, 0.3):
+        exchange = double_exchange(double_compressors.rand_k(4, N, unbiased=True), 8, biased=False, rate=rate)
+        x = np.zeros(N)
+        for step in range(700):
+            with np.errstate(over="ignore", invalid="ignore"):
+                x = x - step_size * double_mean(exchange, curvature * (x - optimum), step)
+        ends.append((((x - best) ** 2).sum(), exchange.states.shift))
+
+    assert ends[0][0] < 1e-20
+    assert ((ends[0][1] - curvature * (best - optimum)) ** 2).sum(axis=1).max() < 1e-20
+    assert not ends[1][0] < 1e20
 
 
 def test_diana_is_unbiased():
@@ -250,6 +300,8 @@ def test_feedback_at_its_defaults_has_its_old_key():
         ("ef21(rand-k)", r"EF21 needs a contraction.*wrap it in damped\(\.\.\.\)"),
         ("ef21(qsgd(bits=1))", "EF21 needs a contraction"),
         ("diana(top-k)", "DIANA needs an unbiased compressor; for a contraction such as top-k, use ef21"),
+        ("diana(hsq)", "no variance factor of this compressor is known, to set DIANA's rate: give rate="),
+        ("damped(hsq)", "no variance factor of this compressor is known, by which to damp it"),
         ("ef21(ef(top-k))", "EF21 keeps what was not sent itself"),
         ("ef21(ef21(top-k))", "EF21 keeps what was not sent itself"),
         ("ef(ef21(top-k))", r"EF21 and DIANA keep what was not sent themselves: leave out ef"),

@@ -6,7 +6,7 @@ from functools import partial
 
 import numpy as np
 
-from qsgd_lab.compressors import COMPRESSORS, QSGD, Damped
+from qsgd_lab.compressors import COMPRESSORS
 from qsgd_lab.compressors.protocol import NodeRows
 from qsgd_lab.ledger import Ledger
 
@@ -23,6 +23,10 @@ VARIANTS = (
     "nuqsgd(bits=3,convention=published,bucket_size=100)",
     "nuqsgd(bits=8,norm=max,bucket_size=model)",
     "terngrad(clip=0)",
+    "qsgd(bits=3,norm=max)",
+    "qsgd(bits=1,norm=max,bucket_size=tensor)",
+    "qsgd(bits=3,norm=max,rounding=nearest)",
+    "damped(qsgd(bits=1,bucket_size=model))",
 )
 #: Name -> constructor without arguments.
 CASES = {
@@ -33,10 +37,24 @@ CASES = {
         if method.is_listed and not method.is_wrapper and not _make(name).interactive
     },
     **{text: partial(_make, text) for text in VARIANTS},
-    "qsgd-max": partial(QSGD, bits=3, norm="max"),
-    "ternary": partial(QSGD, bits=1, norm="max", bucket_size="tensor"),
-    "nearest": partial(QSGD, bits=3, norm="max", rounding="nearest"),
-    "damped": lambda: Damped(QSGD(bits=1, bucket_size="model")),
+}
+#: Every listed method, wrappers around qsgd and methods of several rounds too; new ones join by themselves.
+EVERY = {
+    **CASES,
+    **{
+        text: partial(_make, text)
+        for text in (
+            *(
+                f"{name}(qsgd)" if method.is_wrapper else name
+                for name, method in sorted(COMPRESSORS.methods().items())
+                if method.is_listed
+            ),
+            "raw-small(qsgd,up_to=20)",
+            "block-int(rounding=stochastic)",
+            "hsq(mode=greedy,norm_bits=0)",
+            "eden(bits=1,scale=mse)",
+        )
+    },
 }
 
 

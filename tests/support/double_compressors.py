@@ -49,6 +49,20 @@ class Masked(Compressor):
         return self._factor
 
 
+class DampedQuantizer(Masked):
+    """QSGD with s levels of the l2 norm, divided by 1 + min(n / s^2, sqrt(n) / s)."""
+
+    def __init__(self, levels):
+        super().__init__(None)
+        self.levels = levels
+
+    def compress(self, gradient, state, stream):
+        random = np.random.default_rng([stream.seed % 2**32, stream.node, stream.step])
+        norm, s, n = np.linalg.norm(gradient), self.levels, gradient.size
+        level = np.floor(np.abs(gradient) / norm * s + random.random(n))
+        return np.sign(gradient) * level * norm / s / (1 + min(n / s**2, n**0.5 / s)), None
+
+
 def top_k(k):
     """Return the k largest magnitudes' compressor."""
     return Masked(lambda vector, _: np.argsort(-np.abs(vector), kind="stable")[:k])

@@ -55,7 +55,7 @@ def vector(good, *more):
 OPAQUE = {"at", "backend", "blocks", "block", "index", "measurement", "printed_step", "problem", "quantizer"}
 OPAQUE |= {"setting", "trial", "values_are_one", "negative", "parameters", "dim", "spec", "text", "source"}
 OPAQUE |= {"cost", "baseline", "baseline_step", "network"}  # tuples of numbers
-OPAQUE |= {"_"}  # of **_: options that a formula does not depend on
+OPAQUE |= {"_", "_factor"}  # options, and a factor, that a formula does not depend on
 
 #: Parameter -> (a good value, excluded ones), where a function has no entry of its own below.
 DOMAINS = {
@@ -87,6 +87,7 @@ DOMAINS = {
     "epochs": whole(1, least=1),
     "exponent": whole([0, 3], -1, least=0),
     "extra_seconds": real(0.1),
+    "factor": real(0.5, -0.5),
     "false_alarm_rate": real(1e-3, 0.0, -1.0, 1.5),
     "first": vector([0.1, 0.2], [-0.1]),
     "fraction": real(0.5, 0.0, -0.1, 1.1),
@@ -96,12 +97,14 @@ DOMAINS = {
     "growth": real(1.25, 0.9, -1.0),
     "has_zero": (True, [1, 0, 1.0, NAN, "yes", None]),
     "high": real(2.0, 0.5, 1.0, -1.0),
+    "inner": real(2.0, -1.0),
     "k": whole(2, 4),
     "coefficient": real(0.2, 0.0, -1.0),
     "delay": whole(3, least=0),
     "least": whole(2),
     "rate": real(0.1, -0.1),
     "unit": name("real"),
+    "up_to": whole(2, least=0),
     "latency": real(1e-3, -1.0),
     "layout": name("dense"),
     "levels": optional(3),
@@ -182,6 +185,7 @@ DOMAINS = {
 
 SETTING = QuantizerSetting(2, 4)
 OPAQUE_VALUES = {
+    "_factor": 0.5,
     "at": level_positions(VECTOR, 3),
     "negative": np.array([False, True, False]),
     "problem": ridge_regression,
@@ -193,6 +197,7 @@ OPAQUE_VALUES = {
 }
 #: (module, function) -> its own domains; those of (module, "") are the module's.
 SENT = dict.fromkeys(("rows", "texts", "name", "rival", "layout"), ("", [])) | {"bits": real(2.0)}
+HSQ = {"segment": whole(2), "codebook": whole(8), "norm_bits": whole(6, 17, least=0), "mode": name("random")}
 OWN = {
     ("checks.code_length_bounds", "explicit_bound"): {},
     ("checks.message_bits", "chunk_bits"): {"levels": (np.array([1, 0, 3]), [])},
@@ -213,6 +218,8 @@ OWN = {
     ("error_feedback", "scaled_sign_contraction"): {"gradient": vector(VECTOR, [0.0, 0.0])},
     ("error_feedback", "sparsifier_contraction"): {"k": whole(2, 9)},
     ("hyper_sphere", "greedy_contraction"): {"segment": vector([3.0, 4.0], [0.0, 0.0], [1.0])},
+    **dict.fromkeys((("hyper_sphere", name) for name in ("expected_error", "expected_bits")), HSQ),
+    ("hyper_sphere", "rotations_variance"): {"segment_size": whole(4, 3, 32)},
     ("local_sgd", "local_sgd_error_bound"): {
         "beta": real(40.0, 0.0, 31.9),
         "schedule": ([5, 10], [[10, 5], [5, 5], [0, 5], [2.5], [5, 401]]),
@@ -221,13 +228,11 @@ OWN = {
     ("lower_bound", "unbiased_bits"): {"variance_factor": real(0.5, 0.0, -0.5)},
     ("odd_squares", "is_sum_of_odd_squares"): {"total": whole(11, 2**53, least=0)},
     ("qsvrg", "qsvrg_contraction"): {"step": real(0.01, 0.0, -0.1, 0.1)},
-    ("methods.block_int", ""): {"bits": (4, [0, 2, 5, 16, 4.0, *NO_NUMBERS])},
-    ("methods.block_int", "relative_error"): {
-        "block_size": whole(4, 3, 16),
-        "vector": vector([3.0, -4.0, 1.0, 2.0], [0.0] * 4),
-    },
+    ("methods.block_int", ""): {"bits": (4, [0, 2, 5, 16, 4.0, *NO_NUMBERS]), "machine": whole(1)},
+    ("methods.block_int", "relative_error"): {"block_size": whole(3, 2), "vector": vector(VECTOR, [0.0] * 3)},
     ("methods.eden", ""): {"bits": whole(3, 9), "scale": name("unbiased")},
-    ("methods.eden", "bits"): {"num_coordinates": whole(8, least=0), "block_size": whole(4, 3, 6)},
+    ("methods.eden", "entropy_coded"): {"step": real(1.0, 0.0, -1.0)},
+    ("methods.eden", "bits_of_blocks"): {"num_coordinates": whole(8, least=0), "block_size": whole(4, 3, 6)},
     ("methods.grbs", ""): {"values": name("plain")},
     ("methods.half", ""): {"name": name("fp16"), "values": vector(VECTOR)},
     ("methods.level_set", "exponential_bound"): {"num_levels": whole(3, 1001)},
@@ -239,12 +244,13 @@ OWN = {
     ("methods.level_set", "two_point_variance"): {
         "levels": vector([0.0, 0.5, 1.0], [1.0], [1.0, 0.0], [0.0, 0.0, 1.0])
     },
-    ("methods.qsgd", "expected_error"): {"bits": whole(3, 16)},
+    ("methods.qsgd", ""): {"bits": whole(3, 16)},
     ("methods.rand_k", ""): {"k": whole(2, 9), "values": name("unbiased")},
     ("methods.shared_scale", "expected_bits_qsgd_shared"): {"bits": whole(1, 16)},
     ("methods.shared_scale", "expected_error_qsgd_shared"): {"bits": whole(3, 16)},
     ("methods.shared_scale", "expected_error_terngrad"): {"scale": name("own")},
     ("methods.shared_scale", "given_scale_error"): {"scale": real(1.0, -1.0)},
+    ("methods.shifts", ""): {"first": name("compressed")},
     ("methods.shifts", "ef21_gradient_bound"): {"gap": real(0.1, -1.0)},
     ("methods.top_k", "squared_error"): {"k": whole(2, 5, least=0), "vector": vector([1.0, 2.0, 3.0, 4.0])},
     ("methods.top_k", "worst_case"): {"k": whole(2, 9, least=0)},
@@ -273,7 +279,7 @@ OWN = {
         "vector": vector([1.0, 2.0, 3.0, 4.0], [0.0, 0.0], [1e39]),
     },
     ("checks.equal_bits", ""): SENT,
-    ("checks.compressors", "formula"): {"name": name("expected_error")},
+    ("checks.compressors", "predicted"): {"vector": vector([1.0, 2.0], [0.0, 0.0])},
     ("checks.distributions", "draw"): {"bucket_size": whole(4)},
     ("checks.blocks", "blocks_of"): {"bucket_size": whole(2)},
 }

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from qsgd_lab import models
+from qsgd_lab.algorithms.registry import ALGORITHMS
 from qsgd_lab.cli.main import main
 from qsgd_lab.data import DATASETS, Dataset, DatasetEntry, Part, load_dataset, register_dataset, registry
 from qsgd_lab.models import MODELS, register_model
@@ -92,6 +93,13 @@ def test_a_run_that_was_killed_is_the_same_run(algorithm: str, compressor: str, 
     assert killed.epochs == whole.epochs
 
 
+def test_every_algorithm_is_among_those_that_are_killed() -> None:
+    """Each class that an algorithm's text makes; synchronous SGD is killed in test_sweep_kill."""
+    texts = [method.name for method in ALGORITHMS.methods().values() if method.origin == "qsgd_lab"]
+    killed = {type(ALGORITHMS.parse(text).make()) for text in ("synchronous", *dict(RESUMED))}
+    assert {type(ALGORITHMS.parse(text).make()) for text in texts} == killed
+
+
 def test_traffic_is_that_of_the_rounds(tmp_path: Path) -> None:
     """Eight rounds of four nodes send 32 n coordinates; growing to one-shot sends fewer, exactly."""
     for algorithm, rounds in (
@@ -138,10 +146,15 @@ def test_what_cannot_be_dealt_is_refused() -> None:
     """One line with the right form."""
     with pytest.raises(ValueError, match="write iid, shards:K"):
         cell("synchronous", split="random")
+    with pytest.raises(ValueError, match="96 examples make no 100 shards"):
+        cell("synchronous", split="shards:25")
 
 
-def test_compressors_that_do_not_fit_end_before_any_run() -> None:
-    """The line names algorithm and compressor."""
+def test_methods_that_do_not_fit_end_before_any_run() -> None:
+    """The line names algorithm and compressor; so does one with more rounds than the run has steps."""
+    cell(f"local-sgd(rounds={STEPS})")
+    with pytest.raises(ValueError, match=r"local-sgd\(rounds=25\): 25 rounds do not fit into 24 local"):
+        cell(f"local-sgd(rounds={STEPS + 1})")
     with pytest.raises(ValueError, match=r"cser\(ratio=32\) with top-k.*leave out the compressor"):
         cell("cser(ratio=32)", "top-k")
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import importlib
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +14,7 @@ from qsgd_lab.compressors import COMPRESSORS, Layout
 from qsgd_lab.exchange import SimulatedExchange
 from qsgd_lab.registry import Spec
 from qsgd_lab.stream import Stream
-from qsgd_lab.theory.arguments import choice, float32_vector, nonzero_vector, whole
+from qsgd_lab.theory.arguments import float32_vector, nonzero_vector, whole
 from qsgd_lab.theory.checks.statistics import mean_interval
 
 
@@ -58,27 +57,41 @@ class CompressorCheck:
     expected_bits: float | None
 
 
-def formula(spec: Spec, name: str) -> Callable[[Any], float] | None:
-    """Return a function of a method's file of formulas with its options filled in, or None.
+class Predicted(NamedTuple):
+    """What formulas say of one vector: ``expected_error`` and ``expected_bits``; None where there is none."""
 
-    Parameters
-    ----------
-    spec : Spec
-    name : str
-        "expected_error" or "expected_bits", see `qsgd_lab.theory.methods`.
+    error: float | None
+    bits: float | None
+
+
+def predicted(spec: Spec, vector: NDArray[np.float64]) -> Predicted:
+    """Return what the formulas that a method names say of a vector, its first gradient in one tensor.
+
+    A wrapper's are called with the wrapped compressor's result and its variance factor besides, see
+    `qsgd_lab.theory.methods`.
 
     Raises
     ------
     ValueError
-        If it is another name.
+        If the options are out of range.
     """
-    choice("name", name, ("expected_error", "expected_bits"))
-    if spec.method.theory is None or spec.inner is not None:
-        return None
+    vector = nonzero_vector("vector", vector)
+    if spec.method.theory is None:
+        return Predicted(None, None)
     module = importlib.import_module(spec.method.theory)
-    own = f"{name}_{spec.method.name.replace('-', '_')}"
-    function = getattr(module, own, getattr(module, name, None))
-    return None if function is None else lambda argument: float(function(argument, **spec.options))
+    inner: Any = Predicted(None, None) if spec.inner is None else predicted(spec.inner, vector)
+    found: list[float | None] = []
+    for name, argument, own in zip(Predicted._fields, (vector, vector.size), inner, strict=True):
+        common = f"expected_{name}"
+        function = getattr(module, f"{common}_{spec.method.name.replace('-', '_')}", None)
+        function = function or getattr(module, common, None)
+        if function is None or (spec.inner is not None and own is None):
+            found.append(None)
+            continue
+        wrapped = () if spec.inner is None else (own, spec.inner.make().variance_factor(vector.size))
+        value = function(argument, *wrapped, **spec.options)
+        found.append(None if value is None else float(value))
+    return Predicted(*found)
 
 
 def check_compressor(
@@ -118,7 +131,7 @@ def check_compressor(
         errors[trial], along[trial] = error @ error / squares, error @ wide / squares
         bits.append(exchange.ledger.bits_per_coordinate())
     spread = float(along.std(ddof=1)) / math.sqrt(trials)
-    exact, expected = formula(spec, "expected_error"), formula(spec, "expected_bits")
+    formulas = predicted(spec, wide)
     fixed = [one.get("fixed", one.get("fp32")) for one in bits]
     return CompressorCheck(
         str(spec),
@@ -126,10 +139,10 @@ def check_compressor(
         trials,
         float(errors.mean()),
         *mean_interval(errors),
-        exact=None if exact is None else exact(wide) / squares,
+        exact=None if formulas.error is None else formulas.error / squares,
         factor=compressor.variance_factor(vector.size),
         bias_z=float(along.mean()) / spread if compressor.is_unbiased and spread else None,
         fixed_bits=None if None in fixed else float(np.mean(fixed)),  # type: ignore[arg-type]
         message_bits=float(np.mean([one.get("message", one.get("fp32")) for one in bits])),
-        expected_bits=None if expected is None else expected(vector.size) / vector.size,
+        expected_bits=None if formulas.bits is None else formulas.bits / vector.size,
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -170,11 +170,12 @@ class LinearModel:
         return float(np.linalg.eigvalsh(weighted)[-1])
 
 
+@cache
 def _digits() -> tuple[Floats, Floats]:
     """Return features of length one, shape (1797, 36), and -1 or 1 for digits below 5 or not.
 
     The pixels' 36 leading principal components, each of variance one: no direction is so flat that its part
-    of the optimum is out of reach.
+    of the optimum is out of reach. Both are read-only: all problems share them.
     """
     from sklearn.datasets import load_digits
 
@@ -182,7 +183,10 @@ def _digits() -> tuple[Floats, Floats]:
     components = np.linalg.svd(source.data - source.data.mean(axis=0), full_matrices=False)[0]
     features = components[:, :NUM_COORDINATES]
     lengths = np.linalg.norm(features, axis=1, keepdims=True)
-    return features / lengths, np.where(source.target < 5, -1.0, 1.0)
+    made = features / lengths, np.where(source.target < 5, -1.0, 1.0)
+    for array in made:
+        array.flags.writeable = False
+    return made
 
 
 def least_squares() -> LinearModel:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.linalg import hadamard
 
-from qsgd_lab.theory.arguments import choice, divisor, nonzero_vector, numbers, whole
+from qsgd_lab.theory.arguments import choice, divisor, nonzero_vector, numbers, vector, whole
 from qsgd_lab.theory.arrays import Floats
 
 _GROUP = 32
@@ -47,21 +47,63 @@ def relative_error(vector: ArrayLike, bits: int, block_size: int, rounding: str,
     >>> round(relative_error(np.arange(32), 4, 32, "stochastic", 0), 5)
     0.00972
     """
+    y = nonzero_vector("vector", vector)
+    divisor("block_size", whole("block_size", block_size), "the size of vector", y.size)
+    return _squared_error(y, bits, block_size, rounding, smoother) / float(y @ y)
+
+
+def _squared_error(x: Floats, bits: int, block_size: int, rounding: str, smoother: int) -> float:
+    """Return E||Q(v) - v||^2; the last block may be short, and a smoother's last group is padded."""
     s, d = _levels(bits), whole("block_size", block_size)
     choice("rounding", rounding, ("nearest", "stochastic"))
     choice("smoother", smoother, (0, _GROUP))
-    y = nonzero_vector("vector", vector)
-    divisor("block_size", d, "the size of vector", y.size)
-    y = y.reshape(-1, d)
+    if smoother and d % _GROUP:
+        raise ValueError(f"block_size is {d}; with a smoother it must be a multiple of {_GROUP}")
+    padded = np.zeros(-(-x.size // d) * d)
+    padded[: x.size] = x
     if smoother:
-        if d % _GROUP:
-            raise ValueError(f"block_size is {d}; with a smoother it must be a multiple of {_GROUP}")
-        y = (y.reshape(-1, _GROUP) @ hadamard(_GROUP) / _GROUP).reshape(y.shape)
+        padded = (padded.reshape(-1, _GROUP) @ hadamard(_GROUP) / _GROUP).reshape(-1)
+    y = padded.reshape(-1, d)
     scale = np.abs(y).max(axis=1, keepdims=True) / s
     place = np.divide(y, scale, out=np.zeros_like(y), where=scale > 0)
+    if rounding == "nearest":
+        errors = scale * (np.rint(place) - place)
+        back = (errors.reshape(-1, _GROUP) @ hadamard(_GROUP)) if smoother else errors
+        return float((back.reshape(-1)[: x.size] ** 2).sum())
     part = place - np.floor(place)
-    errors = part * (1 - part) if rounding == "stochastic" else (np.rint(place) - place) ** 2
-    return float((scale**2 * errors).sum() / (y**2).sum())
+    squares = scale**2 * part * (1 - part)
+    if smoother:  # errors of a group are independent, and each is in all 32 coordinates
+        squares = np.repeat(squares.reshape(-1, _GROUP).sum(axis=1), _GROUP)
+    return float(squares.reshape(-1)[: x.size].sum())
+
+
+def expected_error(
+    gradient: ArrayLike,
+    bits: int = 4,
+    block_size: int = 128,
+    rounding: str = "nearest",
+    smoother: int = 32,
+    machine: int = 1,
+) -> float | None:
+    """Return E||Q(v) - v||^2 of a tensor of any size, flat; in two levels it is not known: None."""
+    flat = _squared_error(vector("gradient", gradient), bits, block_size, rounding, smoother)
+    return flat if whole("machine", machine) == 1 else None
+
+
+def expected_bits(
+    num_coordinates: int,
+    bits: int = 4,
+    block_size: int = 128,
+    smoother: int = 32,
+    machine: int = 1,
+    **_: object,
+) -> int | None:
+    """Return the bits of integers and scales, flat; in two levels they depend on the nodes: None."""
+    n, d = whole("num_coordinates", num_coordinates), whole("block_size", block_size)
+    choice("smoother", smoother, (0, _GROUP))
+    _levels(bits)
+    codes = -(-n // _GROUP) * _GROUP if smoother else n
+    return bits * codes + 32 * -(-n // d) if whole("machine", machine) == 1 else None
 
 
 def bound(bits: int, block_size: int, rounding: str) -> float:

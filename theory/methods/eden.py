@@ -14,13 +14,14 @@ from __future__ import annotations
 
 import math
 from functools import cache
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.optimize import linprog
 from scipy.special import factorial2, ndtr, ndtri
 
-from qsgd_lab.theory.arguments import choice, matrix, whole
+from qsgd_lab.theory.arguments import choice, matrix, number, vector, whole
 from qsgd_lab.theory.arrays import Floats
 
 SCALES = ("unbiased", "mse", "norm")
@@ -120,6 +121,41 @@ def limit_error(bits: int, scale: str = "unbiased") -> float:
     return {"unbiased": least / (1 - least), "mse": least, "norm": 2 - 2 * math.sqrt(1 - least)}[scale]
 
 
+class EntropyCoded(NamedTuple):
+    """Bits a coordinate under an ideal coder, and E||Q(v) - v||^2 / ||v||^2 of the unbiased scale."""
+
+    bits: float
+    error: float
+
+
+def entropy_coded(step: float) -> EntropyCoded:
+    """Return the limit of the published variant that rounds to multiples of a step and codes their entropy.
+
+    The lab does not send it: it is what a coder of EDEN's codes could still save. With levels c of
+    probabilities p the error is E c^2 / (E c z)^2 - 1.
+
+    Parameters
+    ----------
+    step : float
+        Between neighbouring levels, in root mean squares of a coordinate; at least 0.001.
+
+    Examples
+    --------
+    >>> [round(entropy_coded(step).bits, 3) for step in (2.421619, 1.082447, 0.522433)]
+    [1.0, 2.0, 3.0]
+    >>> [round(entropy_coded(step).error, 4) for step in (2.421619, 1.082447, 0.522433)]
+    [0.5347, 0.0976, 0.0227]
+    """
+    width = number("step", step, least=0.001)
+    most = math.ceil(9 / width)
+    levels = width * np.arange(-most, most + 1)
+    edges: Floats = width * (np.arange(-most, most + 2, dtype=np.float64) - 0.5)
+    shares, along = np.diff(ndtr(edges)), -np.diff(_density(edges))
+    used = shares[shares > 0]
+    error = float(levels**2 @ shares / (levels @ along) ** 2 - 1)
+    return EntropyCoded(float(-(used @ np.log2(used))), error)
+
+
 def least_error_bound(bits: int) -> float:
     r"""Return a bound on E||Q(v) - v||^2 / ||v||^2 of the scale "mse", for every v, block size and rounds.
 
@@ -208,7 +244,96 @@ def stochastic_bound(bits: int, block_size: int) -> float:
     return float(largest / (2 ** _bits(bits) - 1) ** 2)
 
 
-def bits(num_coordinates: int, code_bits: int, block_size: int, numbers_a_block: int = 1) -> int:
+def stochastic_limit_error(bits: int, block_size: int) -> float:
+    """Return the mean of the same over uniformly random rotations, which is one number for every v.
+
+    A rotated block is d independent normal numbers but for their length. Given the least a and the largest b
+    of them, the others are normal between a and b, and step^2 p (1 - p) is integrated in closed form between
+    levels; a and b by Gauss's rule in their distribution functions.
+
+    Parameters
+    ----------
+    bits : int
+        1 to 8.
+    block_size : int
+        d; up to 2 there are no others, and the error is 0.
+
+    Examples
+    --------
+    >>> [round(stochastic_limit_error(bits, 2**17), 3) for bits in (1, 2, 3, 4)]
+    [18.74, 1.553, 0.269, 0.059]
+    """
+    return _stochastic_limit_error(_bits(bits), whole("block_size", block_size))
+
+
+@cache
+def _stochastic_limit_error(bits: int, d: int) -> float:
+    """Return the same for checked arguments."""
+    if d <= 2:
+        return 0.0
+    nodes, weights = np.polynomial.legendre.leggauss(48)
+    u, weights = (nodes + 1) / 2, weights / 2
+    below_high = np.exp(np.log(u) / d)[:, None]  # Phi(b), where b has the distribution function Phi^d
+    below_low = -below_high * np.expm1(np.log1p(-u) / (d - 1))
+    low, high = ndtri(below_low), np.broadcast_to(ndtri(below_high), below_low.shape)
+    edges = low[..., None] + (high - low)[..., None] * np.linspace(0, 1, 2**bits)
+    mass, density = ndtr(edges), _density(edges)
+    a, b = edges[..., :-1], edges[..., 1:]
+    # The integral of (x - a)(b - x) over normal x from a to b, by those of 1, x and x^2.
+    zeroth, first = np.diff(mass), -np.diff(density)
+    second = zeroth - np.diff(edges * density)
+    cells = -second + (a + b) * first - a * b * zeroth
+    others = cells.sum(axis=-1) / (below_high - below_low)
+    return float((d - 2) / d * (weights[:, None] * weights * others).sum())
+
+
+def expected_error_eden(
+    gradient: ArrayLike, bits: int = 2, scale: str = "unbiased", block_size: int = 4096, **_: object
+) -> float:
+    """Return E||Q(v) - v||^2 in the limit of large blocks, as `limit_error`; exactly it is not known.
+
+    Padding takes its share of what is spread over a block, which is all but the shrinkage of v.
+    """
+    least = distortion(bits)
+    choice("scale", scale, SCALES)
+    length = {"unbiased": 1.0, "mse": 1 - least, "norm": math.sqrt(1 - least)}[scale]  # E Q(v) = length v
+    spread = limit_error(bits, scale) - (1 - length) ** 2
+    parts = _blocks(gradient, block_size)
+    return sum(squares * ((1 - length) ** 2 + spread * kept) for squares, _size, kept in parts)
+
+
+def expected_error_rotated_stochastic(
+    gradient: ArrayLike, bits: int = 4, block_size: int = 4096, **_: object
+) -> float:
+    """Return E||Q(v) - v||^2 for uniformly random rotations: two rounds of the Hadamard transform are near.
+
+    Padding takes its share, for errors are spread over a block.
+    """
+    parts = _blocks(gradient, block_size)
+    return sum(squares * stochastic_limit_error(bits, size) * kept for squares, size, kept in parts)
+
+
+def _blocks(gradient: ArrayLike, block_size: int) -> list[tuple[float, int, float]]:
+    """Return (||v||^2, size with padding, share that is not padding) of each block."""
+    values, d = vector("gradient", gradient), _power(block_size)
+    rows = [values[low : low + d] for low in range(0, values.size, d)]
+    sizes = [1 << (row.size - 1).bit_length() for row in rows]
+    return [(float(row @ row), size, row.size / size) for row, size in zip(rows, sizes, strict=True)]
+
+
+def expected_bits_eden(num_coordinates: int, bits: int = 2, block_size: int = 4096, **_: object) -> int:
+    """Return the bits of codes and of a scale a block."""
+    return bits_of_blocks(whole("num_coordinates", num_coordinates), bits, block_size)
+
+
+def expected_bits_rotated_stochastic(
+    num_coordinates: int, bits: int = 4, block_size: int = 4096, **_: object
+) -> int:
+    """Return the bits of codes, and of a scale and an offset a block."""
+    return bits_of_blocks(whole("num_coordinates", num_coordinates), bits, block_size, 2)
+
+
+def bits_of_blocks(num_coordinates: int, code_bits: int, block_size: int, numbers_a_block: int = 1) -> int:
     """Return the bits of codes and float32 numbers of all blocks, nothing around them.
 
     The block size is a power of two, and so is that of the last block, which is padded.
@@ -219,12 +344,17 @@ def bits(num_coordinates: int, code_bits: int, block_size: int, numbers_a_block:
         If an argument is out of range.
     """
     n = whole("num_coordinates", num_coordinates, least=0)
-    width, d = whole("code_bits", code_bits, most=_MOST_BITS), whole("block_size", block_size)
+    width, d = whole("code_bits", code_bits, most=_MOST_BITS), _power(block_size)
     scales = whole("numbers_a_block", numbers_a_block)
-    if d & (d - 1):
-        raise ValueError(f"block_size is {d}; it must be a power of two")
     blocks = -(-n // d)
     if not blocks:
         return 0
     last = 1 << (n - (blocks - 1) * d - 1).bit_length()
     return ((blocks - 1) * d + last) * width + 32 * scales * blocks
+
+
+def _power(block_size: object) -> int:
+    d = whole("block_size", block_size)
+    if d & (d - 1):
+        raise ValueError(f"block_size is {d}; it must be a power of two")
+    return d

@@ -70,6 +70,17 @@ def expected_error_bf16(gradient: ArrayLike) -> float:
     return squared_error(gradient, "bf16")
 
 
+def expected_error_fp32(gradient: ArrayLike) -> float:
+    """Return 0: coordinates are sent as they are."""
+    vector("gradient", gradient)
+    return 0.0
+
+
+def expected_bits_fp32(num_coordinates: int) -> int:
+    """Return 32 n."""
+    return 32 * whole("num_coordinates", num_coordinates)
+
+
 def expected_bits(num_coordinates: int) -> int:
     """Return 16 n."""
     return 16 * whole("num_coordinates", num_coordinates)

@@ -70,3 +70,15 @@ def floats(shape: Sequence[int], rank: int) -> int:
     a, b = lengths[0], size // lengths[0]
     factors = min(r, a, b) * (a + b)
     return factors if 2 * factors <= size else size
+
+
+def expected_error(gradient: ArrayLike, rank: int = 2) -> float:
+    """Return 0: a vector has one dimension and is sent as it is. See `best_error` of matrices."""
+    arguments.vector("gradient", gradient)
+    arguments.whole("rank", rank)
+    return 0.0
+
+
+def expected_bits(num_coordinates: int, rank: int = 2) -> int:
+    """Return 32 bits for each of the `floats` of a vector."""
+    return 32 * floats((arguments.whole("num_coordinates", num_coordinates),), rank)

@@ -6,7 +6,7 @@ from numpy.typing import ArrayLike
 
 from qsgd_lab.levels import Norm
 from qsgd_lab.theory.arguments import choice, vector, whole
-from qsgd_lab.theory.methods.level_set import bucket_length
+from qsgd_lab.theory.methods.level_set import bucket_length, number_of_buckets
 from qsgd_lab.theory.nearest import nearest_error
 from qsgd_lab.theory.variance import exact_variance
 
@@ -29,3 +29,9 @@ def expected_error(
     size = bucket_length(bucket_size, vector("gradient", gradient).size)
     function = exact_variance if rounding == "stochastic" else nearest_error
     return float(function(gradient, 2 ** whole("bits", bits, most=15) - 1, norm=norm, bucket_size=size))
+
+
+def expected_bits(num_coordinates: int, bits: int = 4, bucket_size: int | str = 512, **_: object) -> int:
+    """Return b bits and a sign a coordinate, and 32 a bucket: fixed width, without entropy coding."""
+    n, b = whole("num_coordinates", num_coordinates), whole("bits", bits, most=15)
+    return (b + 1) * n + 32 * number_of_buckets(n, bucket_size)

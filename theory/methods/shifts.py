@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from qsgd_lab.theory.arguments import number, numbers, whole
+from qsgd_lab.theory.arguments import choice, number, numbers, vector, whole
 
 
 class Contraction(NamedTuple):
@@ -86,3 +86,22 @@ def diana_rate(step: float, convexity: float, variance_factor: float) -> float:
     """
     rate = 1 / (1 + number("variance_factor", variance_factor, least=0))
     return 1 - min(number("step", step, above=0) * number("convexity", convexity, above=0), rate / 2)
+
+
+def expected_error(
+    gradient: ArrayLike, inner: float, _factor: object, first: str = "compressed", **_: object
+) -> float:
+    """Return the wrapped compressor's error: a node's first shift is 0. A dense first message has none."""
+    vector("gradient", gradient)
+    choice("first", first, ("compressed", "dense"))
+    error = number("inner", inner, least=0)
+    return error if first == "compressed" else 0.0
+
+
+def expected_bits(
+    num_coordinates: int, inner: float, _factor: object, first: str = "compressed", **_: object
+) -> float:
+    """Return the bits of a node's first message: the wrapped compressor's, or 32 n."""
+    n, bits = whole("num_coordinates", num_coordinates), number("inner", inner, least=0)
+    choice("first", first, ("compressed", "dense"))
+    return bits if first == "compressed" else 32 * n

@@ -80,4 +80,5 @@ METHOD = Method(
     lambda _: "fp32",
     summary="float32 coordinates as they are: the baseline",
     source="-",
+    theory="qsgd_lab.theory.methods.half",
 )

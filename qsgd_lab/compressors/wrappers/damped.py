@@ -72,7 +72,7 @@ class Damped(Compressor):
     Raises
     ------
     ValueError
-        If the inner compressor is biased.
+        If the inner compressor is biased, or its variance factor is not known.
     """
 
     is_unbiased = False  # it shrinks
@@ -86,6 +86,8 @@ class Damped(Compressor):
             )
         if not inner.is_unbiased:
             raise ValueError("only an unbiased quantizer is damped: its variance factor sets the factor")
+        if inner.variance_factor(1) is None:
+            raise ValueError("no variance factor of this compressor is known, by which to damp it")
         self.inner = inner
         self.takes_device_arrays = inner.takes_device_arrays
 
@@ -121,5 +123,6 @@ METHOD = Method(
     lambda options: f"{options['inner']}, damped",
     summary="an unbiased quantizer divided by 1 + w: a contraction, fit for error feedback",
     source="Beznosikov, Horvath, Richtarik, Safaryan, JMLR 2023",
+    theory="qsgd_lab.theory.error_feedback",
     is_wrapper=True,
 )

@@ -221,5 +221,6 @@ METHOD = Method(
     lambda options: f"{options['inner']}, raw up to {options['up_to']}",
     summary="small tensors in float32, the others through the wrapped compressor",
     source="Alistarh et al. 2017, section 5",
+    theory="qsgd_lab.theory.methods.raw_small",
     is_wrapper=True,
 )

@@ -137,6 +137,10 @@ class Shifted(Compressor):
             )
         if not 0 <= rate <= 1:
             raise ValueError(f"rate is {rate}; it must be from 0 to 1, and 0 takes the theory's")
+        if not biased and not rate and inner.variance_factor(MANY) is None:
+            raise ValueError(
+                "no variance factor of this compressor is known, to set DIANA's rate: give rate="
+            )
         if first not in FIRST:
             raise ValueError(f"first is {first!r}; it must be one of: {', '.join(FIRST)}")
         self.inner, self.biased, self.rate, self.first = inner, biased, rate, first
