@@ -132,16 +132,17 @@ def _draw_task(axes: Axes, shown: SuiteFigure, task: str) -> None:
 
 def _draw_stars(axes: Axes, shown: SuiteFigure) -> None:
     for row, entry in enumerate(shown.entries):
-        for task, shape in zip(shown.tasks, "osD^v<>", strict=False):
+        for place, (task, shape) in enumerate(zip(shown.tasks, "osD^v<>", strict=False)):
             found = shown.stars.get((entry, task))
             if found is None:
                 continue
-            axes.plot([found[0]], [row], marker=shape, color=_INK, markersize=4, linestyle="")
+            height = row + 0.22 * (place - (len(shown.tasks) - 1) / 2)  # none covers another
+            axes.plot([found[0]], [height], marker=shape, color=_INK, markersize=3, linestyle="")
             if found[1]:  # beyond the rungs that were run
                 side = 1 if found[1] == ">" else -1
-                end = (found[0] * 1.35**side, row)
+                end = (found[0] * 1.35**side, height)
                 arrow = {"arrowstyle": "->", "color": _INK, "linewidth": 0.8, "shrinkA": 0, "shrinkB": 0}
-                axes.annotate("", end, (found[0], row), arrowprops=arrow)
+                axes.annotate("", end, (found[0], height), arrowprops=arrow)
     axes.set_xscale("log", base=2)
     axes.set_xlim(5, 100)
     axes.set_xticks([8, 16, 32, 64], ["8x", "16x", "32x", "64x"])
