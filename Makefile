@@ -124,6 +124,7 @@ docs: $(STAMP)  ## Check that docs/cli.md, the README table, the paper and links
 	$(BIN)/python docs/scripts/make_presets_page.py --check
 	$(BIN)/python docs/scripts/make_methods_page.py --check
 	$(BIN)/python docs/scripts/make_comparing_page.py --check
+	$(BIN)/python docs/scripts/make_benchmark_page.py --check
 	$(BIN)/python docs/scripts/make_equal_bits_page.py --check
 	$(BIN)/python docs/scripts/make_gpu_page.py --check
 	$(BIN)/python paper/scripts/make_paper.py --check

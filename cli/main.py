@@ -48,6 +48,7 @@ COMMANDS = {
         "qsgd_lab.cli.measure.convergence", "convergence", "Measure SGD, QSGD, QSVRG against bounds."
     ),
     "compare": Entry("qsgd_lab.cli.sweep.compare", "compare", "Set methods side by side at the same bits."),
+    "suite": Entry("qsgd_lab.cli.suite.suite", "suite", "Run and read the pinned benchmark."),
     "link": Entry("qsgd_lab.cli.link.link", "link", "Calculate or measure a step on a network."),
     "flaws": Entry("qsgd_lab.cli.sweep.flaws", "flaws", "Measure the flaws of the published protocol."),
     "encode": Entry("qsgd_lab.cli.messages.encode", "encode", "Quantize and encode a gradient file."),

@@ -33,6 +33,7 @@ MAY_IMPORT = {
     "runs": [],
     "training": ["algorithms", "distributed", "models", "data", "runs"],
     "problems": ["algorithms", "theory.checks", "data", "runs"],
+    "suite": ["problems", "report"],
     "report": ["runs", "theory", "compressors", "data"],  # the names of rows, and of data sets
     "stored_runs": ["report"],  # `load_runs`: a store, and its columns
     "theory": [],
@@ -40,7 +41,7 @@ MAY_IMPORT = {
     "bench": ["compressors", "models", "kernels"],  # models: a training step is what agreeing is set against
     "link_lab": ["distributed", "models", "data", "theory"],
     "gpu_check": ["bench"],
-    "cli": ["training", "distributed", "report", "theory.checks", "gpu_check", "problems", "link_lab"],
+    "cli": ["training", "distributed", "report", "theory.checks", "gpu_check", "suite", "link_lab"],
     "__main__": ["cli"],
 }
 #: The packages beside the store know a run's configuration and its record, and nothing else of it.
@@ -55,6 +56,7 @@ TORCH_PACKAGES = {
     "training",
     "algorithms",
     "problems",
+    "suite",
     "bench",
     "gpu_check",
 }

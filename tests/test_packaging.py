@@ -73,6 +73,7 @@ def test_the_wheel_has_one_top_level_name(wheel_names):
 def test_the_wheel_holds_every_source(wheel_names):
     """Every source file of the checkout, and what they read, is in the wheel where it is imported from."""
     expected = {"qsgd_lab/py.typed", "qsgd_lab/report/page/page.css", "qsgd_lab/report/page/page.js"}
+    expected |= {f"qsgd_lab/suite/{path.name}" for path in checkout.ROOT.glob("qsgd_lab/suite/*.json*")}
     for module, path in checkout.sources().items():
         folder = module if path.name == "__init__.py" else module.rpartition(".")[0]
         expected.add(f"{folder.replace('.', '/')}/{path.name}")

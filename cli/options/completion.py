@@ -14,6 +14,7 @@ from click.shell_completion import CompletionItem
 PROBLEMS = [
     *("kinked", "smooth", "published-local-sgd", "unlike-curvatures"),
     *("least-squares", "ridge", "logistic"),
+    *("curved", "many-kinks", "softmax"),
 ]
 
 Complete = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]

@@ -62,6 +62,8 @@ class Settings:
     rate_scales : RateScales
         Factors of the problem's learning rates; of several, each method gets the one that is best for it on
         repetitions of its own.
+    tuning_repeats : int
+        How many repetitions choose the rate; never more than there are others.
     """
 
     problem: str
@@ -70,6 +72,7 @@ class Settings:
     seed: int = 0
     split: str = "iid"
     rate_scales: RateScales = field(default_factory=RateScales)
+    tuning_repeats: int = TUNING_REPEATS
 
 
 Announce = Callable[[str], None]
@@ -92,22 +95,23 @@ class Comparison:
 
     def blocks(self, method: ComparedMethod, nodes: int) -> tuple[float, list[ProblemRecord]]:
         """Return the factor of the learning rate that a method got, and its repetitions."""
-        scale = self._best_scale(method, nodes)
-        return scale, self._run(method, nodes, scale, range(self.settings.repeats))
-
-    def _best_scale(self, method: ComparedMethod, nodes: int) -> float:
         scales = self.settings.rate_scales
-        if not scales.is_choice:
-            return scales.listed[0]
-        tuning = range(FIRST_TUNING_REPEAT, FIRST_TUNING_REPEAT + min(TUNING_REPEATS, self.settings.repeats))
-        known: dict[float, float] = {}
-        while wanted := scales.next(known):
-            for scale in wanted:
-                (block,) = self._run(method, nodes, scale, tuning)
-                known[scale] = sum(block.errors[-1])
-        return best_scale(known)
+        scale = best_scale(self.tried(method, nodes)) if scales.is_choice else scales.listed[0]
+        return scale, self.run(method, nodes, scale, range(self.settings.repeats))
 
-    def _run(self, method: ComparedMethod, nodes: int, scale: float, repeats: range) -> list[ProblemRecord]:
+    def tried(self, method: ComparedMethod, nodes: int) -> dict[float, float]:
+        """Return the mean final error at every factor of the rates that the search tried."""
+        count = min(self.settings.tuning_repeats, self.settings.repeats)
+        tuning = range(FIRST_TUNING_REPEAT, FIRST_TUNING_REPEAT + count)
+        known: dict[float, float] = {}
+        while wanted := self.settings.rate_scales.next(known):
+            for scale in wanted:
+                (block,) = self.run(method, nodes, scale, tuning)
+                known[scale] = sum(block.errors[-1]) / count
+        return known
+
+    def run(self, method: ComparedMethod, nodes: int, scale: float, repeats: range) -> list[ProblemRecord]:
+        """Return the repetitions of these numbers at one factor of the rates, stored or run now."""
         records = []
         for first in range(repeats.start, repeats.stop, BLOCK):
             config = self._config(method, nodes, scale, first, min(BLOCK, repeats.stop - first))

@@ -12,24 +12,33 @@ STAGES = (4.0, 2.0)
 FARTHEST = 4.0**6
 
 
-def next_scales(known: Mapping[float, float], stages: Sequence[float] = STAGES) -> list[float]:
+#: Where a search begins.
+FIRST = (1 / STAGES[0], 1.0)
+
+
+def next_scales(
+    known: Mapping[float, float], stages: Sequence[float] = STAGES, first: Sequence[float] = FIRST
+) -> list[float]:
     """Return the factors of the learning rate to be tried next; none: the search has ended.
 
-    It begins with 1/4 and 1, goes on outwards by 4 while the best is at an edge, and then tries the
-    best's two neighbours at a factor of 2.
+    It begins with `first`, goes on outwards by the first stage's spacing while the best is at an edge, and
+    then tries the best's two neighbours at the spacing of each further stage.
 
     Parameters
     ----------
     known : mapping of float to float
         Loss at each factor tried so far; infinite where a run diverged.
     stages : sequence of float
+        Spacings, each a power of the square root of 2.
+    first : sequence of float
+        Powers of the square root of 2, at most the first stage's spacing apart.
     """
     if not known:
-        return [1 / STAGES[0], 1.0]
+        return [_on_lattice(scale) for scale in first]
     best = best_scale(known)
     for spacing in stages:
         missing = [
-            best * ratio
+            _on_lattice(best * ratio)
             for ratio in (1 / spacing, spacing)
             if 1 / FARTHEST <= best * ratio <= FARTHEST and not _is_known_within(known, best, ratio)
         ]
@@ -38,9 +47,14 @@ def next_scales(known: Mapping[float, float], stages: Sequence[float] = STAGES) 
     return []
 
 
+def _on_lattice(scale: float) -> float:
+    """Return the nearest power of the square root of 2: products of roots round, and must be found again."""
+    return float(2 ** (round(2 * math.log2(scale)) / 2))
+
+
 def _is_known_within(known: Mapping[float, float], best: float, ratio: float) -> bool:
     """Whether a factor between the best and `ratio` times it was tried, on that side."""
-    low, high = sorted((best, best * ratio))
+    low, high = sorted((best, _on_lattice(best * ratio)))
     return any(low <= scale <= high and scale != best for scale in known)
 
 
@@ -61,12 +75,13 @@ class RateScales:
     ----------
     listed : tuple of float
         The factors; empty: whatever the search comes to.
-    stages : tuple of float
+    stages, first : tuple of float
         Of the search.
     """
 
     listed: tuple[float, ...] = (1.0,)
     stages: tuple[float, ...] = STAGES
+    first: tuple[float, ...] = FIRST
 
     @classmethod
     def parse(cls, text: str) -> RateScales:
@@ -96,5 +111,5 @@ class RateScales:
     def next(self, known: Mapping[float, float]) -> list[float]:
         """Return the factors to be tried next, given the losses known; none: `best_scale` is the choice."""
         if not self.listed:
-            return next_scales(known, self.stages)
+            return next_scales(known, self.stages, self.first)
         return [scale for scale in self.listed if scale not in known]

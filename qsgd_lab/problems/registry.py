@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from qsgd_lab.origins import Origins
+from qsgd_lab.problems.benchmark import Curved, ManyKinks, SoftmaxDigits
 from qsgd_lab.problems.linear import LinearProblem
 from qsgd_lab.problems.problem import Problem
 from qsgd_lab.problems.quadratics import UnlikeCurvatures
@@ -90,6 +91,25 @@ PROBLEMS: dict[str, ProblemEntry] = {
             "logistic regression with a ridge on the digits, 36 coordinates",
             _GAP,
             lambda *given: LinearProblem(logistic_regression(), *given),
+            has_examples=True,
+        ),
+        ProblemEntry(
+            "curved",
+            "the benchmark's quadratics of 4096 coordinates, condition number 50, nodes unlike",
+            _GAP,
+            lambda nodes, _, seed: Curved(nodes, seed),
+        ),
+        ProblemEntry(
+            "many-kinks",
+            "the benchmark's sum of 4096 kinked functions, nodes alike",
+            _GAP,
+            lambda nodes, _, seed: ManyKinks(nodes, seed),
+        ),
+        ProblemEntry(
+            "softmax",
+            "the benchmark's softmax regression on features of the digits, 4090 coordinates",
+            _GAP,
+            lambda nodes, split, seed: SoftmaxDigits(nodes, split, seed),
             has_examples=True,
         ),
     )

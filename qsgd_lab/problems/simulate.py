@@ -32,6 +32,8 @@ class Trace:
     sent_bits, received_bits : ndarray of float64, shape (C,)
         Of one node so far, in whole messages: a mean over nodes and repetitions.
     errors : ndarray of float64, shape (C, R)
+    ends_apart : bool
+        Whether the nodes end with different models, so that their mean is one exchange more.
     """
 
     steps: NDArray[np.int64]
@@ -39,6 +41,7 @@ class Trace:
     sent_bits: Floats
     received_bits: Floats
     errors: Floats
+    ends_apart: bool = False
 
 
 class NoiseAgain:
@@ -153,7 +156,8 @@ def _simulate(
     seed: int,
     rate_scale: float,
 ) -> Trace:
-    settings = Hyperparameters(rate_scale * problem.rate(0), num_steps=num_steps)
+    peak = max(problem.rate(step) for step in range(num_steps))
+    settings = Hyperparameters(rate_scale * peak, num_steps=num_steps)
     whole = algorithm.make().is_elementwise
     parts = [repeats] if whole else [range(r, r + 1) for r in repeats]
     shape = (nodes, len(repeats), problem.num_coordinates)
@@ -189,6 +193,8 @@ def _simulate(
         sent_bits=np.array([traffic.sent_bits / share for _, traffic in rows]),
         received_bits=np.array([traffic.received_bits / share for _, traffic in rows]),
         errors=np.array(errors),
+        ends_apart=any(bool((lane.parameters != lane.parameters[:1]).any()) for lane in lanes)
+        and lanes[0].algorithm.replicas,
     )
 
 

@@ -1,0 +1,1 @@
+"""The commands of ``qsgd-lab suite``: the pinned benchmark."""

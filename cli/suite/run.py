@@ -1,0 +1,147 @@
+"""``qsgd-lab suite run``: the cells of a submission, its anchors and audits, and its result file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from qsgd_lab.cli.errors import argument_errors
+from qsgd_lab.cli.options.completion import one_of
+from qsgd_lab.cli.options.stored_runs import runs_option
+from qsgd_lab.cli.options.training import import_option
+from qsgd_lab.cli.suite.options import RUNGS, submission_named, task_option
+
+if TYPE_CHECKING:
+    from qsgd_lab.suite.result_file import Entry
+    from qsgd_lab.suite.submission import Submission
+
+#: Seconds of a processor that a cell of a convex task takes, for the plan: measured on the stored baselines.
+CELL_SECONDS = 20.0
+
+
+@click.command()
+@click.argument(
+    "submissions",
+    nargs=-1,
+    required=True,
+    metavar="FILE.toml|BASELINE...",
+    shell_complete=one_of(lambda _: ["fp32", "minibatch", "local-sgd", "ef-top-k", "eden"]),
+)
+@click.option("--quick", is_flag=True, help="The rungs 8x and 32x alone.")
+@click.option(
+    "--rung",
+    "rungs",
+    multiple=True,
+    type=click.Choice(RUNGS),
+    help="Only this rung; may be given again.  [default: all]",
+)
+@task_option
+@click.option("--dry-run", is_flag=True, help="Say which cells are missing and what they cost; run nothing.")
+@click.option("--no-audit", is_flag=True, help="Leave out anchors, verification seeds and held-out data.")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The result file; with several submissions, a line each.  [default: standard output]",
+)
+@import_option
+@runs_option("folder")
+def run(
+    submissions: Sequence[str],
+    quick: bool,
+    rungs: Sequence[str],
+    tasks: Sequence[str],
+    dry_run: bool,
+    no_audit: bool,
+    output: Path | None,
+    imports: Sequence[str],
+    folder: Path,
+) -> None:
+    """Run submissions on the benchmark, and write their results.
+
+    A submission is a TOML file (docs/benchmark.md) or the name of a baseline. Each cell is tuned on seeds of
+    its own and then run on the test seeds. Finished runs are kept, and the same command goes on where it was
+    stopped. Beside the cells, baselines are run again as anchors, and the method on seeds and data that only
+    the submission's digest names.
+
+    \b
+    Example:
+      qsgd-lab suite run my.toml --quick --dry-run
+      qsgd-lab suite run my.toml --quick -o my.result.json
+      qsgd-lab suite run minibatch local-sgd --task curved --rung 32x
+    """
+    from qsgd_lab.files import write_atomically
+    from qsgd_lab.suite.definition import load_suite
+    from qsgd_lab.suite.result_file import to_json
+
+    suite = load_suite()
+    wanted = tuple(rungs) or (suite.quick_rungs if quick else suite.rungs)
+    with argument_errors():
+        chosen = [submission_named(text, imports) for text in submissions]
+        keys = [suite.task(key).key for key in tasks] or [task.key for task in suite.tasks]
+    if dry_run:
+        _plan(chosen, wanted, keys)
+        return
+    lines = "".join(to_json(_result(each, wanted, keys, folder, not no_audit), suite) for each in chosen)
+    if output is None:
+        click.echo(lines, nl=False)
+    else:
+        write_atomically(output, lines)
+
+
+def _plan(submissions: Sequence[Submission], rungs: Sequence[str], keys: Sequence[str]) -> None:
+    from qsgd_lab.suite.definition import WHOLE, load_suite
+
+    suite = load_suite()
+    total = 0
+    for submission in submissions:
+        for rung in (*rungs, WHOLE):
+            for spec in submission.specs.get(rung, ()):
+                problems = [key for key in keys if suite.task(key).kind == "problem"]
+                total += len(problems)
+                click.echo(f"{submission.name}, {rung}: {spec} on {', '.join(problems)}")
+    click.echo(f"{total} cells, about {total * CELL_SECONDS / 60:.0f} CPU minutes without what is stored.")
+
+
+def _result(
+    submission: Submission, rungs: Sequence[str], keys: Sequence[str], folder: Path, audited: bool
+) -> Entry:
+    from qsgd_lab.problems.comparison import ComparedMethod
+    from qsgd_lab.runs.environment import collect_environment
+    from qsgd_lab.runs.problem_store import ProblemStore
+    from qsgd_lab.runs.store import RunStore
+    from qsgd_lab.suite.anchors import audit
+    from qsgd_lab.suite.cells import Runner, check_data
+    from qsgd_lab.suite.definition import WHOLE, load_suite
+    from qsgd_lab.suite.result_file import entry_of, stored_entries
+    from qsgd_lab.suite.submission import baselines
+
+    suite = load_suite()
+    runner = Runner(suite, ProblemStore(RunStore(folder)), lambda words: click.echo(f"{words}.", err=True))
+    found, missing = [], {}
+    for key in keys:
+        task = suite.task(key)
+        if task.kind != "problem":
+            missing[key] = "networks are not run by this version"
+            continue
+        check_data(suite, task)
+        for rung in (*rungs, WHOLE):
+            if rung in submission.specs:
+                for spec in submission.specs[rung]:
+                    ComparedMethod.parse(spec)
+                found.append(runner.cell(task, rung, submission.specs[rung]))
+    is_baseline = submission == baselines(suite).get(submission.name)
+    digest = "" if is_baseline else submission.digest(suite)
+    checked = None if is_baseline or not audited else audit(runner, digest, found, stored_entries(suite))
+    return entry_of(
+        submission,
+        found,
+        {name: str(value) for name, value in collect_environment().items()},
+        status="baseline" if is_baseline else "self-reported",
+        digest=digest,
+        missing=missing,
+        audit=checked,
+    )

@@ -1,0 +1,64 @@
+"""``qsgd-lab suite verify``: whether what a submission's nodes send explains what they do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import click
+
+from qsgd_lab.cli.errors import argument_errors
+from qsgd_lab.cli.options.completion import one_of
+from qsgd_lab.cli.options.training import import_option
+from qsgd_lab.cli.suite.options import submission_named, task_option
+
+
+@click.command()
+@click.argument(
+    "submission",
+    metavar="FILE.toml|BASELINE",
+    shell_complete=one_of(lambda _: ["fp32", "minibatch", "local-sgd", "ef-top-k", "eden"]),
+)
+@task_option
+@import_option
+@click.pass_context
+def verify(ctx: click.Context, submission: str, tasks: Sequence[str], imports: Sequence[str]) -> None:
+    """Audit the messages of a submission.
+
+    Every method of the submission runs 24 steps of each convex task twice: as in the benchmark, and by nodes
+    that share nothing, in another order, with every message packed and unpacked. Both must end with the same
+    bits, sizes must be those of the bytes, and another process must decode the messages to the same values.
+    A line says which check failed; the exit code is then 4.
+
+    \b
+    Example:
+      qsgd-lab suite verify my.toml
+      qsgd-lab suite verify ef-top-k --task curved
+    """
+    from qsgd_lab.suite.cells import problem_of
+    from qsgd_lab.suite.definition import load_suite
+    from qsgd_lab.suite.verify import audit_method
+
+    suite = load_suite()
+    with argument_errors():
+        found = submission_named(submission, imports)
+        keys = [suite.task(key).key for key in tasks] or [task.key for task in suite.scored]
+    failed = False
+    specs = dict.fromkeys(spec for each in found.specs.values() for spec in each)
+    for spec in specs:
+        findings = []
+        for place, key in enumerate(keys):
+            task = suite.task(key)
+            if task.kind != "problem":
+                continue
+            problem = problem_of(task, task.seed, suite.nodes).problem
+            # One other process is enough: the decoder is the same on every task.
+            findings += audit_method(
+                spec, problem, nodes=suite.nodes, seed=task.seed, decode_apart=place == 0
+            )
+        for finding in {(f.check, f.words) for f in findings}:
+            click.echo(f"{spec}: {finding[0]}: {finding[1]}")
+        if not findings:
+            click.echo(f"{spec}: messages, sizes, order and a fresh decoder agree")
+        failed |= bool(findings)
+    if failed:
+        ctx.exit(4)

@@ -1,0 +1,262 @@
+"""Cells of the benchmark: tuned on seeds of their own, then run once on the test seeds.
+
+Runs are those of `qsgd_lab.problems.comparison`, kept in the same store under the same keys: what was run
+before is read, and a killed command goes on where it was.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+
+import numpy as np
+
+from qsgd_lab.errors import IntegrityError
+from qsgd_lab.levels import FLOAT_BITS
+from qsgd_lab.problems.comparison import FIRST_TUNING_REPEAT, ComparedMethod, Comparison, Settings
+from qsgd_lab.problems.problem import Problem
+from qsgd_lab.problems.quadratics import UnlikeCurvatures
+from qsgd_lab.problems.rate_search import best_scale
+from qsgd_lab.problems.registry import problem_entry
+from qsgd_lab.problems.simulate import simulate
+from qsgd_lab.runs.problem_record import ProblemRecord
+from qsgd_lab.runs.problem_store import ProblemStore
+from qsgd_lab.suite.definition import Suite, Task
+
+#: A final error this much above the start's is a divergence, as one that is not finite.
+DIVERGED = 100.0
+#: Relative differences of a fingerprint that rounding on another machine explains.
+SAME_DATA = 1e-6
+
+
+@dataclass(frozen=True)
+class CellResult:
+    """What one method came to on a task at a rung.
+
+    Attributes
+    ----------
+    task, rung, spec : str
+    tried : tuple of (float, float)
+        Factors of the rate and the mean metric on tuning seeds, in the order of the factors.
+    scale : float
+        The factor that was chosen.
+    metric : tuple of float
+        Of each test seed; infinite where it diverged.
+    sent, received : float
+        Bits of a node in a run, in whole messages, means over test seeds.
+    rounds : int
+        Steps in which anything was exchanged.
+    aggregates : {"sums", "gathers"}
+    cpu : float
+        Processor seconds of the cell, tuning included.
+    keys : tuple of str
+        Of the stored test runs.
+    """
+
+    task: str
+    rung: str
+    spec: str
+    tried: tuple[tuple[float, float], ...]
+    scale: float
+    metric: tuple[float, ...]
+    sent: float
+    received: float
+    rounds: int
+    aggregates: str
+    cpu: float
+    keys: tuple[str, ...] = field(default=())
+
+    @property
+    def mean(self) -> float:
+        """Mean of the metric."""
+        return float(np.mean(self.metric))
+
+    @property
+    def interior(self) -> bool:
+        """Whether the chosen factor is between others that were tried."""
+        scales = [scale for scale, _ in self.tried]
+        return min(scales) < self.scale < max(scales)
+
+
+class Runner:
+    """Runs cells, or reads them from the store.
+
+    Parameters
+    ----------
+    suite : Suite
+    store : ProblemStore
+    announce : callable
+        Told in a few words what is run next.
+    """
+
+    def __init__(self, suite: Suite, store: ProblemStore, announce: Callable[[str], None]) -> None:
+        self.suite, self.store, self.announce = suite, store, announce
+
+    def cell(self, task: Task, rung: str, specs: Sequence[str], seed: int | None = None) -> CellResult:
+        """Return a cell; of several specs, the one that is best on tuning seeds among those within the bits.
+
+        Parameters
+        ----------
+        task : Task
+            A problem.
+        rung : str
+        specs : sequence of str
+            One to three texts of methods.
+        seed : int, optional
+            Of another variant of the task's data; by default the task's own.
+        """
+        comparison = self._comparison(task, seed)
+        candidates = []
+        for spec in specs:
+            method = ComparedMethod.parse(spec)
+            tried = comparison.tried(method, self.suite.nodes)
+            scale = best_scale(tried)
+            over = self._sent(task, method, self._tuning(comparison, method, scale)) > self.limit(task, rung)
+            candidates.append((over, tried[scale], spec, method, tried, scale))
+        # The order of the specs breaks ties, which `min` does by keeping the first.
+        _, _, spec, method, tried, scale = min(candidates, key=lambda found: found[:2])
+        (record,) = comparison.run(method, self.suite.nodes, scale, range(task.tests))
+        return self._result(task, rung, spec, method, tried, scale, record, comparison)
+
+    def at(
+        self, task: Task, spec: str, scale: float, repeats: range, seed: int | None = None
+    ) -> ProblemRecord:
+        """Return repetitions of other numbers at a rate that was found before."""
+        (record,) = self._comparison(task, seed).run(
+            ComparedMethod.parse(spec), self.suite.nodes, scale, repeats
+        )
+        return record
+
+    def limit(self, task: Task, rung: str) -> float:
+        """Return the bits that a node may send in a run, slack included."""
+        return self.suite.slack * task.allowed_bits(self.suite.ratio(task, rung))
+
+    def _comparison(self, task: Task, seed: int | None) -> Comparison:
+        settings = Settings(
+            task.source,
+            task.steps,
+            task.tests,
+            task.seed if seed is None else seed,
+            task.split,
+            self.suite.scales,
+            task.tuning,
+        )
+        return Comparison(settings, self.store, self.announce)
+
+    def _tuning(self, comparison: Comparison, method: ComparedMethod, scale: float) -> ProblemRecord:
+        repeats = range(FIRST_TUNING_REPEAT, FIRST_TUNING_REPEAT + comparison.settings.tuning_repeats)
+        return comparison.run(method, self.suite.nodes, scale, repeats)[0]
+
+    def _sent(self, task: Task, method: ComparedMethod, record: ProblemRecord) -> float:
+        """Return the bits of a node, with the last averaging where nodes differ at the end."""
+        return record.sent_bits[-1] + last_average(method, task)
+
+    def _result(
+        self,
+        task: Task,
+        rung: str,
+        spec: str,
+        method: ComparedMethod,
+        tried: dict[float, float],
+        scale: float,
+        record: ProblemRecord,
+        comparison: Comparison,
+    ) -> CellResult:
+        start = float(problem_of(task, comparison.settings.seed, self.suite.nodes).error_at_start)
+        metric = tuple(e if e <= DIVERGED * start else math.inf for e in record.errors[-1])
+        tuning = [self._tuning(comparison, method, each).seconds for each in tried]
+        extra = last_average(method, task)
+        return CellResult(
+            task=task.key,
+            rung=rung,
+            spec=spec,
+            tried=tuple(sorted(tried.items())),
+            scale=scale,
+            metric=metric,
+            sent=record.sent_bits[-1] + extra,
+            received=record.received_bits[-1] + extra,
+            rounds=record.rounds[-1] + (extra > 0),
+            aggregates=method.compressor.make().aggregates,
+            cpu=record.seconds + math.fsum(tuning),
+            keys=(record.config.key,),
+        )
+
+
+@dataclass(frozen=True)
+class KnownProblem:
+    """A task's problem, and the error where all methods begin."""
+
+    problem: Problem
+    error_at_start: float
+
+
+@cache
+def problem_of(task: Task, seed: int, nodes: int) -> KnownProblem:
+    """Return the problem of a task; its data are made once a process."""
+    problem = problem_entry(task.source).make(nodes, task.split, seed)
+    return KnownProblem(problem, float(problem.error(problem.start[None])[0]))
+
+
+def fingerprint(task: Task, nodes: int) -> list[float]:
+    """Return numbers that depend on all data of a task: its error and its nodes' gradients at two points."""
+    problem = problem_of(task, task.seed, nodes).problem
+    weights = np.cos(np.arange(problem.num_coordinates))
+    numbers = []
+    for point in (problem.start, problem.start + weights / 8):
+        gradients = problem.full_gradients(np.broadcast_to(point, (nodes, 1, point.size)))
+        numbers += [float(problem.error(point[None])[0]), *map(float, gradients[:, 0] @ weights)]
+    return numbers
+
+
+def check_data(suite: Suite, task: Task) -> None:
+    """Refuse a machine whose data of a task are not those of the definition.
+
+    Raises
+    ------
+    IntegrityError
+        In one line.
+    """
+    found = np.array(fingerprint(task, suite.nodes))
+    pinned = np.array(task.reference)
+    if pinned.shape != found.shape or not np.allclose(found, pinned, rtol=SAME_DATA, atol=1e-9):
+        raise IntegrityError(
+            f"the data of task {task.key} are not those of {suite.name}: another version of scikit-learn or "
+            "of the lab made them; install the versions of constraints.txt"
+        )
+
+
+def last_average(method: ComparedMethod, task: Task) -> float:
+    """Return the bits of a float32 vector where nodes end with models that differ, else 0."""
+    return FLOAT_BITS * task.dimension if _ends_apart(str(method.algorithm), task.steps) else 0.0
+
+
+@cache
+def _ends_apart(algorithm: str, steps: int) -> bool:
+    """Whether an algorithm's nodes hold different models after T steps, found on a small problem."""
+    method = ComparedMethod.parse(algorithm)
+    if not method.algorithm.make().replicas:
+        return False
+    problem = UnlikeCurvatures(2, 256)
+    trace = simulate(problem, method.algorithm, method.compressor, nodes=2, num_steps=steps, repeats=range(1))
+    return trace.ends_apart
+
+
+def verification_repeats(digest: str, count: int = 3) -> range:
+    """Return the numbers of repetitions that only a submission's digest names.
+
+    No test or tuning repetition has such a number.
+    """
+    first = 2 * FIRST_TUNING_REPEAT + int(digest[:8], 16) % FIRST_TUNING_REPEAT
+    return range(first, first + count)
+
+
+def held_out_seed(digest: str) -> int:
+    """Return the seed of the data that only a submission's digest names."""
+    return 1000 + int(digest[8:15], 16) % 10**6
+
+
+def finals(record: ProblemRecord) -> Iterator[float]:
+    """Iterate over the final errors of a record."""
+    yield from record.errors[-1]

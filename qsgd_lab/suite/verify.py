@@ -1,0 +1,140 @@
+"""The audit of a method: whether what is sent explains what nodes do, and is counted.
+
+A method runs twice on a task for some steps: simulated as in the benchmark, and by nodes that share nothing
+and send bytes, in another order. Both must end with the same bits. Messages are also decoded by a process
+that has never seen a sender.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import multiprocessing
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from qsgd_lab import plugins
+from qsgd_lab.algorithms.protocol import Hyperparameters
+from qsgd_lab.compressors.protocol import Layout
+from qsgd_lab.problems.comparison import ComparedMethod
+from qsgd_lab.problems.problem import Problem
+from qsgd_lab.problems.simulate import simulate
+from qsgd_lab.stream import Purpose, generator
+from qsgd_lab.suite.node_exchange import Hub, NodeExchange
+
+#: Steps of an audit: a few rounds of methods that exchange every 8 steps.
+STEPS = 24
+#: What each finding says is wrong.
+ORDER = "the nodes' order or shared state changes the result: nodes know what was not sent"
+SIZE = "its wire's size is not that of the packed messages: {claimed} bits counted, {bits} sent"
+DECODER = "a process that never saw the sender decodes other values: the decoder reads what was not sent"
+UNREADABLE = "a process that never saw the sender cannot decode its messages: {error}"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What is wrong with a method.
+
+    Attributes
+    ----------
+    check : {"nodes", "size", "decoder"}
+    spec, words : str
+    """
+
+    check: str
+    spec: str
+    words: str
+
+
+def audit_method(
+    spec: str, problem: Problem, *, nodes: int, seed: int, steps: int = STEPS, decode_apart: bool = True
+) -> list[Finding]:
+    """Return what is wrong with a method; an empty list if nothing is.
+
+    Parameters
+    ----------
+    spec : str
+    problem : Problem
+        Made for these nodes.
+    nodes, seed, steps : int
+    decode_apart : bool
+        Whether messages are also decoded in another process, which takes seconds to start.
+    """
+    method = ComparedMethod.parse(spec)
+    # First the simulation: what a method keeps in its classes is then there, and must change nothing.
+    trace = simulate(
+        problem,
+        method.algorithm,
+        method.compressor,
+        nodes=nodes,
+        num_steps=steps,
+        repeats=range(1),
+        seed=seed,
+    )
+    order = generator(seed, Purpose.DATA_ORDER, nodes).permutation(nodes).tolist()
+    hub = Hub(order if order != sorted(order) else order[::-1])
+    error = _by_nodes(hub, method, problem, nodes, seed, steps)
+    findings = []
+    if not np.array_equal(error, trace.errors[-1], equal_nan=True):
+        findings.append(Finding("nodes", spec, ORDER))
+    if hub.bits != hub.claimed or hub.bits != round(trace.sent_bits[-1] * nodes):
+        findings.append(Finding("size", spec, SIZE.format(claimed=hub.claimed, bits=hub.bits)))
+    if decode_apart and hub.messages:
+        findings += _decoded_apart(spec, str(method.compressor), hub, problem.num_coordinates)
+    return findings
+
+
+def _by_nodes(
+    hub: Hub, method: ComparedMethod, problem: Problem, nodes: int, seed: int, steps: int
+) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Return the final error, shape (1,), of nodes that share nothing."""
+    settings = Hyperparameters(max(problem.rate(step) for step in range(steps)), num_steps=steps)
+    # The simulation numbers repetitions from 0, and this is its first one.
+    noises = [generator(seed, Purpose.GRADIENT_NOISE, 0) for _ in range(nodes)]
+
+    def work(node: int) -> Any:
+        algorithm = method.algorithm.make()
+        exchange = NodeExchange(hub, node, method.compressor.make(), problem.num_coordinates, seed << 20)
+        first = torch.from_numpy(np.array(problem.start))
+        parameters = first.repeat(1, 1) if algorithm.replicas else first
+        algorithm.begin(parameters, exchange, settings)
+        for step in range(steps):
+            own = parameters.numpy().reshape(1, 1, -1)
+            points = np.broadcast_to(own, (nodes, 1, problem.num_coordinates))
+            gradients = problem.gradients(points, noises[node])[node]
+            algorithm.step(torch.from_numpy(np.ascontiguousarray(gradients)), step, problem.rate(step))
+        return algorithm.consensus().numpy().copy()
+
+    with np.errstate(over="ignore", invalid="ignore"):
+        ends = hub.run(work)
+        return problem.error(ends[0][None])
+
+
+def _decoded_apart(spec: str, compressor: str, hub: Hub, dimension: int) -> list[Finding]:
+    messages = [message for fork, message, _ in hub.messages if fork == 0][::-1]
+    own = [hashlib.sha256(decoded).hexdigest() for fork, _, decoded in hub.messages if fork == 0][::-1]
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        found = pool.submit(decode, compressor, messages, dimension).result()
+    if isinstance(found, str):
+        return [Finding("decoder", spec, UNREADABLE.format(error=found))]
+    return [] if found == own else [Finding("decoder", spec, DECODER)]
+
+
+def decode(compressor: str, messages: Sequence[bytes], dimension: int) -> list[str] | str:
+    """Return digests of what messages decode to, or the error in a line; runs in a process of its own."""
+    from qsgd_lab.compressors import COMPRESSORS
+
+    plugins.load_from_environment()
+    receiver, layout = COMPRESSORS.parse(compressor).make(), Layout.of(dimension)
+    digests = []
+    for message in messages:
+        try:
+            values = receiver.decompress(receiver.wire.unpack(message, layout))
+        except Exception as error:
+            return f"{type(error).__name__}: {str(error)[:100]}"
+        digests.append(hashlib.sha256(np.asarray(values, np.float32).tobytes()).hexdigest())
+    return digests
