@@ -236,14 +236,13 @@ def check_frequencies(frequencies: NDArray[np.uint16]) -> None:
 def kernel_tables(shifts: NDArray[np.uint8], frequencies: NDArray[np.uint16], escape: int) -> RangedTables:
     """Return tables as kernels look them up; `frequencies` were checked."""
     starts = np.cumsum(frequencies, axis=1, dtype=np.uint32) - frequencies
-    entries = frequencies.astype(np.uint32) << 12 | starts.astype(np.uint32)
+    entries = frequencies.astype(np.uint32) << 12 | starts
     # An exception is coded as the escape: the same stream as if the symbols had been rewritten.
     coded = np.where(frequencies > 0, entries, entries[:, escape : escape + 1])
-    slots = np.empty((len(shifts), TOTAL), np.uint32)
-    for kind, row in enumerate(frequencies):
-        values = np.repeat(np.arange(256, dtype=np.uint32), row)
-        offsets = np.arange(TOTAL, dtype=np.uint32) - starts[kind].astype(np.uint32)[values]
-        slots[kind] = row[values].astype(np.uint32) | offsets << np.uint32(12) | values << np.uint32(24)
+    # A slot is frequency | slot - start << 12 | byte << 24: one number a byte, and the slot added to it.
+    bases = frequencies + (np.arange(256, dtype=np.uint32) << np.uint32(24)) - (starts << np.uint32(12))
+    slots = np.repeat(bases.reshape(-1), frequencies.reshape(-1)).reshape(-1, TOTAL)
+    slots += np.arange(TOTAL, dtype=np.uint32) << np.uint32(12)
     reciprocals = (1 + 2.0**-50) / np.maximum(coded >> np.uint32(12), 1).astype(np.float64)
     arrays = (
         shifts.astype(np.uint8),
@@ -303,15 +302,16 @@ def read_levels(
     from qsgd_lab.kernels.cpu.ranged_chunk import read_chunks
 
     form = sizes.form
+    tables = kernel_tables(code.shifts, code.frequencies, escape_byte(form.field_bits))
     levels = np.empty(count, np.int8 if form.num_levels <= 127 else np.int16)
-    symbols = symbols_of(1 << form.chunk_bits if count > 1 << form.chunk_bits else count, form)
+    together = 4 if form.num_states == 16 and count >= 4 << form.chunk_bits else 1  # chunks decoded in turn
+    symbols = symbols_of(min(count, 1 << form.chunk_bits), form)
     wide = symbols if form.num_levels > 127 else 1
-    states = np.empty(4 * form.num_states, np.uint32)  # four chunks may be decoded in turn
-    scratch = np.empty(4 * symbols, np.uint8), states, np.empty(wide, np.int16)
+    states = np.empty(together * form.num_states, np.uint32)
+    scratch = np.empty(together * symbols, np.uint8), states, np.empty(wide, np.int16)
     words = np.require(body[: body.size & ~1].view(np.uint16), requirements="A")
     words.flags.writeable = False
     block = first * sizes.blocks_of(0) if first else 0
-    tables = kernel_tables(code.shifts, code.frequencies, escape_byte(form.field_bits))
     outcome, chunk = read_chunks(
         body, words, starts, first, tuple(form), tuple(tables), code.classes[block:], scratch, levels
     )
