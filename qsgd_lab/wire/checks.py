@@ -65,6 +65,31 @@ def check_zeros(data: Bytes, what: str) -> None:
     require(not data.any(), "zeros", f"{what} is not zero")
 
 
+def check_bits_after(data: Bytes, used: int, what: str) -> None:
+    """Check that the bits of the last byte beyond the `used` bits of a string are 0; `what` is the last."""
+    good = not used % 8 or int(data[used // 8]) >> used % 8 == 0
+    require(good, "zeros", f"bits after {what} are not zero")
+
+
+def bit_bytes(count: int) -> int:
+    """Return the bytes of a string of bits, a multiple of 8."""
+    return up8(-(-count // 8))
+
+
+def pack_bits(bits: NDArray[np.bool_]) -> bytes:
+    """Return bits as bytes, lowest first, zeros up to a multiple of 8 bytes."""
+    return np.packbits(bits, bitorder="little").tobytes().ljust(bit_bytes(bits.size), b"\0")
+
+
+def parse_bits(data: Bytes, count: int, what: str) -> NDArray[np.bool_]:
+    """Return the bits that `data` begins with; a `MessageError` if it ends before or zeros do not follow."""
+    filled, size = -(-count // 8), bit_bytes(count)
+    require(data.size >= size, "truncated", f"the message ends inside {what}")
+    check_bits_after(data, count, what)
+    check_zeros(data[filled:size], f"the padding after {what}")
+    return np.unpackbits(data[:filled], count=count, bitorder="little").view(bool)
+
+
 def dead_scales(scales: NDArray[np.float32]) -> NDArray[np.bool_]:
     """Return which of scales that `check_scales` allows are +0 or NaN, shape (B,)."""
     bits = scales.view(np.uint32)  # a comparison of floats takes denormals for 0 where they are flushed

@@ -52,12 +52,8 @@ class Limits:
 
     def check_kind(self, name: str) -> None:
         """Check that a kind is allowed."""
-        allowed = self.kinds is None or name in self.kinds
-        require(
-            allowed,
-            "unknown",
-            f"kind {name} was not allowed; allowed are {', '.join(sorted(self.kinds or ()))}",
-        )
+        text = f"kind {name} was not allowed; allowed are {', '.join(sorted(self.kinds or ()))}"
+        require(self.kinds is None or name in self.kinds, "unknown", text)
 
     def check_coordinates(self, count: int) -> None:
         """Check that a message is not larger than its receiver allows."""
@@ -115,6 +111,10 @@ class Kind(ABC, Generic[P]):
     name : str
     payload_types : tuple of type
         What it carries in memory.
+    fields : struct.Struct
+        Bytes of the parameters.
+    make_options : callable
+        Numbers of the parameters -> what the kind's methods take as options.
     needs_bound : bool
         Whether n is not bounded by the length of a message, so that dense values need `max_coordinates`.
     """
@@ -123,6 +123,7 @@ class Kind(ABC, Generic[P]):
     name: ClassVar[str]
     payload_types: ClassVar[tuple[type, ...]]
     fields: ClassVar[struct.Struct] = struct.Struct("")
+    make_options: ClassVar[Any] = tuple
     needs_bound: ClassVar[bool] = False
 
     def structure(self, payload: P) -> Structure:
@@ -160,17 +161,20 @@ class Kind(ABC, Generic[P]):
 
     def unpack_options(self, data: bytes) -> Any:
         """Return the parameters of these bytes, of the right length and otherwise unchecked."""
-        return self.fields.unpack(data)
+        return self.make_options(self.fields.unpack(data))
 
     def size_of_parameters(self, size: int) -> bool:
         """Whether the parameters of this kind can have `size` bytes."""
         return size == self.fields.size
 
-    @abstractmethod
+    def fixed(self, options: Any, structure: Structure) -> Lengths:
+        """Return the sections' lengths where parameters and structure fix them."""
+        return Lengths()
+
     def lengths(self, payload: P, options: Any, structure: Structure) -> Lengths:
         """Return the sections' lengths, without coding."""
+        return self.fixed(options, structure)
 
-    @abstractmethod
     def claimed(self, options: Any, structure: Structure, body: Bytes) -> Lengths:
         """Return the lengths that a message claims, of which `body` is side data, payload and tail.
 
@@ -179,6 +183,7 @@ class Kind(ABC, Generic[P]):
         MessageError
             If `body` is too short to tell. Nothing of size n or B is allocated here.
         """
+        return self.fixed(options, structure)
 
     @abstractmethod
     def write(self, payload: P, options: Any, side: Bytes, buffer: Bytes) -> None:

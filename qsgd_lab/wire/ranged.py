@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from qsgd_lab.errors import MessageError
 from qsgd_lab.kernels.arguments import RangedFormat, RangedTables
+from qsgd_lab.quantization import level_dtype
 from qsgd_lab.wire.checks import Bytes, require
 
 CLASSES = {1: 0, 4: 2, 8: 3}  #: Numbers of tables, and the bits of a block's class.
@@ -242,7 +243,7 @@ def kernel_tables(shifts: NDArray[np.uint8], frequencies: NDArray[np.uint16], es
     # A slot is frequency | slot - start << 12 | byte << 24: one number a byte, and the slot added to it.
     bases = frequencies + (np.arange(256, dtype=np.uint32) << np.uint32(24)) - (starts << np.uint32(12))
     slots = np.repeat(bases.reshape(-1), frequencies.reshape(-1)).reshape(-1, TOTAL)
-    slots += np.arange(TOTAL, dtype=np.uint32) << np.uint32(12)
+    slots += np.arange(0, TOTAL << 12, 1 << 12, dtype=np.uint32)
     reciprocals = (1 + 2.0**-50) / np.maximum(coded >> np.uint32(12), 1).astype(np.float64)
     arrays = (
         shifts.astype(np.uint8),
@@ -289,6 +290,20 @@ def write_levels(levels: NDArray[Any], code: RangedCode, sizes: Sizes) -> tuple[
     return lengths, buffer[:used].copy()
 
 
+def read(
+    options: Any, side: Bytes, body: Bytes, count: int, start: int, stop: int
+) -> tuple[NDArray[Any], RangedCode]:
+    """Return levels start..stop-1 of `count`, and the code; raises a MessageError as `read_levels` does."""
+    sizes, bits = options.sizes(count), options.chunk_bits
+    code, starts = parse_side(side, options.num_tables, sizes)
+    if start == stop:
+        return np.empty(0, level_dtype(options.num_levels)), code
+    first, end = start >> bits, min(count, -(-stop >> bits << bits))
+    low = first << bits
+    levels = read_levels(body, starts, code, sizes, first, end - low)
+    return levels[start - low : stop - low], code
+
+
 def read_levels(
     body: Bytes, starts: NDArray[np.int64], code: RangedCode, sizes: Sizes, first: int, count: int
 ) -> NDArray[Any]:
@@ -303,7 +318,7 @@ def read_levels(
 
     form = sizes.form
     tables = kernel_tables(code.shifts, code.frequencies, escape_byte(form.field_bits))
-    levels = np.empty(count, np.int8 if form.num_levels <= 127 else np.int16)
+    levels = np.empty(count, level_dtype(form.num_levels))
     together = 4 if form.num_states == 16 and count >= 4 << form.chunk_bits else 1  # chunks decoded in turn
     symbols = symbols_of(min(count, 1 << form.chunk_bits), form)
     wide = symbols if form.num_levels > 127 else 1

@@ -187,7 +187,9 @@ def theorem(data: bytes) -> int:
     if sections.kind.name == "select":  # inner messages are disjoint: what they may take more adds up
         at = naive_wire2.up8(-(-sections.content.structure.num_tensors // 8))
         for _ in range(2):
-            part = bytes(sections.body[at : at + naive_wire2.number(sections.body[at + 16 : at + 24].tobytes())])
+            part = bytes(
+                sections.body[at : at + naive_wire2.number(sections.body[at + 16 : at + 24].tobytes())]
+            )
             bound += theorem(part) - 32 * len(part)
             at += len(part)
     elif getattr(options, "layout", 0) == RANGED:
