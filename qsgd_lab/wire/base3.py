@@ -37,7 +37,7 @@ def write(levels: NDArray[Any], _num_levels: int, buffer: Bytes) -> bool:
 
 
 def read(
-    _options: Any, _side: Bytes, body: Bytes, count: int, start: int, stop: int
+    _options: Any, _side: Bytes, body: Bytes, count: int, start: int, stop: int, _out: Any = None
 ) -> tuple[NDArray[Any], None]:
     """Return levels start..stop-1 of a string of `count`, and that no code belongs to them.
 

@@ -62,7 +62,7 @@ def up8(size: int) -> int:
 
 def check_zeros(data: Bytes, what: str) -> None:
     """Check that bytes which mean nothing are 0; `what` names them."""
-    require(not data.any(), "zeros", f"{what} is not zero")
+    require(not (data.size and data.any()), "zeros", f"{what} is not zero")
 
 
 def check_bits_after(data: Bytes, used: int, what: str) -> None:

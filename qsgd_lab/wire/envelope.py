@@ -24,7 +24,7 @@ NO_LIMITS = Limits()
 
 _HEAD = struct.Struct("<4s4BIBBHQQII")
 _LENGTH = struct.Struct("<HQ")
-_CHECK_AT, _LENGTH_AT, _FRONT_AT, _PAYLOAD_AT = 14, 16, 32, 36
+_CHECK_AT, _LENGTH_AT = 14, 16
 
 
 class Sections(NamedTuple):
@@ -210,28 +210,18 @@ def bytes_around(content: Content, parameters: int) -> int:
     return HEAD_BYTES + content.structure.packed_bytes + parameters + key_bytes(content.key) + mask
 
 
-def front_of(kind: Kind[Any], options: Any, content: Content) -> bytes:
-    """Return the bytes before the side data, length and checksums not yet entered."""
+def front_of(kind: Kind[Any], options: Any, content: Content, lengths: Lengths) -> bytes:
+    """Return the bytes before the side data, checksums not yet entered."""
     structure, key, used = content.structure, content.key, content.used
     parameters = kind.pack_options(options)
+    rest = structure.pack() + parameters
+    rest += key.pack() if key is not None else b""
+    rest += pack_bits(used) if used is not None else b""
     flags = (FLAG_KEY if key else 0) | (FLAG_FIRST if key and key.first else 0)
     flags |= FLAG_USED if used is not None else 0
-    number = kind.number_of(content.payload)
+    number, forms = kind.number_of(content.payload), structure.form | structure.width << 4
     rank = 0 if structure.ranks is not None else structure.dimensions.size
-    forms = structure.form | structure.width << 4
-    counts = (structure.num_tensors, rank, len(parameters) // 8, 0, 0, structure.num_coordinates, 0, 0)
-    packed = _HEAD.pack(MAGIC, VERSION, number, flags, forms, *counts) + structure.pack() + parameters
-    packed += key.pack() if key is not None else b""
-    return packed if used is None else packed + pack_bits(used)
-
-
-def seal(message: Bytes, start: int) -> None:
-    """Enter length and checksums; the payload begins at `start`."""
-    _enter(message, _LENGTH_AT, len(message), 8)
-    _enter(message, _CHECK_AT, checksum.head_check(message), 2)
-    _enter(message, _PAYLOAD_AT, checksum.front_and_payload_check(message, start)[1], 4)
-    _enter(message, _FRONT_AT, checksum.front_check(message, start), 4)
-
-
-def _enter(message: Bytes, at: int, value: int, width: int) -> None:
-    message.data[at : at + width] = value.to_bytes(width, "little")
+    counts = (structure.num_tensors, rank, len(parameters) // 8, 0)
+    total = HEAD_BYTES + len(rest) + lengths.total
+    head = (MAGIC, VERSION, number, flags, forms, *counts, total, structure.num_coordinates, 0, 0)
+    return _HEAD.pack(*head) + rest

@@ -40,9 +40,9 @@ def write(levels: NDArray[Any], num_levels: int, buffer: Bytes) -> bool:
 
 
 def read(
-    options: Any, _side: Bytes, body: Bytes, count: int, start: int, stop: int
+    options: Any, _side: Bytes, body: Bytes, count: int, start: int, stop: int, out: Any = None
 ) -> tuple[NDArray[Any], None]:
-    """Return levels start..stop-1 of a string of `count`, and that no code belongs to them.
+    """Return levels start..stop-1 of a string of `count` (of all, in `out`), and no code.
 
     Raises
     ------
@@ -53,8 +53,8 @@ def read(
 
     s, width = options.num_levels, magnitude_bits(options.num_levels) + 1
     first, end = start // PIECE, min(count, -(-stop // PIECE) * PIECE)
-    levels = np.empty(max(0, end - first * PIECE), level_dtype(s))
+    levels = np.empty(max(0, end - first * PIECE), level_dtype(s)) if out is None else out
     last = last_piece(width, body, count)
     good = read_level_string(body, last, np.uint64(width), s, first, levels)
     require(good, "code", f"a level is outside -{s}..{s}")
-    return levels[start - first * PIECE : stop - first * PIECE], None
+    return (levels[start - first * PIECE : stop - first * PIECE] if out is None else out), None

@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
 import numpy as np
@@ -233,4 +234,10 @@ class Kind(ABC, Generic[P]):
 
 def array_of(data: Bytes, dtype: Any, count: int, offset: int = 0) -> NDArray[Any]:
     """Return `count` little-endian numbers at a byte of a message, as a copy in the machine's own order."""
-    return np.frombuffer(data, np.dtype(dtype).newbyteorder("<"), count, offset).astype(dtype)
+    return np.frombuffer(data, _little(dtype), count, offset).astype(dtype)
+
+
+@cache
+def _little(dtype: Any) -> np.dtype[Any]:
+    little: np.dtype[Any] = np.dtype(dtype).newbyteorder("<")
+    return little

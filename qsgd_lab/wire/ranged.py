@@ -291,7 +291,7 @@ def write_levels(levels: NDArray[Any], code: RangedCode, sizes: Sizes) -> tuple[
 
 
 def read(
-    options: Any, side: Bytes, body: Bytes, count: int, start: int, stop: int
+    options: Any, side: Bytes, body: Bytes, count: int, start: int, stop: int, _out: Any = None
 ) -> tuple[NDArray[Any], RangedCode]:
     """Return levels start..stop-1 of `count`, and the code; raises a MessageError as `read_levels` does."""
     sizes, bits = options.sizes(count), options.chunk_bits

@@ -30,6 +30,7 @@ from qsgd_lab.wire.checks import (
 FLAT, ARRAY, CUT, LIST = range(4)
 _WIDTHS = ("<u1", "<u2", "<u4", "<u8")
 _LIMITS = (MAX_COORDINATES, MAX_TENSORS, MAX_DIMENSIONS)
+_SMALL = 1024  # bytes of a structure that is remembered
 _CUT_OFF = "the message ends inside its structure"
 _NONE = np.empty(0, np.int64)
 
@@ -166,6 +167,8 @@ class Structure:
 
     def pack(self) -> bytes:
         """Return the bytes of the structure, padded to a multiple of 8."""
+        if self.form == FLAT:
+            return b""
         packed = b"" if self.ranks is None else self.ranks.tobytes()
         packed += self.numbers.astype(_WIDTHS[self.width]).tobytes()
         return packed + bytes(-len(packed) % 8)
@@ -258,17 +261,25 @@ def parse_structure(
     """
     require(form <= LIST, "unknown", f"form {form} of the structure is not known")
     require(code < len(_WIDTHS), "unknown", f"width code {code} of the structure is not known")
-    check_counts(form, tensors, rank, n)
     lead = tensors if form == LIST else 0
     require(lead <= data.size, "truncated", _CUT_OFF)
-    ranks = data[:lead].copy()
-    count = (0, rank, tensors + (rank if rank != 1 else 0), int(ranks.sum(dtype=np.int64)))[form]
-    size = lead + (count << code)
-    require(up8(size) <= data.size, "truncated", _CUT_OFF)
-    raw, whole = np.frombuffer(data, _WIDTHS[code], count, lead), np.array([n], np.int64)
+    listed = int(data[:lead].sum(dtype=np.int64)) if lead else 0
+    size = lead + ((0, rank, tensors + (rank if rank != 1 else 0), listed)[form] << code)
+    taken = up8(size)
+    require(taken <= data.size, "truncated", _CUT_OFF)
+    if taken <= _SMALL:
+        return _remembered(data[:taken].tobytes(), size, form, code, tensors, rank, n), taken
+    return _structure(data[:taken], size, form, code, tensors, rank, n), taken
+
+
+def _structure(data: Any, size: int, form: int, code: int, tensors: int, rank: int, n: int) -> Structure:
+    """Return the structure of its bytes, of which `size` mean something."""
+    check_counts(form, tensors, rank, n)
+    data, whole, lead = np.frombuffer(data, np.uint8), np.array([n], np.int64), tensors if form == LIST else 0
+    raw = data[lead:size].view(_WIDTHS[code])
     require(int(raw.max(initial=0)) <= MAX_COORDINATES, "structure", f"a number exceeds {MAX_COORDINATES}")
-    check_zeros(data[size : up8(size)], "the padding after the structure")
-    numbers = raw.astype(np.int64)
+    check_zeros(data[size:], "the padding after the structure")
+    numbers, ranks = raw.astype(np.int64), data[:lead].copy()
     if form == LIST:
         structure = Structure(shape_sizes(numbers, ranks), numbers, ranks)
     elif form == CUT:
@@ -278,7 +289,10 @@ def parse_structure(
     require(structure.width == code, "structure", "the numbers of the structure fit a smaller width")
     check_structure(structure)
     require(structure.num_coordinates == n, "structure", f"the tensors do not sum to {n}")
-    return structure, up8(size)
+    return structure
+
+
+_remembered = lru_cache(maxsize=64)(_structure)  # steps of a training have the same one
 
 
 def _numbers(values: Iterable[int]) -> NDArray[np.int64]:

@@ -76,12 +76,17 @@ FIELDS = [
 ]
 
 
+def write_zeros(message, _start) -> None:
+    """Enter checksums that are 0."""
+    message[14:16] = message[32:40] = 0
+
+
 @contextmanager
 def no_checksums():
     """Let every checksum be 0, in the library and in the naive reader."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(checksum, "head_check", lambda _: 0)
-        patch.setattr(checksum, "front_check", lambda *_: 0)
+        patch.setattr(checksum, "seal", write_zeros)
         patch.setattr(checksum, "front_and_payload_check", lambda *_: (0, 0))
         patch.setattr(naive_wire2, "crc32c", lambda _: 0)
         yield

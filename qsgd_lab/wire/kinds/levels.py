@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple, Protocol
 
@@ -15,7 +15,14 @@ from qsgd_lab.levels import MAX_LEVELS, magnitude_bits
 from qsgd_lab.partition import Partition, excerpt, partition
 from qsgd_lab.quantization import QuantizedGradient, dequantize, host_arrays, level_dtype
 from qsgd_lab.wire import base3, fixed_fields, ranged, ranged_choice
-from qsgd_lab.wire.checks import Bytes, check_dead, check_scales, require, storable_scales
+from qsgd_lab.wire.checks import (
+    Bytes,
+    check_dead,
+    check_levels_of_dead,
+    check_scales,
+    require,
+    writable_scales,
+)
 from qsgd_lab.wire.key import Key, check_common_words
 from qsgd_lab.wire.kind import Content, Kind, Lengths, Limits, array_of
 from qsgd_lab.wire.structure import Structure
@@ -46,9 +53,8 @@ class Levels(QuantizedGradient):
     @classmethod
     def of(cls, quantized: QuantizedGradient, layout: str, effort: int = 1) -> Levels:
         """Return a quantized gradient to be written in a layout; effort 0, 1 or 2 is how ranged chooses."""
-        own = {field.name: getattr(quantized, field.name) for field in fields(QuantizedGradient)}
-        code = choose_code(quantized, effort) if layout == "ranged" else None
-        return cls(**own, layout=layout, code=code)
+        q, code = quantized, choose_code(quantized, effort) if layout == "ranged" else None
+        return cls(q.levels, q.norms, q.num_levels, q.norm, q.partition, q.shape, layout, code)
 
     @cached_property
     def coded(self) -> tuple[ranged.RangedCode, NDArray[np.uint16], Bytes]:
@@ -130,7 +136,7 @@ class LevelsKind(Kind[QuantizedGradient]):
 
     def options(self, payload: QuantizedGradient) -> LevelOptions:
         """Return the parameters; a gradient without a layout gets base 3 where s = 1, which is shorter."""
-        layout = getattr(payload, "layout", "base3" if payload.num_levels == 1 else "fixed")
+        layout = default_layout(payload)
         require(layout in LAYOUTS, "unknown", f"unknown layout {layout!r}; known: {', '.join(LAYOUTS)}")
         require(payload.norm in NORMS, "unknown", f"unknown norm {payload.norm!r}; known: {', '.join(NORMS)}")
         buckets = bucket_fields(payload.partition)
@@ -179,8 +185,9 @@ class LevelsKind(Kind[QuantizedGradient]):
     def write(self, payload: QuantizedGradient, options: LevelOptions, side: Bytes, buffer: Bytes) -> None:
         """Write norms and levels."""
         levels, norms = checked_levels(payload)
-        norms = storable_scales(norms)
-        check_dead(norms, levels, payload.partition)
+        norms, has_dead = writable_scales(norms)
+        if has_dead:
+            check_levels_of_dead(norms, levels, payload.partition)
         packed = norms.astype("<f4", copy=False).view(np.uint8)
         if isinstance(payload, Levels) and payload.layout == "ranged":
             code, chunks, body = payload.coded
@@ -194,11 +201,19 @@ class LevelsKind(Kind[QuantizedGradient]):
         require(_CODERS[options.layout].write(levels, s, buffer), "code", f"a level is outside -{s}..{s}")
 
     def read(
-        self, options: LevelOptions, content: Content, side: Bytes, body: Bytes, limits: Limits
+        self,
+        options: LevelOptions,
+        content: Content,
+        side: Bytes,
+        body: Bytes,
+        limits: Limits,
+        out: NDArray[Any] | None = None,
     ) -> Levels:
-        """Return levels and norms."""
+        """Return levels, in the memory of `out` if it is given, and norms."""
         structure = content.structure
-        norms, levels, code = _read(options, structure, side, body, 0, structure.num_coordinates)
+        norms, levels, code = _read(options, structure, side, body, 0, structure.num_coordinates, out)
+        if out is not None and levels is not out:
+            out[:], levels = levels, out
         parts = partition_of(options, structure)
         check_dead(norms, levels, parts)
         kinds = (NORMS[options.norm], parts, structure.shape, _LAYOUT_NAMES[options.layout], code)
@@ -251,6 +266,12 @@ class LevelsKind(Kind[QuantizedGradient]):
         return dense
 
 
+def default_layout(quantized: QuantizedGradient) -> str:
+    """Return the layout in which levels are written unless another is asked for."""
+    own: str = getattr(quantized, "layout", "base3" if quantized.num_levels == 1 else "fixed")
+    return own
+
+
 def check_buckets(bucket: int, scope: int, structure: Structure, key: Key | None) -> None:
     """Check size and scope of buckets, and the place of a shard."""
     require(bucket <= MAX_BUCKET, "parameters", f"buckets of {bucket}; 2^31 is the most")
@@ -276,12 +297,15 @@ def bucket_fields(parts: Partition) -> tuple[int, int]:
 
 def check_tensors(parts: Partition, structure: Structure) -> None:
     """Check that a structure has the tensors of a partition."""
-    same = np.array_equal(structure.sizes, np.array(parts.tensor_sizes, np.int64))
+    same = structure.tensor_sizes == parts.tensor_sizes
     require(same, "structure", "the structure has other tensors than the quantized gradient")
 
 
 def count_buckets(options: Buckets, sizes: NDArray[np.int64]) -> int:
     """Return the number of buckets, B, by arithmetic."""
+    if sizes.size == 1:  # without NumPy, which takes longer than the rest
+        n = int(sizes[0])
+        return -(-n // options.bucket) if options.bucket else int(n > 0)
     if options.bucket:
         return int(((sizes + (options.bucket - 1)) // options.bucket).sum())
     return int(sizes.any()) if options.scope else int(np.count_nonzero(sizes))
@@ -297,12 +321,18 @@ def partition_of(options: Buckets, structure: Structure) -> Partition:
 
 
 def _read(
-    options: LevelOptions, structure: Structure, side: Bytes, body: Bytes, start: int, stop: int
+    options: LevelOptions,
+    structure: Structure,
+    side: Bytes,
+    body: Bytes,
+    start: int,
+    stop: int,
+    out: NDArray[Any] | None = None,
 ) -> tuple[NDArray[np.float32], NDArray[Any], ranged.RangedCode | None]:
     """Return norms, levels start..stop-1 and, of the layout ranged, the code; raises as the layout does."""
     norms = array_of(side, np.float32, count_buckets(options, structure.sizes))
     own, n = side[4 * norms.size :], structure.num_coordinates
-    return norms, *_CODERS[options.layout].read(options, own, body, n, start, stop)
+    return norms, *_CODERS[options.layout].read(options, own, body, n, start, stop, out)
 
 
 def checked_levels(payload: QuantizedGradient) -> tuple[NDArray[Any], NDArray[np.float32]]:
