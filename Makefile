@@ -1,4 +1,4 @@
-# The workshop's table of contents. `make` lists it; `make demo` and `make test` are all a newcomer needs.
+# What can be made. `make` lists it; `make demo` and `make test` are all a newcomer needs.
 #
 #   make PYTHON=python3.12 test        with another Python
 #   make test PYTEST_ARGS="-k table"   a part of the suite
@@ -109,7 +109,7 @@ lint: $(STAMP)  ## Check style and formatting with ruff.
 	$(BIN)/ruff format --check .
 
 # mypy does not follow the import hook of an editable install with mapped folders, so it is shown a folder
-# of links in which cli and theory stand where they are installed.
+# of links in which cli and theory are where they are installed.
 types: $(STAMP)  ## Check types with mypy, strictly.
 	@rm -rf $(TYPES) && mkdir -p $(TYPES)/qsgd_lab
 	@ln -s $(addprefix $(CURDIR)/,$(wildcard qsgd_lab/*) cli theory) $(TYPES)/qsgd_lab/

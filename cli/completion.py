@@ -14,7 +14,8 @@ def completion(ctx: click.Context, shell: str) -> None:
 
     \b
     Example:
-      qsgd-lab completion bash > ~/.local/share/bash-completion/completions/qsgd-lab
+      qsgd-lab completion bash > \\
+        ~/.local/share/bash-completion/completions/qsgd-lab
       qsgd-lab completion zsh > ~/.zfunc/_qsgd-lab
       qsgd-lab completion fish > ~/.config/fish/completions/qsgd-lab.fish
     """

@@ -56,7 +56,7 @@ def _csv(rows: list[dict[str, Any]]) -> str:
     import io
 
     stream = io.StringIO()
-    writer = csv.DictWriter(stream, list(rows[0]), lineterminator="\n")
+    writer = csv.DictWriter(stream, list(rows[0]), extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
     writer.writerows({**row, "options": " ".join(o["name"] for o in row["options"])} for row in rows)
     return stream.getvalue()
@@ -74,6 +74,8 @@ def _text(rows: list[dict[str, Any]]) -> str:
                 details.append(f"{option['name']}={option['default']}: {option['help']}{choices}")
             if row["unbiased"] is not None:
                 details.append(", ".join(_properties(row)))
+            if "problem" in row:
+                details.append(f"cannot be used: {row['problem']}")
             if row["origin"] != "qsgd_lab":
                 details.append(f"from {row['origin']}")
             lines += [fill(detail, indent=" " * 6, hanging=" " * 8) for detail in details]

@@ -32,10 +32,10 @@ class SignWire(Wire):
         return np.float32(payload[0]).tobytes() + np.packbits(payload[1]).tobytes()
 
     def unpack(self, message, layout):
-        """Read bytes that nobody trusts."""
+        """Read untrusted bytes."""
         n = layout.num_coordinates
         if len(message) != 4 + -(-n // 8):
-            raise MessageError(f"{len(message)} bytes are no message of {n} signs")
+            raise MessageError(f"{len(message)} bytes are not a message of {n} signs")
         signs = np.unpackbits(np.frombuffer(message, np.uint8, offset=4), count=n)
         return np.frombuffer(message, np.float32, 1)[0], signs.astype(bool)
 
@@ -44,9 +44,6 @@ class MySign(Compressor):
     """Signs and the mean magnitude."""
 
     wire, is_unbiased = SignWire(), False
-
-    def init(self, layout):
-        """There is no state."""
 
     def compress(self, gradient, state, stream):
         """Return scale and signs."""

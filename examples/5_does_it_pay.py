@@ -19,7 +19,7 @@ num_parameters = 25_000_000
 work = NodeWork(compute=0.120, quantize=0.020, code=0.015)
 
 # %%
-# fp32 gradients are summed on the way (all-reduce). Codes cannot be, so that each node needs the message of
+# fp32 gradients are summed in the network (all-reduce). Codes cannot be, so each node needs the message of
 # every other one (all-gather), and their traffic grows with the number of nodes.
 
 for nodes in (2, 4, 8, 16):

@@ -24,7 +24,7 @@ print(render(records, "text", TableOptions(show=("accuracy", "difference"), widt
 # %%
 # Read it in this order:
 #
-# * **No mark** in a cell is no finding. It does not say that the method is as good as fp32: five seeds
+# * **No mark** in a cell is not a finding. It does not say that the method is as good as fp32: five seeds
 #   could not tell.
 # * **±** after an accuracy is the deviation between seeds. After a difference it is half of a 95 %
 #   interval; all intervals hold together.

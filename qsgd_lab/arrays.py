@@ -127,7 +127,7 @@ def flat_output(out: Any, dtype: Any, size: int) -> NDArray[Any]:
     Raises
     ------
     TypeError
-        If it is no contiguous, writable array or CPU tensor of the dtype.
+        If it is not a contiguous, writable array or CPU tensor of the dtype.
     ValueError
         If it has another number of elements.
     """

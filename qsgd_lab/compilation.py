@@ -27,7 +27,7 @@ def before_first_compilation(tell: Callable[[], None]) -> None:
 
 
 def listen() -> None:
-    """Have Numba say when it compiles, if anybody wants to be told."""
+    """Have Numba say when it compiles, if a function waits for it."""
     if not _tell or _listeners:
         return
     from numba.core import event

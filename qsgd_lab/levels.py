@@ -75,3 +75,8 @@ def magnitude_bits(levels: int) -> int:
     [1, 2, 3, 4, 7]
     """
     return int(levels).bit_length()
+
+
+def num_classes(num_levels: int) -> int:
+    """Return how many powers of two are at most s + 1: the length of the kernels' class counts."""
+    return int(num_levels + 1).bit_length()

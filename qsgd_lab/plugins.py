@@ -32,6 +32,8 @@ _DIGITS = 12
 #: What Python imports from a package's folder, and what a digest of it covers.
 _SUFFIXES = (*importlib.machinery.SOURCE_SUFFIXES, *importlib.machinery.EXTENSION_SUFFIXES)
 _loaded: dict[str, str] = {}
+#: Modules that plug-ins have imported: what one of them registers was registered then.
+_imported: set[str] = set()
 
 
 def load(names: Sequence[str]) -> list[str]:
@@ -50,7 +52,7 @@ def load(names: Sequence[str]) -> list[str]:
     Raises
     ------
     ValueError
-        In one line, if one cannot be imported, or two things of one kind have one name.
+        In one line, if one cannot be imported, registers nothing, or two things of one kind have one name.
     """
     for name in map(_resolved, names):
         if os.pathsep in name:
@@ -98,10 +100,12 @@ def _import(name: str) -> None:
             raise
         except ValueError as error:  # the registries' and the plug-in's own: all say whose they are
             raise ValueError(f"cannot import {name}: {error}") from error
-        except Exception as error:  # whatever else the plug-in's own code raises
-            raise ValueError(f"cannot import {name}: {type(error).__name__}: {error}") from error
+        except KeyboardInterrupt:
+            raise
         except SystemExit as error:
             raise ValueError(f"cannot import {name}: it exits with {error.code}") from error
+        except BaseException as error:  # whatever else the plug-in's own code raises
+            raise ValueError(f"cannot import {name}: {type(error).__name__}: {error}") from error
     _loaded[name] = name
 
 
@@ -115,14 +119,14 @@ def _import_file(path: Path) -> None:
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[module_name] = module  # dataclasses look their module up
-    with _origin(f"{path.name} sha256:{_digest(code)}"):
+    with _origin(f"{path.name} sha256:{_digest(code)}", module_name):
         exec(compile(code, str(path), "exec"), module.__dict__)  # the bytes that were digested
 
 
 def _register_data(path: Path) -> None:
     register = importlib.import_module("qsgd_lab.data.array_file").register_array_file
     content = read_bytes(path, "save arrays there with numpy.savez")
-    with _origin(f"{path.name} sha256:{_digest(bytes(content))}"):
+    with _origin(f"{path.name} sha256:{_digest(bytes(content))}", path.name):
         register(path)
 
 
@@ -133,7 +137,7 @@ def _import_module(name: str) -> None:
     code = _code_of(name)
     digest = _digest(code) if code else "-"
     distribution = _loaded.get(f"origin of {name}", name)
-    with _origin(f"{distribution} sha256:{digest}"):
+    with _origin(f"{distribution} sha256:{digest}", name):
         importlib.import_module(name)
 
 
@@ -161,12 +165,17 @@ def _code_of(name: str) -> bytes:
 
 
 @contextmanager
-def _origin(text: str) -> Iterator[None]:
-    token = loading.set(Loading(text))
+def _origin(text: str, name: str) -> Iterator[None]:
+    """Give what is registered inside its origin; refuse a plug-in that registers nothing."""
+    plugin, before = Loading(text), set(sys.modules)
+    token = loading.set(plugin)
     try:
         yield
     finally:
         loading.reset(token)
+    if not plugin.registered and name not in _imported:
+        raise ValueError("it registers no method, model, data set or problem; see docs/extending.md")
+    _imported.update(sys.modules.keys() - before)
 
 
 def _digest(code: bytes) -> str:

@@ -67,10 +67,22 @@ class Option:
         if self.type is bool:  # bool("False") is True
             return self._truth(method, text)
         try:
-            return self.type(text)
-        except ValueError:
+            value = self.type(text)
+        except Exception:  # a type of a plug-in raises what it likes
             kind = {int: "an integer", float: "a number"}.get(self.type, "a valid value")  # type: ignore[call-overload]
             raise ValueError(f"{method}: {self.name} is {text!r}; it must be {kind}: {self.help}") from None
+        if self.type not in (int, float, str) and not self._is_read_back(value):
+            raise ValueError(
+                f"{method}: {self.name} is written as {str(value)!r}, which its type does not read as the "
+                "same value; runs are stored by this text"
+            )
+        return value
+
+    def _is_read_back(self, value: Any) -> bool:
+        try:
+            return bool(value == self.default or self.type(str(value)) == value)  # a default is not written
+        except Exception:  # as above
+            return False
 
     def _truth(self, method: str, text: str) -> bool:
         if text.lower() not in ("true", "false"):
@@ -127,6 +139,8 @@ class Spec:
     method: Method
     options: Mapping[str, Any]
     inner: Spec | None = None
+    #: Returns the class of which `make` must return an object.
+    base: Callable[[], type] = field(default=lambda: object, compare=False, repr=False)
 
     def __str__(self) -> str:
         """Return the canonical text: options in the method's order, without those at their default."""
@@ -142,7 +156,11 @@ class Spec:
     def label(self) -> str:
         """The row's name in tables."""
         inner = {"inner": self.inner.label} if self.inner else {}
-        return self.method.label({**self.options, **inner})
+        label = self._called("label", self.method.label, {**self.options, **inner})
+        is_own = self.method.origin == "qsgd_lab"  # the default algorithm adds nothing to a name
+        if not isinstance(label, str) or not label.isprintable() or not (label.strip() or is_own):
+            raise ValueError(f"{self}: its label is {label!r}; it must be a text of one line")
+        return label
 
     @property
     def origins(self) -> tuple[str, ...]:
@@ -165,16 +183,43 @@ class Spec:
             If the method refuses the options, or a wrapper what it is to wrap.
         """
         wrapped = [self.inner.make()] if self.inner else []
+        made = self._called("make", self.method.make, *wrapped, **self.options)
+        if not isinstance(made, self.base()):
+            raise ValueError(f"{self}: make returns {made!r}; it must be a {self.base().__name__}")
+        return made
+
+    def check(self) -> Any:
+        """Return what `make` does, and refuse a label that no table can show: all before any run.
+
+        Raises
+        ------
+        ValueError
+            In one line, whatever a function of a plug-in raises.
+        """
+        _ = self.label
+        return self.make()
+
+    def _called(self, name: str, function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+        """Return what a function of the method returns; what it raises names the method, in one line."""
         try:
-            return self.method.make(*wrapped, **self.options)
+            return function(*arguments, **options)
         except ValueError as error:
             raise ValueError(f"{self}: {error}") from None
+        except Exception as error:
+            if self.method.origin == "qsgd_lab":  # a mistake of the package's own, which shows where it is
+                raise
+            raise ValueError(f"{self}: {name} raises {type(error).__name__}: {error}") from error
 
     def column(self, name: str) -> float | int | None:
         """Return the value of a column, the wrapped compressor's where the wrapper has none of its own."""
         if name in self.method.columns:
-            return self.method.columns[name](self.options)
+            value: float | int | None = self._called(name, self.method.columns[name], self.options)
+            return value
         return self.inner.column(name) if self.inner else None
+
+
+def _anything() -> type:
+    return object
 
 
 class Registry:
@@ -186,10 +231,12 @@ class Registry:
         What the methods are, for messages: "compressor" or "algorithm".
     packages : tuple of str
         Packages whose modules are searched, at first use.
+    base : callable, optional
+        Returns the class of what the methods make; called when one is made.
     """
 
-    def __init__(self, kind: str, packages: tuple[str, ...]) -> None:
-        self.kind, self.packages = kind, packages
+    def __init__(self, kind: str, packages: tuple[str, ...], base: Callable[[], type] = _anything) -> None:
+        self.kind, self.packages, self.base = kind, packages, base
         self._own: dict[str, Method] | None = None
         self._outside: dict[str, Method] = {}
 
@@ -287,7 +334,7 @@ class Registry:
                 f"{method.name} wraps a compressor: write {method.name}(qsgd(bits=2)), for example"
             )
         defaults = {option.name: option.default for option in method.options}
-        return Spec(method, defaults | given, inner), tokens
+        return Spec(method, defaults | given, inner, self.base), tokens
 
     def _lookup(self, name: str) -> Method:
         known = self.methods()

@@ -1,4 +1,4 @@
-"""The arrows of docs/architecture.md: which room may import what."""
+"""The arrows of docs/architecture.md: which package may import what."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ import pytest
 
 SOURCES = checkout.sources()
 
-#: Arrows go down, and a room may also import what its arrows reach. "ground" is the files that stand at the
-#: package's top, such as errors.py: they import only each other, and everybody may import them.
+#: Arrows go down, and a package may also import what its arrows reach. "top" is the files at the top of
+#: qsgd_lab, such as errors.py: they import only each other, and everybody may import them.
 MAY_IMPORT = {
-    "ground": [],
+    "top": [],
     "kernels": [],
     "quantization": ["kernels"],
     "wire": ["kernels", "quantization"],
@@ -42,11 +42,11 @@ MAY_IMPORT = {
     "cli": ["training", "distributed", "report", "theory.checks", "gpu_check", "problems", "link_lab"],
     "__main__": ["cli"],
 }
-#: The rooms beside the store know a run's configuration and its record, and nothing else of it.
+#: The packages beside the store know a run's configuration and its record, and nothing else of it.
 RUNS_CONTRACT = {"qsgd_lab.runs.config", "qsgd_lab.runs.record", "qsgd_lab.runs.problem_record"}
 BESIDE_THE_STORE = {"training", "report"}
 
-TORCH_ROOMS = {
+TORCH_PACKAGES = {
     "distributed",
     "link_lab",
     "models",
@@ -61,7 +61,7 @@ FORMULAS_MAY_USE = {"numpy", "scipy"}
 
 
 class Import(NamedTuple):
-    """One imported module, and whether it stands at a module's top."""
+    """One imported module, and whether the import is at a module's top."""
 
     target: str
     at_top: bool
@@ -89,8 +89,8 @@ def _imported(node: ast.ImportFrom, name: str) -> str:
     return submodule if submodule in SOURCES or submodule == "numba.cuda" else module
 
 
-def room(module: str) -> str | None:
-    """Return the room of one of the package's modules; None for the package itself."""
+def package_of(module: str) -> str | None:
+    """Return the package that a module is in; None for qsgd_lab itself."""
     parts = module.split(".")[1:]
     if not parts:
         return None
@@ -98,29 +98,29 @@ def room(module: str) -> str | None:
         return "theory.checks"
     is_file_at_top = SOURCES[f"qsgd_lab.{parts[0]}"].name != "__init__.py"
     has_own_arrows = parts[0] in {"quantization", "stored_runs", "__main__"}
-    return "ground" if is_file_at_top and not has_own_arrows else parts[0]
+    return "top" if is_file_at_top and not has_own_arrows else parts[0]
 
 
 def reachable(start: str) -> set[str]:
-    """Return the rooms that `start` may import."""
-    rooms = {start, "ground"}
+    """Return the packages that `start` may import."""
+    packages = {start, "top"}
     for below in MAY_IMPORT[start]:
-        rooms |= reachable(below)
-    return rooms
+        packages |= reachable(below)
+    return packages
 
 
-IN_ROOMS = {module: imports(path) for module, path in SOURCES.items() if room(module) is not None}
+IMPORTS = {module: imports(path) for module, path in SOURCES.items() if package_of(module) is not None}
 
 
 def test_imports_follow_the_arrows():
-    """A room imports only the rooms that its arrows reach; a new room is drawn first."""
-    assert {room(module) for module in IN_ROOMS} <= set(MAY_IMPORT)
+    """A package imports only those that its arrows reach; a new package is entered here first."""
+    assert {package_of(module) for module in IMPORTS} <= set(MAY_IMPORT)
 
     against = [
         f"{module} -> {target}"
-        for module, imported in IN_ROOMS.items()
+        for module, imported in IMPORTS.items()
         for target, _ in imported
-        if target in IN_ROOMS and room(target) not in reachable(room(module))
+        if target in IMPORTS and package_of(target) not in reachable(package_of(module))
     ]
     assert against == []
 
@@ -129,9 +129,9 @@ def test_only_the_command_line_knows_the_store():
     """Training and report see a run's configuration and record, never the store."""
     against = [
         f"{module} -> {target}"
-        for module, imported in IN_ROOMS.items()
+        for module, imported in IMPORTS.items()
         for target, _ in imported
-        if room(module) in BESIDE_THE_STORE and target.startswith("qsgd_lab.runs")
+        if package_of(module) in BESIDE_THE_STORE and target.startswith("qsgd_lab.runs")
         if target not in RUNS_CONTRACT
     ]
     assert against == []
@@ -141,21 +141,21 @@ def test_imports_of_the_package_are_absolute():
     """No import is relative, and none names the folders cli and theory by themselves."""
     against = [
         f"{module} -> {target}"
-        for module, imported in IN_ROOMS.items()
+        for module, imported in IMPORTS.items()
         for target, _ in imported
         if target.split(".")[0] in {"", "cli", "theory"}
     ]
     assert against == []
 
 
-def test_torch_stays_in_its_rooms():
+def test_torch_stays_in_its_packages():
     """Only models, data, training and algorithms import torch, and commands inside their functions."""
     against = [
         f"{module} -> {target}"
-        for module, imported in IN_ROOMS.items()
+        for module, imported in IMPORTS.items()
         for target, at_top in imported
-        if target.split(".")[0] == "torch" and room(module) not in TORCH_ROOMS
-        if room(module) != "cli" or at_top
+        if target.split(".")[0] == "torch" and package_of(module) not in TORCH_PACKAGES
+        if package_of(module) != "cli" or at_top
     ]
     assert against == []
 
@@ -165,9 +165,9 @@ def test_formulas_need_only_numpy_and_scipy():
     allowed = FORMULAS_MAY_USE | sys.stdlib_module_names | {"qsgd_lab"}
     against = [
         f"{module} -> {target}"
-        for module, imported in IN_ROOMS.items()
+        for module, imported in IMPORTS.items()
         for target, _ in imported
-        if room(module) == "theory" and target.split(".")[0] not in allowed
+        if package_of(module) == "theory" and target.split(".")[0] not in allowed
     ]
     assert against == []
 
@@ -176,7 +176,7 @@ def test_numba_cuda_is_imported_only_under_kernels_cuda():
     """Only modules of kernels/cuda import numba.cuda, so that no GPU driver is touched by accident."""
     against = [
         f"{module} -> {target}"
-        for module, imported in IN_ROOMS.items()
+        for module, imported in IMPORTS.items()
         for target, _ in imported
         if target.startswith(("numba.cuda", "numba_cuda"))
         if not module.startswith("qsgd_lab.kernels.cuda.")
@@ -189,7 +189,7 @@ def test_the_kernels_of_one_backend_import_none_of_the_other():
     cpu, cuda = "qsgd_lab.kernels.cpu", "qsgd_lab.kernels.cuda"
     against = [
         f"{module} -> {target}"
-        for module, imported in IN_ROOMS.items()
+        for module, imported in IMPORTS.items()
         for target, _ in imported
         if (module.startswith(cpu) and target.startswith(cuda))
         or (module.startswith(cuda) and target.startswith(cpu))
@@ -211,7 +211,7 @@ def test_no_modules_import_each_other():
 
 @pytest.mark.parametrize("module", ["qsgd_lab", "qsgd_lab.theory", "qsgd_lab.runs"])
 def test_importing_loads_nothing_heavy(module, tmp_path):
-    """Importing the package loads neither torch nor numba, which take seconds, nor looks after kernels."""
+    """Importing the package loads neither torch nor numba, which take seconds, nor the kernels' cache."""
     heavy = {"torch", "numba", "qsgd_lab.kernels.cache"}
     code = f"import sys, {module}; print(*sorted({heavy} & set(sys.modules)))"
     result = subprocess.run(

@@ -1,4 +1,4 @@
-"""What is installed is what stands in the checkout, and nothing generic lands in site-packages."""
+"""What is installed is what is in the checkout, and nothing generic lands in site-packages."""
 
 from __future__ import annotations
 

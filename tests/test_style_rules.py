@@ -1,4 +1,4 @@
-"""Rules of the house that no linter knows."""
+"""Style rules of this project that no linter checks."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def unstated_jits(tree: ast.Module) -> list[int]:
 
 
 def test_every_jitted_function_states_cache_and_fastmath():
-    """Each use of njit or jit states cache= and fastmath=: what unbiasedness rests on is no default."""
+    """Each use of njit or jit states cache= and fastmath=: unbiasedness depends on both."""
     assert {module: unstated_jits(tree) for module, tree in TREES.items() if unstated_jits(tree)} == {}
 
 
@@ -83,7 +83,7 @@ def test_the_library_is_silent():
 
 
 def test_files_are_short():
-    """No file has more than 400 lines, but the plain reader of a format; cut it at a second idea."""
+    """No file has more than 400 lines, but the plain reader of a format."""
     others = [
         path
         for folder in ("tests", "benchmarks", "docs", "paper")

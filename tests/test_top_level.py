@@ -136,7 +136,7 @@ def test_a_message_in_a_tensor_is_decoded_to_tensors(version):
 
 @pytest.mark.parametrize("threads", [0, -1, 2.5, 2.0, np.float64(2), True, "2", float("nan"), [2]])
 def test_threads_are_a_whole_number(threads):
-    """Every function with `threads` refuses what is no integer from 1 up, also where none would be used."""
+    """Every function with `threads` refuses what is not an integer from 1 up, even where none is used."""
     empty = ql.quantize(np.zeros(0, np.float32), bits=2)
     calls = (
         lambda: ql.encode(QUANTIZED, threads=threads),

@@ -74,7 +74,7 @@ def sparse_bits_at(at: LevelPositions, code: Code = "omega", *, restart: int | N
     at : LevelPositions
     code : {"gamma", "delta", "omega"}
     restart : int, optional
-        Gaps begin anew after so many coordinates, such as the chunk of a message; by default with each
+        Gaps begin again after so many coordinates, such as the chunk of a message; by default with each
         bucket.
     """
     values, gaps = value_counts(at, plus=0), gap_counts(at, restart=restart)

@@ -101,7 +101,7 @@ def collective_cost(
         whole("devices", devices),
     )
     if N % G:
-        raise ValueError(f"{N} nodes are no machines of {G} devices; give a multiple of {G}")
+        raise ValueError(f"{N} nodes are not whole machines of {G} devices; give a multiple of {G}")
     m = number("bits_per_coordinate", bits_per_coordinate, least=0) * n / 8
     outside = N - G
     if N == G:  # one machine: nothing leaves it
@@ -125,7 +125,7 @@ def two_level_cost(
     G = whole("devices", devices)
     N = whole("num_nodes", num_nodes)
     if N % G:
-        raise ValueError(f"{N} nodes are no machines of {G} devices; give a multiple of {G}")
+        raise ValueError(f"{N} nodes are not whole machines of {G} devices; give a multiple of {G}")
     outer = collective_cost(collective, N // G, num_coordinates, bits_per_coordinate)
     inner_bytes = 2 * (G - 1) / G * FP32_BYTES * num_coordinates
     return outer._replace(inner_messages=2.0 * (G - 1), inner_bytes=inner_bytes)

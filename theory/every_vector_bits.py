@@ -5,7 +5,7 @@ rounding. Here the same arguments carry a whole vector of n coordinates in bucke
 
 * Dense: coordinates cost what the concave majorant of their bits says, and under the max norm every one
   may be at the top level.
-* Sparse: gaps may run across buckets and begin anew at chunks. With N non-zeros in all and S the sum of
+* Sparse: gaps may run across buckets and begin again at chunks. With N non-zeros in all and S the sum of
   squared levels, N [1 + Phi(log2(n / N)) + Phi(log2(S / N) / 2)] is concave and positively homogeneous in
   (n, N, S), hence superadditive: the sum over any stretches is at most the value at the sums.
 """
@@ -54,7 +54,7 @@ def sparse_bits_for_every_vector(
 
     Notes
     -----
-    Holds wherever the gaps begin anew: with each bucket, with each chunk, or never.
+    Holds wherever the gaps begin again: with each bucket, with each chunk, or never.
     """
     num_levels = whole("num_levels", num_levels)
     choice("norm", norm, NORMS)

@@ -52,7 +52,7 @@ def gap_counts(at: LevelPositions, *, restart: int | None = None) -> Floats:
     ----------
     at : LevelPositions
     restart : int, optional
-        Gaps begin anew after so many coordinates; by default with each bucket.
+        Gaps begin again after so many coordinates; by default with each bucket.
     """
     q = at.nonzero_probabilities
     size = min(optional_whole("restart", restart) or at.bucket_size, q.size)

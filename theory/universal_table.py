@@ -23,6 +23,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import optimize
 
+from qsgd_lab.levels import MAX_LEVELS
 from qsgd_lab.theory.arguments import whole
 from qsgd_lab.theory.arrays import Floats
 from qsgd_lab.theory.code_length import NORM_BITS
@@ -83,7 +84,7 @@ def universal_table(num_coordinates: int, num_levels: int, *, resolution: int = 
     >>> universal_table(2**20, 2**10).frequencies
     (1461, 979, 295, 40, 3)
     """
-    s = whole("num_levels", num_levels, most=32767)
+    s = whole("num_levels", num_levels, most=MAX_LEVELS)
     b = whole("resolution", resolution, least=8, most=16)
     moment = _second_moment(num_coordinates, s)
     beta = _rate(moment) / math.log(2)

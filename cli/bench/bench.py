@@ -24,7 +24,7 @@ class RivalsType(click.ParamType):  # type: ignore[type-arg]
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> tuple[str, ...]:
-        """Parse a string; hand on what is parsed already."""
+        """Parse a string; return what is parsed already."""
         if isinstance(value, tuple):
             return value
         if value in ("all", "none"):

@@ -59,7 +59,7 @@ def usable_cores(cgroup: Path = Path("/sys/fs/cgroup")) -> float:
 
 
 def check_runs_folder(folder: Path) -> Finding:
-    """Look whether runs can be written to `folder`, which need not exist, and whether its disk has room."""
+    """Look whether runs can be written to `folder`, which need not exist, and whether its disk has space."""
     name = "runs folder"
     parent = _nearest_existing(folder)
     if not parent.is_dir():

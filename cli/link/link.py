@@ -1,4 +1,4 @@
-"""``qsgd-lab link``: what every collective costs on a network, for a model that nobody has trained yet."""
+"""``qsgd-lab link``: what every collective costs on a network, for a model that is not trained yet."""
 
 from __future__ import annotations
 
@@ -118,14 +118,16 @@ def link(
     the fastest float32 all-reduce, and the bandwidth below which the row is faster than it. With --devices,
     flat collectives, which know no machines, and two-level ones, which add up within a machine first.
 
-    The model: rounds times latency, and bytes over bandwidth; nothing is lost, and nobody else is there.
+    The model: rounds times latency, and bytes over bandwidth; nothing is lost, and there is no other traffic.
     Elias codes send less than the fixed width; two-phase rounds twice.
 
     \b
     Example:
-      qsgd-lab link --parameters 25.6M --nodes 2,64,1024 --bits 2,4 --bandwidth 10Gbit/s --latency 20us \\
+      qsgd-lab link --parameters 25.6M --nodes 2,64,1024 --bits 2,4 \\
+        --bandwidth 10Gbit/s --latency 20us \\
         --compute 80ms --format json
-      qsgd-lab link --nodes 16 --devices 8 --bandwidth 25Gbit/s --compute 120ms --overlap 0.6
+      qsgd-lab link --nodes 16 --devices 8 --bandwidth 25Gbit/s \\
+        --compute 120ms --overlap 0.6
       qsgd-lab link measure --nodes 2 --shape 50Mbit/s
     """
     if ctx.invoked_subcommand is not None:

@@ -74,7 +74,8 @@ def measure(
     \b
     Example:
       qsgd-lab link measure --nodes 2 --shape 50Mbit/s
-      qsgd-lab link measure --nodes 4 --bits 2,4 --methods fp32,two-phase --format json
+      qsgd-lab link measure --nodes 4 --bits 2,4 --methods fp32,two-phase \\
+        --format json
     """
     from qsgd_lab.cli.link.measure_output import render
     from qsgd_lab.link_lab.measurement import Asked, run

@@ -81,7 +81,8 @@ def code_length(
     \b
     Example:
       qsgd-lab code-length --bits 1..8
-      qsgd-lab code-length --compressor "top-k(fraction=0.01)" --compressor terngrad
+      qsgd-lab code-length --compressor "top-k(fraction=0.01)" \\
+        --compressor terngrad
       qsgd-lab code-length --bits 1..4 --layout sparse --code gamma
       qsgd-lab code-length --levels 16 --bucket-size 256 --distribution constant
     """

@@ -9,6 +9,7 @@ import click
 
 from qsgd_lab.cli.options import quantizer as shared
 from qsgd_lab.cli.options.lists import IntListType
+from qsgd_lab.levels import MAX_LEVELS
 
 PROBLEM_NAMES = ("least-squares", "ridge", "logistic")
 
@@ -24,7 +25,7 @@ PROBLEM_NAMES = ("least-squares", "ridge", "logistic")
     ),
     click.option(
         "--levels",
-        type=IntListType(minimum=1, maximum=2**15 - 1),
+        type=IntListType(minimum=1, maximum=MAX_LEVELS),
         default="1,6",
         show_default=True,
         help="Levels s of QSGD; 6 is sqrt(n).",
@@ -81,7 +82,8 @@ def convergence(
     \b
     Example:
       qsgd-lab convergence
-      qsgd-lab convergence --problem logistic --levels 1,2,4 --workers 1..8 --plot convergence.pdf
+      qsgd-lab convergence --problem logistic --levels 1,2,4 --workers 1..8 \\
+        --plot convergence.pdf
     """
     from qsgd_lab.cli.measure.convergence_output import render
     from qsgd_lab.cli.options.quantizer import check_figure_file

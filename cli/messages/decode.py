@@ -49,7 +49,8 @@ KINDS = (
     "--kind",
     multiple=True,
     type=click.Choice(KINDS),
-    help="Refuse messages of other payload kinds; may be given again.",
+    metavar="NAME",
+    help=f"Refuse messages of other payload kinds than this: {', '.join(KINDS)}; may be given again.",
 )
 @threads_option
 def decode(

@@ -98,7 +98,8 @@ def encode(
       qsgd-lab encode grad.npy -o grad.qsgd --bits 3
       qsgd-lab encode grad.npy -o grad.qsgd --bits 1 --wire-version 2
       qsgd-lab encode grad.npy -o grad.qsgd --compressor "top-k(fraction=0.01)"
-      qsgd-lab encode grad.npy -o grad.qsgd --bits 3 --code omega --layout dense --norm max --seed 7
+      qsgd-lab encode grad.npy -o grad.qsgd --bits 3 --code omega \\
+        --layout dense --norm max --seed 7
     """
     import qsgd_lab as ql
 

@@ -23,12 +23,12 @@ class ShareType(click.ParamType):  # type: ignore[type-arg]  # generic only sinc
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> tuple[int, int]:
-        """Parse a string; hand on a tuple."""
+        """Parse a string; return a tuple."""
         if isinstance(value, tuple):
             return value
         match = _SHARE.fullmatch(value)
         if match is None or int(match[1]) >= int(match[2]):
-            self.fail(f"{value!r} is no share; write i/k with i from 0 to k - 1, such as 0/8", param, ctx)
+            self.fail(f"{value!r} is not a share; write i/k with i from 0 to k - 1, such as 0/8", param, ctx)
         return int(match[1]), int(match[2])
 
 

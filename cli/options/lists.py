@@ -139,7 +139,7 @@ class IntListType(click.ParamType):  # type: ignore[type-arg]  # generic only si
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> tuple[int, ...]:
-        """Parse a string; hand on a tuple, which is how a default may be given."""
+        """Parse a string; return a tuple, which is how a default may be given."""
         if isinstance(value, tuple):
             return value
         try:
@@ -154,7 +154,7 @@ class DimensionType(click.ParamType):  # type: ignore[type-arg]
     name = "dimension"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Parse a string; hand on an integer, which is how a default may be given."""
+        """Parse a string; return an integer, which is how a default may be given."""
         if isinstance(value, int):
             return value
         try:
@@ -163,8 +163,6 @@ class DimensionType(click.ParamType):  # type: ignore[type-arg]
             self.fail(str(error), param, ctx)
 
 
-#: Non-negative integers.
-INT_LIST = IntListType()
 #: Magnitude bits b of the quantizer, 1..15, or 32 for fp32.
 BITS_LIST = IntListType(minimum=1, maximum=15, also=(FULL_PRECISION_BITS,))
 #: Numbers of nodes, N >= 1.
@@ -192,7 +190,7 @@ class WordsType(click.ParamType):  # type: ignore[type-arg]  # generic only sinc
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> tuple[str, ...]:
-        """Parse a string; hand on a tuple, which is how a default may be given."""
+        """Parse a string; return a tuple, which is how a default may be given."""
         if isinstance(value, tuple):
             return value
         words = tuple(dict.fromkeys(word.strip() for word in value.split(",")))

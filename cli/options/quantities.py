@@ -98,7 +98,7 @@ class BandwidthType(click.ParamType):  # type: ignore[type-arg]  # generic only 
     name = "bandwidth"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """Parse a string; hand on a number."""
+        """Parse a string; return a number."""
         if isinstance(value, int | float):
             return float(value)
         try:
@@ -113,7 +113,7 @@ class ShortTimeType(click.ParamType):  # type: ignore[type-arg]
     name = "time"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """Parse a string; hand on a number."""
+        """Parse a string; return a number."""
         if isinstance(value, int | float):
             return float(value)
         try:
@@ -128,7 +128,7 @@ class ParametersType(click.ParamType):  # type: ignore[type-arg]
     name = "count"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Parse a string; hand on an integer."""
+        """Parse a string; return an integer."""
         if isinstance(value, int):
             return value
         match = _COUNT.fullmatch(value.strip())
@@ -163,7 +163,7 @@ class BucketSizeType(click.ParamType):  # type: ignore[type-arg]
         self.words = words
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Parse a string; hand on an integer, which is how a default is given."""
+        """Parse a string; return an integer, which is how a default is given."""
         if value in self.words:
             return self.words[value]
         try:
@@ -210,7 +210,7 @@ class DurationType(click.ParamType):  # type: ignore[type-arg]
     name = "duration"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """Parse a string; hand on a number."""
+        """Parse a string; return a number."""
         if isinstance(value, int | float):
             return float(value)
         match = _FORM.fullmatch(value.strip())

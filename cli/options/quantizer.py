@@ -81,8 +81,12 @@ def dim_option(default: int) -> Callable[[Command], Command]:
 
 def distribution_option(names: Iterable[str] = DISTRIBUTION_NAMES) -> Callable[[Command], Command]:
     """Return ``--distribution``, None if it is not given."""
+    listed = list(names)
     return click.option(
-        "--distribution", type=click.Choice(list(names)), help="Of the vector.  [default: normal]"
+        "--distribution",
+        type=click.Choice(listed),
+        metavar="NAME",
+        help=f"Of the vector: {', '.join(listed)}.  [default: normal]",
     )
 
 

@@ -168,8 +168,9 @@ def protocol_options(command: Callable[..., Any]) -> Callable[..., Any]:
             "replayed",
             multiple=True,
             type=click.Choice([*FLAWS, NO_FLAW]),
-            help="Replay a flaw of the 2023 protocol (see qsgd-lab flaws --list); may be given again; none "
-            "leaves out the preset's.",
+            metavar="NAME",
+            help=f"Replay a flaw of the 2023 protocol (see qsgd-lab flaws --list): {', '.join(FLAWS)}; "
+            f"may be given again; {NO_FLAW} leaves out the preset's.",
         ),
     )
     for option in reversed(options):

@@ -66,7 +66,11 @@ _BUDGET = re.compile(r"([0-9.]+(?:e[0-9]+)?)(x|s@.*)?")
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Of problems.")
 @click.option("--seeds", type=SEEDS_LIST, help="Seeds of networks, such as 0..2.  [default: the preset's]")
 @click.option(
-    "--preset", type=click.Choice(list(PRESETS)), default="demo", help="Of networks.  [default: demo]"
+    "--preset",
+    type=click.Choice(list(PRESETS)),
+    default="demo",
+    metavar="NAME",
+    help=f"Of networks: {', '.join(PRESETS)}.  [default: demo]",
 )
 @click.option(
     "--model",
@@ -147,10 +151,13 @@ def compare(
         --method synchronous --method "local-sgd(schedule=growing,rounds=20)" \\
         --method "local-sgd(schedule=one-shot)"
       qsgd-lab compare --problem logistic --split shards:1 --budget 32x \\
-        --method synchronous --method "synchronous(compressor=ef(top-k(fraction=0.05)))" \\
+        --method synchronous \\
+        --method "synchronous(compressor=ef(top-k(fraction=0.05)))" \\
         --method "local-sgd(interval=32)" --plot logistic.pdf
-      qsgd-lab compare --problem digits --split shards:2 --nodes 8 --seeds 0..2 \\
-        --method synchronous --method "cser(ratio=32)" --method "local-sgd(interval=32)"
+      qsgd-lab compare --problem digits --split shards:2 --nodes 8 \\
+        --seeds 0..2 \\
+        --method synchronous --method "cser(ratio=32)" \\
+        --method "local-sgd(interval=32)"
     """
     from qsgd_lab.cli.options.quantizer import check_figure_file
     from qsgd_lab.data.node_split import check_split

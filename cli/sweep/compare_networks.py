@@ -190,10 +190,11 @@ def _train(configs: Sequence[RunConfig], store: RunStore, jobs: int | None, max_
 
 def _outcome(label: str, configs: Sequence[RunConfig], store: RunStore) -> Outcome:
     from qsgd_lab.report.comparison.networks import network_outcome
-    from qsgd_lab.training.methods import compressor_of
+    from qsgd_lab.training.methods import algorithm_of, compressor_of
 
     records = [store.record(config) for config in configs]
     done = [record for record in records if record is not None]
     epochs = [store.epochs(record) or () for record in done]
-    aggregates = "server" if configs[0].algorithm.startswith(("asynchronous", "parameter-server")) else ""
-    return network_outcome(label, aggregates or compressor_of(configs[0]).aggregates, done, epochs)
+    has_server = algorithm_of(configs[0]).uses_server
+    aggregates = "server" if has_server else compressor_of(configs[0]).aggregates
+    return network_outcome(label, aggregates, done, epochs)

@@ -110,10 +110,10 @@ def plot(
     \b
     FIGURE, all of them by default, is named by its x axis:
       bits        test accuracy against measured bits a coordinate
-      frontier    the best accuracy for the bits, of all norms and buckets, with 95 % intervals
+      frontier    the best accuracy for the bits, of all norms and buckets
       epochs      validation accuracy by epoch, with bands over the seeds
       megabytes   validation accuracy against the megabytes that a node has sent
-      bandwidth   modelled speed-up over fp32 against bandwidth, by number of nodes
+      bandwidth   modelled speed-up over fp32 against bandwidth
 
     Runs of different presets, data sets, models or settings come in figures of their own, named after
     them. The same runs give the same bytes. The speed-up is a model: a ring of nodes, an all-reduce of
@@ -123,7 +123,8 @@ def plot(
     Example:
       qsgd-lab plot
       qsgd-lab plot bits epochs --preset demo --nodes 8 -o paper/figures
-      qsgd-lab plot bandwidth --latency 50us --compute 80ms --quantize 2ms -o speed-up.svg
+      qsgd-lab plot bandwidth --latency 50us --compute 80ms --quantize 2ms \\
+        -o speed-up.svg
     """
     check_output(output)
     records = read_records(runs, stale=stale)

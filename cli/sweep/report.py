@@ -122,7 +122,7 @@ def _end_of_log(path: Path) -> str:
 
 
 class LiveReport:
-    """The page of a sweep that is running, written anew as runs finish.
+    """The page of a sweep that is running, written again as runs finish.
 
     It is written at most so often that it takes a twentieth of the time, and at the sweep's end. A failure to
     write is said once, and does not stop the sweep.

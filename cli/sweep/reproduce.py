@@ -91,7 +91,8 @@ def usable_cores() -> int:
 @click.option(
     "--preset",
     type=click.Choice(list(PRESETS)),
-    help="See below.  [default: demo; own with --data]",
+    metavar="NAME",
+    help=f"{', '.join(PRESETS)}; see below.  [default: demo; own with --data]",
 )
 @click.option(
     "--dataset",
@@ -209,10 +210,12 @@ def reproduce(
       qsgd-lab reproduce --bits 1..4 --no-error-feedback --seeds 0..4
       qsgd-lab reproduce --compressor "ef(top-k(fraction=0.01))" --nodes 2
       qsgd-lab reproduce --import my_method.py --compressor "ef(my-method)"
-      qsgd-lab reproduce --import my_data.py --dataset my-data --model my-network
+      qsgd-lab reproduce --import my_data.py --dataset my-data \\
+        --model my-network
       qsgd-lab reproduce --data flowers.npz --nodes 1,4
       qsgd-lab reproduce --preset brackets --nodes 1,8 --report report.html
-      torchrun --nproc-per-node 4 -m qsgd_lab reproduce --engine distributed --nodes 4
+      torchrun --nproc-per-node 4 -m qsgd_lab reproduce --engine distributed \\
+        --nodes 4
       qsgd-lab reproduce --dry-run
     """
     from qsgd_lab.runs.plan import Plan

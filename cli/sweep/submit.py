@@ -61,7 +61,8 @@ def submit(
 
     \b
     Example:
-      qsgd-lab submit --array 32 --slurm-partition gpu --devices 1 -- reproduce --preset quick --nodes 1,2,4,8
+      qsgd-lab submit --array 32 --slurm-partition gpu --devices 1 \\
+        -- reproduce --preset quick --nodes 1,2,4,8
       qsgd-lab submit --executor local --array 2 --wait -- reproduce --nodes 1,2
     """
     from qsgd_lab.cli.sweep.reproduce import reproduce

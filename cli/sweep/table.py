@@ -174,7 +174,8 @@ def table(
       qsgd-lab table > paper/results.tex
       qsgd-lab table --width article > results.tex
       qsgd-lab table --format text --preset demo
-      qsgd-lab table --format text --show traffic,network --link 1Gbit/s --latency 50us
+      qsgd-lab table --format text --show traffic,network --link 1Gbit/s \\
+        --latency 50us
       qsgd-lab table --by setting --published -o beside.tex
       qsgd-lab table --by task --sort bits --show accuracy,bits
       qsgd-lab table --format csv -o results.csv

@@ -14,7 +14,7 @@ import qsgd_lab
 
 FOLDER = Path(__file__).resolve().parent.parent / "api"
 
-#: Left out: what nobody imports, or what has a page of its own in docs/.
+#: Left out: what no user imports, or what has a page of its own in docs/.
 LEFT_OUT = {
     "qsgd_lab.__main__": "runs the command line",
     "qsgd_lab.bench": "behind the command bench",

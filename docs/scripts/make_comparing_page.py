@@ -4,7 +4,7 @@ python docs/scripts/make_comparing_page.py            write them
 python docs/scripts/make_comparing_page.py --check    exit with 1 if they would change
 
 The runs are in paper/compare-runs.jsonl, those of the searches for learning rates among them. Under a table
-is the command that makes it anew.
+is the command that makes it again.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ def outcomes_of(task: Task, split: str, texts: tuple[str, ...]) -> list[Outcome]
 
 
 def table(task: Task) -> str:
-    """Return a task's table and the command that makes it anew."""
+    """Return a task's table and the command that makes it again."""
     heads = " | ".join(f"`{split}`" for split in task.splits)
     lines = [
         f"**{task.title}**\n",

@@ -85,7 +85,7 @@ def _cells(own: Sequence[EqualBitsRow]) -> Iterator[str]:
 
 
 def current_page() -> str:
-    """Return docs/equal-bits.md with its tables made anew."""
+    """Return docs/equal-bits.md with its tables made again."""
     rows = read_rows(MEASURED)
     before, rest = PAGE.read_text(encoding="utf-8").split(BEGIN)
     parts = [

@@ -27,13 +27,13 @@ FIGURES = {
 
 
 def current_page() -> str:
-    """Return docs/theory.md with its table measured anew."""
+    """Return docs/theory.md with its table measured again."""
     before, rest = PAGE.read_text(encoding="utf-8").split(BEGIN)
     return f"{before}{BEGIN}{headline()}\n{END}{rest.split(END)[1]}"
 
 
 def draw(name: str) -> bytes:
-    """Return a figure drawn anew."""
+    """Return a figure drawn again."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, name)
         result = CliRunner().invoke(cli, [*FIGURES[name], "--plot", str(path)])

@@ -2,12 +2,12 @@ r"""Find numbers typed by hand in the paper: its results must come from generate
 
 python paper/scripts/check_numbers.py [FILE]        list them; exit with 1 if there are any
 
-The rule. Between \begin{document} and the bibliography no figure may stand, except
+The rule. Between \begin{document} and the bibliography no figure is allowed, except
 
-* in arguments that are no text: \cite, \ref, \label, \input, \includegraphics, \lab, \command, the name in
+* in arguments that are not text: \cite, \ref, \label, \input, \includegraphics, \lab, \command, the name in
   \claim, and lengths;
 * in names: ResNet-50, CIFAR-10, float32 and the like (`NAMES`);
-* in mathematics, as a constant of a formula: a whole number of at most two digits that does not stand alone,
+* in mathematics, as a constant of a formula: a whole number of at most two digits with something beside it,
   is not followed by a percent sign or a unit, and follows no equality or estimate except that of a setting
   (`SETTINGS`), such as N = 8.
 
@@ -38,7 +38,7 @@ NAMES = (
 #: What a formula may set to a number: sizes, levels and bits of an example, not measurements.
 SETTINGS = ("N", "n", "s", "b", "k", "y", "i", "B_i", r"\delta", r"\zeta_i")
 
-#: Commands whose (last) argument is no text. Optional arguments go with it.
+#: Commands whose (last) argument is not text. Optional arguments go with it.
 _HIDING = (
     "cite|ref|eqref|label|input|include|includegraphics|generatedfigure|bibliography|bibliographystyle|lab|command|url|href|"
     "vspace|hspace|setlength|addtolength|begin|end|enlargethispage|IEEEtriggeratref|claim"
@@ -69,7 +69,7 @@ _UNITS = re.compile(rf"\s*~?(?:\\,)?\s*(?:\\?%|(?:{_MEASURES}|s|ms|MB|GB|kB|bit/
 
 
 def hand_typed_numbers(tex: str) -> list[tuple[int, str]]:
-    """Return (line, what stands there) of every number typed by hand, in the order of the lines."""
+    """Return (line, text) of every number typed by hand, in the order of the lines."""
     body = _body(tex)
     found = list(_in_mathematics(body))
     text = _MATH.sub(lambda match: _blank(match[0]), body)
@@ -115,7 +115,7 @@ def _in_mathematics(body: str) -> Iterator[tuple[int, str]]:
 
 
 def _has_symbols(formula: str) -> bool:
-    """Return whether letters take part, commands apart: b + 1 bits are no measurement."""
+    """Return whether letters take part, commands apart: b + 1 bits are not a measurement."""
     return any(map(str.isalpha, re.sub(r"\\[a-zA-Z]+", "", formula)))
 
 

@@ -1,6 +1,6 @@
 """Local SGD from every step to one-shot averaging: two figures and a table, and what they are made from.
 
-python paper/scripts/local_sgd.py   measure anew, and write paper/local-sgd.json (two minutes of one core)
+python paper/scripts/local_sgd.py   measure again, and write paper/local-sgd.json (two minutes of one core)
 
 `make_paper.py` draws and sets what that file has. The same numbers come from::
 

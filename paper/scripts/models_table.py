@@ -7,7 +7,7 @@ from functools import cache
 from qsgd_lab.models import MODELS
 from qsgd_lab.theory.dense_code_length import fixed_width_bits
 
-#: What each name stands for, in the table's words.
+#: The meaning of each name, in the table's words.
 DESCRIPTIONS = {
     "alexnet": "convolutions",
     "alexnet-quarter": "narrower",

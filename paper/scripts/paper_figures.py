@@ -14,7 +14,7 @@ from qsgd_lab.report.figures.registry import draw
 from qsgd_lab.report.figures.style import figure_bytes, style
 from qsgd_lab.runs.store import RunStore
 
-#: In print there is room for those methods by epoch that tell the story: noise, bias, and neither.
+#: Print has space for three methods by epoch, those that tell the story: noise, bias, and neither.
 BY_EPOCH = (FULL_PRECISION, "2 bit, stochastic + EF", "2 bit, stochastic", "2 bit, nearest")
 
 

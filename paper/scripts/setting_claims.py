@@ -1,6 +1,6 @@
 """The sentences about training in the theorems' configuration and in the experiments'; see `claims`.
 
-Their runs stand beside the paper, whatever the main comparison is made from.
+Their runs are beside the paper, whatever the main comparison is made from.
 """
 
 from __future__ import annotations

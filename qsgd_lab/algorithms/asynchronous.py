@@ -72,6 +72,7 @@ class Asynchronous(Algorithm):
 
     replicas = True
     is_elementwise = True
+    uses_server = True
 
     def __init__(
         self, tau: int = 1, schedule: str = "constant", combine: str = "mean", down: str = ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from qsgd_lab.compressors import Compressor, ErrorFeedback
+from qsgd_lab.compressors import Compressor
 
 #: A vector of so many coordinates is long: quantizers whose factor grows with n show it here.
 _LONG = 2**20
@@ -16,11 +16,8 @@ def require_contraction(compressor: Compressor) -> None:
     ValueError
         With what would be right.
     """
-    inner: Compressor | None = compressor
-    while inner is not None:
-        if isinstance(inner, ErrorFeedback) or inner.decodes_differences:
-            raise ValueError("the algorithm keeps what was not sent itself; leave out ef(...), ef21, diana")
-        inner = getattr(inner, "inner", None)
+    if any(one.keeps_errors or one.decodes_differences for one in compressor.chain()):
+        raise ValueError("the algorithm keeps what was not sent itself; leave out ef(...), ef21, diana")
     factor = compressor.variance_factor(_LONG)
     if compressor.is_unbiased and factor is not None and factor >= 1:
         raise ValueError(

@@ -44,7 +44,7 @@ class LocalSGD(Algorithm):
     Parameters
     ----------
     momentum : {"kept", "reset", "averaged"}
-        At an exchange: a node goes on with its own, begins anew, or with the mean over the nodes, which is
+        At an exchange: a node goes on with its own, begins again, or with the mean over the nodes, which is
         sent in float32 beside the models and counted.
     **rounds
         As `Rounds`.
@@ -117,7 +117,7 @@ class LocalSGD(Algorithm):
             momentum.copy_(mean)
 
     def consensus(self) -> torch.Tensor:
-        """Return the mean of the models; in the middle of a round nobody holds it."""
+        """Return the mean of the models; in the middle of a round no node has it."""
         mean: torch.Tensor = self.exchange.all_rows(self.parameters).mean(dim=0)
         return mean
 

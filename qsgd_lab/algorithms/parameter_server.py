@@ -34,6 +34,7 @@ class ParameterServer(Synchronous):
     """
 
     is_elementwise = True
+    uses_server = True
 
     def __init__(self, down: str = "") -> None:
         self.down = COMPRESSORS.parse(down).make() if down else FullPrecision()

@@ -74,12 +74,15 @@ class Algorithm(ABC):
         Whether what the compressor does not send is kept, and sent later.
     needs_oracle : bool
         Whether `oracle` must be set before `begin`.
+    uses_server : bool
+        Whether it calls `Exchange.server`, so that what nodes receive is a server's message.
     """
 
     replicas: ClassVar[bool] = False
     is_elementwise: ClassVar[bool] = False
     keeps_errors: bool = False
     needs_oracle: ClassVar[bool] = False
+    uses_server: ClassVar[bool] = False
     oracle: Oracle
 
     def check_compressor(self, compressor: Compressor) -> None:  # noqa: B027 (most take any)

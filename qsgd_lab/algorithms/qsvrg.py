@@ -73,7 +73,7 @@ class QSVRG(Synchronous):
 
     @property
     def gradient_buffer(self) -> None:
-        """None: what is sent is no sum of gradients at one point."""
+        """None: what is sent is not a sum of gradients at one point."""
         return
 
     def step(self, gradients: torch.Tensor, step: int, rate: float) -> None:

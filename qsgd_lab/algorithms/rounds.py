@@ -62,7 +62,7 @@ class Rounds:
         self._times: Sequence[int] = ()
 
     def begin(self, num_steps: int) -> None:
-        """Lay out the rounds of a run of T steps.
+        """Plan the rounds of a run of T steps.
 
         Raises
         ------

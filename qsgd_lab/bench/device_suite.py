@@ -195,7 +195,11 @@ def _codec(target: Any, q: Any) -> Iterator[_Work]:
 def _packing(gradient: Any, target: Any, q: Any) -> tuple[Callable[[], object], Callable[[], object]]:
     """Return quantize-and-pack and unpack-and-dequantize of a gradient, on buffers made beforehand."""
     from qsgd_lab.kernels.cuda.device import context_of, device_view
-    from qsgd_lab.kernels.cuda.fixed_width import launch_quantize_pack, launch_unpack_dequantize, packed_words
+    from qsgd_lab.kernels.cuda.messages.fixed_width import (
+        launch_quantize_pack,
+        launch_unpack_dequantize,
+        packed_words,
+    )
     from qsgd_lab.kernels.cuda.rows import row_tables
 
     context, width = context_of(gradient), fixed_width(q.num_levels)

@@ -8,11 +8,11 @@ from typing import Any
 
 from qsgd_lab.arrays import is_torch, like_input, not_compiled
 from qsgd_lab.coding.codec import codec_for
-from qsgd_lab.coding.message import host_bytes
+from qsgd_lab.coding.message import host_bytes, is_version_2
 from qsgd_lab.coding.threads import num_threads
-from qsgd_lab.coding.version2 import check_kinds_of_version_1, decode_version_2, is_version_2
+from qsgd_lab.coding.version2 import decode_version_2
 from qsgd_lab.quantization import QuantizedGradient
-from qsgd_lab.wire.message import limits_of
+from qsgd_lab.wire.kinds import limits_of
 
 
 @not_compiled
@@ -90,11 +90,11 @@ def decode(
     threads = num_threads(threads)
     codec = codec_for(message, backend)
     bytes_ = message if codec.IS_DEVICE else host_bytes(message)
+    limits = limits_of(max_coordinates, kinds)
     if is_version_2(bytes_, codec.IS_DEVICE):
-        limits = limits_of(max_coordinates, kinds)
         payload = decode_version_2(bytes_, start, stop, limits, codec.IS_DEVICE, out)
     else:
-        check_kinds_of_version_1(kinds)
+        limits.check_kind("levels")  # all that version 1 carries
         payload = codec.decode(bytes_, start, stop, max_coordinates, threads, backend, out)
     return payload if codec.IS_DEVICE else _like(payload, message)
 

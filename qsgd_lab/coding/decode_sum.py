@@ -9,10 +9,10 @@ import numpy as np
 
 from qsgd_lab.arrays import is_device_array, is_torch, like_input, not_compiled
 from qsgd_lab.coding.codec import codec_for
-from qsgd_lab.coding.message import host_bytes
+from qsgd_lab.coding.message import host_bytes, is_version_2
 from qsgd_lab.coding.threads import num_threads
-from qsgd_lab.coding.version2 import check_kinds_of_version_1, is_version_2, values_version_2
-from qsgd_lab.wire.message import limits_of
+from qsgd_lab.coding.version2 import values_version_2
+from qsgd_lab.wire.kinds import limits_of
 
 
 @not_compiled
@@ -60,10 +60,11 @@ def decode_values(
     threads = num_threads(threads)
     codec = codec_for(message, backend)
     bytes_ = message if codec.IS_DEVICE else host_bytes(message)
+    limits = limits_of(max_coordinates, kinds)
     if is_version_2(bytes_, codec.IS_DEVICE):
-        values = values_version_2(bytes_, limits_of(max_coordinates, kinds), codec.IS_DEVICE, out)
+        values = values_version_2(bytes_, limits, codec.IS_DEVICE, out)
     else:
-        check_kinds_of_version_1(kinds)
+        limits.check_kind("levels")  # all that version 1 carries
         values = codec.decode_values(bytes_, max_coordinates, threads, out)
     return values if codec.IS_DEVICE or out is not None else like_input(values, message)
 

@@ -166,7 +166,7 @@ def read_integers(stream: Any, count: int, code: str) -> NDArray[np.uint64]:
     if count < 0:
         raise ValueError(f"count is {count}; it must not be negative")
     data = np.frombuffer(stream, np.uint8)
-    if count > 8 * data.size:  # before anything of the size that a stranger claims is allocated
+    if count > 8 * data.size:  # before anything of the size that the caller claims is allocated
         raise MessageError(f"a stream of {data.size} bytes cannot hold {count} codewords")
     padded = np.concatenate([data, np.zeros(8, np.uint8)])  # loads of eight bytes run over the end
     values = np.empty(count, np.uint64)
@@ -220,8 +220,3 @@ def lengths_side_by_side(largest: int, extra: int) -> NDArray[np.uint64]:
         (np.array(lane, np.uint64) << np.uint64(_LANE_BITS * i) for i, lane in enumerate(lanes)),
         np.zeros(largest + 1, np.uint64),
     )
-
-
-def num_classes(num_levels: int) -> int:
-    """Return how many powers of two are at most s + 1: the length of the kernels' class counts."""
-    return int(num_levels + 1).bit_length()

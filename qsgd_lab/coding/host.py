@@ -13,16 +13,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qsgd_lab.arrays import flat_float32, flat_output, is_torch
-from qsgd_lab.coding.chunk_bits import payload_bytes as bytes_of_levels
-from qsgd_lab.coding.chunk_bits import shortest
 from qsgd_lab.coding.header import TAIL_BYTES, check_lists, crc32c, header_bytes
 from qsgd_lab.coding.index import WORD_BYTES, Directory, pack_index
+from qsgd_lab.coding.layout_choice import payload_bytes as bytes_of_levels
+from qsgd_lab.coding.layout_choice import shortest
 from qsgd_lab.coding.layouts import chunk_format
 from qsgd_lab.coding.message import (
     Frame,
     Message,
     check_total,
     host_bytes,
+    is_version_2,
     open_frame,
     raise_unless_good,
     seal,
@@ -30,13 +31,14 @@ from qsgd_lab.coding.message import (
 from qsgd_lab.coding.payload import ChunkScheme, lead_bytes, out_of_range, write_levels, write_payload
 from qsgd_lab.coding.tables import decode_tables, encode_tables
 from qsgd_lab.coding.threads import run_ranges
-from qsgd_lab.coding.version2 import add_version_2, check_kinds_of_version_1, is_version_2
+from qsgd_lab.coding.version2 import add_version_2
 from qsgd_lab.errors import MessageError
 from qsgd_lab.levels import NORMS
 from qsgd_lab.partition import Partition, excerpt
 from qsgd_lab.quantization import QuantizedGradient, host_arrays, level_dtype
 from qsgd_lab.stream import Stream
 from qsgd_lab.wire.checks import check_dead, check_levels_of_dead, writable_scales, writing
+from qsgd_lab.wire.kinds import limits_of
 
 IS_DEVICE = False
 
@@ -89,12 +91,12 @@ def _write_reference(
     from qsgd_lab.coding.reference import encode_chunk
 
     del threads  # one is enough for what is read, not timed
-    layout, code, num_levels, chunk_size = scheme
+    num_levels, size = scheme.num_levels, scheme.chunk_size
     if levels.size and max(int(levels.max()), -int(levels.min())) > num_levels:
         raise out_of_range(num_levels)
-    parts = [levels[start : start + chunk_size] for start in range(0, levels.size, chunk_size)]
-    chunks = [encode_chunk(part, num_levels, layout, code) for part in parts]
-    nonzeros = [np.count_nonzero(part) for part in parts] if layout == "sparse" else []
+    parts = [levels[start : start + size] for start in range(0, levels.size, size)]
+    chunks = [encode_chunk(part, num_levels, scheme.layout, scheme.code) for part in parts]
+    nonzeros = [np.count_nonzero(part) for part in parts] if scheme.layout == "sparse" else []
     directory = Directory(
         np.array([crc32c(chunk) for chunk in chunks], np.uint32),
         np.array([len(chunk) // WORD_BYTES for chunk in chunks], np.uint16),
@@ -114,7 +116,7 @@ def quantize_and_encode(
     threads: int | None,
 ) -> Message:
     """Return the message of a gradient in one pass; no part of the scheme is "auto"."""
-    from qsgd_lab.kernels.cpu.quantize_encode import CHUNKS_AT_A_TIME, quantize_and_encode_chunks
+    from qsgd_lab.kernels.cpu.messages.quantize_encode import CHUNKS_AT_A_TIME, quantize_and_encode_chunks
     from qsgd_lab.kernels.fixed_point import fraction_bits
 
     s, shape = scheme.num_levels, tuple(np.shape(gradient))
@@ -216,7 +218,7 @@ def _read_reference(frame: Frame, first: int, last: int, threads: int | None) ->
 def _read_cpu(
     frame: Frame, first: int, last: int, threads: int | None, buffer: NDArray[Any] | None = None
 ) -> NDArray[Any]:
-    from qsgd_lab.kernels.cpu.decode import decode_chunks
+    from qsgd_lab.kernels.cpu.messages.decode import decode_chunks
 
     header, directory = frame.header, frame.index.directory
     n, size = header.num_coordinates, header.chunk_size
@@ -263,7 +265,7 @@ def add_decoded(
         if is_version_2(message, on_device=False):
             add_version_2(message, flat, kinds)
             continue
-        check_kinds_of_version_1(kinds)
+        limits_of(None, kinds).check_kind("levels")  # all that version 1 carries
         frame = open_frame(message)
         check_total(frame.header.num_coordinates, flat.size)
         _put_values(frame, flat, add=True, threads=threads)
@@ -286,7 +288,7 @@ def _flat_total(total: Any) -> NDArray[np.float32]:
 
 def _put_values(frame: Frame, values: NDArray[np.float32], *, add: bool, threads: int | None) -> None:
     """Write or add the values of a message."""
-    from qsgd_lab.kernels.cpu.decode import GROUP, decode_to_values
+    from qsgd_lab.kernels.cpu.messages.decode import GROUP, decode_to_values
 
     header, index = frame.header, frame.index
     form, tables = _kernel_arguments(frame)

@@ -49,7 +49,7 @@ class Directory:
     @cached_property
     def starts(self) -> NDArray[np.int64]:
         """Where each chunk's payload begins and the last one ends, in bytes, int64, shape (C + 1,)."""
-        from qsgd_lab.kernels.cpu.sizes import chunk_starts
+        from qsgd_lab.kernels.cpu.messages.sizes import chunk_starts
 
         starts = np.empty(self.num_words.size + 1, np.int64)
         chunk_starts(self.num_words, starts)
@@ -150,7 +150,7 @@ def parse_index(data: Any, header: Header, tail: bytes | None = None) -> tuple[I
     return Index(parts, shape, norms, directory, has_dead), HEADER_BYTES + size
 
 
-def check_room(header: Header) -> int:
+def check_length_for_lists(header: Header) -> int:
     """Return where the lists end, in bytes, if the message is long enough for them and the directory.
 
     Raises
@@ -181,7 +181,7 @@ def payload_start(data: Any, header: Header) -> int:
 
 def _extent(view: memoryview, header: Header) -> tuple[tuple[int, ...], tuple[int, ...], int, int]:
     """Return tensor sizes, shape, the number of norms and the size of the index."""
-    check_room(header)
+    check_length_for_lists(header)
     sizes, shape = _parse_lists(view, header)
     num_norms = count_buckets(sizes, header.bucket_size)
     size = index_bytes(len(sizes) + len(shape), num_norms, header.num_chunks, header.layout)
@@ -219,7 +219,7 @@ def check_chunks(header: Header, directory: Directory) -> None:
     """
     if not header.num_chunks:
         return
-    from qsgd_lab.kernels.cpu.sizes import unfit_chunk
+    from qsgd_lab.kernels.cpu.messages.sizes import unfit_chunk
 
     # With this a message of m bytes describes fewer than 512 m coordinates, see `qsgd_lab.decode`.
     bits = min_bits_per_coordinate(header.layout, header.num_levels)

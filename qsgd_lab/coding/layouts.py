@@ -19,19 +19,19 @@ import numpy as np
 
 from qsgd_lab.coding.elias import CODES, LENGTHS
 from qsgd_lab.kernels.arguments import ChunkFormat
-from qsgd_lab.kernels.constants import DENSE, DENSE_SIGNED, FIXED, SPARSE
+from qsgd_lab.kernels.constants import CHUNK_SIZE, DENSE, DENSE_SIGNED, FIXED, SPARSE
 from qsgd_lab.levels import magnitude_bits
 
 _LEAST_BITS = {"dense": 1, "dense-signed": 2, "sparse": 3}
 #: Layout -> its number in messages and kernels.
 LAYOUTS = {"fixed": FIXED, "dense": DENSE, "dense-signed": DENSE_SIGNED, "sparse": SPARSE}
 
-DEFAULT_CHUNK_SIZE = 4096
+DEFAULT_CHUNK_SIZE = CHUNK_SIZE
 #: Chunks are a multiple of this, so that at any fixed width they fill whole words.
 CHUNK_UNIT = 32
 #: The directory spends at least six bytes on a chunk, which bounds what a message can make a receiver
 #: allocate.
-MAX_CHUNK_SIZE = 4096
+MAX_CHUNK_SIZE = CHUNK_SIZE
 WORD_BITS = 32
 
 
@@ -69,18 +69,6 @@ def max_bits_per_coordinate(layout: str, code: str, num_levels: int) -> int:
 def min_bits_per_coordinate(layout: str, num_levels: int) -> int:
     """Return a lower bound on the bits of a coordinate; in the sparse layout, of a level other than 0."""
     return fixed_width(num_levels) if layout == "fixed" else _LEAST_BITS[layout]
-
-
-def check_layout(layout: str) -> None:
-    """Check the name of a layout.
-
-    Raises
-    ------
-    ValueError
-        If it is not a key of `LAYOUTS`.
-    """
-    if layout not in LAYOUTS:
-        raise ValueError(f"unknown layout {layout!r}; known: {', '.join(LAYOUTS)}")
 
 
 def check_chunk_size(chunk_size: int) -> None:

@@ -16,8 +16,8 @@ from qsgd_lab.arrays import is_device_array, is_torch
 from qsgd_lab.coding.header import HEADER_BYTES, MAGIC, TAIL_BYTES, Header, parse_header
 from qsgd_lab.coding.index import Index, directory_bytes, parse_index
 from qsgd_lab.errors import MessageError
+from qsgd_lab.wire.checks import check_bound
 from qsgd_lab.wire.envelope import Sections, open_sections
-from qsgd_lab.wire.kind import check_bound
 
 
 @dataclass(frozen=True)
@@ -82,6 +82,15 @@ def version_of(message: Any) -> int:
     """Return the version of a message in host memory; 1 for what is too short to have one."""
     view = memoryview(message).cast("B")
     return view[4] if len(view) > 4 and view[:4] == MAGIC else 1
+
+
+def is_version_2(message: Any, on_device: bool) -> bool:
+    """Whether a message, on the host or on a device, is of version 2."""
+    if on_device:
+        from qsgd_lab.kernels.cuda.device import device_view, to_host
+
+        message = to_host(device_view(message, np.uint8, "message").reshape(-1)[:5])  # magic and version
+    return version_of(message) == 2
 
 
 def host_bytes(message: Any) -> Any:

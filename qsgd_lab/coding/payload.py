@@ -155,7 +155,7 @@ def write_levels(
     ValueError
         If a level is outside -s..s.
     """
-    from qsgd_lab.kernels.cpu.encode import OUT_OF_RANGE, encode_chunks
+    from qsgd_lab.kernels.cpu.messages.encode import OUT_OF_RANGE, encode_chunks
 
     form = tuple(scheme.format())
     tables = tuple(encode_tables(scheme.layout, scheme.code, scheme.num_levels))

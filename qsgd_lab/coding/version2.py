@@ -13,12 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qsgd_lab.arrays import flat_output
-from qsgd_lab.coding.message import Message, check_total, version_of
+from qsgd_lab.coding.message import Message, check_total
 from qsgd_lab.quantization import QuantizedGradient, level_dtype
+from qsgd_lab.wire.checks import Limits
 from qsgd_lab.wire.envelope import open_sections
-from qsgd_lab.wire.kind import Limits
+from qsgd_lab.wire.kinds import limits_of
 from qsgd_lab.wire.kinds.levels import LAYOUTS, Levels, LevelsKind, default_layout
-from qsgd_lab.wire.message import check_bound, limits_of, pack
+from qsgd_lab.wire.message import check_bound, pack
 
 
 def encode_version_2(
@@ -126,20 +127,6 @@ def add_version_2_on_device(message: Any, total: Any, kinds: Iterable[str] | Non
     summed = np.array(to_host(total))  # a copy that may be written
     add_version_2(message, summed, kinds, on_device=True)
     total.copy_to_device(summed)
-
-
-def is_version_2(message: Any, on_device: bool) -> bool:
-    """Whether a message, on the host or on a device, is of version 2."""
-    if on_device:
-        from qsgd_lab.kernels.cuda.device import device_view, to_host
-
-        message = to_host(device_view(message, np.uint8, "message").reshape(-1)[:5])  # magic and version
-    return version_of(message) == 2
-
-
-def check_kinds_of_version_1(kinds: Iterable[str] | None) -> None:
-    """Raise a `MessageError` if a receiver does not allow levels, which is all that version 1 carries."""
-    limits_of(None, kinds).check_kind("levels")
 
 
 def _bytes_of(message: Any, on_device: bool) -> tuple[Any, Any]:

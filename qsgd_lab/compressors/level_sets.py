@@ -20,7 +20,7 @@ def scales_by_norm(x: Floats, parts: Partition, norm: str, backend: str) -> Floa
         from qsgd_lab.kernels import level_set_reference
 
         return level_set_reference.bucket_norms(x, parts.bucket_offsets, norm)
-    from qsgd_lab.kernels.cpu import level_sets
+    from qsgd_lab.kernels.cpu.methods import level_sets
 
     norms = np.empty(parts.num_buckets, np.float32)
     level_sets.bucket_norms(x, x.view(np.int32), parts.bucket_offsets, NORMS.index(norm), norms)
@@ -36,7 +36,7 @@ def sums_by_sign(x: Floats, parts: Partition, backend: str) -> tuple[NDArray[Any
         from qsgd_lab.kernels import level_set_reference
 
         return level_set_reference.sign_sums(x, parts.bucket_offsets)
-    from qsgd_lab.kernels.cpu import level_sets
+    from qsgd_lab.kernels.cpu.methods import level_sets
 
     sums, counts = np.zeros((parts.num_buckets, 2)), np.zeros((parts.num_buckets, 2), np.int64)
     level_sets.sign_sums(x, parts.bucket_offsets, sums, counts)
@@ -68,7 +68,7 @@ def round_to_levels(
         words = level_set_reference.random_words(parts.tensor_offsets, *stream)
         each = np.repeat(scales, np.diff(parts.bucket_offsets))
         return level_set_reference.round_to_levels(x, words, each, grid, num_levels)
-    from qsgd_lab.kernels.cpu import level_sets
+    from qsgd_lab.kernels.cpu.methods import level_sets
 
     codes = np.empty(x.size, np.int16)
     level_sets.round_to_levels(

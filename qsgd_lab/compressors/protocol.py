@@ -1,8 +1,10 @@
 """The interface of a gradient compressor: a pure pair of functions, a wire, and one optional fused entry.
 
-A method writes `init`, `compress`, `decompress` and a `Wire`; everything else follows. A method that can
-quantize, decode, average and count in one pass overrides `mean`. A method of several rounds (such as
-PowerSGD) or of sums that a network can add up (all-reduce) sets `interactive` and overrides `rounds`.
+A method writes `compress` and `variance_factor`, and sets `wire` and `is_unbiased`, as attributes of its
+class or properties. A method with a state overrides `init`; one whose payload is none of wire format 2
+overrides `decompress`. A method that can quantize, decode, average and count in one pass overrides `mean`. A
+method of several rounds (such as PowerSGD) or of sums that a network can add up (all-reduce) sets
+`interactive` and overrides `rounds`.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ from __future__ import annotations
 import inspect
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
@@ -19,6 +21,7 @@ import numpy as np
 from qsgd_lab.arrays import is_torch, not_compiled
 from qsgd_lab.ledger import Ledger, Size
 from qsgd_lab.stream import Stream
+from qsgd_lab.wire import message
 
 #: A float32 NumPy array, or a float32 torch tensor on a device.
 Array = Any
@@ -168,6 +171,8 @@ class Compressor(ABC):
         Whether gradients may be torch tensors on a device; otherwise an exchange copies them to host memory.
     decodes_differences : bool
         Whether payloads are differences to what receivers keep: one alone is not a gradient.
+    keeps_errors : bool
+        Whether it keeps what was not sent, and sends it later.
     needs_feedback : bool
         Whether it leaves out the same part of like gradients step after step, so that what was not sent must
         be sent later.
@@ -177,6 +182,7 @@ class Compressor(ABC):
     interactive: bool = False
     takes_device_arrays: bool = False
     decodes_differences: bool = False
+    keeps_errors: bool = False
     needs_feedback: bool = False
 
     def __init_subclass__(cls, **options: Any) -> None:
@@ -195,17 +201,32 @@ class Compressor(ABC):
                 given.append(f"{name}={value!r}")
         return f"{type(self).__name__}({', '.join(given)})"
 
-    @abstractmethod
+    def chain(self) -> Iterator[Compressor]:
+        """Yield the compressor, and what it wraps, from the outside in."""
+        one: Compressor | None = self
+        while one is not None:
+            yield one
+            one = getattr(one, "inner", None)
+
     def init(self, layout: Layout) -> Any:
-        """Return the first state for gradients of a layout."""
+        """Return the first state for gradients of a layout; by default None: there is no state.
+
+        A state is None, a number, an array, or a list, tuple, dict or dataclass of states: checkpoints keep
+        it. What begins as None may become a number or an array, and a dict may gain numbers and arrays.
+        """
+        return None
 
     @abstractmethod
     def compress(self, gradient: Array, state: Any, stream: Stream) -> tuple[Any, Any]:
         """Return (payload, next state); the arguments are left as they are."""
 
-    @abstractmethod
+    @not_compiled
     def decompress(self, payload: Any) -> Array:
-        """Return the gradient that a receiver reads from a payload, float32, shape (n,)."""
+        """Return the gradient that a receiver reads from a payload, float32, shape (n,).
+
+        By default the dense values of a payload of wire format 2.
+        """
+        return message.dense(payload)
 
     @property
     @abstractmethod

@@ -7,6 +7,15 @@ from __future__ import annotations
 
 from qsgd_lab.registry import BucketSize, Method, Option, Registry, Spec
 
-COMPRESSORS = Registry("compressor", ("qsgd_lab.compressors.methods", "qsgd_lab.compressors.wrappers"))
+
+def _compressor() -> type:
+    from qsgd_lab.compressors.protocol import Compressor
+
+    return Compressor
+
+
+COMPRESSORS = Registry(
+    "compressor", ("qsgd_lab.compressors.methods", "qsgd_lab.compressors.wrappers"), _compressor
+)
 
 __all__ = ["COMPRESSORS", "BucketSize", "Method", "Option", "Spec"]

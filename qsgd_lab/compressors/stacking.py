@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 from qsgd_lab.compressors.protocol import Compressor
-from qsgd_lab.compressors.wrappers.error_feedback import ErrorFeedback
 
 
 def stacking_warnings(compressor: Compressor, num_coordinates: int) -> Iterator[str]:
@@ -20,10 +20,8 @@ def stacking_warnings(compressor: Compressor, num_coordinates: int) -> Iterator[
     num_coordinates : int
         n, on which factors are judged.
     """
-    inner: Compressor | None = compressor
-    while inner is not None:
-        outer, inner = inner, getattr(inner, "inner", None)
-        if isinstance(outer, ErrorFeedback) and inner is not None:
+    for outer, inner in pairwise(compressor.chain()):
+        if outer.keeps_errors:
             factor = inner.variance_factor(num_coordinates)
             if inner.contraction(num_coordinates) is None and factor is not None:
                 cure = "wrap it in damped(...)" if inner.is_unbiased else "take another compressor"
@@ -34,7 +32,7 @@ def stacking_warnings(compressor: Compressor, num_coordinates: int) -> Iterator[
 
 
 def missing_feedback(compressor: Compressor) -> Iterator[str]:
-    """Yield a line if a compressor needs feedback that nobody gives it."""
+    """Yield a line if a compressor needs feedback and has none."""
     if compressor.needs_feedback:
         yield (
             "it leaves out the same part of like gradients step after step, and nothing sends it later: the "

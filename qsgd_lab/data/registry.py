@@ -144,7 +144,7 @@ def cifar10_source(release: Release = OFFICIAL) -> Source:
         return read_cifar10(copy)
 
     def describe(copy: Any) -> dict[str, Any]:
-        from qsgd_lab.data.cifar10.facts import describe_cifar10
+        from qsgd_lab.data.cifar10.read import describe_cifar10
 
         return describe_cifar10(copy)
 

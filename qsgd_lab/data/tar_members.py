@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterator
 from pathlib import PurePosixPath
 from typing import BinaryIO
 
-#: Room for headers, padding and the small files beside the wanted ones.
+#: Bytes for headers, padding and the small files beside the wanted ones.
 _MAX_OTHER_BYTES = 1 << 20
 #: What Python's readers raise when the bytes are not what they claim to be.
 _BAD_BYTES = (tarfile.TarError, zlib.error, gzip.BadGzipFile, EOFError, ValueError, OverflowError)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qsgd_lab.compressors import ErrorFeedback, FullPrecision
+from qsgd_lab.compressors import FullPrecision
 from qsgd_lab.compressors.protocol import Array, Compressor, Gather, Layout, divide
 from qsgd_lab.distributed.lane import Lane
 from qsgd_lab.errors import MessageError, PeerError
@@ -63,7 +63,7 @@ class DistributedExchange(CountingExchange):
 
         Every rank has the server's vector, and compresses it by the same words to the same bits.
         """
-        return SimulatedExchange(compressor, 1, self._fork_seed(), self.layout)
+        return self._forked(SimulatedExchange(compressor, 1, self._fork_seed(), self.layout))
 
     def total_ledgers(self) -> tuple[Ledger, Ledger]:
         """Return `ledger` and `down_ledger` of all ranks together; every rank must call it."""
@@ -97,7 +97,7 @@ class DistributedExchange(CountingExchange):
         ValueError
             If the compressor has residuals of its own.
         """
-        if isinstance(self.compressor, ErrorFeedback):
+        if self.compressor.keeps_errors:
             raise ValueError("the algorithm keeps what was not sent itself; leave out ef(...)")
         row = on_host(rows)[0]
         row -= self._agree(row, step, out)

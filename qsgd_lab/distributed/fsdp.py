@@ -40,7 +40,7 @@ class QuantizedReduceScatter:
 
     Notes
     -----
-    What FSDP hands over is cut into as many equal pieces as there are ranks; a bucket may have coordinates of
+    What FSDP passes is cut into as many equal pieces as there are ranks; a bucket may have coordinates of
     several parameters. A rank adds up the messages of its piece in the order of ranks. Nothing is rounded
     twice: the result stays where it is. Gradients on another device go through host memory, and the call
     waits for it.
@@ -62,7 +62,7 @@ class QuantizedReduceScatter:
     ) -> None:
         made: Compressor = COMPRESSORS.parse(compressor or f"qsgd(bits={bits},norm=max)").make()
         check_two_phase(made)
-        if error_feedback and not isinstance(made, ErrorFeedback):
+        if error_feedback and not made.keeps_errors:
             made = ErrorFeedback(made)
         self.compressor, self.seed, self.timeout_s, self.step = made, seed, timeout_s, 0
         self._lane: Lane | None = None

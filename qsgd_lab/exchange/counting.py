@@ -9,6 +9,9 @@ from qsgd_lab.ledger import Ledger
 
 _Exchange = TypeVar("_Exchange", bound="CountingExchange")
 
+#: The number of a fork has the upper 8 of a seed's 64 bits.
+_MAX_FORKS = 255
+
 
 class CountingExchange:
     """Counts what is sent, also for the exchanges that it forks.
@@ -22,7 +25,9 @@ class CountingExchange:
     """
 
     def __init__(self, seed: int, parent: CountingExchange | None) -> None:
-        self.seed, self._parent, self._forks = seed, parent, 0
+        self.seed, self._parent = seed, parent
+        # One count and seed for an exchange and all that it forks, so that no two have the same words.
+        self._root, self._forks = self, 0
         self._ledger, self._down_ledger = Ledger(), Ledger()
         #: Called after each agreement; training measures its time by it.
         self.after_mean: Callable[[], None] = lambda: None
@@ -34,7 +39,7 @@ class CountingExchange:
 
     @ledger.setter
     def ledger(self, ledger: Ledger) -> None:
-        """Begin to count anew, or go on from a checkpoint."""
+        """Begin to count again, or go on from a checkpoint."""
         self._ledger = ledger
         self._ledgers_changed()
 
@@ -45,7 +50,7 @@ class CountingExchange:
 
     @down_ledger.setter
     def down_ledger(self, ledger: Ledger) -> None:
-        """Begin to count anew, or go on from a checkpoint."""
+        """Begin to count again, or go on from a checkpoint."""
         self._down_ledger = ledger
         self._ledgers_changed()
 
@@ -53,12 +58,22 @@ class CountingExchange:
         """Tell exchanges that are parts of this one; here there are none."""
 
     def _fork_seed(self) -> int:
-        """Return the seed of a further exchange."""
-        self._forks += 1
-        # Seeds of users are far below 2**56: no fork has the words of another run.
-        return self.seed ^ (self._forks << 56)
+        """Return the seed of a further exchange.
+
+        Raises
+        ------
+        ValueError
+            Beyond 255 exchanges of one run.
+        """
+        root = self._root
+        if root._forks == _MAX_FORKS:
+            raise ValueError(f"an exchange has more than {_MAX_FORKS} forks; make them once, in begin")
+        root._forks += 1
+        # Seeds of runs are below 2**32: no fork has the words of another run.
+        return root.seed ^ (root._forks << 56)
 
     def _forked(self, other: _Exchange) -> _Exchange:
         """Return an exchange whose agreements count as this one's."""
+        other._root = self._root
         other.after_mean = lambda: self.after_mean()
         return other

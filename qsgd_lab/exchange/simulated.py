@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qsgd_lab.arrays import is_torch
-from qsgd_lab.compressors import ErrorFeedback
 from qsgd_lab.compressors.protocol import Agreed, Array, Compressor, Gather, Layout, NodeRows, divide, zeros
 from qsgd_lab.exchange.counting import CountingExchange
 from qsgd_lab.exchange.state import flatten, restored
@@ -110,7 +109,7 @@ class SimulatedExchange(CountingExchange):
         ValueError
             If the compressor has residuals of its own.
         """
-        if isinstance(self.compressor, ErrorFeedback):
+        if self.compressor.keeps_errors:
             raise ValueError("the algorithm keeps what was not sent itself; leave out ef(...)")
         if self._on_host:
             mean, host = np.empty(self.layout.num_coordinates, np.float32), rows.cpu().numpy()
@@ -190,7 +189,7 @@ class SimulatedExchange(CountingExchange):
 
     def restore(self, arrays: dict[str, NDArray[Any]]) -> None:
         """Continue from the states of `arrays`."""
-        self.states = restored(self.states, arrays)
+        self.states = restored(self.states, arrays, None if self._on_host else self._like)
 
 
 def _message_bits(size: Size) -> int:

@@ -10,8 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qsgd_lab.arrays import is_torch
-from qsgd_lab.compressors.protocol import Layout
+from qsgd_lab.compressors.protocol import Array, Layout
 from qsgd_lab.partition import Partition
+
+_GROWN = (
+    "the compressor's {name} has members that its first state lacks, so the run cannot continue from a "
+    "checkpoint; let init return them"
+)
 
 
 def flatten(state: Any, name: str = "state") -> dict[str, NDArray[Any]]:
@@ -35,14 +40,31 @@ def flatten(state: Any, name: str = "state") -> dict[str, NDArray[Any]]:
     return found
 
 
-def restored(state: Any, arrays: dict[str, NDArray[Any]], name: str = "state") -> Any:
+def restored(
+    state: Any, arrays: dict[str, NDArray[Any]], like: Array | None = None, name: str = "state"
+) -> Any:
     """Return a state with the values of `flatten`; an array of the same shape is overwritten in place.
+
+    Parameters
+    ----------
+    state : state
+        As it was at the beginning.
+    arrays : dict of str to array
+        Values by path; others are ignored.
+    like : array, optional
+        What arrays become where the state had none: torch tensors like this one, or NumPy arrays.
+    name : str
+        Path of the state.
 
     Raises
     ------
     KeyError
         If a value is missing.
+    ValueError
+        If a state that began as None, or had fewer members, has become more than numbers and arrays.
     """
+    if state is None:
+        return _added(arrays, like, name)
     if is_torch(state):
         state.copy_(state.new_tensor(arrays[name]))
         return state
@@ -53,16 +75,35 @@ def restored(state: Any, arrays: dict[str, NDArray[Any]], name: str = "state") -
         return state
     if isinstance(state, bool | int | float | np.generic):
         return type(state)(arrays[name][()])
-    parts = {key: restored(part, arrays, f"{name}.{key}") for key, part in _parts(state, name)}
+    parts = {key: restored(part, arrays, like, f"{name}.{key}") for key, part in _parts(state, name)}
+    known = tuple(f"{name}.{key}." for key in parts)
+    added = [path for path in arrays if path.startswith(f"{name}.") and not f"{path}.".startswith(known)]
+    if isinstance(state, dict):
+        new = {path.removeprefix(f"{name}."): path for path in added}
+        if any("." in key or key.isdecimal() for key in new):
+            raise ValueError(_GROWN.format(name=name))
+        return {**state, **parts, **{key: _added(arrays, like, path) for key, path in new.items()}}
+    if added:
+        raise ValueError(_GROWN.format(name=name))
     if not parts:
         return state
-    if isinstance(state, dict):
-        return {**state, **parts}
     if dataclasses.is_dataclass(state) and not isinstance(state, type):
         return dataclasses.replace(state, **parts)
     if hasattr(state, "_fields"):
         return type(state)(**parts)
     return type(state)(parts.values())
+
+
+def _added(arrays: dict[str, NDArray[Any]], like: Array | None, name: str) -> Any:
+    """Return a number or an array that the state did not have at the beginning; None if there is none."""
+    if name not in arrays:
+        if any(path.startswith(f"{name}.") for path in arrays):
+            raise ValueError(_GROWN.format(name=name))
+        return None
+    array = arrays[name]
+    if array.ndim == 0:
+        return array.item()
+    return array.copy() if like is None or not is_torch(like) else like.new_tensor(array)
 
 
 def _parts(state: Any, name: str) -> Iterator[tuple[Any, Any]]:

@@ -15,7 +15,6 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from qsgd_lab.compressors import ErrorFeedback
 from qsgd_lab.compressors.protocol import Array, Compressor, Layout, zeros
 from qsgd_lab.exchange.counting import CountingExchange
 from qsgd_lab.exchange.shards import shards_of
@@ -151,7 +150,7 @@ class TwoPhaseExchange(CountingExchange):
         ValueError
             If the compressor has residuals of its own.
         """
-        if isinstance(self.compressor, ErrorFeedback):
+        if self.compressor.keeps_errors:
             raise ValueError("the algorithm keeps what was not sent itself; leave out ef(...)")
         for owner, shard, up, down in self._shards:
             part = shard.take(rows)

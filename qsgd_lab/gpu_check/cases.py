@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-#: (warps a block, most blocks): from one warp that does everything to more blocks than a device has room for.
+#: (warps a block, most blocks): from one warp that does everything to more blocks than run at a time.
 LAUNCH_SHAPES = [
     (1, 1),
     (1, 3),

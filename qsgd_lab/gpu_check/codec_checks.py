@@ -93,7 +93,7 @@ def measures(scope: Scope) -> Comparisons:
         yield f"sizes of {what}", size, in_order[0], in_order[1]
 
 
-def delivers(scope: Scope) -> Comparisons:
+def decodes_to_values(scope: Scope) -> Comparisons:
     """Values of a message, and what they make of a sum, are the CPU's."""
     for number, (what, size, quantized, layout, code, chunk_size) in enumerate(_cases(scope)):
         message = encode(quantized, code, layout, chunk_size=chunk_size)
@@ -207,7 +207,7 @@ def repeats(scope: Scope) -> Comparisons:
 CHECKS: list[tuple[str, Check]] = [
     ("encode and decode", codes),
     ("sizes without coding", measures),
-    ("values and sums of messages", delivers),
+    ("values and sums of messages", decodes_to_values),
     ("fixed messages in one call, odd addresses", fuses),
     ("damaged messages", refuses),
     ("messages repeated under other launch shapes", repeats),

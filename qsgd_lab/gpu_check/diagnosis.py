@@ -84,7 +84,7 @@ def diagnose(driver: Driver, has_nvvm: bool, ptx: tuple[int, int] | None) -> Dia
 
 def look() -> Diagnosis:
     """Return the diagnosis of this machine."""
-    from qsgd_lab.kernels.cuda.message_frame import written_ptx
+    from qsgd_lab.kernels.cuda.messages.message_frame import written_ptx
     from qsgd_lab.kernels.cuda.toolkit import toolkit
 
     driver, has_nvvm = ask_driver(), toolkit() is not None

@@ -72,7 +72,11 @@ def packs(scope: Scope) -> Comparisons:
 def packed(x: Any, like: QuantizedGradient, seed: int, rounding: str) -> tuple[Any, Any, Any]:
     """Return (words as int32, norms, values) of a device gradient, quantized, packed and unpacked."""
     from qsgd_lab.kernels.cuda.device import context_of, device_view, flat_device_float32
-    from qsgd_lab.kernels.cuda.fixed_width import launch_quantize_pack, launch_unpack_dequantize, packed_words
+    from qsgd_lab.kernels.cuda.messages.fixed_width import (
+        launch_quantize_pack,
+        launch_unpack_dequantize,
+        packed_words,
+    )
     from qsgd_lab.kernels.cuda.rows import row_tables
 
     context, width = context_of(x), fixed_width(like.num_levels)

@@ -1,6 +1,6 @@
 """Runs the stages one after another, each in a process with a time limit, and writes what they found at once.
 
-A stage's file, ``<name>.json``, is written anew after each finding; a stage that hangs, crashes or
+A stage's file, ``<name>.json``, is written again after each finding; a stage that hangs, crashes or
 raises leaves what it had found, and the next stage runs. A page of all, ``summary.md``, grows with them.
 """
 

@@ -66,7 +66,7 @@ def find_versions(how: Extent) -> Iterator[Finding]:
     """Say what the machine has, and whether a kernel compiles."""
     from qsgd_lab.gpu_check.diagnosis import ask_driver, look
     from qsgd_lab.gpu_check.results import device_facts, versions
-    from qsgd_lab.kernels.cuda.message_frame import written_ptx
+    from qsgd_lab.kernels.cuda.messages.message_frame import written_ptx
 
     yield {"versions": versions()}
     if how.is_dry:

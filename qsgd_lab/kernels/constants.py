@@ -10,6 +10,8 @@ from qsgd_lab.levels import NORMS
 L2, MAX = NORMS.index("l2"), NORMS.index("max")
 #: Layouts of a chunk, as messages and kernels number them; `qsgd_lab.coding.layouts` says what each is.
 FIXED, DENSE, DENSE_SIGNED, SPARSE = 0, 1, 2, 3
+#: Coordinates of a chunk by default, and the most that it may have.
+CHUNK_SIZE = 4096
 #: What became of a chunk.
 GOOD, DAMAGED, MALFORMED, NOT_CANONICAL = 0, 1, 2, 3
 

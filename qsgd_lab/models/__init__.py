@@ -51,7 +51,7 @@ def register_model(name: str, constructor: Callable[..., nn.Module], origin: str
         ``image_shape``, ``num_classes`` or, for sequences, ``num_symbols`` (or ``**kwargs``), it is called
         with them by keyword: the shape of an input, the numbers of classes and of symbols of the data set.
         Otherwise it is called without arguments, and must suit the data set as it is. Parameters are drawn
-        anew by `qsgd_lab.models.initialisation.initialise`, so that a run follows from its seed.
+        again by `qsgd_lab.models.initialisation.initialise`, so that a run follows from its seed.
     origin : str, optional
         What its code is. While a plug-in is loaded this is known; elsewhere it is "unknown".
 

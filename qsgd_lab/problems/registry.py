@@ -116,7 +116,7 @@ def problem_entry(name: str) -> ProblemEntry:
     Raises
     ------
     ValueError
-        If nobody knows it.
+        If it is unknown.
     """
     if name not in PROBLEMS:
         raise ValueError(f"unknown problem {name!r}; known: {', '.join(PROBLEMS)}")

@@ -9,7 +9,7 @@ import numpy as np
 
 from qsgd_lab.compressors.protocol import Compressor, Layout
 from qsgd_lab.ledger import Ledger
-from qsgd_lab.registry import Method, Registry
+from qsgd_lab.registry import Method, Registry, Spec
 from qsgd_lab.stream import Stream
 
 #: Coordinates of the example on which factors and bits are stated.
@@ -26,15 +26,20 @@ def facts(registry: Registry) -> list[dict[str, Any]]:
 
 
 def _facts(registry: Registry, method: Method) -> dict[str, Any]:
-    spec = registry.parse(f"{method.name}(qsgd)" if method.is_wrapper else method.name)
+    spec, made, problem = _example(registry, method)
     row: dict[str, Any] = {
         "name": method.name,
         "kind": "wrapper" if method.is_wrapper else registry.kind,
         "spec": str(spec),
-        "label": spec.label,
+        "label": method.name if problem else spec.label,
         "summary": method.summary,
         "options": [
-            {"name": o.name, "default": o.default, "help": o.help, "choices": list(o.choices)}
+            {
+                "name": o.name,
+                "default": o.default if isinstance(o.default, int | float) else str(o.default),
+                "help": o.help,
+                "choices": list(o.choices),
+            }
             for o in method.options
         ],
         "source": method.source,
@@ -42,8 +47,33 @@ def _facts(registry: Registry, method: Method) -> dict[str, Any]:
         "theory": method.theory,
     }
     properties = ("unbiased", "variance_factor", "contraction", "bits", "aggregates")
-    row |= dict.fromkeys(properties) if registry.kind == "algorithm" else _properties(spec.make())
-    return row
+    row |= dict.fromkeys(properties)
+    try:
+        return row | ({"problem": problem} if problem else _properties(made) if made else {})
+    except Exception as error:  # of a plug-in's own functions
+        if method.origin == "qsgd_lab":
+            raise
+        return row | {"problem": f"{type(error).__name__}: {error}"}
+
+
+def _example(registry: Registry, method: Method) -> tuple[Spec, Any, str | None]:
+    """Return a method at its defaults, what it makes, and why a plug-in's method makes nothing, if so.
+
+    A wrapper is shown around the first of ``qsgd`` and the other compressors that it takes.
+    """
+    others = [m.name for m in registry.methods().values() if m.is_listed and not m.is_wrapper]
+    inner = [f"({name})" for name in dict.fromkeys(("qsgd", *others))] if method.is_wrapper else [""]
+    problem = None
+    for wrapped in inner:
+        spec = registry.parse(method.name + wrapped)
+        try:
+            made = spec.check()
+            return spec, made if registry.kind == "compressor" else None, None
+        except ValueError as error:
+            if method.origin == "qsgd_lab":
+                raise
+            problem = problem or str(error)
+    return registry.parse(method.name + inner[0]), None, problem
 
 
 def _properties(compressor: Any) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Stored runs as tidy columns: a row a run, or a row an epoch, with types, and units in the names.
 
-Shares stay in [0, 1] and are called ``_share``, so that nobody takes 0.97 for percent. Every known column is
+Shares stay in [0, 1] and are called ``_share``, so that 0.97 is not taken for percent. Every known column is
 always there, in this order; a code, a time or a fact of the machine that is not known gets a column of its
 own behind them.
 """

@@ -83,7 +83,7 @@ class RunConfig:
         ``name=version`` of the data set and the network, where they have one, sorted: editing either under
         the same name gives other keys.
     split : str
-        Which training images each node has: ``iid`` (any, in every epoch anew), or canonical text of
+        Which training images each node has: ``iid`` (any, in every epoch again), or canonical text of
         `qsgd_lab.data.node_split`: a share of its own, dealt by the seed.
     collective : {"all-gather", "two-phase"}
         How messages travel, where it changes the result; `canonical` leaves two-phase to compressed gradients
@@ -167,7 +167,7 @@ class RunConfig:
     def canonical(self) -> RunConfig:
         """Return the configuration with fields that have no meaning for its method emptied."""
         flaws = tuple(sorted(set(self.flaws)))
-        # float32 has nothing to requantize, and one node nobody to send to.
+        # float32 has nothing to requantize, and one node has no receiver.
         collective = ALL_GATHER if self.is_full_precision or self.nodes == 1 else self.collective
         if self.has_quantizer_fields:
             return dataclasses.replace(self, flaws=flaws, collective=collective)

@@ -169,7 +169,7 @@ class _Sweep:
         self._stopped_by = self._stopped_by or reason
 
     def advance(self) -> None:
-        """Hand out cells, wait for news at most `POLL_S`, and take it in."""
+        """Assign cells, wait at most `POLL_S` for results, and store them."""
         if self._stopped_by is None:
             self._look_at_cells_aside()
             self._hand_out()

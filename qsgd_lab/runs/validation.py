@@ -1,4 +1,4 @@
-"""Checks for JSON that somebody else wrote: each takes a value and its name, and returns the value or raises.
+"""Checks for JSON of unknown origin: each takes a value and its name, and returns the value or raises.
 
 Whatever a run store holds may have been edited, truncated or made elsewhere; past these checks every number
 is finite and of a sane size, and every string is short and free of control characters.

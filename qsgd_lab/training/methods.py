@@ -20,8 +20,6 @@ from qsgd_lab.training.flaws import BIASED_LEVELS, NO_OP_ERROR_FEEDBACK
 #: How messages travel, as users name it.
 AUTO, ALL_REDUCE = "auto", "all-reduce"
 COLLECTIVES = (AUTO, ALL_GATHER, TWO_PHASE, ALL_REDUCE)
-#: Algorithms that call `Exchange.server`.
-_WITH_SERVER = ("asynchronous", "parameter-server")
 
 if TYPE_CHECKING:
     from qsgd_lab.algorithms.protocol import Algorithm
@@ -39,7 +37,7 @@ def compressor_fields(text: str) -> dict[str, Any]:
         If the text names nothing, or something that cannot be made.
     """
     spec = COMPRESSORS.parse(text)
-    spec.make()  # refuses impossible options and stacking here, before any run
+    spec.check()  # refuses impossible options and stacking here, before any run
     return _shorthand(spec) or {"compressor": str(spec), "plugins": spec.origins}
 
 
@@ -75,7 +73,7 @@ def algorithm_text(text: str) -> tuple[str, tuple[str, ...]]:
     from qsgd_lab.algorithms.registry import ALGORITHMS
 
     spec = ALGORITHMS.parse(text)
-    spec.make()
+    spec.check()
     return str(spec), spec.origins
 
 
@@ -130,7 +128,7 @@ def with_collective(config: RunConfig, asked: str) -> RunConfig:
         return config
     try:
         check_two_phase(compressor)
-        if config.algorithm.startswith(_WITH_SERVER):
+        if config.algorithm != SYNCHRONOUS and algorithm_of(config).uses_server:
             raise ValueError("two-phase has no server, which the algorithm sends through")
     except ValueError as error:
         if asked == AUTO:

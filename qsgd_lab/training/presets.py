@@ -7,6 +7,7 @@ Warnings of the theory about a sweep, before it starts.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import product
 from typing import Any
@@ -91,10 +92,12 @@ def configurations(
     Raises
     ------
     ValueError
-        If nobody knows the data set, the preset does not know a model and nobody registered it, a node count
+        If the data set is unknown, a model is neither the preset's nor registered, a node count
         does not divide the global batch, a batch is larger than the training set, there are no epochs, bits
-        mean no levels under the convention, or a flaw is unknown.
+        mean no levels under the convention, a flaw is unknown, or a seed is 2**32 or more.
     """
+    if too_large := [seed for seed in seeds if seed >= 2**32]:  # what is above numbers a run's exchanges
+        raise ValueError(f"seed {too_large[0]} is too large; seeds are from 0 to {2**32 - 1}")
     preset = PRESETS[preset_name]
     entry = dataset_entry(dataset or preset.dataset)
     settings = {model: _settings(preset_name, preset, model, entry, overrides) for model in models}
@@ -146,12 +149,21 @@ def _merged(plugins: tuple[str, ...], fields: dict[str, Any]) -> tuple[str, ...]
 
 
 def _model_origins(preset: Preset, model: str) -> tuple[str, ...]:
-    """Return where a model comes from, if from outside; the preset's own names go first."""
-    if model in preset.models:
-        return ()
-    from qsgd_lab.models import model_origins  # loads torch, as what registers a model has done already
+    """Return where a model comes from, if from outside.
 
-    return model_origins(model)
+    Raises
+    ------
+    ValueError
+        If a plug-in has given a model a name that the preset has for another one.
+    """
+    if model in preset.models and "qsgd_lab.models" not in sys.modules:
+        return ()  # without loading torch, as what registers a model has done already
+    from qsgd_lab.models import model_origins
+
+    origins = model_origins(model)
+    if origins and model in preset.models:
+        raise ValueError(f"two models are named {model!r}, from the preset and {origins[0]}; rename one")
+    return origins
 
 
 def _settings(

@@ -12,6 +12,7 @@ from dataclasses import replace
 import torch
 
 from qsgd_lab.data.stand_in import stand_in
+from qsgd_lab.errors import LabError, RunFailedError
 from qsgd_lab.runs.config import RunConfig
 from qsgd_lab.training.devices import prepare, resolve_device
 from qsgd_lab.training.evaluation import accuracy
@@ -51,10 +52,22 @@ def expected_seconds(
         ends = []
         for nodes in dict.fromkeys((fewest, most)):
             announce(f"{kind.model}, N={nodes}")
-            ends.append(probe_seconds(_dearest(members, nodes)) / kind.epochs)
+            ends.append(_probed(_dearest(members, nodes)) / kind.epochs)
         slope = (ends[-1] - ends[0]) / (most - fewest) if most > fewest else 0.0
         lines[kind] = (ends[0] - slope * fewest, slope)
     return [_on_line(lines[_kind(config)], config) for config in configs]
+
+
+def _probed(config: RunConfig) -> float:
+    """Return `probe_seconds`; what a plug-in raises is an error of the run, in one line."""
+    try:
+        return probe_seconds(config)
+    except LabError:
+        raise
+    except Exception as error:
+        if not config.plugins:
+            raise
+        raise RunFailedError(f"{config.method}: a step raises {type(error).__name__}: {error}") from error
 
 
 def _kind(config: RunConfig) -> RunConfig:

@@ -251,7 +251,7 @@ class Run:
         self.trainer.model.restore(self.best.snapshots[0])
         validation = self.best.ranks[0][0] if self.progress.epochs else self._validation_accuracy()
         final_loss = self.progress.epochs[-1]["train_loss"] if self.progress.epochs else math.nan
-        # Worse than a uniform guess at the end of training: the run went astray though its numbers stayed
+        # Worse than a uniform guess at the end of training: the run diverged though its numbers stayed
         # finite.
         astray = not fmean(self.progress.recent_losses) <= math.log(self.dataset.num_classes)
         timing = self.watch.read()

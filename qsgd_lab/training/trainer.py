@@ -37,7 +37,7 @@ class Trainer:
     ----------
     config : RunConfig
     dataset : Dataset
-        Lies where the run is computed.
+        In the memory of the device that computes the run.
     device : torch.device, optional
         Where model, gradients, residuals and momentum live; by default the CPU.
 

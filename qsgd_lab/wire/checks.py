@@ -7,6 +7,7 @@ into a `ValueError` with the same text.
 from __future__ import annotations
 
 import struct
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -30,6 +31,49 @@ def require(condition: Any, reason: str, text: str) -> None:
     """Raise a `MessageError`, for "limit" a `LimitError`, unless a condition holds."""
     if not condition:
         raise LimitError(text) if reason == "limit" else MessageError(text, reason)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a receiver allows.
+
+    Attributes
+    ----------
+    max_coordinates : int or None
+        The most coordinates of the outermost message.
+    kinds : frozenset of str or None
+        Names of the kinds allowed, inner messages included; None allows all.
+    """
+
+    max_coordinates: int | None = None
+    kinds: frozenset[str] | None = None
+
+    def check_kind(self, name: str) -> None:
+        """Check that a kind is allowed."""
+        text = f"kind {name} was not allowed; allowed are {', '.join(sorted(self.kinds or ()))}"
+        require(self.kinds is None or name in self.kinds, "unknown", text)
+
+    def check_coordinates(self, count: int) -> None:
+        """Check that a message is not larger than its receiver allows."""
+        check_bound(count, self.max_coordinates)
+
+
+def check_bound(count: int, max_coordinates: int | None) -> None:
+    """Check a message's number of coordinates against its receiver's bound.
+
+    Raises
+    ------
+    LimitError
+        If there are more.
+    ValueError
+        If the bound is not a whole number of at least 0; NaN would allow anything.
+    """
+    if max_coordinates is None:
+        return
+    if not isinstance(max_coordinates, int | np.integer) or max_coordinates < 0:
+        raise ValueError(f"max_coordinates is {max_coordinates!r}; it must be a whole number of at least 0")
+    if count > max_coordinates:
+        raise LimitError(f"the message has {count} coordinates; at most {max_coordinates} were allowed")
 
 
 class _Writing:
@@ -147,7 +191,7 @@ def check_dead(norms: NDArray[np.float32], levels: NDArray[Any], parts: Partitio
 
 def check_levels_of_dead(norms: NDArray[np.float32], levels: NDArray[Any], parts: Partition) -> None:
     """Raise a `MessageError` if a bucket of norm 0 or NaN has levels other than 0."""
-    from qsgd_lab.kernels.cpu.decode import live_level
+    from qsgd_lab.kernels.cpu.messages.decode import live_level
 
     bucket = live_level(levels, norms, parts.bucket_offsets)
     if bucket >= 0:

@@ -10,7 +10,7 @@ from qsgd_lab.wire.checks import Bytes, check_scales, require
 
 def write_codes(codes: NDArray[np.int8], bits: int, least: int, buffer: Bytes) -> None:
     """Write codes of `bits` bits; raises a MessageError if one is below `least` or above 2^(bits-1) - 1."""
-    from qsgd_lab.kernels.cpu.level_string import write_level_string
+    from qsgd_lab.kernels.cpu.messages.level_string import write_level_string
 
     most = (1 << (bits - 1)) - 1
     good = codes.size == 0 or (codes.min() >= least and codes.max() <= most)
@@ -20,7 +20,7 @@ def write_codes(codes: NDArray[np.int8], bits: int, least: int, buffer: Bytes) -
 
 def read_codes(bits: int, body: Bytes, count: int) -> NDArray[np.int8]:
     """Return `count` codes; raises a MessageError if bits after the last one are not 0."""
-    from qsgd_lab.kernels.cpu.level_string import PIECE, read_level_string
+    from qsgd_lab.kernels.cpu.messages.level_string import PIECE, read_level_string
 
     codes = np.empty(count, np.int8)
     if count:

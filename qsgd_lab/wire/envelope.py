@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from qsgd_lab.wire import checksum
-from qsgd_lab.wire.checks import Bytes, bit_bytes, check_zeros, pack_bits, parse_bits, require, up8
+from qsgd_lab.wire.checks import Bytes, Limits, bit_bytes, check_zeros, pack_bits, parse_bits, require, up8
 from qsgd_lab.wire.key import Key, check_place, checked_key, key_bytes, parse_key
-from qsgd_lab.wire.kind import Content, Kind, Lengths, Limits
+from qsgd_lab.wire.kind import Content, Kind, Lengths
 from qsgd_lab.wire.kinds import kind_of_number
 from qsgd_lab.wire.structure import Structure, check_structure, parse_structure
 

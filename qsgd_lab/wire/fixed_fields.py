@@ -20,7 +20,7 @@ def last_piece(width: int, body: Bytes, count: int) -> Bytes:
     MessageError
         If bits after the last level are not 0.
     """
-    from qsgd_lab.kernels.cpu.level_string import PIECE
+    from qsgd_lab.kernels.cpu.messages.level_string import PIECE
 
     check_bits_after(body, count * width, "the last level")
     at = (count - 1) // PIECE * (PIECE * width // 8)
@@ -34,7 +34,7 @@ def size(options: Any, count: int) -> int:
 
 def write(levels: NDArray[Any], num_levels: int, buffer: Bytes) -> bool:
     """Write levels; return whether all are in -s..s."""
-    from qsgd_lab.kernels.cpu.level_string import write_level_string
+    from qsgd_lab.kernels.cpu.messages.level_string import write_level_string
 
     return bool(write_level_string(levels, num_levels, np.uint64(magnitude_bits(num_levels) + 1), buffer))
 
@@ -49,7 +49,7 @@ def read(
     MessageError
         If one is outside -s..s, or bits after the last level are not 0.
     """
-    from qsgd_lab.kernels.cpu.level_string import PIECE, read_level_string
+    from qsgd_lab.kernels.cpu.messages.level_string import PIECE, read_level_string
 
     s, width = options.num_levels, magnitude_bits(options.num_levels) + 1
     first, end = start // PIECE, min(count, -(-stop // PIECE) * PIECE)

@@ -52,6 +52,7 @@ class Purpose(IntEnum):
     SECOND_CODEBOOK_SIGNS = 5
     START = 6
     DELAY = 7
+    PLUGIN = 15  # whatever a compressor from outside draws besides its rounding
 
 
 class Key(NamedTuple):

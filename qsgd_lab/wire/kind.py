@@ -15,8 +15,7 @@ from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from qsgd_lab.errors import LimitError
-from qsgd_lab.wire.checks import Bytes, require, up8
+from qsgd_lab.wire.checks import Bytes, Limits, up8
 from qsgd_lab.wire.key import Key
 from qsgd_lab.wire.structure import Structure
 
@@ -34,49 +33,6 @@ class Lengths(NamedTuple):
     def total(self) -> int:
         """The bytes of all sections, padding included."""
         return up8(self.side) + up8(self.payload) + self.tail
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What a receiver allows.
-
-    Attributes
-    ----------
-    max_coordinates : int or None
-        The most coordinates of the outermost message.
-    kinds : frozenset of str or None
-        Names of the kinds allowed, inner messages included; None allows all.
-    """
-
-    max_coordinates: int | None = None
-    kinds: frozenset[str] | None = None
-
-    def check_kind(self, name: str) -> None:
-        """Check that a kind is allowed."""
-        text = f"kind {name} was not allowed; allowed are {', '.join(sorted(self.kinds or ()))}"
-        require(self.kinds is None or name in self.kinds, "unknown", text)
-
-    def check_coordinates(self, count: int) -> None:
-        """Check that a message is not larger than its receiver allows."""
-        check_bound(count, self.max_coordinates)
-
-
-def check_bound(count: int, max_coordinates: int | None) -> None:
-    """Check a message's number of coordinates against its receiver's bound.
-
-    Raises
-    ------
-    LimitError
-        If there are more.
-    ValueError
-        If the bound is not a whole number of at least 0; NaN would allow anything.
-    """
-    if max_coordinates is None:
-        return
-    if not isinstance(max_coordinates, int | np.integer) or max_coordinates < 0:
-        raise ValueError(f"max_coordinates is {max_coordinates!r}; it must be a whole number of at least 0")
-    if count > max_coordinates:
-        raise LimitError(f"the message has {count} coordinates; at most {max_coordinates} were allowed")
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from qsgd_lab.errors import LimitError
 from qsgd_lab.wire import checksum
-from qsgd_lab.wire.checks import up8, writing
+from qsgd_lab.wire.checks import Limits, up8, writing
 from qsgd_lab.wire.envelope import (
     Sections,
     bytes_around,
@@ -20,8 +20,8 @@ from qsgd_lab.wire.envelope import (
     read_payload,
 )
 from qsgd_lab.wire.key import Key
-from qsgd_lab.wire.kind import Content, Limits
-from qsgd_lab.wire.kinds import kind_names, kind_of
+from qsgd_lab.wire.kind import Content
+from qsgd_lab.wire.kinds import kind_of, limits_of
 from qsgd_lab.wire.structure import Structure
 
 
@@ -150,20 +150,3 @@ def check_bound(sections: Sections, limits: Limits) -> None:
     """Check that a bound is given, where a short message may have any number of coordinates."""
     if sections.kind.needs_bound and limits.max_coordinates is None:
         raise LimitError(f"a bound is needed for dense values of kind {sections.kind.name}: max_coordinates")
-
-
-def limits_of(max_coordinates: int | None, kinds: Iterable[str] | None) -> Limits:
-    """Return the limits of a receiver.
-
-    Raises
-    ------
-    ValueError
-        If a kind is unknown.
-    """
-    if kinds is None:
-        return Limits(max_coordinates)
-    allowed = frozenset([kinds] if isinstance(kinds, str) else kinds)
-    unknown = sorted(map(str, allowed - set(kind_names())))
-    if unknown:
-        raise ValueError(f"unknown kind {unknown[0]!r}; known: {', '.join(kind_names())}")
-    return Limits(max_coordinates, allowed)

@@ -1,7 +1,7 @@
 """Layout `ranged` of levels: tables and classes in a message, and chunks between levels and bytes.
 
 How a writer chooses tables is `qsgd_lab.wire.ranged_choice`; the coding loops are in
-`qsgd_lab.kernels.cpu.ranged` and `ranged_chunk`.
+`qsgd_lab.kernels.cpu.messages.ranged` and `ranged_chunk`.
 """
 
 from __future__ import annotations
@@ -268,7 +268,7 @@ def write_levels(levels: NDArray[Any], code: RangedCode, sizes: Sizes) -> tuple[
     MessageError
         If a table lacks the escape where it is needed.
     """
-    from qsgd_lab.kernels.cpu.ranged_chunk import write_chunks
+    from qsgd_lab.kernels.cpu.messages.ranged_chunk import write_chunks
 
     form = sizes.form
     symbols = symbols_of(min(1 << form.chunk_bits, max(levels.size, 1)), form)
@@ -314,7 +314,7 @@ def read_levels(
     MessageError
         If a chunk is not what a writer writes.
     """
-    from qsgd_lab.kernels.cpu.ranged_chunk import read_chunks
+    from qsgd_lab.kernels.cpu.messages.ranged_chunk import read_chunks
 
     form = sizes.form
     tables = kernel_tables(code.shifts, code.frequencies, escape_byte(form.field_bits))

@@ -72,7 +72,7 @@ def _code(sizes: Sizes, tables: Any, shifts: Any, classes: NDArray[np.uint8]) ->
 
 def _symbols(levels: NDArray[Any], sizes: Sizes) -> NDArray[np.uint8]:
     """Return the symbols of all chunks, one after another; those of full chunks have no padding."""
-    from qsgd_lab.kernels.cpu.ranged_chunk import fields_to_symbols
+    from qsgd_lab.kernels.cpu.messages.ranged_chunk import fields_to_symbols
 
     symbols = np.empty(symbols_of(levels.size, sizes.form), np.uint8)
     fields_to_symbols(levels, sizes.form.field_bits, symbols)
@@ -83,7 +83,7 @@ def _counts(
     symbols: NDArray[np.uint8], classes: NDArray[np.uint8], step: int, kinds: int
 ) -> NDArray[np.int64]:
     """Return how often each byte occurs, int64[K, 256], by class, in every `step`-th block."""
-    from qsgd_lab.kernels.cpu.ranged import count_symbols
+    from qsgd_lab.kernels.cpu.messages.ranged import count_symbols
 
     counts = np.zeros((kinds, 256), np.int64)
     count_symbols(symbols, classes, step, counts)
@@ -94,7 +94,7 @@ def _classes(
     symbols: NDArray[np.uint8], sizes: Sizes, table: NDArray[np.uint16], escape: int, step: int
 ) -> RangedCode:
     """Return eight tables: by quantiles of what blocks cost under one, then two rounds of the cheapest."""
-    from qsgd_lab.kernels.cpu.ranged import assign_classes, block_costs
+    from qsgd_lab.kernels.cpu.messages.ranged import assign_classes, block_costs
 
     cost = np.empty(sizes.num_blocks, np.uint32)
     block_costs(symbols, bit_costs(table, escape).astype(np.uint32), step, cost)

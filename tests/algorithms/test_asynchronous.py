@@ -51,7 +51,7 @@ def test_no_delay_is_synchronous():
 
 @pytest.mark.parametrize("schedule", ["constant", "turns", "random"])
 def test_gradients_are_taken_at_the_models_of_their_delays(schedule):
-    """A list of all models says where each node stands in every update."""
+    """A list of all models gives the model of each node in every update."""
     made = Run(f"asynchronous(tau=3,schedule={schedule})", np.ones(4), unlike, 5, 20, double=True)
     history = [np.ones(4)]
     for step in range(20):

@@ -79,7 +79,7 @@ def test_absent_rivals_are_named(monkeypatch):
 
 
 def raise_import_error(*_):
-    """Stand in for a rival without its package."""
+    """Replace a rival without its package."""
     raise ImportError
 
 
@@ -97,7 +97,7 @@ def test_threads_and_the_training_step_are_measured_on_request():
 
 
 def test_text_shows_what_was_asked_for():
-    """Both tables stand under the figures with what they mean, and neither is there unasked."""
+    """Both tables follow the figures with their meaning, and neither is shown unasked."""
     text = run("--levels", "1", "--threads", "2").stdout
 
     assert "by the clock" in text
@@ -178,7 +178,7 @@ def test_eager_torch_does_what_the_methods_do():
 
 @pytest.mark.parametrize("name", ["qsgd", "nuqsgd", "terngrad"])
 def test_eager_rounding_is_unbiased(name):
-    """The mean of what eager torch's codes stand for is the gradient's length along itself."""
+    """The mean of what eager torch's codes represent is the gradient's length along itself."""
     torch.manual_seed(0)
     x, options = torch.from_numpy(NORMAL), dict(COMPRESSORS.parse(name).options)
     options |= {"clip": 0} if name == "terngrad" else {}

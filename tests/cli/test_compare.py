@@ -84,7 +84,7 @@ def test_a_budget_ends_each_method_where_it_is_spent(capsys):
     out, _ = compare(capsys, *COMMON, *METHODS, "--budget", "0.000001s@1Gbit/s", "--format", "json")
     over, within = json.loads(out)[
         :2
-    ]  # the first checkpoint stands in; before its round local SGD sent nothing
+    ]  # the first checkpoint is taken; before its round local SGD sent nothing
     assert (over["steps"], over["is_within_budget"], within["steps"]) == (2, False, 14)
     assert "over budget" in compare(capsys, *COMMON, *METHODS, "--budget", "0.000001s@1Gbit/s")[0]
 

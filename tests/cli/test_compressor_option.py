@@ -32,7 +32,7 @@ def asked(*names):
 
 
 def test_variance_measures_every_method():
-    """A row each: the exact error lies in or near the interval, and no unbiased method is far off."""
+    """A row each: the exact error is in or near the interval, and no unbiased method is far off."""
     told = run("variance", "--dim", 4000, "--trials", 8, "--format", "json", *asked(*METHODS, *STACKS))
     assert told.exit_code == 0, told.output
     rows = json.loads(told.stdout)

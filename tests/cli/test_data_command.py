@@ -162,7 +162,7 @@ def test_every_command_has_help_with_an_example(name, capsys):
 
 
 def test_progress_in_a_log_is_a_line_a_tenth(capsys):
-    """However many pieces come, a log gets the beginning and ten lines, and starting anew counts again."""
+    """However many pieces come, a log gets the beginning and ten lines, and starting again counts again."""
     show = LineDisplay()
     for done in range(0, 100_000_001, 100_000):
         show.progress(done, 100_000_000)
@@ -176,7 +176,7 @@ def test_progress_in_a_log_is_a_line_a_tenth(capsys):
 
 
 def test_progress_in_a_terminal_is_a_bar():
-    """In a terminal there is a bar with what has come, and notices stand above it as they are."""
+    """In a terminal there is a bar with what has come, and notices are printed above it as they are."""
     stream = io.StringIO()
     with Progress(*columns(), console=Console(file=stream, force_terminal=True, width=100)) as bars:
         show = BarDisplay(bars)

@@ -200,7 +200,7 @@ def test_a_runs_folder_that_is_a_file_is_fatal(tmp_path):
 
 
 def test_a_read_only_or_full_disk_is_reported(monkeypatch, tmp_path):
-    """A folder that refuses a file is fatal; a disk with little room is a warning."""
+    """A folder that refuses a file is fatal; a disk with little space is a warning."""
     monkeypatch.setattr(machine, "MIN_FREE_BYTES", 2**80)
     assert machine.check_runs_folder(tmp_path).status == "warn"
 
@@ -212,7 +212,7 @@ def test_a_read_only_or_full_disk_is_reported(monkeypatch, tmp_path):
 
 
 def test_latex_files_are_asked_of_kpsewhich(monkeypatch, tmp_path):
-    """What kpsewhich does not find is named, and no LaTeX at all is no failure."""
+    """What kpsewhich does not find is named, and no LaTeX at all is not a failure."""
     monkeypatch.setenv("PATH", str(tmp_path))
     assert machine.check_latex().detail == "not found: latexmk, kpsewhich"
     assert not machine.check_latex().is_fatal

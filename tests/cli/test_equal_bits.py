@@ -80,7 +80,7 @@ def test_bits_are_those_of_packed_messages(text):
 
 
 def test_between_settings_the_logarithm_is_interpolated():
-    """Between settings of one curve; of several curves the least counts; outside the range is no figure."""
+    """Between settings of one curve; of several curves the least counts; outside the range there is none."""
     other = [row(1.5, 5.0, text="qsgd(norm=max)"), row(2.5, 0.5, text="qsgd(bits=2,norm=max)")]
     rows = [row(1, 1.0), row(3, 0.01, text="qsgd(bits=7)"), *other]
 

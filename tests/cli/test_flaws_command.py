@@ -55,10 +55,10 @@ def test_every_flaw_is_set_beside_the_mended_protocol(runs: Path) -> None:
 
 @pytest.mark.parametrize("format_name", ["text", "latex", "markdown"])
 def test_prints_a_row_a_protocol(runs: Path, format_name: str) -> None:
-    """Each protocol stands in a row for either network, and the caption says what was run."""
+    """Each protocol has a row for either network, and the caption says what was run."""
     result = invoke("--runs", runs, "--seeds", "0..2", "--no-run", "--format", format_name)
     assert result.exit_code == 0
-    # In text, which is narrow, the methods stand below each other.
+    # In text, which is narrow, the methods are below each other.
     table = result.stdout[: result.stdout.rindex("Test accuracy in")]
     rows = [line.lstrip("| ") for line in table.splitlines()]
     for name in (CORRECTED, *FLAWS, ALL):

@@ -46,7 +46,7 @@ def test_times(text: str, seconds: float) -> None:
     ],
 )
 def test_bad_bandwidths(text: str) -> None:
-    """Whatever is no bandwidth is refused in one line that names the right form."""
+    """What is not a bandwidth is refused in one line that names the right form."""
     with pytest.raises(ValueError, match="write a bandwidth such as") as refusal:
         parse_bandwidth(text)
     assert "\n" not in str(refusal.value)
@@ -54,7 +54,7 @@ def test_bad_bandwidths(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["", "5", "-1ms", "1m", "1h", "4000s", "1e-3s", "inf s", "0.5"])
 def test_bad_times(text: str) -> None:
-    """Whatever is no short time is refused in one line that names the right form."""
+    """What is not a short time is refused in one line that names the right form."""
     with pytest.raises(ValueError, match="write a time such as"):
         parse_short_time(text)
 

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from qsgd_lab.cli.options.lists import (
     BITS_LIST,
     DIMENSION,
-    INT_LIST,
     MAX_DIMENSION,
     MAX_LIST_LENGTH,
     NODES_LIST,
     SEEDS_LIST,
+    IntListType,
     parse_dimension,
     parse_int_list,
 )
@@ -37,7 +37,7 @@ def test_formatting_then_parsing_changes_nothing(entries):
 
 @given(st.lists(parts, min_size=1, max_size=20))
 def test_ranges_are_inclusive_and_duplicates_are_dropped(described):
-    """Any mixture of numbers and ranges gives each number once, where it first stood."""
+    """Any mixture of numbers and ranges gives each number once, at its first position."""
     text = ",".join(part for part, _ in described)
     expected = [number for _, entries in described for number in entries]
 
@@ -99,7 +99,7 @@ def test_the_longest_list_is_allowed():
 @pytest.mark.parametrize(
     ("kind", "good", "bad", "message"),
     [
-        (INT_LIST, "0,7", "x", "neither"),
+        (IntListType(), "0,7", "x", "neither"),
         (BITS_LIST, "1..15,32", "16", "16 is out of bounds; each entry must be from 1 to 15 or 32"),
         (BITS_LIST, "32", "0", "0 is out of bounds"),
         (BITS_LIST, "8", "1..32", "16 is out of bounds"),
@@ -130,7 +130,7 @@ def test_defaults_may_be_text_or_values():
 
 @given(st.integers(1, MAX_DIMENSION))
 def test_a_plain_dimension_is_itself(dimension):
-    """A dimension written out is read as it stands."""
+    """A dimension written out is read as it is."""
     assert parse_dimension(str(dimension)) == dimension
 
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import io
 
+import click
 import pytest
+from click.testing import CliRunner
 from fake_worker import make_config
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
 from qsgd_lab.cli.errors import COMPILING
+from qsgd_lab.cli.main import COMMANDS, cli
 from qsgd_lab.cli.measure.rows_output import Table, as_text
 from qsgd_lab.cli.sweep.progress import BarDisplay, LineDisplay, SweepProgress, display
 from qsgd_lab.runs import events
@@ -88,3 +91,14 @@ def test_compiling_is_told_once(capsys: pytest.CaptureFixture[str]) -> None:
         shown.show(events.CellStarted(cell))
         shown.show(events.CellCompiling(cell))
     assert capsys.readouterr().err == f"{COMPILING}\n"
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_fits_80_columns(name: str) -> None:
+    """Choices and examples, too: a command of many words goes on in the next line."""
+    command = cli.get_command(click.Context(cli), name)
+    inner = command.list_commands(click.Context(command)) if isinstance(command, click.Group) else []
+    for arguments in ([name], *([name, each] for each in inner)):
+        shown = CliRunner().invoke(cli, [*arguments, "--help"], prog_name="qsgd-lab", terminal_width=80)
+        assert shown.exit_code == 0
+        assert [line for line in shown.output.splitlines() if len(line) > 80] == []

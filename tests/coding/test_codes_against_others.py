@@ -1,4 +1,4 @@
-"""Our codewords against a coder that nobody here wrote."""
+"""Our codewords against a coder of other authors."""
 
 from __future__ import annotations
 

@@ -15,10 +15,11 @@ from hypothesis import strategies as st
 
 from qsgd_lab import quantize
 from qsgd_lab.coding.class_counts import NUM_CLASSES, dense_bits, quantized_size
-from qsgd_lab.coding.elias import LENGTHS, num_classes
+from qsgd_lab.coding.elias import LENGTHS
 from qsgd_lab.compressors import QSGD
 from qsgd_lab.compressors.protocol import Layout
 from qsgd_lab.ledger import Ledger, Size
+from qsgd_lab.levels import num_classes
 from qsgd_lab.stream import Stream
 
 CODES = sorted(LENGTHS)

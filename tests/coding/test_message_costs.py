@@ -20,7 +20,7 @@ from qsgd_lab.coding.layouts import DEFAULT_CHUNK_SIZE
 from qsgd_lab.coding.message_costs import length_steps, message_costs
 from qsgd_lab.compressors import QSGD
 from qsgd_lab.compressors.protocol import Layout, NodeRows
-from qsgd_lab.kernels.cpu import message_cost as message_cost_cpu
+from qsgd_lab.kernels.cpu.messages import message_cost as message_cost_cpu
 from qsgd_lab.ledger import Ledger
 from qsgd_lab.partition import partition
 from qsgd_lab.stream import Stream
@@ -60,14 +60,14 @@ def quantized(compressor, row, node, tensor_sizes=None):
 
 def mark(levels, mask):
     """Mark a chunk's levels in a mask."""
-    magnitudes = np.full(levels.size + 64, 77, np.uint8)  # what follows them is no part of the chunk
+    magnitudes = np.full(levels.size + 64, 77, np.uint8)  # what follows them does not belong to the chunk
     magnitudes[: levels.size] = np.abs(levels.astype(np.int32))
     assert message_cost_cpu.mark_nonzeros(magnitudes, 0, levels.size, 0, mask) == np.count_nonzero(levels)
 
 
 def test_what_is_counted_is_what_is_sent_by_default():
     """The kernel counts chunks of the default size, and numbers layouts and codes as the tables do."""
-    assert message_cost_cpu.CHUNK == DEFAULT_CHUNK_SIZE
+    assert message_cost_cpu.CHUNK_SIZE == DEFAULT_CHUNK_SIZE
     assert len(COUNTED) == message_cost_cpu.NUM_CHOICES
     assert [code for layout, code in COUNTED if layout == "dense"] == list(LENGTHS)
 

@@ -53,7 +53,7 @@ def test_quantizing_takes_its_result(gradient, levels):
 @pytest.mark.parametrize(("code", "layout"), FORMS)
 @pytest.mark.parametrize("levels", [1, 127, 32767])
 def test_encoding_reserves_no_more_than_the_gradient(gradient, levels, code, layout):
-    """Room for the longest possible codewords is reserved, which never exceeds the gradient's own bytes."""
+    """Memory for the longest possible codewords is reserved, which never exceeds the gradient's own bytes."""
     quantized = ql.quantize(gradient, levels=levels)
     for threads in (1, 4):
         message, peak = peak_of(lambda t=threads: ql.encode(quantized, code, layout, threads=t))

@@ -7,7 +7,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from fuzz_messages import mend
+from fuzz_messages import fix_checksums
 
 import qsgd_lab as ql
 from qsgd_lab.coding.header import HEADER_BYTES
@@ -35,7 +35,7 @@ def test_norms_that_a_decoder_refuses_are_not_written(layout, code, norm):
     message = bytearray(ql.encode(gradient([1, 0, 2, 0, 0, 1], [1, 1]), code, layout))
     message[HEADER_BYTES + 16 + 4 : HEADER_BYTES + 16 + 8] = struct.pack("<f", norm)
     with pytest.raises(ql.MessageError, match="norm 1 is") as refused:
-        ql.decode(mend(bytes(message)))
+        ql.decode(fix_checksums(bytes(message)))
     assert refused.value.reason == "canonical"
 
 
@@ -48,7 +48,7 @@ def test_buckets_of_norm_0_or_nan_have_no_levels(layout, code, norm):
 
     message = bytearray(ql.encode(gradient([1, 0, 2, 0, 0, 1], [1, 1]), code, layout))
     message[HEADER_BYTES + 16 + 4 : HEADER_BYTES + 16 + 8] = np.float32(norm).tobytes()
-    message = mend(bytes(message))
+    message = fix_checksums(bytes(message))
     for read in (ql.decode, ql.decode_values, lambda m: ql.add_decoded([m], np.zeros(6, np.float32))):
         with pytest.raises(ql.MessageError, match="levels other than 0") as refused:
             read(message)
@@ -67,7 +67,7 @@ def test_one_nan_is_written_and_read():
     for pattern in other.tobytes()[:4], other.tobytes()[4:], struct.pack("<I", 0x7F800001):
         message[at : at + 4] = pattern
         with pytest.raises(ql.MessageError, match="norm 0 is nan"):
-            ql.decode(mend(bytes(message)))
+            ql.decode(fix_checksums(bytes(message)))
 
 
 @pytest.mark.parametrize("dimensions", [33, 40, 64])
@@ -120,7 +120,7 @@ def test_empty_chunks_describe_nothing(layout, number, entry):
     head = struct.pack(
         "<4sBBBBIIQQQIIQ", b"QSGD", 1, number, code, 0, 1, 4096, size, coordinates, bucket, 1, 1, 0
     )
-    message = mend(head + bytes(8) + index + bytes(8))
+    message = fix_checksums(head + bytes(8) + index + bytes(8))
     with pytest.raises(ql.MessageError):
         ql.decode(message)
     tracemalloc.start()

@@ -162,8 +162,8 @@ def test_sizes_are_known_without_encoding(quantized, chunk_size):
 def test_class_counts_are_what_messages_send():
     """The bits that training counts are those of the payload and the norms, but for padding to words."""
     from qsgd_lab.coding.class_counts import dense_bits
-    from qsgd_lab.coding.elias import num_classes
-    from qsgd_lab.kernels.cpu.sizes import measure_dense_chunks
+    from qsgd_lab.kernels.cpu.messages.sizes import measure_dense_chunks
+    from qsgd_lab.levels import num_classes
 
     quantized = ql.quantize(np.random.default_rng(1).standard_normal(4096).astype(np.float32), levels=7)
     reached = np.zeros((1, num_classes(7)), np.int32)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import qsgd_lab as ql
-from qsgd_lab.kernels.cpu.quantize_encode import CHUNKS_AT_A_TIME
+from qsgd_lab.kernels.cpu.messages.quantize_encode import CHUNKS_AT_A_TIME
 
 CHOICES = [("auto", "fixed"), ("gamma", "dense"), ("omega", "dense-signed"), ("delta", "sparse")]
 OPEN_CHOICES = [("auto", "auto"), ("omega", "auto"), ("auto", "sparse")]

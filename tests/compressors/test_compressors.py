@@ -203,7 +203,7 @@ def test_damping_is_for_unbiased_quantizers():
     ids=["short", "float64", "matrix"],
 )
 def test_the_fused_path_refuses_arrays_of_other_sizes_and_types(gradient, error):
-    """What would make a kernel read out of bounds, or compile anew, is an error before it is called."""
+    """What would make a kernel read out of bounds, or compile again, is an error before it is called."""
     compressor = QSGD(bits=2)
     state, total = compressor.init(Layout.of(1000)), np.zeros(1000, np.float32)
     with pytest.raises(error):

@@ -173,3 +173,17 @@ def test_a_method_without_device_kernels_says_that_it_copies():
     with pytest.warns(UserWarning, match="TopK works in host memory: gradients on meta are copied"):
         SimulatedExchange(COMPRESSORS.parse("top-k").make(), 1, 0, LAYOUT, like)
     SimulatedExchange(COMPRESSORS.parse("top-k").make(), 1, 0, LAYOUT, torch.empty(0))
+
+
+def test_forks_of_forks_have_words_of_their_own():
+    """Forks, their forks, servers and the forks of those draw different words; 255 are possible."""
+    first = SimulatedExchange(QSGD(bits=1), 2, 3, Layout.of(64))
+    fork, server = first.fork(QSGD(bits=1)), first.server(QSGD(bits=1))
+    deeper = [fork.fork(QSGD(bits=1)), fork.server(QSGD(bits=1)), server.fork(QSGD(bits=1))]
+    exchanges = [first, fork, server, *deeper]
+    assert len({exchange.seed for exchange in exchanges}) == len(exchanges)
+    assert (fork.seed, server.seed) == (3 ^ (1 << 56), 3 ^ (2 << 56))  # as in stored runs
+    for _ in range(255 - 5):
+        first.fork(QSGD(bits=1))
+    with pytest.raises(ValueError, match="more than 255 forks"):
+        server.fork(QSGD(bits=1))

@@ -118,7 +118,7 @@ def test_a_codeword_is_sent_exactly_by_one_rotation():
 
 
 def test_norms_of_few_bits_are_unbiased_and_of_the_stated_error():
-    """Rounded norms have the mean of the exact ones, and their levels lie on the grid of their range."""
+    """Rounded norms have the mean of the exact ones, and their levels are on the grid of their range."""
     norms, levels = [], []
     x = np.random.default_rng(1).standard_normal(16 * 300).astype(np.float32)
     exact = sent(HSQ(16, 16, "greedy", 0), x)[0].norms

@@ -9,7 +9,7 @@ from qsgd_lab.compressors import COMPRESSORS, ErrorFeedback, Layout
 from qsgd_lab.compressors.methods.powersgd import PowerSGD
 from qsgd_lab.errors import MessageError
 from qsgd_lab.exchange import SimulatedExchange
-from qsgd_lab.kernels.cpu.low_rank import orthonormalize
+from qsgd_lab.kernels.cpu.methods.low_rank import orthonormalize
 from qsgd_lab.stream import Stream
 from qsgd_lab.theory.methods import powersgd as theory
 

@@ -1,7 +1,7 @@
 """Mistakes that public quantizers make: each is here by the law it breaks.
 
 All were found in code that people train with. Some are held by laws elsewhere in these tests as well; here
-they stand by name, so that nobody brings them in again.
+they are listed by name, so that nobody introduces them again.
 """
 
 from __future__ import annotations
@@ -203,7 +203,7 @@ def test_a_lossy_quantizer_has_a_variance(name):
 
 
 def test_quantizing_is_not_the_identity():
-    """Multiplying the unrounded value by sign and norm sends fp32 by another name: values lie on 2s + 1."""
+    """Multiplying the unrounded value by sign and norm would send fp32 by another name; values are 2s + 1."""
     x = np.random.default_rng(0).uniform(-1, 1, 512).astype(np.float32)
 
     assert len(np.unique(dequantize(quantize(x, bits=2, norm="max")))) == 7
@@ -211,7 +211,7 @@ def test_quantizing_is_not_the_identity():
 
 @pytest.mark.parametrize("n", [1, 7, 100, 999, 1000, 1001])
 def test_small_and_odd_sizes_are_compressed_too(n):
-    """No size falls back to fp32 unsaid: 1000 coordinates or fewer, or a number that nothing divides."""
+    """No size falls back to fp32 silently: 1000 coordinates or fewer, or a number that nothing divides."""
     x = np.random.default_rng(n).normal(size=n).astype(np.float32)
     tally = tally_of(QSGD(bits=3), x)
 

@@ -1,4 +1,4 @@
-"""Small tensors sent raw: the others are quantized as if they stood alone."""
+"""Small tensors sent raw: the others are quantized as if they were alone."""
 
 from __future__ import annotations
 

@@ -168,6 +168,8 @@ def test_a_listing_has_no_number_that_json_lacks():
             return float("nan")
 
     registry = Registry("compressor", ())
-    registry.register(Method("boundless", lambda: Boundless(bits=2), (), lambda _: "", summary="", source=""))
+    registry.register(
+        Method("boundless", lambda: Boundless(bits=2), (), lambda _: "b", summary="", source="")
+    )
     (row,) = facts(registry)
     assert (row["variance_factor"], row["contraction"]) == (None, None)

@@ -59,7 +59,7 @@ def outcome(decode, message):
 def test_mutants_are_refused_or_right():
     """Mutated messages, most with corrected checksums, have the same outcome on device and CPU.
 
-    Half of them have bytes of their payload changed, so that what lies behind the checksums is reached.
+    Half of them have bytes of their payload changed, so that the checks after the checksums are reached.
     """
     random_, messages = random.Random(3), small_messages()
     refused = 0
@@ -73,7 +73,7 @@ def test_mutants_are_refused_or_right():
                 for _ in range(random_.choice([1, 1, 3])):
                     at = end - 1 - random_.randrange(min(24, end - 72)) if end > 73 else 0
                     data[at] ^= 1 << random_.randrange(8)
-            message = bytes(data) if i % 8 == 0 else fuzz_messages.mend(bytes(data))
+            message = bytes(data) if i % 8 == 0 else fuzz_messages.fix_checksums(bytes(data))
             expected = outcome(ql.decode, message)
             found = outcome(ql.decode, cuda.to_device(np.frombuffer(message, np.uint8)))
             assert found == expected, message.hex()
@@ -93,9 +93,9 @@ def test_distances_that_overflow_are_refused():
     index = Index(partition(64, "model"), (64,), np.ones(1, np.float32), directory).pack()
     size = HEADER_BYTES + len(index) + payload.size + TAIL_BYTES
     header = Header("sparse", "gamma", "l2", 1, 64, size, 64, "model", 1, 1, crc32c(index))
-    room = np.zeros(size, np.uint8)
-    room[HEADER_BYTES + len(index) : size - TAIL_BYTES] = payload
-    message = seal(header.pack(), index, room)
+    stream = np.zeros(size, np.uint8)
+    stream[HEADER_BYTES + len(index) : size - TAIL_BYTES] = payload
+    message = seal(header.pack(), index, stream)
 
     for data in (message, cuda.to_device(np.array(message))):
         with pytest.raises(ql.MessageError, match="chunk 0 is malformed"):
@@ -215,7 +215,7 @@ def dead_bucket_message(norm):
     quantized = ql.quantize(np.linspace(-1, 1, 90, dtype=np.float32), levels=7, bucket_size=30)
     message = bytearray(ql.encode(quantized, "omega", "dense", chunk_size=32))
     message[HEADER_BYTES + 16 + 4 : HEADER_BYTES + 16 + 8] = np.float32(norm).tobytes()
-    return np.frombuffer(fuzz_messages.mend(bytes(message)), np.uint8)
+    return np.frombuffer(fuzz_messages.fix_checksums(bytes(message)), np.uint8)
 
 
 @pytest.mark.parametrize("norm", [0.0, np.nan])

@@ -13,8 +13,12 @@ from numba import cuda
 from qsgd_lab import dequantize, encode, quantize
 from qsgd_lab.coding.layouts import fixed_width
 from qsgd_lab.kernels.cuda.device import context_of
-from qsgd_lab.kernels.cuda.fixed_width import launch_quantize_pack, launch_unpack_dequantize, packed_words
 from qsgd_lab.kernels.cuda.launch import launch_shape
+from qsgd_lab.kernels.cuda.messages.fixed_width import (
+    launch_quantize_pack,
+    launch_unpack_dequantize,
+    packed_words,
+)
 from qsgd_lab.kernels.cuda.rows import row_tables
 from qsgd_lab.levels import NORMS
 from qsgd_lab.stream import Stream

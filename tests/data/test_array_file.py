@@ -105,7 +105,7 @@ def bad(name):
     x, y = vectors()
     return {
         "no labels": ({"x": x}, "y_train"),
-        "a stranger": ({"x": x, "y": y, "weights": y}, "weights"),
+        "an unknown array": ({"x": x, "y": y, "weights": y}, "weights"),
         "two names for one": ({"x": x, "images": x, "y": y}, "images"),
         "train alone": ({"x_train": x, "y_train": y}, "x_test"),
         "fewer labels": ({"x": x, "y": y[:-1]}, "200 integers"),
@@ -125,7 +125,7 @@ def bad(name):
     "name",
     [
         "no labels",
-        "a stranger",
+        "an unknown array",
         "two names for one",
         "train alone",
         "fewer labels",

@@ -71,7 +71,7 @@ def test_a_batch_is_moved_as_its_images_are():
 
 
 def test_seeds_and_epochs_place_differently():
-    """Another seed or epoch places nearly every image anew."""
+    """Another seed or epoch places nearly every image again."""
     placements = draw_placements(1000, 0, 0)
     for other in (
         draw_placements(1000, 1, 0),

@@ -12,11 +12,11 @@ import torch
 
 from qsgd_lab.data import DATASETS, load_dataset
 from qsgd_lab.data.augmentation import crop_and_flip, draw_placements
-from qsgd_lab.data.cifar10 import split
+from qsgd_lab.data.cifar10 import read
 from qsgd_lab.data.cifar10.find import find_cifar10, search_folders
 from qsgd_lab.data.cifar10.load import load_cifar10
+from qsgd_lab.data.cifar10.read import train_validation_split
 from qsgd_lab.data.cifar10.release import OFFICIAL
-from qsgd_lab.data.cifar10.split import train_validation_split
 from qsgd_lab.data.dataset import Dataset, Part
 from qsgd_lab.data.normalisation import Normalisation, channel_statistics
 from qsgd_lab.data.split import split_sha256
@@ -71,7 +71,7 @@ def test_the_split_of_the_official_size_never_changes():
 
 def test_another_permutation_is_an_error(monkeypatch):
     """If NumPy came to permute otherwise, loading would stop instead of training on another split."""
-    monkeypatch.setattr(split, "PERMUTATION_SHA256", "0" * 64)
+    monkeypatch.setattr(read, "PERMUTATION_SHA256", "0" * 64)
     with pytest.raises(IntegrityError, match="permutes otherwise"):
         train_validation_split(np.zeros(10, np.uint8))
 
@@ -179,7 +179,7 @@ def test_places_have_an_order(monkeypatch, tmp_path):
 
 
 def test_the_safest_form_is_preferred(tmp_path):
-    """Of several copies in a folder an archive goes before a folder, and the binary edition first."""
+    """Of several copies in a folder an archive is taken before a folder, and the binary edition first."""
     forms = []
     (tmp_path / RELEASE.python.folder).mkdir()
     forms.append(find_cifar10([tmp_path], RELEASE).form)

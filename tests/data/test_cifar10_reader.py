@@ -212,7 +212,7 @@ def test_damaged_archives_only_ever_raise_archive_error(data):
     inside = data.draw(st.booleans())
     content = bytearray(gzip.decompress(SMALL) if inside else SMALL)
     for _ in range(data.draw(st.integers(1, 4))):
-        # Headers stand at the front of the unzipped archive; bytes there matter most.
+        # Headers are at the front of the unzipped archive; bytes there matter most.
         position = data.draw(st.integers(0, min(len(content), 4096) - 1))
         content[position] = data.draw(st.integers(0, 255))
     archive = gzip.compress(bytes(content), 1) if inside else bytes(content)

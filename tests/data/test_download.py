@@ -95,7 +95,7 @@ def test_wherever_it_breaks_the_file_is_right(tmp_path, drops, ranges):
     """However often and wherever a server breaks off, with ranges or without, the file is right."""
     target = tmp_path / "any" / "file"
     shutil.rmtree(target.parent, ignore_errors=True)
-    # Without ranges each attempt begins anew; rising drops still bring something new each time.
+    # Without ranges each attempt begins again; rising drops still bring something new each time.
     behaviour = Behaviour(CONTENT, sorted(set(drops)), ranges=ranges)
     with flaky_server.serving(behaviour) as url:
         Fetched(target, url)
@@ -143,7 +143,7 @@ def test_a_server_without_ranges_starts_again(target):
 
 
 def test_a_server_that_never_gets_further_is_given_up(target):
-    """Without ranges, breaking at the same place again and again is no progress; what came is kept."""
+    """Without ranges, breaking at the same place again and again counts as no progress; what came is kept."""
     stuck = Behaviour(CONTENT, drop_after=[3000] * 99, ranges=False)
     with flaky_server.serving(stuck) as url, pytest.raises(DataMissingError, match="broke off"):
         Fetched(target, url)
@@ -266,7 +266,7 @@ def test_a_disk_that_fills_up_is_one_line(target):
     """When the disk is full in mid-transfer, one line says so, and the file does not appear; exit code 3."""
     target.parent.mkdir(parents=True)
     target.with_name("file.part").symlink_to("/dev/full")
-    no_space = pytest.raises(DataMissingError, match="No space left on device; make room")
+    no_space = pytest.raises(DataMissingError, match="No space left on device; free some space")
     with flaky_server.serving(Behaviour(CONTENT)) as url, no_space:
         Fetched(target, url)
     assert not target.exists()
@@ -292,7 +292,7 @@ def test_a_read_only_cache_is_one_line(target, monkeypatch, method):
 
     with flaky_server.serving(Behaviour(CONTENT)) as url:
         monkeypatch.setattr(Path, method, refuse)
-        with pytest.raises(DataMissingError, match="Read-only file system; make room, or name a folder"):
+        with pytest.raises(DataMissingError, match="Read-only file system; free some space, or name"):
             Fetched(target, url)
         monkeypatch.undo()
     assert not target.exists()
@@ -371,7 +371,7 @@ def test_the_offline_variable_is_read_as_people_write_it(monkeypatch, value, exp
 
 
 def test_the_users_mirror_goes_first(monkeypatch):
-    """QSGD_LAB_CIFAR_URL, a file or a folder, goes before the University of Toronto."""
+    """QSGD_LAB_CIFAR_URL, a file or a folder, overrides the University of Toronto."""
     monkeypatch.delenv("QSGD_LAB_CIFAR_URL", raising=False)
     official = archive_urls("a.tar.gz")
     assert all(url.startswith("https://") and url.endswith("/a.tar.gz") for url in official)

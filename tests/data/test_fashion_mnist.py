@@ -104,7 +104,7 @@ def test_a_damaged_file_is_one_line_that_names_it(tmp_path, nowhere, which):
 
 
 def test_a_label_beyond_the_classes_is_refused(tmp_path):
-    """Even where the digest is right, label 10 is no class."""
+    """Even where the digest is right, label 10 is not a class."""
     labels = np.array([0, 10], np.uint8)
     content = idx(labels)
     file = IdxFile(NAMES[1], (2,), hashlib.sha256(content).hexdigest(), Fingerprint())

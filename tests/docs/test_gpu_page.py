@@ -1,4 +1,4 @@
-"""docs/gpu.md: what stands there comes from result files, and nowhere else."""
+"""docs/gpu.md: all of its figures come from result files."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_without_results_the_page_claims_nothing(make_gpu_page, tmp_path):
 
 
 def test_the_page_holds_the_results_of_each_file(make_gpu_page, tmp_path):
-    """Device, versions, date, checks and figures of a file stand on the page, rates worked out."""
+    """Device, versions, date, checks and figures of a file are on the page, with the rates."""
     (tmp_path / file_name("Imaginary 9000")).write_text(made_up())
     page = make_gpu_page.page(make_gpu_page.stored_results(tmp_path))
 
@@ -67,7 +67,7 @@ def test_the_page_holds_the_results_of_each_file(make_gpu_page, tmp_path):
 
 
 def test_a_disagreement_is_shown(make_gpu_page):
-    """A check that failed stands on the page as one that did."""
+    """A check that failed is on the page as one that failed."""
     page = make_gpu_page.page([json.loads(made_up("levels: element 3 is 1 instead of 2"))])
 
     assert "| quantize | 12 | 1000 | differs: levels: element 3 is 1 instead of 2 |" in page

@@ -64,7 +64,7 @@ def test_what_is_generated_is_current():
 
 
 def test_local_sgd_data_are_what_a_simulation_gives():
-    """One schedule at N = 4 measured anew has the committed means at all checkpoints, to the last digits."""
+    """One schedule at N = 4 measured again has the committed means at all checkpoints, to the last digits."""
     errors = [
         simulate(
             problem_entry("kinked").make(4, "iid", 0),
@@ -147,7 +147,7 @@ def test_the_paper_has_no_number_typed_by_hand():
     ],
 )
 def test_a_planted_number_is_found(typed):
-    """A result typed into the text, in figures or words or mathematics, is found where it stands."""
+    """A result typed into the text, in figures or words or mathematics, is found in its place."""
     found = check_numbers.hand_typed_numbers(document(f"First line.\nHere: {typed}.\nLast line."))
 
     assert [line for line, _ in found][:1] == [4]

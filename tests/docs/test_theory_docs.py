@@ -20,7 +20,7 @@ MODULES = [module.name for module in pkgutil.walk_packages(qsgd_lab.theory.__pat
 
 
 def test_the_page_prints_its_numbers():
-    """Every example of docs/theory.md gives the output that stands under it."""
+    """Every example of docs/theory.md gives the output that is written under it."""
     result = doctest.testfile(str(PAGE), module_relative=False, encoding="utf-8")
 
     assert result.attempted > 40
@@ -46,7 +46,7 @@ def test_the_pages_figures_are_there():
 
 @pytest.mark.parametrize("name", MODULES)
 def test_docstrings_print_their_numbers(name):
-    """Every example in a docstring of the theory gives the output that stands under it."""
+    """Every example in a docstring of the theory gives the output that is written under it."""
     assert doctest.testmod(importlib.import_module(name)).failed == 0
 
 

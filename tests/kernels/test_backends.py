@@ -29,7 +29,7 @@ class OnADevice:
 
 @pytest.fixture
 def no_device(monkeypatch):
-    """Stand in for a machine without a device, where there is one."""
+    """Simulate a machine without a device, where there is one."""
     monkeypatch.setattr(device_cuda, "has_device", lambda: False)
 
 

@@ -14,7 +14,7 @@ EXACT_PRODUCTS = {"compress_rotations"}
 
 def kernels():
     """Return name -> (kernel, signature)."""
-    from qsgd_lab.kernels.cuda import block_integers, rotated
+    from qsgd_lab.kernels.cuda.methods import block_integers, rotated
 
     i64, u32, flag = types.int64, types.uint32, types.boolean
     floats, doubles, bytes_ = types.float32[::1], types.float64[::1], types.int8[::1]

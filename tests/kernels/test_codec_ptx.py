@@ -41,7 +41,7 @@ FILES = [
     "dense_encode",
     "dense_decode",
 ]
-MOST_REGISTERS = 128  # so that a block of 16 warps finds room
+MOST_REGISTERS = 128  # so that a block of 16 warps fits
 
 
 @cache
@@ -84,7 +84,8 @@ def test_every_kernel_is_compiled():
     """The list above names each kernel of the codec's files."""
     defined = set()
     for file in FILES:
-        tree = ast.parse((checkout.ROOT / "qsgd_lab" / "kernels" / "cuda" / f"{file}.py").read_text())
+        (path,) = (checkout.ROOT / "qsgd_lab" / "kernels" / "cuda").rglob(f"{file}.py")
+        tree = ast.parse(path.read_text())
         for node in tree.body:
             if isinstance(node, ast.FunctionDef) and any(
                 "cuda.jit" in ast.unparse(decorator) and "device=True" not in ast.unparse(decorator)

@@ -14,7 +14,7 @@ from qsgd_lab.kernels.cuda import toolkit
 
 @pytest.fixture
 def homes(monkeypatch):
-    """Return a list that stands in for the folders in which a toolkit may be."""
+    """Return a list that replaces the folders in which a toolkit may be."""
     found = []
     monkeypatch.setattr(toolkit, "candidate_homes", lambda: found)
     monkeypatch.setenv("CUDA_HOME", "/nowhere")
@@ -43,7 +43,7 @@ def test_a_toolkit_in_the_usual_layout_is_taken_as_it_is(homes, tmp_path):
 
 
 def test_a_toolkit_from_pip_is_linked_into_the_usual_layout(homes, tmp_path, monkeypatch):
-    """Where the library stands in lib/, links put it at nvvm/lib64, and CUDA_HOME names them."""
+    """Where the library is in lib/, links put it at nvvm/lib64, and CUDA_HOME names them."""
     homes.append(lay_out(tmp_path / "cu13", "lib"))
     assert toolkit.show_toolkit_to_numba()
     links = toolkit.toolkit()

@@ -50,20 +50,20 @@ def test_short_chunks_leave_no_room_for_turns(size):
 @pytest.mark.parametrize("num_levels", [1, 7, 127])
 @pytest.mark.parametrize("chunk", [0, 3, 7, 8, 11, 14, 20])
 def test_a_malformed_chunk_among_many_is_named(chunk, num_levels):
-    """A chunk whose checksum is right but whose bits are not an encoder's is found, wherever it stands."""
+    """A chunk whose checksum is right but whose bits are not an encoder's is found, in any position."""
     levels = uneven_levels(4096 * 21, num_levels, 0).astype(np.int8)
     message = ql.encode(gradient_of(levels, num_levels), "omega", "dense")
     frame = ql.open_message(message)
     damaged = np.array(message)
     end = damaged.size - 8 - int(frame.starts[-1] - frame.starts[chunk + 1])
     damaged[end - 4 : end] = 0xFF  # no omega codeword of so many ones is a level, and padding is 0
-    corrected = mend(damaged, message, chunk, end)
+    corrected = fix_checksums(damaged, message, chunk, end)
 
     with pytest.raises(ql.MessageError, match=f"chunk {chunk} is malformed"):
         ql.decode(corrected)
 
 
-def mend(damaged, message, chunk, end):
+def fix_checksums(damaged, message, chunk, end):
     """Return the damaged message with the checksums of a chunk, the index and the header made right."""
     from qsgd_lab.coding.header import crc32c
 

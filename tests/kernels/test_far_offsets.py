@@ -16,8 +16,8 @@ from qsgd_lab.coding.layouts import chunk_format
 from qsgd_lab.coding.tables import decode_tables, encode_tables
 from qsgd_lab.kernels.arguments import ChunkDirectory
 from qsgd_lab.kernels.constants import DAMAGED, GOOD
-from qsgd_lab.kernels.cpu.decode import decode_chunks, decode_to_values
-from qsgd_lab.kernels.cpu.encode import encode_chunk, enter_chunk
+from qsgd_lab.kernels.cpu.messages.decode import decode_chunks, decode_to_values
+from qsgd_lab.kernels.cpu.messages.encode import encode_chunk, enter_chunk
 from qsgd_lab.kernels.crc32c import crc32c
 
 CHUNK = 256
@@ -77,8 +77,8 @@ def test_chunks_are_written_and_read_far_into_a_payload(far_stream, layout, code
 
     values, scratch = np.zeros(levels.size, np.float32), np.empty(8 * CHUNK, dtype)
     norms, buckets = np.full(1, num_levels, np.float32), np.array([0, levels.size])
-    delivered = decode_to_values(payload, listed, chunks, form, tables, norms, buckets, scratch, True, values)
-    assert delivered == (GOOD, 5)
+    outcome = decode_to_values(payload, listed, chunks, form, tables, norms, buckets, scratch, True, values)
+    assert outcome == (GOOD, 5)
     assert values.tolist() == levels.tolist()
 
     far_stream[starts[3]] ^= 1

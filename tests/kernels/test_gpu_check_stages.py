@@ -159,7 +159,7 @@ def check(*arguments):
 
 
 def test_a_dry_run_performs_stages_without_a_device(tmp_path):
-    """The script runs stages in processes of their own in the simulator; what is no stage is refused."""
+    """The script runs stages in processes of their own in the simulator; an unknown stage is refused."""
     result = check("--dry", "--minutes", "100", "--only", "first-kernel", "--out", str(tmp_path))
     record = json.loads((tmp_path / "dry-run" / "first-kernel.json").read_text())
 

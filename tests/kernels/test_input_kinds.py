@@ -1,4 +1,4 @@
-"""Gradients that are no plain dense array: each kind works, or is one clear error on every entry."""
+"""Gradients that are not plain dense arrays: each kind works, or is one clear error on every entry."""
 
 from __future__ import annotations
 
@@ -165,7 +165,7 @@ def test_an_empty_gradient_goes_all_the_way(shape, of, layout):
 
 @pytest.mark.parametrize("text", ["qsgd", "fp32", "top-k", "damped(qsgd)", "ef(qsgd)", "raw-small(qsgd)"])
 def test_an_empty_gradient_goes_through_every_compressor(text):
-    """A network without parameters is no error: nothing is sent."""
+    """A network without parameters is allowed: nothing is sent."""
     from qsgd_lab.exchange import SimulatedExchange
 
     exchange = SimulatedExchange(COMPRESSORS.parse(text).make(), 2, 0, Layout.of(0))

@@ -77,7 +77,7 @@ def test_one_coordinate_decodes_to_itself(s):
 
 
 def test_the_largest_level_decodes_to_the_norm_exactly():
-    """Level s stands for the norm itself, for every s and every norm, though norm / s is rounded."""
+    """Level s is the norm itself, for every s and every norm, though norm / s is rounded."""
     rng = np.random.default_rng(2)
     x = (rng.normal(size=400) * 10.0 ** rng.integers(-44, 38, 400)).astype(np.float32)
     x = x[np.isfinite(x)]

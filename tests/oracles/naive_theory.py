@@ -18,7 +18,7 @@ def norm_of(bucket: Sequence[float], norm: str) -> float:
 def level_outcomes(bucket: Sequence[float], s: int, norm: str) -> Iterator[tuple[float, list[int]]]:
     """Yield (probability, unsigned levels) for each of the 2^n roundings of one bucket."""
     scale = norm_of(bucket, norm)
-    # A coordinate that is all of its bucket stands at s, which rounding may put above.
+    # A coordinate that is all of its bucket is at s, which rounding may put above.
     positions = [min(s, s * abs(v) / scale) if scale else 0.0 for v in bucket]
     for ups in itertools.product((0, 1), repeat=len(bucket)):
         probability, levels = 1.0, []

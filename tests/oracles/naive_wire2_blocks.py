@@ -44,7 +44,7 @@ def book(b: int) -> list[float]:
 
 
 def check_scales(scales) -> None:
-    """Refuse what is no scale."""
+    """Refuse what is not a scale."""
     page.need(all(scale == NAN or scale < 0x7F800000 for scale in scales))
 
 

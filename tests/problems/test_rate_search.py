@@ -68,7 +68,7 @@ def test_a_lucky_run_beyond_the_limit_of_stability_is_not_chosen():
     ],
 )
 def test_what_the_option_means(text, first, choice):
-    """A list is tried whole, a single number is no choice, auto and coarse search."""
+    """A list is tried whole, a single number leaves no choice, auto and coarse search."""
     scales = RateScales.parse(text)
     assert scales.next({}) == first
     assert scales.is_choice == choice

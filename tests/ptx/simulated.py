@@ -97,7 +97,7 @@ class CompiledLaunches:
         shared = int(kernel.dynshared_size)
         self.launches[name] += 1
         self.latest[name] = compiled
-        _check_room(name, block, shared, needs)
+        _check_space(name, block, shared, needs)
         if self.schedule.seed:
             seed = self.schedule.seed * 6364136223846793005 % 2**61 + 1
             self.schedule = dataclasses.replace(self.schedule, seed=seed)
@@ -169,8 +169,8 @@ class CompiledLaunches:
             setattr(DeviceContext, method, filled)
 
 
-def _check_room(name: str, block: int, shared: int, needs: dict[str, int]) -> None:
-    """Refuse a launch as a driver does, where a block finds no room."""
+def _check_space(name: str, block: int, shared: int, needs: dict[str, int]) -> None:
+    """Refuse a launch as a driver does, where a block does not fit."""
     warps = -(-block // 32)
     each = -(-32 * needs.get("registers", 0) // WARP_GRANULE) * WARP_GRANULE
     if warps * each > REGISTERS:

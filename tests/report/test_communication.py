@@ -173,7 +173,7 @@ def test_a_node_does_its_share() -> None:
 
 
 def test_unmeasured_coding_leaves_quantizing_undivided() -> None:
-    """Without times of a message, quantizing for N nodes stands for a node's adding up of N."""
+    """Without times of a message, the time to quantize for N nodes is also that of adding up N."""
     run = timed({"compute_s": 312.0, "quantize_s": 31.2}, nodes=4)
 
     assert node_work([run]) == NodeWork(pytest.approx(0.25), pytest.approx(0.1))
@@ -239,7 +239,7 @@ def test_diverged_runs_do_not_flatter() -> None:
 
 @pytest.mark.parametrize("bits", [{}, {"gamma": 0.0}, {"gamma": 1e300}])
 def test_no_exchange_of_nothing(bits: dict[str, float]) -> None:
-    """What sends no bits, or claims more than any code takes, is no exchange."""
+    """What sends no bits, or claims more than any code takes, is not an exchange."""
     assert exchange_of([record(bits_per_coordinate=bits)]) is None
 
 
@@ -254,7 +254,7 @@ def test_units() -> None:
 
 
 def test_the_page_prints_its_numbers() -> None:
-    """Every example of docs/communication.md gives the output that stands under it."""
+    """Every example of docs/communication.md gives the output that is written under it."""
     page = checkout.ROOT / "docs" / "communication.md"
     result = doctest.testfile(str(page), module_relative=False, encoding="utf-8")
 
@@ -264,7 +264,7 @@ def test_the_page_prints_its_numbers() -> None:
 
 @pytest.mark.parametrize("module", [units, quantities])
 def test_docstrings_print_their_numbers(module: ModuleType) -> None:
-    """Every example in a docstring of the units and of the link options gives what stands under it."""
+    """Every example in a docstring of the units and of the link options gives what is written under it."""
     result = doctest.testmod(module)
 
     assert result.attempted > 0

@@ -74,7 +74,7 @@ def test_the_same_runs_give_the_same_bytes(name: str, suffix: str) -> None:
 
 
 def test_bits_and_accuracies_are_those_of_the_runs() -> None:
-    """Each point stands at the shortest measured code and the mean accuracy, its bar at one deviation."""
+    """Each point is at the shortest measured code and the mean accuracy, its bar at one deviation."""
     axes = panel(figure_of("bits"), "N = 2")
     bars = {bar.get_label(): bar for bar in axes.containers if isinstance(bar, ErrorbarContainer)}
 
@@ -103,7 +103,7 @@ def test_the_code_can_be_chosen() -> None:
 
 
 def test_diverged_cells_bear_a_cross() -> None:
-    """A cross stands on every cell of which some seed diverged, at its mean, and nowhere else."""
+    """A cross is on every cell of which some seed diverged, at its mean, and nowhere else."""
     figure = figure_of("bits")
     found = {axes.get_title(): crosses(axes) for axes in figure.axes if axes.get_title()}
 
@@ -148,7 +148,7 @@ def test_a_curve_ends_where_the_first_seed_ends() -> None:
 
 
 def test_megabytes_are_steps_times_a_message() -> None:
-    """A mark stands at the steps so far times the mean message; its height is the mean accuracy."""
+    """A mark is at the steps so far times the mean message; its height is the mean accuracy."""
     axes = panel(figure_of("megabytes"), "N = 4")
     sent, means = line(axes, "8 bit, stochastic + EF")
     bits = 0.5 * 8 + 1.25  # omega, the shortest of the invented bits
@@ -158,7 +158,7 @@ def test_megabytes_are_steps_times_a_message() -> None:
 
 
 def test_speed_ups_are_the_models() -> None:
-    """Each line is the model's speed-up; rings stand at the closed form's break-even, on 1."""
+    """Each line is the model's speed-up; rings are at the closed form's break-even, on 1."""
     data = dataclasses.replace(DEMO, latency=5e-5)
     axes = panel(figure_of("bandwidth", data), "2 bit, nearest")
     bandwidths, speeds = line(axes, "N = 4")

@@ -70,7 +70,7 @@ def test_what_changes_nothing_is_called_identical() -> None:
 
 @pytest.mark.parametrize("name", list(FLAW_FORMATS))
 def test_formats_show_the_same_numbers(name: str) -> None:
-    """97.9 ± 0.7 and the difference −2.4 with its interval stand in every format."""
+    """97.9 ± 0.7 and the difference −2.4 with its interval are in every format."""
     rows = [*TABLE, cell("quantizer only", HONEST, applies=False)]
     text = write_effects(effects(rows), name, "A title.")
     if name == "json":

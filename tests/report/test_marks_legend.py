@@ -1,4 +1,4 @@
-"""What a table's legend says of marks, differences, bits and modelled times, and where the marks stand."""
+"""What a table's legend says of marks, differences, bits and modelled times, and the place of the marks."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_the_margin_is_the_presets() -> None:
 
 
 def test_marks_of_every_format() -> None:
-    """Bold and the marks stand in LaTeX, Markdown and text alike, beside the same cells."""
+    """Bold and the marks are in LaTeX, Markdown and text alike, beside the same cells."""
     records = example("fp32", "A", "B")
     latex, markdown, text = (render(records, name) for name in ("latex", "markdown", "text"))
 

@@ -11,7 +11,7 @@ from qsgd_lab.training.presets import PRESETS
 
 
 def test_figures_have_a_source_and_are_percentages() -> None:
-    """Every figure says where it stands in print; deviations come with several runs."""
+    """Every figure names its place in print; deviations come with several runs."""
     for figure in PUBLISHED:
         assert len(figure.source.reference) > 20
         assert 50 < figure.accuracy < 100

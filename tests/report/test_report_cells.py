@@ -123,5 +123,5 @@ def test_ratio_uses_fixed_width_where_it_is_shorter() -> None:
     ],
 )
 def test_rounding(value: float, decimals: int, text: str) -> None:
-    """Rounding is correct for the binary value (98.05 lies below), half to even, without a negative zero."""
+    """Rounding is correct for the binary value (98.05 is below), half to even, without a negative zero."""
     assert rounded(value, decimals) == text

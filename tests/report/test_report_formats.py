@@ -47,7 +47,7 @@ def golden_records(monkeypatch: pytest.MonkeyPatch) -> list[RunRecord]:
 
 @pytest.mark.parametrize(("format_name", "suffix"), [("latex", "tex"), ("text", "txt"), ("markdown", "md")])
 def test_golden(golden_records: list[RunRecord], format_name: str, suffix: str) -> None:
-    """The output for fixed records is the committed one (UPDATE_GOLDEN=1 writes it anew, to be read)."""
+    """The output for fixed records is the committed one (UPDATE_GOLDEN=1 writes it again, to be read)."""
     path = GOLDEN / f"table.{suffix}"
     written = render(golden_records, format_name)
     if os.environ.get("UPDATE_GOLDEN"):
@@ -279,7 +279,7 @@ def test_wider_terminals_are_used() -> None:
 
 @pytest.mark.parametrize(("num_nodes", "num_tabulars"), [(3, 1), (4, 2), (7, 4)])
 def test_latex_uses_the_room_it_has(num_nodes: int, num_tabulars: int) -> None:
-    """Epochs stand beside the accuracy while there is room, then below it, then both go on in new panels."""
+    """Epochs are beside the accuracy while they fit, then below it, then both go on in new panels."""
     source = render([record(nodes=nodes) for nodes in range(1, num_nodes + 1)], "latex")
 
     assert source.count(r"\begin{tabular*}") == num_tabulars

@@ -1,4 +1,4 @@
-"""Which runs share a table, and where in it they stand."""
+"""Which runs share a table, and their places in it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_groups_never_mix_settings(records: list[RunRecord]) -> None:
 
 @given(sweeps())
 def test_every_run_is_shown_once_in_its_cell(records: list[RunRecord]) -> None:
-    """Each run stands in the cell of its method and nodes, quantized ones in exactly one group."""
+    """Each run is in the cell of its method and nodes, quantized ones in exactly one group."""
     shown = [
         (key, method.label, cell.nodes)
         for group in group_records(records)

@@ -14,9 +14,9 @@ from qsgd_lab.report import render
 from qsgd_lab.report.analysis.communication import Link
 from qsgd_lab.report.analysis.grouping import Group, group_records
 from qsgd_lab.report.published import PUBLISHED
+from qsgd_lab.report.tables.columns_published import published_figures_of
 from qsgd_lab.report.tables.layout import Panel, lay_out
 from qsgd_lab.report.tables.options import TableOptions
-from qsgd_lab.report.tables.published_measures import published_figures_of
 from qsgd_lab.runs.record import RunRecord
 
 TIMING = {"total_s": 3.9, "compute_s": 3.12, "quantize_s": 0.312, "other_s": 0.468}  # of 312 steps
@@ -132,7 +132,7 @@ def test_published_figures_match_by_levels() -> None:
 
 @pytest.mark.parametrize("convention", [None, "power-of-two"])
 def test_published_report_matches_both_of_its_replays(convention: str | None) -> None:
-    """The 2023 report's 8, 4 and 2 bits stand in the rows of as many bits, whether s is 2^b or 2^b - 1."""
+    """The 2023 report's 8, 4 and 2 bits are in the rows of as many bits, whether s is 2^b or 2^b - 1."""
     group = _group(32, 8, 4, 2, model="alexnet-227", convention=convention)
     found = {row["method"]: row["accuracy_percent"] for row in published_figures_of(group)}
 
@@ -154,7 +154,7 @@ def test_a_mean_is_preferred_to_a_best() -> None:
 
 
 def test_published_figures_are_never_measured_ones() -> None:
-    """A figure stands only under a heading that says Published, and the legend names its source."""
+    """A figure is only under a heading that says Published, and the legend names its source."""
     records = [record(dataset="cifar10", model="alexnet-227", bits=b, accuracy=0.5) for b in (32, 2)]
     text = render(records, "text", TableOptions(show=("accuracy",), published=True))
     measured, published = text.split("Published: 2023 report", maxsplit=1)

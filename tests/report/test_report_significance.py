@@ -158,7 +158,7 @@ def test_fp32_diverged_in_part() -> None:
 
 
 def test_fp32_that_fails_is_no_claim_of_a_cell() -> None:
-    """Where fp32 diverges always and a method never, it diverges less often, which is no claim."""
+    """Where fp32 diverges always and a method never, it diverges less often, which is not a claim."""
     verdict = cells_of(group_of(runs("fp32", [None] * 5), example("A")))["A", 1].verdict
 
     assert (verdict.claim, verdict.diverges_otherwise, verdict.fails_more) == (None, True, -1)

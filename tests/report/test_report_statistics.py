@@ -127,7 +127,7 @@ def test_exchange_of_sides(values: dict[int, float], reference: dict[int, float]
 
 
 def test_no_variance_proves_nothing_where_the_step_is_unknown() -> None:
-    """Differences of -0.5 in every seed, but for rounding, are not tested; a t of infinity is no evidence."""
+    """Differences of -0.5 in every seed, but for rounding, are not tested; an infinite t is not evidence."""
     reference = {0: 0.1, 1: 0.7, 2: 33.3, 3: 50.9, 4: 71.3}
     found = compare({seed: value - 0.5 for seed, value in reference.items()}, reference)
 
@@ -155,7 +155,7 @@ def test_too_few(
 
 
 def test_bad_margins_and_steps() -> None:
-    """A margin of 0 would make equivalence impossible without saying so; a step below 0 is no step."""
+    """A margin of 0 would make equivalence impossible without saying so; a step below 0 is refused."""
     with pytest.raises(ValueError, match="margin is 0"):
         compare({}, {}, margin=0)
     with pytest.raises(ValueError, match="step is -1"):

@@ -71,7 +71,7 @@ def test_every_cell_stands_in_one_place(records: list[RunRecord], view: str) -> 
 
 @given(sweeps())
 def test_names_tell_columns_apart(records: list[RunRecord]) -> None:
-    """The groups that stand side by side have different names."""
+    """Groups side by side have different names."""
     groups = group_records(records)
     for first in ("model", "setting", "task"):
         names = column_names(groups, first)

@@ -110,7 +110,7 @@ def test_an_empty_file_is_an_empty_store(tmp_path: Path) -> None:
 
 
 def damaged_lines() -> dict[str, bytes]:
-    """Return lines that are no sound runs, by the reason that is given."""
+    """Return lines that are not valid runs, by the reason that is given."""
     document = {**json.loads(record().to_json()), "epochs": epoch_lines(record())}
     line = json.dumps(document).encode()
 
@@ -141,7 +141,7 @@ def damaged_lines() -> dict[str, bytes]:
 
 @pytest.mark.parametrize("reason", list(damaged_lines()))
 def test_a_damaged_line_is_named_and_skipped(file: Path, reason: str) -> None:
-    """A line that is no sound run costs itself alone; its number, the reason and the remedy are said."""
+    """A line that is not a valid run is skipped alone; its number, the reason and the remedy are said."""
     whole = file.read_bytes().splitlines()
     file.write_bytes(b"\n".join([*whole[:2], damaged_lines()[reason], *whole[2:]]) + b"\n")
     contents = RunStore(file).read()

@@ -196,7 +196,7 @@ def test_environment_fits_a_record(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_imports_are_light() -> None:
-    """The room and its account of the environment import no numpy, numba or torch (beyond qsgd_lab's own)."""
+    """qsgd_lab.runs, environment included, imports no numpy, numba or torch (beyond qsgd_lab's own)."""
     code = (
         "import sys, qsgd_lab; before = set(sys.modules);"
         "import qsgd_lab.runs.plan, qsgd_lab.runs.sweep, qsgd_lab.runs.environment as environment;"

@@ -88,9 +88,9 @@ def test_key_from_outside(store: RunStore, key: str) -> None:
     "text", ["", "{", "[]", "null", '{"schema": 1}', '{"schema": NaN}', "x" * (1 << 20 | 1)]
 )
 def test_damaged_record(store: RunStore, text: str) -> None:
-    """A damaged record is an IntegrityError that names the file and the mend, by every way of reading."""
+    """A damaged record is an IntegrityError that names the file and the remedy, by every way of reading."""
     path = write_raw(store, text)
-    mend = f"{path} is not a sound record: .*; delete it or move it away"
+    remedy = f"{path} is not a sound record: .*; delete it or move it away"
     assert store.read().num_damaged == 1
     for read in (
         lambda: store.record(CONFIG),
@@ -98,7 +98,7 @@ def test_damaged_record(store: RunStore, text: str) -> None:
         lambda: list(store.records()),
         lambda: store.read().require_sound(store.path),
     ):
-        with pytest.raises(IntegrityError, match=mend):
+        with pytest.raises(IntegrityError, match=remedy):
             read()
 
 

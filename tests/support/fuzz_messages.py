@@ -3,8 +3,8 @@
     python tests/support/fuzz_messages.py --count 1000000
     NUMBA_BOUNDSCHECK=1 NUMBA_CACHE_DIR=/tmp/checked python tests/support/fuzz_messages.py --seconds 60
 
-Half of the mutants get their checksums corrected, so that what lies behind the checksums is reached. The test
-suite runs a slice of this.
+Half of the mutants get their checksums corrected, so that the checks after the checksums are reached. The
+test suite runs a slice of this.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ def mutate(random_: random.Random, message: bytes, messages: list[bytes]) -> byt
     return bytes(data)
 
 
-def mend(message: bytes) -> bytes:
+def fix_checksums(message: bytes) -> bytes:
     """Return the message with right checksums, as far as its header's claims can be followed."""
     data = bytearray(message)
     if len(data) < 72:
@@ -170,7 +170,7 @@ def fuzz(seed: int, count: int, seconds: float) -> tuple[int, int]:
     while done < count and time.monotonic() < end:
         data = mutate(random_, random_.choice(messages), messages)
         if random_.random() < 0.5:
-            data = mend(data)
+            data = fix_checksums(data)
         accepted += check(random_, data)
         done += 1
     return done, accepted

@@ -15,14 +15,14 @@ DIRECTORY = types.Tuple((INT32S, WORDS, INT32S))
 
 def codec_kernels():
     """Return name -> (kernel, signature), for each kernel of the codec."""
-    from qsgd_lab.kernels.cuda import checksum as checksum_cuda
-    from qsgd_lab.kernels.cuda import decode as decode_cuda
-    from qsgd_lab.kernels.cuda import dense_decode as dense_decode_cuda
-    from qsgd_lab.kernels.cuda import dense_encode as dense_encode_cuda
-    from qsgd_lab.kernels.cuda import encode as encode_cuda
-    from qsgd_lab.kernels.cuda import message_frame as message_frame_cuda
-    from qsgd_lab.kernels.cuda import scan as scan_cuda
-    from qsgd_lab.kernels.cuda import sizes as sizes_cuda
+    from qsgd_lab.kernels.cuda.messages import checksum as checksum_cuda
+    from qsgd_lab.kernels.cuda.messages import decode as decode_cuda
+    from qsgd_lab.kernels.cuda.messages import dense_decode as dense_decode_cuda
+    from qsgd_lab.kernels.cuda.messages import dense_encode as dense_encode_cuda
+    from qsgd_lab.kernels.cuda.messages import encode as encode_cuda
+    from qsgd_lab.kernels.cuda.messages import message_frame as message_frame_cuda
+    from qsgd_lab.kernels.cuda.messages import scan as scan_cuda
+    from qsgd_lab.kernels.cuda.messages import sizes as sizes_cuda
 
     void, i64 = types.void, types.int64
     kernels = {

@@ -20,11 +20,11 @@ TABLES = types.Tuple((MATRIX, MATRIX, TOTALS))
 def quantizer_kernels():
     """Return name -> (kernel, signature), for each kernel of the quantizer."""
     from qsgd_lab.kernels.cuda import accumulate as accumulate_cuda
-    from qsgd_lab.kernels.cuda import fixed_width as fixed_width_cuda
     from qsgd_lab.kernels.cuda import full_rows as full_rows_cuda
-    from qsgd_lab.kernels.cuda import message_cost as message_cost_cuda
     from qsgd_lab.kernels.cuda import norms as norms_cuda
     from qsgd_lab.kernels.cuda import quantize as quantize_cuda
+    from qsgd_lab.kernels.cuda.messages import fixed_width as fixed_width_cuda
+    from qsgd_lab.kernels.cuda.messages import message_cost as message_cost_cuda
 
     void = types.void
     units = {2: types.uint8[::1], 4: types.uint16[::1], 8: WORDS}

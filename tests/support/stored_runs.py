@@ -40,7 +40,7 @@ def write_runs(folder: Path, records: Iterable[RunRecord]) -> Path:
 
 
 def tree(folder: Path) -> dict[str, bytes]:
-    """Return the files of the runs in a folder, by their path in it; locks are no part of a run."""
+    """Return the files of the runs in a folder, by their path in it; locks do not belong to a run."""
     return {
         path.relative_to(folder).as_posix(): path.read_bytes()
         for path in sorted(folder.glob("[0-9a-f]*/*"))

@@ -263,7 +263,7 @@ def _exact(rng: random.Random, name: str, structure: Structure):
     if name == "sparse":
         count = structure.num_coordinates // 3
         payload = SparseValues(np.arange(count) * 2, some_values(rng, count), structure.num_coordinates)
-    if name in {"rotated", "hsq"}:  # an inner message is no shard, and its numbers fit 32 bits
+    if name in {"rotated", "hsq"}:  # an inner message is never a shard, and its numbers fit 32 bits
         payload = replace(payload, key=payload.key._replace(first=0, tensor=3))
     return payload
 

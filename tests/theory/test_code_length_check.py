@@ -47,7 +47,7 @@ def test_the_labs_messages_pass(layout, norm, rounding):
 @pytest.mark.parametrize("code", CODE_NAMES)
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_chunks_are_counted_as_they_are_written(layout, code):
-    """The bits of each chunk are those of its code words, written out; each chunk stands alone."""
+    """The bits of each chunk are those of its code words, written out; each chunk is coded alone."""
     generator = np.random.default_rng(0)
     levels = (generator.integers(-9, 10, CHUNK + 700) * (generator.random(CHUNK + 700) < 0.3)).astype(np.int8)
     written = {

@@ -48,7 +48,7 @@ def played(collective, nodes, message):
 def test_bytes_are_those_that_leave_a_machine(collective, nodes, devices):
     """Of the machine that sends most, every message counted."""
     if collective == "parameter-server" and devices == 1:
-        pytest.skip("there the server is no node, and its own vector goes over its link, too")
+        pytest.skip("there the server is not a node, and its own vector goes over its link, too")
     cost = collective_cost(collective, nodes, MILLION, 4.0, devices)
     expected = leaving(played(collective, nodes, MILLION / 2), nodes, devices)
     assert cost.bytes == pytest.approx(expected)
@@ -115,5 +115,5 @@ def test_rows_compare_with_the_fastest_float32():
 
 def test_nodes_must_fill_machines():
     """One line."""
-    with pytest.raises(ValueError, match="12 nodes are no machines of 8 devices; give a multiple of 8"):
+    with pytest.raises(ValueError, match="12 nodes are not whole machines of 8 devices; give a multiple"):
         two_level_cost("all-gather", 12, 10, 4.0, 8)

@@ -99,7 +99,7 @@ def test_every_pattern_of_half_precision_is_the_nearest():
 
 
 def test_the_worst_case_of_half_precision_is_nearly_attained():
-    """1 + 2^-8 lies in the middle between two bfloat16; its relative error is 2^-8 / (1 + 2^-8)."""
+    """1 + 2^-8 is in the middle between two bfloat16; its relative error is 2^-8 / (1 + 2^-8)."""
     x = np.float32([1 + 2**-8])
     assert half.squared_error(x, "bf16") / float(x[0]) ** 2 == pytest.approx(
         half.worst_case("bf16") / (1 + 2**-8) ** 2

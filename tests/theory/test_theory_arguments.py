@@ -369,7 +369,7 @@ def test_whole_numbers_of_any_type_are_taken(good):
     "bad", [2**2000, -(2**2000), [3], np.array([3]), object(), {}, "3", b"3", np.bool_(1)]
 )
 def test_what_is_no_number_is_refused_in_one_short_line(bad):
-    """Huge integers, lists, words and objects are no number; the message stays short."""
+    """Huge integers, lists, words and objects are not numbers; the message stays short."""
     for check in (arguments.whole, arguments.number):
         with pytest.raises(ValueError, match=r"^n is .*; it must be a ") as error:
             check("n", bad)

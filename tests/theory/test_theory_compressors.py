@@ -152,7 +152,7 @@ def test_greedy_hsq_leaves_one_minus_its_contraction():
 
 
 def test_hsq_bits_and_bad_codebooks():
-    """The README's setting is 0.875 bits; codebooks that are no codebooks or make HSQ biased are refused."""
+    """The README's setting is 0.875 bits; codebooks that are malformed or make HSQ biased are refused."""
     assert hsq_bits_per_coordinate(16, 256, 6) == 0.875
     with pytest.raises(ValueError, match="length one"):
         hsq_variance([1.0, 2.0], [[2.0, 0.0], [0.0, 1.0]])

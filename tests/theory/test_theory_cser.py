@@ -88,7 +88,7 @@ def test_bits_of_block_sparsifiers():
 
 @pytest.mark.parametrize(("reset", "gradient"), [(0.0, 0.5), (1.5, 0.5), (0.5, -0.1)])
 def test_factors_out_of_range_are_refused(reset, gradient):
-    """Errors that are never reset, and factors that are no contractions, have no bound."""
+    """Errors that are never reset, and factors that are not contractions, have no bound."""
     with pytest.raises(ValueError, match="_contraction is"):
         consensus_bound(
             reset_contraction=reset,

@@ -33,7 +33,7 @@ def law(vector, s, norm, size, rounding):
 
 @given(vectors, level_counts, NORMS, sizes, ROUNDINGS, CODES, sizes)
 def test_no_vector_needs_more_sparse_bits(vector, s, norm, size, rounding, code, restart):
-    """C2, extended: no vector's exact sparse length exceeds the bound, wherever its gaps begin anew."""
+    """C2, extended: no vector's exact sparse length exceeds the bound, wherever its gaps begin again."""
     exact = sparse_bits_at(law(vector, s, norm, size, rounding), code, restart=restart)
 
     bound = sparse_bits_for_every_vector(

@@ -42,7 +42,7 @@ def test_value_counts_are_the_enumerated_ones(vector, s, plus):
 
 
 def gaps_of(levels, size: int) -> list[int]:
-    """Return the gaps before each non-zero, starting anew after `size` coordinates."""
+    """Return the gaps before each non-zero, starting again after `size` coordinates."""
     gaps = []
     for start in range(0, len(levels), size):
         last = -1

@@ -1,6 +1,6 @@
 """The least bounds against tens of thousands of climbing vectors, and the vectors that attain them.
 
-The figures that climb are written out here anew, for many vectors at once; x are positions in levels.
+The figures that climb are written out here again, for many vectors at once; x are positions in levels.
 """
 
 from __future__ import annotations

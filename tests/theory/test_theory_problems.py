@@ -61,7 +61,7 @@ def test_the_optimum_is_one(problem):
 
 
 def test_smoothness_and_strong_convexity_bound_the_hessian(problem):
-    """Everywhere the Hessian lies between l and L, and every term is as smooth as stated."""
+    """Everywhere the Hessian is between l and L, and every term is as smooth as stated."""
     for point in points(problem, 5.0, 6):
         eigenvalues = np.linalg.eigvalsh(problem.hessian(point))
         assert problem.strong_convexity - 1e-12 <= eigenvalues[0]

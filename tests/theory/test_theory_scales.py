@@ -86,7 +86,7 @@ def test_squared_figures_scale_with_the_square(name, scale):
 @pytest.mark.parametrize("scale", [1e-200, 1e-180, 1e180, 1e200])
 @pytest.mark.parametrize("name", SQUARED)
 def test_squared_figures_beyond_float64_are_refused(name, scale):
-    """Where c^2 times the figure is no float64, one clear line says so, instead of 0 or infinity."""
+    """Where c^2 times the figure is not a float64, one clear line says so, instead of 0 or infinity."""
     with pytest.raises(ValueError, match=r"is too (large|small) for float64; scale the vector"):
         SQUARED[name](VECTOR * scale)
 

@@ -39,7 +39,7 @@ def test_saved_gradients_are_those_of_the_run(tmp_path):
 
 
 def test_error_feedback_stays_outside(tmp_path):
-    """What was not sent before is no part of a saved gradient; step 0 is the same with and without."""
+    """What was not sent before is not in a saved gradient; step 0 is the same with and without."""
     plain, corrected = (
         [read_vector(path) for path in capture_gradients(cell, tmp_path, steps=(0,))]
         for cell in (PLAIN, CORRECTED)

@@ -125,7 +125,7 @@ def test_folding_nodes_into_channels_is_undone(nodes: int, share: int, channels:
 
 
 def test_folding_keeps_channels_last() -> None:
-    """Images whose channels lie last come out of fold and unfold so, with the same values."""
+    """Images with the channels last come out of fold and unfold so, with the same values."""
     images = torch.randn(6, 4, 3, 3)
     last = images.contiguous(memory_format=torch.channels_last)
     folded = fold(last, 2)

@@ -220,7 +220,7 @@ def test_weight_gradients_as_products_of_matrices(
 
 
 def test_parameters_without_a_gradient_and_layers_used_twice() -> None:
-    """What no image reaches has gradient zero, whatever stood in the buffer; two uses of a layer add up."""
+    """What no image reaches has gradient zero, whatever the buffer held; two uses of a layer add up."""
 
     class Network(nn.Sequential):
         def forward(self, images: torch.Tensor) -> torch.Tensor:

@@ -103,11 +103,11 @@ def test_one_channel_trains_with_every_engine(loaded: str, engine: str, tmp_path
         cell, checkpoint=tmp_path / "c.npz", should_stop=lambda: False, progress=lambda *_: None
     )
     assert outcome.status == "done"
-    assert outcome.result["test_accuracy"] > 0.8  # classes lie two standard deviations apart in every pixel
+    assert outcome.result["test_accuracy"] > 0.8  # classes are two standard deviations apart in every pixel
 
 
 def test_origins_are_in_the_key(loaded: str) -> None:
-    """The plug-in's digest stands beside the names of model and data set, in the baseline as well."""
+    """The plug-in's digest is beside the names of model and data set, in the baseline as well."""
     (cell,) = make_configs()
     assert cell.plugins == (f"stripes={loaded}", f"tiny={loaded}")
     assert cell.baseline() == make_configs("auto", FP32)[0]

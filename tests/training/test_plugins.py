@@ -186,6 +186,9 @@ TWICE = {
         (("--import", "no-table.py"), 2, "no-table.py: FileNotFoundError"),
         (("--import", "a:b.py"), 2, "rename it without"),
         (("--import", "exits.py"), 2, "it exits with 3"),
+        (("--import", "odd.py"), 2, "odd.py: Odd: in two lines"),
+        (("--import", "empty.py"), 2, "empty.py: it registers no method"),
+        (("--import", "json"), 2, "cannot import json: it registers no method"),
         (("--import", "taken.py"), 2, "two compressors are named 'qsgd'"),
         (("--import", "twice-compressor.py"), 2, "two compressors are named 'mine', both from twice-compr"),
         (("--import", "twice-algorithm.py"), 2, "two algorithms are named 'mine', both from twice-algor"),
@@ -199,6 +202,8 @@ def test_what_cannot_be_used_is_one_line(tmp_path, monkeypatch, capsys, argument
     (tmp_path / "no-number.py").write_text("int('two')\n")
     (tmp_path / "no-table.py").write_text("open('table.csv')\n")
     (tmp_path / "exits.py").write_text("raise SystemExit(3)\n")
+    (tmp_path / "odd.py").write_text("class Odd(BaseException): pass\nraise Odd('in two\\nlines')\n")
+    (tmp_path / "empty.py").write_text("")
     (tmp_path / "taken.py").write_text(
         "from qsgd_lab.compressors import COMPRESSORS, Method\n"
         "COMPRESSORS.register(Method('qsgd', object, (), str, summary='', source=''))\n"
@@ -209,7 +214,7 @@ def test_what_cannot_be_used_is_one_line(tmp_path, monkeypatch, capsys, argument
     assert main(["reproduce", "--nodes", "2", "--seeds", "0", *arguments]) == code
     errors = capsys.readouterr().err
     lines = [line for line in errors.splitlines() if line.startswith("Error")]
-    assert len(lines) == 1
+    assert len(lines) == 1, errors
     assert message in lines[0]
     assert "Traceback" not in errors
     assert not (tmp_path / "runs").exists()
@@ -244,3 +249,52 @@ def test_a_method_is_not_named_as_what_it_trains(tmp_path, name, what):
     plugins.load([str(path)])
     with pytest.raises(ValueError, match=f"the run's {what} are both named '{name}'"):
         configurations("demo", ["alexnet"], [2], [name], [0], {})
+
+
+def distribution(folder, module, code):
+    """Install a distribution with an entry point of each group, all to one module; Python finds it there."""
+    info = folder / f"{module}-1.2.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {module}\nVersion: 1.2\n")
+    (info / "entry_points.txt").write_text(
+        "".join(f"[{group}]\n{module} = {module}\n\n" for group in plugins.GROUPS)
+    )
+    (folder / f"{module}.py").write_text(code)
+
+
+def test_an_installed_distribution_needs_no_option(tmp_path, monkeypatch, capsys):
+    """Its method is in the list, and in the run under the distribution's name, version and digest."""
+    distribution(tmp_path, "sign_pack", SNIPPETS["my_compressor.py"])
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    assert main(["methods", "--format", "json"]) == 0
+    assert "my-sign" in capsys.readouterr().out
+
+    one = ("--nodes", "2", "--seeds", "0", "--epochs", "1", "--jobs", "1")
+    assert main(["reproduce", *one, "--compressor", "ef(my-sign)"]) == 0
+    configs = [json.loads(path.read_text())["config"] for path in tmp_path.glob("runs/*/run.json")]
+    origins = {config["plugins"][0] for config in configs if config.get("compressor")}
+    assert len(origins) == 1
+    assert origins.pop().startswith("my-sign=sign_pack 1.2 sha256:")
+    for arguments, name in ((["table"], "my sign + EF"), (["runs", "export"], "ef(my-sign)")):
+        capsys.readouterr()
+        assert main([*arguments, "--format", "csv"]) == 0
+        assert name in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("code", ["1 / 0", "import no_such_package", None, TWICE["compressor"]])
+def test_a_broken_distribution_is_one_line(tmp_path, monkeypatch, capsys, code):
+    """It raises, lacks its module, or takes a name: exit 2, and the line names it; doctor says so, too."""
+    taken = code and code.replace("'mine'", "'qsgd'")
+    distribution(tmp_path, "broken_pack", taken or "")
+    if code is None:
+        (tmp_path / "broken_pack.py").unlink()
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    for command in (["methods"], ["reproduce", "--nodes", "2", "--seeds", "0", "--dry-run"]):
+        assert main(command) == 2
+        lines = capsys.readouterr().err.splitlines()
+        assert [line for line in lines if "Error" in line] == lines[-1:]
+        assert "cannot import broken_pack" in lines[-1]
+    main(["doctor"])
+    assert "cannot import broken_pack" in capsys.readouterr().out.replace("\n", " ")

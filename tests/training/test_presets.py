@@ -73,7 +73,7 @@ def test_fp32_has_one_key_whatever_the_quantizers_options() -> None:
 def test_presets_agree_with_their_data(name: str) -> None:
     """The number of training images that is known beforehand is that of its data set; its models exist."""
     from qsgd_lab.data import fashion_mnist
-    from qsgd_lab.data.cifar10 import split as cifar10
+    from qsgd_lab.data.cifar10 import read as cifar10
     from qsgd_lab.models import MODELS
 
     preset = PRESETS[name]

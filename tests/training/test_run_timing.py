@@ -90,7 +90,7 @@ def test_long_steps_are_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_node_counts_between_the_ends_are_not_probed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each kind is probed at its fewest and most nodes, quantized; the others lie on the line between."""
+    """Each kind is probed at its fewest and most nodes, quantized; the others are on the line between."""
     probed = []
 
     def pretend(config: RunConfig) -> float:

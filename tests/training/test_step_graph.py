@@ -1,4 +1,4 @@
-"""A step recorded once and replayed; a recorder that keeps the function stands in for CUDA."""
+"""A step recorded once and replayed; a recorder that keeps the function replaces CUDA."""
 
 from __future__ import annotations
 

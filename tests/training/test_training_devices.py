@@ -167,7 +167,7 @@ def test_bfloat16_is_honoured() -> None:
 def test_the_sweep_takes_the_device_to_its_workers(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The device is said on stderr, stands in the environment inside, and bounds the processes."""
+    """The device is printed on stderr, kept in the environment inside, and bounds the processes."""
     monkeypatch.setattr(training, "DRIVER_FILES", (Path("/"),))
     monkeypatch.setattr("qsgd_lab.training.devices.memory_bytes", lambda _device: 40 * 2**30)
     monkeypatch.setattr("qsgd_lab.training.devices.describe", lambda _device: {"device_name": "Made Up 1"})

@@ -13,9 +13,9 @@ import wire2_contents
 
 import qsgd_lab as ql
 from qsgd_lab.errors import MessageError
-from qsgd_lab.kernels.cpu import ranged_vector
-from qsgd_lab.kernels.cpu.ranged import decode_symbols, encode_symbols
-from qsgd_lab.kernels.cpu.ranged_vector import decode_four, decode_wide
+from qsgd_lab.kernels.cpu.messages import ranged_vector
+from qsgd_lab.kernels.cpu.messages.ranged import decode_symbols, encode_symbols
+from qsgd_lab.kernels.cpu.messages.ranged_vector import decode_four, decode_wide
 from qsgd_lab.partition import Partition
 from qsgd_lab.wire import ranged, ranged_choice
 from qsgd_lab.wire.kinds.levels import Levels

@@ -71,7 +71,7 @@ def expected_bits(
     vector: NDArray[np.float32], setting: QuantizerSetting, code: Code, layout: str
 ) -> ExpectedBits:
     """Return the sums for a vector, shape (n,); arguments as in `message_bits.measure_messages`."""
-    # Gaps begin anew at chunks, so blocks must begin there too, or gaps would be cut.
+    # Gaps begin again at chunks, so blocks must begin there too, or gaps would be cut.
     blocks = blocks_of(vector, setting.bucket_size, multiple_of=CHUNK)
     total = _of_block(blocks[0], setting, code, layout)
     for block in blocks[1:]:

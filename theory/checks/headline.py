@@ -225,6 +225,6 @@ ROWS: tuple[Callable[[], HeadlineRow], ...] = (
 
 
 def headline() -> str:
-    """Return the table as Markdown, measured anew."""
+    """Return the table as Markdown, measured again."""
     lines = [HEADER, ("---",) * len(HEADER), *(row() for row in ROWS)]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)

@@ -1,7 +1,7 @@
 """Real messages of one vector, many times over: their length, and whether every chunk is right.
 
-The bits of a chunk are counted anew from its levels, with the lengths of `qsgd_lab.theory.elias`, which share
-nothing with the coder. A message pads each chunk to whole words.
+The bits of a chunk are counted again from its levels, with the lengths of `qsgd_lab.theory.elias`, which
+share nothing with the coder. A message pads each chunk to whole words.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from qsgd_lab.theory.elias import Code, code_length
 FIXED, DENSE, DENSE_SIGNED, SPARSE = "fixed", "dense", "dense-signed", "sparse"
 LAYOUTS = (FIXED, DENSE, DENSE_SIGNED, SPARSE)
 
-#: The coordinates that a message codes together; gaps begin anew with each chunk.
+#: The coordinates that a message codes together; gaps begin again with each chunk.
 CHUNK = 4096
 WORD_BITS = 32
 

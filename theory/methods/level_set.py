@@ -15,11 +15,11 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike
 
+from qsgd_lab.levels import NORMS
 from qsgd_lab.theory.arguments import choice, number, vector, whole
 from qsgd_lab.theory.arrays import Floats
 
 CONVENTIONS = ("with-zero", "published")
-NORMS = ("l2", "max")
 
 
 def bucket_length(bucket_size: object, num_coordinates: int) -> int:

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 
 from qsgd_lab.coding.class_counts import quantized_size
-from qsgd_lab.coding.elias import num_classes
 from qsgd_lab.coding.layout_choice import COUNTED
 from qsgd_lab.coding.message_costs import (
     MessageCosts,
@@ -15,7 +14,7 @@ from qsgd_lab.coding.message_costs import (
     uncounted_costs,
 )
 from qsgd_lab.ledger import Ledger
-from qsgd_lab.levels import FLOAT_BITS
+from qsgd_lab.levels import FLOAT_BITS, num_classes
 from qsgd_lab.partition import Partition
 
 
@@ -31,7 +30,7 @@ class DeviceCounts:
     """
 
     def __init__(self, num_levels: int, context: Any) -> None:
-        from qsgd_lab.kernels.cuda.message_cost import FIELD
+        from qsgd_lab.kernels.cuda.messages.message_cost import FIELD
 
         self.num_levels, self.context, self.norms = num_levels, context, 0
         self._classes = context.to_device(np.zeros(16, np.int64))
@@ -42,7 +41,7 @@ class DeviceCounts:
 
     def measure(self, parts: Partition, levels: Any) -> None:
         """Count the messages of N nodes, whose levels are a Numba array of shape (N, n); nothing waits."""
-        from qsgd_lab.kernels.cuda.message_cost import launch_message_costs
+        from qsgd_lab.kernels.cuda.messages.message_cost import launch_message_costs
 
         nodes = levels.shape[0]
         if (parts, nodes) not in self._by_shape:  # buffers are left as zeros, and used again

@@ -22,19 +22,20 @@ from numpy.typing import NDArray
 from qsgd_lab.coding.device.sizes import device_memory
 from qsgd_lab.coding.device.tables import bucket_offsets, dense_entries, word_checksum_tables
 from qsgd_lab.coding.header import TAIL_BYTES, Header, parse_header
-from qsgd_lab.coding.index import WORD_BYTES, Index, check_room, parse_index, payload_start
+from qsgd_lab.coding.index import WORD_BYTES, Index, check_length_for_lists, parse_index, payload_start
 from qsgd_lab.coding.layouts import LAYOUTS, chunk_format
 from qsgd_lab.coding.message import (
     Message,
     check_length,
     check_total,
+    is_version_2,
     raise_unless_good,
 )
-from qsgd_lab.coding.version2 import add_version_2_on_device, check_kinds_of_version_1, is_version_2
+from qsgd_lab.coding.version2 import add_version_2_on_device
 from qsgd_lab.partition import Partition, excerpt
 from qsgd_lab.quantization import QuantizedGradient, level_dtype
-from qsgd_lab.wire.checks import check_scales, dead_scales
-from qsgd_lab.wire.kind import check_bound
+from qsgd_lab.wire.checks import check_bound, check_scales, dead_scales
+from qsgd_lab.wire.kinds import limits_of
 
 FIRST_READ = 4096  # bytes: header, and lists of some hundred tensors
 
@@ -91,7 +92,7 @@ def open_device_message(message: Any, max_coordinates: int | None = None) -> Dev
         If it is not a contiguous array of bytes on a device.
     """
     from qsgd_lab.kernels.cuda.device import context_of, device_view, to_host
-    from qsgd_lab.kernels.cuda.message_frame import word_view
+    from qsgd_lab.kernels.cuda.messages.message_frame import word_view
 
     context = context_of(message, "message")
     view = device_view(message, np.uint8, "message").reshape(-1)
@@ -100,7 +101,7 @@ def open_device_message(message: Any, max_coordinates: int | None = None) -> Dev
     header = parse_header(head)
     check_length(header, view.size)
     check_bound(header.num_coordinates, max_coordinates)
-    head = _read_on(view, head, check_room(header))
+    head = _read_on(view, head, check_length_for_lists(header))
     start = payload_start(head, header)
     head = _read_on(view, head, start)
     tail = to_host(view[view.size - TAIL_BYTES :]).tobytes()
@@ -182,7 +183,7 @@ def decode_values_on_device(message: Any, max_coordinates: int | None) -> Any:
         count = frame.header.num_coordinates
         with device_memory("decoding", 4 * count):
             values = frame.context.empty(count, np.float32)
-        _check(_deliver(frame, device_view(values, np.float32), add=False))
+        _check(_write_values(frame, device_view(values, np.float32), add=False))
     return values.reshape(frame.index.shape)
 
 
@@ -209,12 +210,12 @@ def add_decoded_on_device(messages: Iterable[Any], total: Any, kinds: Iterable[s
             for message in listed:  # in order: a sum in float32 depends on it
                 _add_one(message, flat, kinds)
             return
-        check_kinds_of_version_1(kinds)
+        limits_of(None, kinds).check_kind("levels")  # all that version 1 carries
         # All are opened before any is added, so that a bad header leaves the total as it was.
         frames = [open_device_message(message) for message in listed]
         for frame in frames:
             check_total(frame.header.num_coordinates, flat.size)
-        for status in [_deliver(frame, flat, add=True) for frame in frames]:
+        for status in [_write_values(frame, flat, add=True) for frame in frames]:
             _check(status)
 
 
@@ -223,10 +224,10 @@ def _add_one(message: Any, flat: Any, kinds: Iterable[str] | None) -> None:
     if is_version_2(message, on_device=True):
         add_version_2_on_device(message, flat, kinds)
         return
-    check_kinds_of_version_1(kinds)
+    limits_of(None, kinds).check_kind("levels")  # all that version 1 carries
     frame = open_device_message(message)
     check_total(frame.header.num_coordinates, flat.size)
-    _check(_deliver(frame, flat, add=True))
+    _check(_write_values(frame, flat, add=True))
 
 
 def check_dead_on_device(context: Any, norms: NDArray[np.float32], levels: Any, parts: Partition) -> None:
@@ -237,8 +238,8 @@ def check_dead_on_device(context: Any, norms: NDArray[np.float32], levels: Any, 
     MessageError
         If a rule does not hold. Nothing is waited for if no norm is 0 or NaN.
     """
-    from qsgd_lab.kernels.cuda.decode import launch_find_levels
     from qsgd_lab.kernels.cuda.device import device_view
+    from qsgd_lab.kernels.cuda.messages.decode import launch_find_levels
 
     if check_scales(norms):  # only then is anything asked of the device
         dead = dead_scales(norms)
@@ -249,15 +250,15 @@ def check_dead_on_device(context: Any, norms: NDArray[np.float32], levels: Any, 
 
 
 def _new_status(context: Any) -> Any:
-    from qsgd_lab.kernels.cuda.decode import ALL_GOOD
+    from qsgd_lab.kernels.cuda.messages.decode import ALL_GOOD
 
     return context.to_device(np.array([ALL_GOOD]))
 
 
 def _check(status: Any) -> None:
     """Raise a `MessageError` for the first chunk that could not be decoded; this waits for the device."""
-    from qsgd_lab.kernels.cuda.decode import ALL_GOOD, OUTCOMES
     from qsgd_lab.kernels.cuda.device import to_host
+    from qsgd_lab.kernels.cuda.messages.decode import ALL_GOOD, OUTCOMES
 
     found = int(to_host(status)[0])
     if found != ALL_GOOD:
@@ -267,8 +268,8 @@ def _check(status: Any) -> None:
 
 def _read_levels(frame: DeviceFrame, low: int, high: int) -> Any:
     """Return levels low..high-1."""
-    from qsgd_lab.kernels.cuda.decode import launch_decode
     from qsgd_lab.kernels.cuda.device import device_view
+    from qsgd_lab.kernels.cuda.messages.decode import launch_decode
 
     header, context = frame.header, frame.context
     dtype = level_dtype(header.num_levels)
@@ -294,9 +295,9 @@ def _read_levels(frame: DeviceFrame, low: int, high: int) -> Any:
 
 def _whole_chunks(frame: DeviceFrame, values: Any) -> int:
     """Return how many chunks, the first ones, ``cuda.dense_decode`` takes: all whole ones, or none."""
-    from qsgd_lab.kernels.cuda.dense_decode import BUCKET
     from qsgd_lab.kernels.cuda.device import address_of
-    from qsgd_lab.kernels.cuda.encode import ALIGNED, is_dense_and_small
+    from qsgd_lab.kernels.cuda.messages.dense_decode import BUCKET
+    from qsgd_lab.kernels.cuda.messages.encode import ALIGNED, is_dense_and_small
 
     header, parts = frame.header, frame.index.partition
     if not is_dense_and_small(LAYOUTS[header.layout], header.num_levels, header.chunk_size):
@@ -307,10 +308,10 @@ def _whole_chunks(frame: DeviceFrame, values: Any) -> int:
     return whole if whole and address_of(values) % ALIGNED == 0 else 0
 
 
-def _deliver(frame: DeviceFrame, values: Any, *, add: bool) -> Any:
+def _write_values(frame: DeviceFrame, values: Any, *, add: bool) -> Any:
     """Write or add the values of a message; return the status of its chunks."""
-    from qsgd_lab.kernels.cuda.decode import launch_decode_to_values
-    from qsgd_lab.kernels.cuda.dense_decode import launch_decode_dense
+    from qsgd_lab.kernels.cuda.messages.decode import launch_decode_to_values
+    from qsgd_lab.kernels.cuda.messages.dense_decode import launch_decode_dense
 
     header, index, context = frame.header, frame.index, frame.context
     status = _new_status(context)

@@ -54,7 +54,7 @@ def seal_on_device(
     directory : (int32[C], uint32[C], int32[C]), Numba
         Lengths of chunks in words, checksums, and numbers of non-zeros, which only the sparse layout sends.
     """
-    from qsgd_lab.kernels.cuda.message_frame import launch_seal
+    from qsgd_lab.kernels.cuda.messages.message_frame import launch_seal
 
     header = Header(
         scheme.layout,
@@ -123,7 +123,7 @@ def _encode(
     chunk_size: int,
 ) -> Any:
     from qsgd_lab.kernels.cuda.device import device_view, to_host
-    from qsgd_lab.kernels.cuda.encode import is_dense_and_small, launch_encode, launch_gather
+    from qsgd_lab.kernels.cuda.messages.encode import is_dense_and_small, launch_encode, launch_gather
 
     chunks = -(-levels.size // chunk_size)
     if layout != "fixed" and "auto" in (code, layout):

@@ -33,9 +33,9 @@ def quantize_and_pack_on_device(
     MemoryError
         If the device has not enough memory.
     """
-    from qsgd_lab.kernels.cuda.checksum import launch_enter_equal_chunks
     from qsgd_lab.kernels.cuda.device import context_of, device_view, flat_device_float32
-    from qsgd_lab.kernels.cuda.fixed_width import launch_quantize_pack, packed_words
+    from qsgd_lab.kernels.cuda.messages.checksum import launch_enter_equal_chunks
+    from qsgd_lab.kernels.cuda.messages.fixed_width import launch_quantize_pack, packed_words
     from qsgd_lab.kernels.cuda.rows import row_tables
 
     context, shape = context_of(gradient, "gradient"), tuple(np.shape(gradient))

@@ -71,7 +71,14 @@ def device_payload_bytes(quantized: QuantizedGradient, chunk_size: int) -> dict[
         If the arrays are not what a quantizer makes, or a level is outside -s..s.
     """
     from qsgd_lab.kernels.cuda.device import to_host
-    from qsgd_lab.kernels.cuda.sizes import BEYOND, DENSE, DENSE_SIGNED, SPARSE, TOTALS, launch_measure
+    from qsgd_lab.kernels.cuda.messages.sizes import (
+        BEYOND,
+        DENSE,
+        DENSE_SIGNED,
+        SPARSE,
+        TOTALS,
+        launch_measure,
+    )
 
     context, levels, _ = device_arrays(quantized)
     num_levels = quantized.num_levels

@@ -47,8 +47,8 @@ def dense_entries(context: Any, code: str, num_levels: int) -> Arrays:
     """Return the tables of ``cuda.dense_encode`` and of ``cuda.dense_decode``, for s of at most 7."""
 
     def make() -> tuple[NDArray[Any], ...]:
-        from qsgd_lab.kernels.cuda.dense_decode import lookup_table
-        from qsgd_lab.kernels.cuda.dense_encode import length_table
+        from qsgd_lab.kernels.cuda.messages.dense_decode import lookup_table
+        from qsgd_lab.kernels.cuda.messages.dense_encode import length_table
 
         single = encode_tables("dense", code, num_levels).single
         return length_table(single, num_levels), lookup_table(single, num_levels)
@@ -83,7 +83,7 @@ def word_checksum_tables(context: Any) -> Arrays:
 def piece_checksum_tables(context: Any) -> Arrays:
     """Return the `ShiftTables` of pieces."""
     from qsgd_lab.kernels.crc32c import piece_tables
-    from qsgd_lab.kernels.cuda.checksum import PIECE
+    from qsgd_lab.kernels.cuda.messages.checksum import PIECE
 
     return _kept(context, ("pieces",), lambda: tuple(piece_tables(PIECE)))
 

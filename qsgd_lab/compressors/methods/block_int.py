@@ -17,7 +17,6 @@ from qsgd_lab.compressors.protocol import (
     Array,
     Compressor,
     Gather,
-    Layout,
     NodeRows,
     Rounds,
 )
@@ -38,6 +37,24 @@ from qsgd_lab.wire.kinds.block_integers import (
 ROUNDINGS = ("nearest", "stochastic")
 _INSIDE_BITS = 8
 _NO_ROWS = np.empty((0, 0), np.float32)
+
+
+def _fixed_bits(payload: BlockIntegers) -> int:
+    """Return the bits of scales and codes alone."""
+    n, blocks = payload.num_coordinates, -(-payload.num_coordinates // payload.block_size)
+    return num_codes(n, payload.is_smooth) * payload.bits + FLOAT_BITS * blocks
+
+
+class BlockIntegerWire(MessageWire):
+    """Kind "block-int"; what lives on a device is copied to be packed, and only then."""
+
+    def pack(self, payload: BlockIntegers) -> bytes:
+        """Return the message."""
+        if is_device_array(payload.codes):
+            from qsgd_lab.kernels.cuda.device import to_host
+
+            payload = replace(payload, codes=to_host(payload.codes), scales=to_host(payload.scales))
+        return super().pack(payload)
 
 
 class BlockInt(Compressor):
@@ -70,6 +87,8 @@ class BlockInt(Compressor):
     Jia et al.: SDP4Bit. NeurIPS 2024. Wang et al.: ZeRO++. ICLR 2024.
     """
 
+    wire = BlockIntegerWire("block-int", is_whole, _fixed_bits)
+
     def __init__(
         self,
         bits: int = 4,
@@ -97,9 +116,6 @@ class BlockInt(Compressor):
         # Of 8 bits the error is 4e-5 on normal vectors.
         self.needs_feedback = rounding == "nearest" and bits < 8
 
-    def init(self, layout: Layout) -> None:
-        """Return None: there is no state."""
-
     def compress(self, gradient: Array, state: None, stream: Stream) -> tuple[BlockIntegers, None]:
         """Return (integers and scales, None)."""
         return self._integers(gradient, self.bits, stream), None
@@ -109,7 +125,7 @@ class BlockInt(Compressor):
     ) -> BlockIntegers:
         if is_device_array(gradient):
             return self._integers_on_device(gradient, bits, _words_of(stream, role))
-        from qsgd_lab.kernels.cpu import block_integers
+        from qsgd_lab.kernels.cpu.methods import block_integers
 
         x = np.ascontiguousarray(gradient, np.float32)
         n, block = x.size, self.block_size
@@ -123,8 +139,8 @@ class BlockInt(Compressor):
 
     def _integers_on_device(self, gradient: Array, bits: int, key: tuple[np.uint32, ...]) -> BlockIntegers:
         """Return integers and scales on the gradient's device and stream, with the bits of the CPU."""
-        from qsgd_lab.kernels.cuda import block_integers
         from qsgd_lab.kernels.cuda.device import context_of, device_view, flat_device_float32
+        from qsgd_lab.kernels.cuda.methods import block_integers
 
         context, x = context_of(gradient, "gradient"), flat_device_float32(gradient)
         codes = context.empty(num_codes(x.size, self.is_smooth), np.int8)
@@ -140,8 +156,8 @@ class BlockInt(Compressor):
         """Return the integers' values, where the integers live."""
         if not is_device_array(payload.codes):
             return message.dense(payload)
-        from qsgd_lab.kernels.cuda import block_integers
         from qsgd_lab.kernels.cuda.device import context_of, device_view
+        from qsgd_lab.kernels.cuda.methods import block_integers
 
         context = context_of(payload.codes, "codes")
         out = context.empty(payload.num_coordinates, np.float32)
@@ -152,11 +168,6 @@ class BlockInt(Compressor):
         values = device_view(out, np.float32, "values")
         block_integers.launch_decode(context, *views, payload.block_size, payload.is_smooth, values)
         return out
-
-    @property
-    def wire(self) -> MessageWire:
-        """Integers and scales."""
-        return _WIRE
 
     @property
     def is_unbiased(self) -> bool:
@@ -184,7 +195,7 @@ class BlockInt(Compressor):
         if is_device_array(out):
             after: list[None] = super().mean(rows, states, stream, out, ledger)
             return after
-        from qsgd_lab.kernels.cpu import block_integers
+        from qsgd_lab.kernels.cpu.methods import block_integers
 
         n = out.size
         gradients, residuals = (_NO_ROWS if part is None else part for part in rows)
@@ -203,7 +214,7 @@ class BlockInt(Compressor):
         """Return the size of any payload of n coordinates, which does not depend on their values."""
         codes = np.broadcast_to(np.int8(0), (num_codes(n, self.is_smooth),))
         scales = np.broadcast_to(np.float32(0), (-(-n // self.block_size),))
-        return _WIRE.size(BlockIntegers(codes, scales, n, self.bits, self.block_size, self.is_smooth))
+        return self.wire.size(BlockIntegers(codes, scales, n, self.bits, self.block_size, self.is_smooth))
 
     def rounds(self, vector: Array, state: None, stream: Stream) -> Rounds:
         """Agree in two levels: the mean of a machine in 8 bits, then that of the machines, part by part.
@@ -250,27 +261,6 @@ def _words_of(stream: Stream, role: Role) -> tuple[np.uint32, ...]:
 
 def _largest_variance(d: int, s: int) -> float:
     return (math.sqrt(1 + (d - 1) / s**2) - 1) / 2
-
-
-def _fixed_bits(payload: BlockIntegers) -> int:
-    """Return the bits of scales and codes alone."""
-    n, blocks = payload.num_coordinates, -(-payload.num_coordinates // payload.block_size)
-    return num_codes(n, payload.is_smooth) * payload.bits + FLOAT_BITS * blocks
-
-
-class BlockIntegerWire(MessageWire):
-    """Kind "block-int"; what lives on a device is copied to be packed, and only then."""
-
-    def pack(self, payload: BlockIntegers) -> bytes:
-        """Return the message."""
-        if is_device_array(payload.codes):
-            from qsgd_lab.kernels.cuda.device import to_host
-
-            payload = replace(payload, codes=to_host(payload.codes), scales=to_host(payload.scales))
-        return super().pack(payload)
-
-
-_WIRE = BlockIntegerWire("block-int", is_whole, _fixed_bits)
 
 
 def _label(options: Mapping[str, Any]) -> str:

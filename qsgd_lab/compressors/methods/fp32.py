@@ -42,9 +42,8 @@ class FullPrecision(Compressor):
 
     aggregates = "sums"
     takes_device_arrays = True
-
-    def init(self, layout: Layout) -> None:
-        """Return None: there is no state."""
+    wire = RawWire()
+    is_unbiased = True
 
     def compress(self, gradient: Array, state: None, stream: Stream) -> tuple[Array, None]:
         """Return (a copy of the gradient, None)."""
@@ -53,16 +52,6 @@ class FullPrecision(Compressor):
     def decompress(self, payload: Array) -> Array:
         """Return the payload."""
         return payload
-
-    @property
-    def wire(self) -> RawWire:
-        """Raw coordinates."""
-        return _WIRE
-
-    @property
-    def is_unbiased(self) -> bool:
-        """True."""
-        return True
 
     def variance_factor(self, num_coordinates: int) -> float:
         """Return 0: nothing is lost."""
@@ -79,12 +68,10 @@ class FullPrecision(Compressor):
         for node in range(len(states)):
             vector = node_vector(rows, node)
             out += vector
-            ledger.add(_WIRE.size(vector))
+            ledger.add(self.wire.size(vector))
         divide(out, len(states))
         return states
 
-
-_WIRE = RawWire()
 
 METHOD = Method(
     "fp32",

@@ -88,7 +88,7 @@ class BlockWire(Wire[Block]):
 
 
 class RandomBlock(Compressor):
-    """Sends one of R blocks of the whole gradient, drawn anew each step and the same at all nodes.
+    """Sends one of R blocks of the whole gradient, drawn again each step and the same at all nodes.
 
     Parameters
     ----------
@@ -114,9 +114,6 @@ class RandomBlock(Compressor):
             raise ValueError(f"ratio is {ratio}; there must be at least 1 block")
         check_choice("values", values, VALUES)
         self.ratio, self.values = ratio, values
-
-    def init(self, layout: Layout) -> None:
-        """Return None: there is no state."""
 
     def compress(self, gradient: Array, state: None, stream: Stream) -> tuple[Block, None]:
         """Return (the block of this step, None)."""

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from qsgd_lab.arrays import flat_float32
 from qsgd_lab.compressors.message_wire import MessageWire
-from qsgd_lab.compressors.protocol import Array, Compressor, Layout
+from qsgd_lab.compressors.protocol import Array, Compressor
 from qsgd_lab.compressors.registry import Method
 from qsgd_lab.stream import Stream
 from qsgd_lab.wire.kinds.raw import Raw
@@ -44,13 +44,12 @@ class HalfPrecision(Compressor):
         If the format is unknown.
     """
 
+    is_unbiased = False  # rounding to nearest has the same error every time
+
     def __init__(self, format: str) -> None:  # noqa: A002 - the field's word
         if format not in DTYPES:
             raise ValueError(f"unknown format {format!r}; known: {', '.join(DTYPES)}")
         self.format = format
-
-    def init(self, layout: Layout) -> None:
-        """Return None: there is no state."""
 
     def compress(self, gradient: Array, state: None, stream: Stream) -> tuple[Raw, None]:
         """Return (the rounded coordinates, None)."""
@@ -68,11 +67,6 @@ class HalfPrecision(Compressor):
     def wire(self) -> MessageWire:
         """Kind "raw" of wire format 2, 16 bits a coordinate."""
         return _WIRES[self.format]
-
-    @property
-    def is_unbiased(self) -> bool:
-        """False: rounding to nearest has the same error every time."""
-        return False
 
     def variance_factor(self, num_coordinates: int) -> float | None:
         """Return 2^-16 for bfloat16, whose range is that of float32; None for float16, whose range ends.

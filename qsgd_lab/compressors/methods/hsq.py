@@ -9,12 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qsgd_lab.compressors.message_wire import MessageWire, is_whole
-from qsgd_lab.compressors.protocol import Array, Compressor, Layout
+from qsgd_lab.compressors.protocol import Array, Compressor
 from qsgd_lab.compressors.registry import Method, Option
 from qsgd_lab.kernels.rotation import LARGEST_FLOAT
 from qsgd_lab.levels import FLOAT_BITS
 from qsgd_lab.stream import Stream
-from qsgd_lab.wire import message
 from qsgd_lab.wire.key import Key, Purpose, words
 from qsgd_lab.wire.kinds.hsq import (
     MAX_FRAME_BITS,
@@ -27,6 +26,13 @@ from qsgd_lab.wire.kinds.hsq import (
 
 MODES = ("random", "greedy")
 _RANGE_BITS = 8  # 256 segments share the range of their norms
+
+
+def _fixed_bits(payload: HyperSphere) -> int:
+    """Return the bits of scales and codes alone."""
+    ranges = 0 if payload.ranges is None else payload.ranges.size
+    own = payload.codebook_bits + (payload.norm_bits or FLOAT_BITS)
+    return int(payload.codes.size * own + FLOAT_BITS * ranges)
 
 
 class HSQ(Compressor):
@@ -57,6 +63,8 @@ class HSQ(Compressor):
     Dai, Yan, Zhou, Yang, Ng, Liu: Hyper-sphere quantization. 2019.
     """
 
+    wire = MessageWire("hsq", is_whole, _fixed_bits)
+
     def __init__(
         self, segment: int = 16, codebook: int = 256, mode: str = "random", norm_bits: int = 6
     ) -> None:
@@ -72,12 +80,9 @@ class HSQ(Compressor):
         self.segment, self.codebook, self.mode, self.norm_bits = segment, codebook, mode, norm_bits
         self.needs_feedback = mode == "greedy"
 
-    def init(self, layout: Layout) -> None:
-        """Return None: there is no state."""
-
     def compress(self, gradient: Array, state: None, stream: Stream) -> tuple[HyperSphere, None]:
         """Return (codewords and norms, None)."""
-        from qsgd_lab.kernels.cpu import hyper_sphere
+        from qsgd_lab.kernels.cpu.methods import hyper_sphere
 
         x = np.ascontiguousarray(gradient, np.float32)
         key = Key(**stream._asdict())
@@ -99,15 +104,6 @@ class HSQ(Compressor):
             codes[np.repeat(np.isnan(ranges[:, 0]), 1 << _RANGE_BITS)[:count]] = 0
         sizes = (segment_bits, codebook_bits, self.norm_bits, _RANGE_BITS if self.norm_bits else 0)
         return HyperSphere(codes, levels, ranges, x.size, *sizes, key), None
-
-    def decompress(self, payload: HyperSphere) -> Array:
-        """Return norms times codewords."""
-        return message.dense(payload)
-
-    @property
-    def wire(self) -> MessageWire:
-        """Codewords and norms."""
-        return _WIRE
 
     @property
     def is_unbiased(self) -> bool:
@@ -143,16 +139,6 @@ def _rounded(
     floor = np.floor(place)
     levels = floor + (drawn < (place - floor) * 2.0**32)
     return np.minimum(levels, 2**bits - 1).astype(np.uint16), ranges
-
-
-def _fixed_bits(payload: HyperSphere) -> int:
-    """Return the bits of scales and codes alone."""
-    ranges = 0 if payload.ranges is None else payload.ranges.size
-    own = payload.codebook_bits + (payload.norm_bits or FLOAT_BITS)
-    return int(payload.codes.size * own + FLOAT_BITS * ranges)
-
-
-_WIRE = MessageWire("hsq", is_whole, _fixed_bits)
 
 
 def _label(options: Mapping[str, Any]) -> str:

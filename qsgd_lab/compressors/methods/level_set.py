@@ -18,7 +18,6 @@ from qsgd_lab.levels import FLOAT_BITS, NORMS, magnitude_bits
 from qsgd_lab.partition import Partition, partition
 from qsgd_lab.quantization import level_dtype
 from qsgd_lab.stream import Stream
-from qsgd_lab.wire import message
 from qsgd_lab.wire.checks import writing
 from qsgd_lab.wire.kinds.exponential import ExponentialLevels
 from qsgd_lab.wire.kinds.levels import bucket_fields
@@ -51,6 +50,8 @@ class NUQSGD(Compressor):
     ----------
     Ramezani-Kebrya, Faghri, Markov, Aksenov, Alistarh, Roy: NUQSGD. JMLR 2021.
     """
+
+    is_unbiased = True
 
     def __init__(
         self,
@@ -89,19 +90,10 @@ class NUQSGD(Compressor):
         codes = codes.astype(level_dtype(self.levels), copy=False)
         return ExponentialLevels(codes, norms, self.levels, self.has_zero, self.norm, state), state
 
-    def decompress(self, payload: ExponentialLevels) -> Array:
-        """Return the values of the codes."""
-        return message.dense(payload)
-
     @property
     def wire(self) -> MessageWire:
         """Kind "exponential" of wire format 2."""
         return self._wire
-
-    @property
-    def is_unbiased(self) -> bool:
-        """True."""
-        return True
 
     def variance_factor(self, num_coordinates: int) -> float:
         """Return an upper bound on E||Q(v) - v||^2 / ||v||^2 over all v.
@@ -147,6 +139,8 @@ class Natural(Compressor):
     Horvath, Ho, Horvath, Sahu, Canini, Richtarik: Natural compression for distributed deep learning. 2019.
     """
 
+    is_unbiased = True  # up to 2^127
+
     def __init__(self, backend: str = "auto") -> None:
         check_backend(backend)
         self.backend = backend
@@ -165,19 +159,10 @@ class Natural(Compressor):
         magnitudes = np.abs(codes).astype(np.uint8)
         return Powers(magnitudes, (codes < 0) & (magnitudes != NOT_A_NUMBER)), state
 
-    def decompress(self, payload: Powers) -> Array:
-        """Return the powers of two."""
-        return message.dense(payload)
-
     @property
     def wire(self) -> MessageWire:
         """Kind "natural" of wire format 2."""
         return _NATURAL
-
-    @property
-    def is_unbiased(self) -> bool:
-        """True, up to 2^127."""
-        return True
 
     def variance_factor(self, num_coordinates: int) -> float:
         """Return 1/8, attained at 4/3 of a power of two. Coordinates below 2^-126 are left aside."""

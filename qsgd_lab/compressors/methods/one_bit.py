@@ -16,7 +16,6 @@ from qsgd_lab.compressors.registry import BucketSize, Method, Option
 from qsgd_lab.levels import FLOAT_BITS
 from qsgd_lab.partition import Partition, partition
 from qsgd_lab.stream import Stream
-from qsgd_lab.wire import message
 from qsgd_lab.wire.checks import writing
 from qsgd_lab.wire.kinds.levels import bucket_fields
 from qsgd_lab.wire.kinds.one_bit import OneBit
@@ -44,6 +43,7 @@ class OneBitQuantizer(Compressor):
     """
 
     needs_feedback = True
+    is_unbiased = False
 
     def __init__(self, values: str, bucket_size: int | str = 512, backend: str = "auto") -> None:
         check_choice("values", values, VALUES)
@@ -86,19 +86,10 @@ class OneBitQuantizer(Compressor):
             bits &= ~np.repeat(dead, np.diff(state.bucket_offsets))
         return OneBit(bits, scales, state), state
 
-    def decompress(self, payload: OneBit) -> Array:
-        """Return the value of each bit."""
-        return message.dense(payload)
-
     @property
     def wire(self) -> MessageWire:
         """Kind "one-bit" of wire format 2."""
         return self._wire
-
-    @property
-    def is_unbiased(self) -> bool:
-        """False."""
-        return False
 
     def variance_factor(self, num_coordinates: int) -> float:
         """Return 1 - 1/d for d coordinates a bucket: a vector of one non-zero attains it, or nearly.

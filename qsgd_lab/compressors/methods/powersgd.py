@@ -99,7 +99,7 @@ class PowerSGD(Compressor):
 
     A tensor of two or more dimensions is the matrix (first, product of the others). It is compressed only if
     that at least halves it; other tensors travel in float32 with the first round. Q starts from random words
-    that all nodes share, and goes on from the last step; vectors that became zero or not finite start anew.
+    that all nodes share, and goes on from the last step; vectors that became zero or not finite start again.
     A node's own contribution is P Q_i' with its own factor, so that residuals of unlike nodes stay bounded.
     The method is biased: it is meant for error feedback, `ef(powersgd)`.
 
@@ -121,6 +121,7 @@ class PowerSGD(Compressor):
     aggregates = "sums"
     interactive = True
     needs_feedback = True
+    is_unbiased = False
 
     def __init__(self, rank: int = 2) -> None:
         if rank < 1:
@@ -162,11 +163,6 @@ class PowerSGD(Compressor):
     def wire(self) -> FactorsWire:
         """The factors as a list of arrays."""
         return FactorsWire(self.rank)
-
-    @property
-    def is_unbiased(self) -> bool:
-        """False."""
-        return False
 
     def variance_factor(self, num_coordinates: int) -> float:
         """Return 1: a projection takes nothing away at worst."""
@@ -275,7 +271,7 @@ def _started(vectors: Floats, stream: Stream) -> Floats:
 
 
 def _times(matrix: Floats, vectors: Floats) -> Floats:
-    from qsgd_lab.kernels.cpu.low_rank import times_vectors
+    from qsgd_lab.kernels.cpu.methods.low_rank import times_vectors
 
     out = np.empty((len(vectors), len(matrix)), np.float32)
     times_vectors(matrix, vectors, out)
@@ -283,7 +279,7 @@ def _times(matrix: Floats, vectors: Floats) -> Floats:
 
 
 def _orthonormal(vectors: Floats) -> Floats:
-    from qsgd_lab.kernels.cpu.low_rank import orthonormalize
+    from qsgd_lab.kernels.cpu.methods.low_rank import orthonormalize
 
     out = np.array(vectors)
     orthonormalize(out)
@@ -291,7 +287,7 @@ def _orthonormal(vectors: Floats) -> Floats:
 
 
 def _right_factors(found: list[_Matrix], left: list[Floats]) -> list[Floats]:
-    from qsgd_lab.kernels.cpu.low_rank import transposed_times_vectors
+    from qsgd_lab.kernels.cpu.methods.low_rank import transposed_times_vectors
 
     right = []
     for (matrix, _), factor in zip(found, left, strict=True):
@@ -301,7 +297,7 @@ def _right_factors(found: list[_Matrix], left: list[Floats]) -> list[Floats]:
 
 
 def _write_product(left: Floats, right: Floats, part: Part, out: Floats) -> None:
-    from qsgd_lab.kernels.cpu.low_rank import outer_sum
+    from qsgd_lab.kernels.cpu.methods.low_rank import outer_sum
 
     outer_sum(left, right, out.reshape(part.rows, part.columns))
 

@@ -10,14 +10,12 @@ from typing import Any
 import numpy as np
 
 from qsgd_lab.arrays import is_device_array, is_torch
-from qsgd_lab.coding.chunk_bits import chunk_bits
 from qsgd_lab.coding.class_counts import quantized_size
 from qsgd_lab.coding.codec import codec_for
 from qsgd_lab.coding.decode import decode
 from qsgd_lab.coding.decode_sum import add_decoded
-from qsgd_lab.coding.elias import num_classes
 from qsgd_lab.coding.encode import encode
-from qsgd_lab.coding.layout_choice import COUNTED
+from qsgd_lab.coding.layout_choice import COUNTED, chunk_bits
 from qsgd_lab.coding.layouts import DEFAULT_CHUNK_SIZE
 from qsgd_lab.coding.message import open_frame, version_of
 from qsgd_lab.coding.message_costs import costs_by_chunk, length_steps, message_costs
@@ -25,7 +23,7 @@ from qsgd_lab.compressors.protocol import Array, Compressor, Layout, NodeRows, W
 from qsgd_lab.compressors.registry import BucketSize, Method, Option
 from qsgd_lab.errors import MessageError
 from qsgd_lab.ledger import Ledger, Size
-from qsgd_lab.levels import NORMS, num_levels
+from qsgd_lab.levels import NORMS, num_classes, num_levels
 from qsgd_lab.partition import Partition, partition
 from qsgd_lab.quantization import QuantizedGradient, check_scheme, dequantize, level_dtype, quantize
 from qsgd_lab.stream import Stream
@@ -90,6 +88,7 @@ class QSGD(Compressor):
     """
 
     takes_device_arrays = True
+    wire = QuantizedWire()
 
     def __init__(
         self,
@@ -133,11 +132,6 @@ class QSGD(Compressor):
     def decompress(self, payload: QuantizedGradient) -> Array:
         """Return the values of levels."""
         return dequantize(payload, backend=self.backend)
-
-    @property
-    def wire(self) -> QuantizedWire:
-        """Messages of wire format 1."""
-        return _WIRE
 
     def add_decoded(self, message: bytes, layout: Layout, total: Array) -> None:
         """Decode and add in one pass; what the wire refuses is refused here too."""
@@ -280,9 +274,6 @@ def _check_shapes(state: Partition, total: Array, gradients: Array, residuals: A
             f"the state is for {n} coordinates, but gradients are {tuple(gradients.shape)}, "
             f"residuals {tuple(residuals.shape)} and their sum {tuple(total.shape)}"
         )
-
-
-_WIRE = QuantizedWire()
 
 
 def _label(options: Mapping[str, Any]) -> str:

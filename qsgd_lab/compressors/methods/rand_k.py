@@ -14,7 +14,6 @@ from qsgd_lab.compressors.protocol import Array, Compressor, Layout
 from qsgd_lab.compressors.registry import Method, Option
 from qsgd_lab.levels import FLOAT_BITS
 from qsgd_lab.stream import Stream
-from qsgd_lab.wire import message
 from qsgd_lab.wire.key import SHARED_NODE, Key
 from qsgd_lab.wire.kinds.masked import Masked, mask_positions
 
@@ -55,9 +54,6 @@ class RandK(Compressor):
         self.aggregates = "sums" if mask == "shared" else "gathers"
         self._wire = MessageWire("masked", self._matches, lambda payload: FLOAT_BITS * payload.values.size)
 
-    def init(self, layout: Layout) -> None:
-        """Return None: there is no state."""
-
     def compress(self, gradient: Array, state: None, stream: Stream) -> tuple[Masked, None]:
         """Return (the coordinates of the step's mask, None)."""
         x = flat_float32(gradient)
@@ -69,10 +65,6 @@ class RandK(Compressor):
             with np.errstate(over="ignore"):  # n/k times a large coordinate may exceed float32, and is seen
                 values = values * np.float32(x.size / k)
         return Masked(values, x.size, key), None
-
-    def decompress(self, payload: Masked) -> Array:
-        """Return the vector with zeros elsewhere; the mask is drawn again from the key."""
-        return message.dense(payload)
 
     @property
     def wire(self) -> MessageWire:

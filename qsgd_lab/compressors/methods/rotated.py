@@ -11,7 +11,7 @@ import numpy as np
 
 from qsgd_lab.arrays import is_device_array
 from qsgd_lab.compressors.message_wire import MessageWire, is_whole
-from qsgd_lab.compressors.protocol import Array, Compressor, Layout, NodeRows
+from qsgd_lab.compressors.protocol import Array, Compressor, NodeRows
 from qsgd_lab.compressors.registry import Method, Option
 from qsgd_lab.kernels import rotation
 from qsgd_lab.ledger import Ledger, Size
@@ -28,6 +28,27 @@ LEAST_ERROR_BOUNDS = {1: 0.5, 2: 0.3064, 3: 0.09665, 4: 0.02746, 8: 0.0002218}
 MOST_ON_DEVICE = 4096
 _NO_ROWS = np.empty((0, 0), np.float32)
 _NO_BOOK = np.empty(0, np.float32)
+
+
+def _fixed_bits(payload: Rotated) -> int:
+    """Return the bits of scales and codes alone."""
+    n, block = payload.num_coordinates, payload.block_size
+    numbers = rotation.block_sizes(n, block)[0] * (1 if payload.offsets is None else 2)
+    return rotation.padded_size(n, block) * payload.bits + FLOAT_BITS * numbers
+
+
+class RotatedWire(MessageWire):
+    """Kind "rotated"; what lives on a device is copied to be packed, and only then."""
+
+    def pack(self, payload: Rotated) -> bytes:
+        """Return the message."""
+        if is_device_array(payload.codes):
+            from qsgd_lab.kernels.cuda.device import to_host
+
+            offsets = None if payload.offsets is None else to_host(payload.offsets)
+            codes, scales = to_host(payload.codes), to_host(payload.scales)
+            payload = replace(payload, codes=codes, scales=scales, offsets=offsets)
+        return super().pack(payload)
 
 
 class RotatedBlocks(Compressor):
@@ -53,6 +74,8 @@ class RotatedBlocks(Compressor):
         If an argument is out of range.
     """
 
+    wire = RotatedWire("rotated", is_whole, _fixed_bits)
+
     def __init__(self, bits: int, kind: int, block_size: int, rounds: int) -> None:
         if block_size < 1 or block_size & (block_size - 1) or block_size > 1 << MAX_BLOCK_BITS:
             most = 1 << MAX_BLOCK_BITS
@@ -73,14 +96,11 @@ class RotatedBlocks(Compressor):
             return self.num_rounds, self.kind, self.bits, _NO_BOOK, np.empty(0)
         return self.num_rounds, self.kind, self.bits, rotation.book(self.bits), rotation.middles(self.bits)
 
-    def init(self, layout: Layout) -> None:
-        """Return None: there is no state."""
-
     def compress(self, gradient: Array, state: None, stream: Stream) -> tuple[Rotated, None]:
         """Return (codes and scales, None)."""
         if is_device_array(gradient):
             return self._on_device(gradient, Key(**stream._asdict())), None
-        from qsgd_lab.kernels.cpu import rotated
+        from qsgd_lab.kernels.cpu.methods import rotated
 
         x = np.ascontiguousarray(gradient, np.float32)
         n, block, key = x.size, self.block_size, Key(**stream._asdict())
@@ -98,8 +118,8 @@ class RotatedBlocks(Compressor):
 
     def _on_device(self, gradient: Array, key: Key) -> Rotated:
         """Return codes and scales on the gradient's device and stream, with the bits of the CPU."""
-        from qsgd_lab.kernels.cuda import rotated
         from qsgd_lab.kernels.cuda.device import context_of, device_view, flat_device_float32
+        from qsgd_lab.kernels.cuda.methods import rotated
 
         context, x = context_of(gradient, "gradient"), flat_device_float32(gradient)
         n, block = x.size, self.block_size
@@ -122,7 +142,7 @@ class RotatedBlocks(Compressor):
         if is_device_array(out):
             after: list[None] = super().mean(rows, states, stream, out, ledger)
             return after
-        from qsgd_lab.kernels.cpu import rotated
+        from qsgd_lab.kernels.cpu.methods import rotated
 
         n, block, key = out.size, self.block_size, Key(**stream._asdict())
         gradients, residuals = (_NO_ROWS if part is None else part for part in rows)
@@ -146,12 +166,7 @@ class RotatedBlocks(Compressor):
         scales = np.broadcast_to(np.float32(0), (blocks,))
         own = scales if self._is_uniform else None
         payload = Rotated(codes, scales, own, n, self.bits, self.block_size, self.num_rounds, key)
-        return _WIRE.size(payload)
-
-    @property
-    def wire(self) -> MessageWire:
-        """Codes and scales."""
-        return _WIRE
+        return self.wire.size(payload)
 
 
 class EDEN(RotatedBlocks):
@@ -183,6 +198,8 @@ class EDEN(RotatedBlocks):
     Vargaftik et al.: DRIVE. NeurIPS 2021. Vargaftik et al.: EDEN. ICML 2022.
     """
 
+    is_unbiased = False  # unbiased in the limit of large blocks only
+
     def __init__(
         self, bits: int = 2, scale: str = "unbiased", block_size: int = 4096, rounds: int = 2
     ) -> None:
@@ -191,11 +208,6 @@ class EDEN(RotatedBlocks):
         if scale not in rotation.SCALES:
             raise ValueError(f"unknown scale {scale!r}; known: {', '.join(rotation.SCALES)}")
         super().__init__(bits, rotation.SCALES.index(scale), block_size, rounds)
-
-    @property
-    def is_unbiased(self) -> bool:
-        """False: unbiased in the limit of large blocks only."""
-        return False
 
     def variance_factor(self, num_coordinates: int) -> float | None:
         """Return a bound for every vector: known for the scales of least error and of matched norm.
@@ -229,15 +241,12 @@ class RotatedStochastic(RotatedBlocks):
     Suresh, Yu, Kumar, McMahan: Distributed mean estimation with limited communication. ICML 2017.
     """
 
+    is_unbiased = True
+
     def __init__(self, bits: int = 4, block_size: int = 4096, rounds: int = 2) -> None:
         if not 1 <= bits <= 8:
             raise ValueError(f"bits is {bits}; it must be from 1 to 8")
         super().__init__(bits, rotation.STOCHASTIC, block_size, rounds)
-
-    @property
-    def is_unbiased(self) -> bool:
-        """True."""
-        return True
 
     def variance_factor(self, num_coordinates: int) -> float:
         """Return a bound for every vector: M / (2^bits - 1 - 1/1024)^2 with M >= E max_j d y_j^2 / |y|^2.
@@ -255,8 +264,8 @@ class RotatedStochastic(RotatedBlocks):
 
 def values_on_device(payload: Rotated) -> Array:
     """Return the values of codes on a device, on the same device and stream."""
-    from qsgd_lab.kernels.cuda import rotated
     from qsgd_lab.kernels.cuda.device import context_of, device_view
+    from qsgd_lab.kernels.cuda.methods import rotated
 
     context = context_of(payload.codes, "codes")
     out = context.empty(payload.num_coordinates, np.float32)
@@ -275,29 +284,6 @@ def values_on_device(payload: Rotated) -> Array:
     )
     return out
 
-
-class RotatedWire(MessageWire):
-    """Kind "rotated"; what lives on a device is copied to be packed, and only then."""
-
-    def pack(self, payload: Rotated) -> bytes:
-        """Return the message."""
-        if is_device_array(payload.codes):
-            from qsgd_lab.kernels.cuda.device import to_host
-
-            offsets = None if payload.offsets is None else to_host(payload.offsets)
-            codes, scales = to_host(payload.codes), to_host(payload.scales)
-            payload = replace(payload, codes=codes, scales=scales, offsets=offsets)
-        return super().pack(payload)
-
-
-def _fixed_bits(payload: Rotated) -> int:
-    """Return the bits of scales and codes alone."""
-    n, block = payload.num_coordinates, payload.block_size
-    numbers = rotation.block_sizes(n, block)[0] * (1 if payload.offsets is None else 2)
-    return rotation.padded_size(n, block) * payload.bits + FLOAT_BITS * numbers
-
-
-_WIRE = RotatedWire("rotated", is_whole, _fixed_bits)
 
 _BLOCKS = (
     Option("block_size", int, 4096, "coordinates that are rotated together, a power of two up to 65536"),

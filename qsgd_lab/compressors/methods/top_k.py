@@ -77,6 +77,7 @@ class TopK(Compressor):
     """
 
     needs_feedback = True
+    wire = SparseWire()
 
     def __init__(self, fraction: float = 0.01) -> None:
         kept(fraction, 1)  # refuses a bad fraction here, not at the first gradient
@@ -85,9 +86,6 @@ class TopK(Compressor):
     def kept(self, num_coordinates: int) -> int:
         """Return k."""
         return kept(self.fraction, num_coordinates)
-
-    def init(self, layout: Layout) -> None:
-        """Return None: there is no state."""
 
     def compress(self, gradient: Array, state: None, stream: Stream) -> tuple[SparseValues, None]:
         """Return (the largest coordinates, None)."""
@@ -111,11 +109,6 @@ class TopK(Compressor):
         return values
 
     @property
-    def wire(self) -> SparseWire:
-        """Indices and values."""
-        return _WIRE
-
-    @property
     def is_unbiased(self) -> bool:
         """False, unless all coordinates are sent."""
         return self.fraction == 1
@@ -123,9 +116,6 @@ class TopK(Compressor):
     def variance_factor(self, num_coordinates: int) -> float:
         """Return 1 - k/n, attained where all magnitudes are equal."""
         return 1 - self.kept(num_coordinates) / num_coordinates if num_coordinates else 0.0
-
-
-_WIRE = SparseWire()
 
 
 def _label(options: Mapping[str, Any]) -> str:

@@ -75,6 +75,8 @@ class Damped(Compressor):
         If the inner compressor is biased.
     """
 
+    is_unbiased = False  # it shrinks
+
     def __init__(self, inner: Compressor) -> None:
         if inner.interactive:
             raise ValueError("a compressor of several rounds is not damped")
@@ -106,11 +108,6 @@ class Damped(Compressor):
     def wire(self) -> DampedWire:
         """The inner compressor's bytes."""
         return DampedWire(self.inner)
-
-    @property
-    def is_unbiased(self) -> bool:
-        """False: it shrinks."""
-        return False
 
     def variance_factor(self, num_coordinates: int) -> float:
         """Return 1 - 1/(1 + w), which is below 1 for every w."""

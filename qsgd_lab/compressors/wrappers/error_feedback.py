@@ -79,7 +79,7 @@ class ErrorFeedback(Compressor):
     contraction.
 
     `compress` knows one node alone: with `skip_nonfinite` it keeps the state where that node's vector is not
-    finite. Whoever knows the mean of all nodes asks `settled` which state to go on with.
+    finite. The caller that knows the mean of all nodes asks `settled` which state to go on with.
 
     References
     ----------
@@ -87,6 +87,9 @@ class ErrorFeedback(Compressor):
     ICML 2019.
     Xie, Lin, Toh, Zhou: LoCo. TPAMI 2025 (beta).
     """
+
+    keeps_errors = True
+    is_unbiased = False  # a payload also carries earlier errors
 
     def __init__(
         self,
@@ -104,13 +107,8 @@ class ErrorFeedback(Compressor):
                 raise ValueError(f"{name} is {value}; it must be above 0 and at most 1")
         if inner.decodes_differences:
             raise ValueError("EF21 and DIANA keep what was not sent themselves: leave out ef(...)")
-        wrapped: Any = inner
-        while wrapped is not None:
-            if isinstance(wrapped, ErrorFeedback):
-                raise ValueError(
-                    "error feedback wraps no other error feedback: what was not sent is kept once"
-                )
-            wrapped = getattr(wrapped, "inner", None)
+        if any(wrapped.keeps_errors for wrapped in inner.chain()):
+            raise ValueError("error feedback wraps no other error feedback: what was not sent is kept once")
         self.inner, self.unit, self.skip_nonfinite = inner, unit, skip_nonfinite
         self.beta, self.decay = beta, decay
         self.aggregates, self.interactive = inner.aggregates, inner.interactive
@@ -167,11 +165,6 @@ class ErrorFeedback(Compressor):
     def wire(self) -> Wire[Any]:
         """The inner compressor's: error feedback sends nothing of its own."""
         return self.inner.wire
-
-    @property
-    def is_unbiased(self) -> bool:
-        """False: a payload also carries earlier errors."""
-        return False
 
     def variance_factor(self, num_coordinates: int) -> float | None:
         """Return None: the error is that of gradient + residual, not of the gradient."""

@@ -42,7 +42,7 @@ class BiasedLevels(Compressor):
               \operatorname{sgn}(v) \quad (u \ge s)
 
     Deterministic rounding there is truncation: the level is min(floor(u), s). At b bits S = 2^b, so that
-    gradients come out 4/3 too large at 2 bits, 16/15 at 4: a higher learning rate that nobody set.
+    gradients come out 4/3 too large at 2 bits, 16/15 at 4: a higher learning rate, without notice.
 
     Parameters
     ----------
@@ -53,6 +53,7 @@ class BiasedLevels(Compressor):
     """
 
     takes_device_arrays = True
+    is_unbiased = False  # though the rounding is stochastic
 
     def __init__(
         self,
@@ -97,11 +98,6 @@ class BiasedLevels(Compressor):
     def wire(self) -> QuantizedWire:
         """The quantizer's: levels 0..s and norms."""
         return self._decoder.wire
-
-    @property
-    def is_unbiased(self) -> bool:
-        """False, though the rounding is stochastic."""
-        return False
 
     def variance_factor(self, num_coordinates: int) -> None:
         """Return None: the error is mostly bias."""

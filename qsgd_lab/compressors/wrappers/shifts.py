@@ -22,7 +22,6 @@ from qsgd_lab.compressors.protocol import (
     zeros,
 )
 from qsgd_lab.compressors.registry import Method, Option
-from qsgd_lab.compressors.wrappers.error_feedback import ErrorFeedback
 from qsgd_lab.errors import MessageError
 from qsgd_lab.ledger import Ledger, Size
 from qsgd_lab.levels import FLOAT_BITS
@@ -127,7 +126,7 @@ class Shifted(Compressor):
         name = "EF21" if biased else "DIANA"
         if inner.interactive:
             raise ValueError(f"{name} does not wrap a compressor of several rounds")
-        if isinstance(inner, ErrorFeedback) or inner.decodes_differences:
+        if inner.keeps_errors or inner.decodes_differences:
             raise ValueError(f"{name} keeps what was not sent itself: wrap the compressor without feedback")
         if not biased and not inner.is_unbiased:
             raise ValueError("DIANA needs an unbiased compressor; for a contraction such as top-k, use ef21")

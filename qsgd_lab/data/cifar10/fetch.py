@@ -60,7 +60,7 @@ def fetch_cifar10(
     Raises
     ------
     DataMissingError
-        If it cannot be had, or written; offline, always.
+        If it cannot be downloaded or written; offline, always.
     IntegrityError
         If something else is published under its name.
     """

@@ -59,7 +59,7 @@ def search_folders(data_dir: Path | None = None) -> list[Path]:
 def find_cifar10(folders: Sequence[Path], release: Release = OFFICIAL) -> Source | None:
     """Return the first copy in the folders, None if there is none.
 
-    In each folder archives go before unpacked files, and the binary edition before the Python one.
+    In each folder archives are tried before unpacked files, and the binary edition before the Python one.
     """
     for folder in folders:
         for is_archive in (True, False):

@@ -99,7 +99,7 @@ def _check_operations(content: bytes) -> None:
 
 
 class _Array:
-    """Stands in for an array: keeps the bytes that the pickle gives it."""
+    """A substitute for an array: keeps the bytes that the pickle gives it."""
 
     values: Bytes | None = None
 
@@ -111,7 +111,7 @@ class _Array:
 
 
 class _Dtype:
-    """Stands in for a data type: that of unsigned bytes, as nothing else is needed."""
+    """A substitute for a data type: that of unsigned bytes, as nothing else is needed."""
 
     def __init__(self, name: Any, *_: Any) -> None:
         if name not in ("u1", b"u1"):

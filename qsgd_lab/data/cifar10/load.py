@@ -15,9 +15,8 @@ import torch
 from numpy.typing import NDArray
 
 from qsgd_lab.data.cifar10.find import require_cifar10, search_folders
-from qsgd_lab.data.cifar10.read import read_cifar10
+from qsgd_lab.data.cifar10.read import read_cifar10, train_validation_split
 from qsgd_lab.data.cifar10.release import OFFICIAL, Release
-from qsgd_lab.data.cifar10.split import train_validation_split
 from qsgd_lab.data.dataset import Dataset, Part
 from qsgd_lab.data.normalisation import Normalisation
 

@@ -1,4 +1,7 @@
-"""CIFAR-10 as arrays, from any form in which it is found; what is read is checked first."""
+"""CIFAR-10 as arrays, from any form in which it is found, its split and its facts.
+
+What is read is checked first. Facts are figures that can be compared between machines.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,8 +18,15 @@ from qsgd_lab.data.cifar10.find import Source
 from qsgd_lab.data.cifar10.formats import parse_batch, parse_records
 from qsgd_lab.data.cifar10.release import IMAGE_SHAPE, Release
 from qsgd_lab.data.download.fingerprint import Fingerprint, measure, measure_bytes
+from qsgd_lab.data.normalisation import channel_statistics
+from qsgd_lab.data.split import Indices, checked_split, split_sha256
 from qsgd_lab.data.tar_members import ArchiveError, read_members
 from qsgd_lab.errors import DataMissingError, IntegrityError
+
+#: One image in ten is for validation.
+VALIDATION_SHARE = 10
+#: Digest of the permutation of 50 000 behind the split.
+PERMUTATION_SHA256 = "34d9b36a87640c8bfe01efc6b1c8e829a1fa8749a758b02a5e3ba14e20586e2b"
 
 
 @dataclass(frozen=True)
@@ -132,3 +143,32 @@ def _check_balance(arrays: Cifar10Arrays, num_classes: int) -> None:
         if np.any(counts != share):
             label = int(np.argmax(counts != share))
             raise ValueError(f"has {counts[label]} {part} images of class {label} instead of {share}")
+
+
+def train_validation_split(labels: NDArray[np.uint8]) -> tuple[Indices, Indices]:
+    """Return the indices of the training and of the validation images, see `checked_split`."""
+    return checked_split(labels, VALIDATION_SHARE, 50_000, PERMUTATION_SHA256)
+
+
+def describe_cifar10(source: Source) -> dict[str, Any]:
+    """Read a copy whole, check it, and return its facts as JSON-ready values.
+
+    Raises
+    ------
+    DataMissingError, IntegrityError
+        As `read_cifar10` does.
+    """
+    arrays = read_cifar10(source)
+    train, validation = train_validation_split(arrays.train_labels)
+    mean, std = channel_statistics(arrays.train_images[train])
+    return {
+        "path": str(source.path),
+        "form": source.form,
+        "training_images": len(train),
+        "validation_images": len(validation),
+        "test_images": len(arrays.test_labels),
+        "arrays_sha256": arrays.sha256,
+        "split_sha256": split_sha256((train, validation)),
+        "channel_means": [round(value, 6) for value in mean],
+        "channel_deviations": [round(value, 6) for value in std],
+    }

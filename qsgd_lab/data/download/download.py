@@ -72,7 +72,7 @@ class Download:
         with self.part.claimed():
             if self.part.size() > self.num_bytes:
                 self.part.discard()
-            self.part.ensure_room(self.num_bytes)
+            self.part.ensure_space(self.num_bytes)
             self._from_any()
             self.part.publish()
 

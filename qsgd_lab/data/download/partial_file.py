@@ -42,7 +42,7 @@ class PartialFile:
             If another process has the right, or nothing can be written there.
         """
         # The lock's file is never deleted: another process may be about to lock it.
-        # Nor may it be a mere file where the file system has no locks: that would outlive a killed process.
+        # Nor may it be a plain file where the file system has no locks: that would outlive a killed process.
         lock = FileLock(self.target.with_name(f".{self.target.name}.lock"), fallback_to_soft=False)
         with self._explained():
             self.target.parent.mkdir(parents=True, exist_ok=True)
@@ -61,12 +61,12 @@ class PartialFile:
         """Return how many bytes have come."""
         return self.path.stat().st_size if self.path.exists() else 0
 
-    def ensure_room(self, num_bytes: int) -> None:
-        """Check that the disk has room for what is still to come of `num_bytes`."""
+    def ensure_space(self, num_bytes: int) -> None:
+        """Check that the disk has space for what is still to come of `num_bytes`."""
         needed, free = num_bytes - self.size(), shutil.disk_usage(self.target.parent).free
         if needed > free:
             raise DataMissingError(
-                f"{self.target} needs {needed} bytes more and its disk has {free}; make room, or name "
+                f"{self.target} needs {needed} bytes more and its disk has {free}; free some space, or name "
                 "another folder with --data-dir"
             )
 
@@ -110,8 +110,8 @@ class PartialFile:
             yield
         except OSError as error:
             raise DataMissingError(
-                f"cannot write {self.target}: {error.strerror or error}; make room, or name a folder that is "
-                "writable with --data-dir or QSGD_LAB_DATA"
+                f"cannot write {self.target}: {error.strerror or error}; free some space, or name a folder "
+                "that is writable with --data-dir or QSGD_LAB_DATA"
             ) from error
 
 

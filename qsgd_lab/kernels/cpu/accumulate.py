@@ -15,7 +15,7 @@ import numpy as np
 
 from qsgd_lab.kernels.arguments import MessageCounter, Offsets, Quantizer, StreamKey
 from qsgd_lab.kernels.cpu.float_mode import keep_denormals, set_float_mode
-from qsgd_lab.kernels.cpu.message_cost import count_piece, open_chunks
+from qsgd_lab.kernels.cpu.messages.message_cost import count_piece, open_chunks
 from qsgd_lab.kernels.cpu.norms import BLOCK, LANES, add_and_norm, bucket_norm
 from qsgd_lab.kernels.cpu.quantize import PIECE, longest_bucket
 from qsgd_lab.kernels.cpu.unowned import unowned_view

@@ -23,7 +23,7 @@ from qsgd_lab.report.analysis.verdict import Ranking, Verdict
 def ranked(column: Sequence[Cell], verdicts: Sequence[Verdict], margin: float, step: float) -> list[Verdict]:
     """Return the verdicts of the cells at one N with what concerns bold filled in.
 
-    Cells with a diverged run do not compete. If some two competitors cannot be compared, nobody is bold:
+    Cells with a diverged run do not compete. If some two competitors cannot be compared, none is bold:
     leaving one out would crown the others.
 
     Parameters

@@ -3,7 +3,7 @@
 Bits and steps are measured; the network is a model (`qsgd_lab.theory.network`): N nodes in a ring, a latency
 for each message, a bandwidth for each link and direction, nothing overlapped with computing. float32
 gradients, and messages that can be added up, go by all-reduce, in which every node sends 2 (N - 1) / N of
-them; codes cannot be added up on the way and go by all-gather, in which every node passes on N - 1 messages,
+them; codes cannot be added up and go by all-gather, in which every node passes on N - 1 messages,
 in two phases, or through a server, whose link carries all messages. Hence 32 / bits is not what a network
 gains. Nothing is overlapped unless the user says so.
 

@@ -124,6 +124,8 @@ def group_records(
     IntegrityError
         If two records of one group are the same method, nodes and seed.
     """
+    records = list(records)
+    labels = distinct_labels(record.config for record in records)
     members: dict[_Identity, list[RunRecord]] = {}
     baselines: dict[_Identity, list[RunRecord]] = {}
     hosts: dict[_Identity, set[_Identity]] = {}
@@ -137,7 +139,9 @@ def group_records(
     for identity, runs in baselines.items():
         for host in hosts.get(identity, {identity}):
             members.setdefault(host, []).extend(runs)
-    return tuple(_group(identity, members[identity], margins) for identity in sorted(members, key=_sort_key))
+    return tuple(
+        _group(identity, members[identity], margins, labels) for identity in sorted(members, key=_sort_key)
+    )
 
 
 _Identity = tuple[bool, tuple[tuple[str, Any], ...]]
@@ -156,7 +160,12 @@ def _sort_key(identity: _Identity) -> tuple[Any, ...]:
     return (not is_current, *((type(value).__name__, "" if value is None else value) for _, value in outer))
 
 
-def _group(identity: _Identity, records: list[RunRecord], margins: Mapping[str, float]) -> Group:
+def _group(
+    identity: _Identity,
+    records: list[RunRecord],
+    margins: Mapping[str, float],
+    labels: Mapping[tuple[Any, ...], str],
+) -> Group:
     is_current, outer = identity
     shared = dict(outer)
     margin = margins.get(shared["preset"], EQUIVALENCE_MARGIN)
@@ -173,7 +182,9 @@ def _group(identity: _Identity, records: list[RunRecord], margins: Mapping[str, 
         seeds=seeds,
         nodes=nodes,
         methods=_judged(
-            [_method(rows[order], nodes, seeds) for order in sorted(rows)], margin, accuracy_step(records)
+            [_method(rows[order], nodes, seeds, labels[order]) for order in sorted(rows)],
+            margin,
+            accuracy_step(records),
         ),
         margin=margin,
     )
@@ -240,10 +251,35 @@ def method_label(config: RunConfig) -> str:
     return label + config.method_suffix
 
 
-def _method(records: list[RunRecord], nodes: tuple[int, ...], seeds: tuple[int, ...]) -> Method:
+def distinct_labels(configs: Iterable[RunConfig]) -> dict[tuple[Any, ...], str]:
+    """Return the rows' names by `method_order`, each once.
+
+    Rows of plug-ins that share a name with another row have their text behind it, and where that is the same,
+    too, the versions of the plug-ins.
+    """
+    rows = {method_order(config): config for config in configs}
+    by_label: dict[str, list[tuple[Any, ...]]] = {}
+    for order, config in rows.items():
+        by_label.setdefault(method_label(config.canonical()), []).append(order)
+    named = {}
+    for label, orders in by_label.items():
+        alike = [rows[order] for order in orders]
+        for order in orders:
+            config = rows[order]
+            name = label
+            if config.plugins and len({other.method for other in alike}) > 1:
+                name += f" [{config.method}]"
+            same = [other.plugins for other in alike if other.method == config.method]
+            if own := [plugin for plugin in config.plugins if not all(plugin in each for each in same)]:
+                name += f" ({', '.join(plugin.partition('=')[2] for plugin in own)})"
+            named[order] = name
+    return named
+
+
+def _method(records: list[RunRecord], nodes: tuple[int, ...], seeds: tuple[int, ...], label: str) -> Method:
     config = records[0].config.canonical()
     return Method(
-        label=method_label(config),
+        label=label,
         order=method_order(config),
         bits=config.bits,
         rounding=config.rounding,

@@ -134,7 +134,7 @@ def make_panels(count: int, x_label: str) -> Panels:
     count : int
         Panels, at least 1.
     x_label : str
-        Stands under the panels of the last row.
+        Under the panels of the last row.
     """
     across = 1 if count == 1 else _ACROSS_PAGE if count > _MANY else _ACROSS
     rows = -(-count // across)

@@ -14,10 +14,11 @@ import qsgd_lab
 from qsgd_lab.report.analysis.cells import Cell, Statistic
 from qsgd_lab.report.analysis.grouping import Group, Method
 from qsgd_lab.report.analysis.verdict import Contrast
-from qsgd_lab.report.tables.cell_measures import CellMeasure, Place, cell_measures
+from qsgd_lab.report.tables.columns_by_cell import CellMeasure, Place, cell_measures
+from qsgd_lab.report.tables.columns_by_method import BITS_MEASURES, method_measures
+from qsgd_lab.report.tables.columns_published import published_figures_of
 from qsgd_lab.report.tables.entries import MISSING, difference_entry, mean_difference_entry
 from qsgd_lab.report.tables.layout import Table, lay_out
-from qsgd_lab.report.tables.method_measures import BITS_MEASURES, method_measures
 from qsgd_lab.report.tables.options import (
     DEFAULT_OPTIONS,
     DEFAULT_SHOW,
@@ -25,7 +26,6 @@ from qsgd_lab.report.tables.options import (
     TIMED_SHOWS,
     TableOptions,
 )
-from qsgd_lab.report.tables.published_measures import published_figures_of
 
 #: Raise when a field of the JSON document changes its name or meaning.
 JSON_SCHEMA = 2

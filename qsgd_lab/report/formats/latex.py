@@ -137,7 +137,7 @@ def _panel(panel: Panel, style: Style, width: str) -> str:
     formats = [column_format(entries, style) for entries in columns]
     bodies = zip(*(cells(entries, style) for entries in columns), strict=True)
     headings = [_heading(column.heading) for column in panel.columns]
-    # Marks have no width of their own: those of the last column need room inside the rules.
+    # Marks have no width of their own: those of the last column need space inside the rules.
     margin = r"\hspace{2em}" if any(marks(entry) for entry in columns[-1]) else ""
     lines = [
         rf"\begin{{tabular*}}{{{width}}}{{@{{\extracolsep{{\fill}}}}l {' '.join(formats)}@{{{margin}}}}}",

@@ -84,7 +84,7 @@ def column_format(entries: Sequence[Entry], style: Style) -> str:
 
 
 def cells(entries: Sequence[Entry], style: Style) -> list[str]:
-    """Return the cells of a column; marks take no room, so that they cannot push numbers out of line."""
+    """Return the cells of a column; marks have no width, so that they cannot push numbers out of line."""
     if style == "siunitx":
         return [_for_siunitx(entry) for entry in entries]
     widest = max((entry.deviation for entry in entries), key=len, default="")

@@ -12,7 +12,7 @@ from qsgd_lab.report.tables.layout import Panel, Shape, Table, lay_out
 from qsgd_lab.report.tables.options import DEFAULT_OPTIONS, TableOptions
 from qsgd_lab.terminal import fill
 
-#: Stands before the marks of an entry that other formats print bold.
+#: Written before the marks of an entry that other formats print bold.
 BOLD_SIGN = "*"
 
 #: Ways to lay a table out, the preferred first: the first that fits is taken.
@@ -113,11 +113,11 @@ def _under_spans(panel: Panel, columns: list[list[str]]) -> tuple[list[str], lis
     widened: list[list[str]] = []
     for span, members in groupby(zip(panel.columns, columns, strict=True), key=lambda member: member[0].span):
         block = [cells for _, cells in members]
-        room = len(_GAP.join(cells[0] for cells in block))
+        width = len(_GAP.join(cells[0] for cells in block))
         head = f"{_RULE} {span} {_RULE}" if span else ""
-        if len(head) > room:
-            block[0] = [cell.rjust(len(cell) + len(head) - room) for cell in block[0]]
-            room = len(head)
-        heads.append(head.center(room, _RULE) if span else " " * room)
+        if len(head) > width:
+            block[0] = [cell.rjust(len(cell) + len(head) - width) for cell in block[0]]
+            width = len(head)
+        heads.append(head.center(width, _RULE) if span else " " * width)
         widened += block
     return heads, widened

@@ -13,11 +13,11 @@ from qsgd_lab.report.analysis.communication import WHOLE_MESSAGE, mean_bits, mea
 from qsgd_lab.report.analysis.grouping import Group, Method
 from qsgd_lab.report.notes.captions import caption
 from qsgd_lab.report.notes.significance import any_differences, difference_notes, significance_notes
-from qsgd_lab.report.tables.cell_measures import target_percent
+from qsgd_lab.report.tables.columns_by_cell import target_percent
+from qsgd_lab.report.tables.columns_by_method import measured_messages
+from qsgd_lab.report.tables.columns_published import published_notes
 from qsgd_lab.report.tables.entries import CODE_LETTERS, FEWER_SEEDS, MISSING
-from qsgd_lab.report.tables.method_measures import measured_messages
 from qsgd_lab.report.tables.options import DIFFERENCE, TableOptions
-from qsgd_lab.report.tables.published_measures import published_notes
 from qsgd_lab.report.tables.sheets import Sheet
 from qsgd_lab.report.tables.units import format_bandwidth, format_seconds
 from qsgd_lab.runs.config import TWO_PHASE

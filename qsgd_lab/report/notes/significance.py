@@ -150,7 +150,7 @@ def _blocker(group: Group, nodes: int) -> str:
 
 
 def _unranked_words(judged: Sequence[_Judged]) -> str:
-    """Return at which N nobody could be bold, since two methods there cannot be compared."""
+    """Return at which N no method could be bold, since two methods there cannot be compared."""
     reasons = {
         "too few seeds": f"some two methods have fewer than {MIN_SEEDS} seeds in common",
         "no variance": "some two methods differ by the same in every seed",

@@ -186,9 +186,9 @@ def _results(contents: PageContents) -> Iterator[str]:
 def _trouble(contents: PageContents) -> Iterator[str]:
     if contents.warning:
         yield element("p", escape(f"Warning: {contents.warning}."))
-    cells = Counter((method_label(run.config), run.config.nodes) for run in contents.ordered)
+    cells = Counter((contents.label(run), run.config.nodes) for run in contents.ordered)
     diverged = Counter(
-        (method_label(run.config), run.config.nodes) for run in contents.ordered if run.status == "diverged"
+        (contents.label(run), run.config.nodes) for run in contents.ordered if run.status == "diverged"
     )
     if diverged:
         yield element("h3", "Diverged")

@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from qsgd_lab.report.analysis.communication import sent_code
-from qsgd_lab.report.analysis.grouping import Group, group_records, method_label
+from qsgd_lab.report.analysis.grouping import Group, distinct_labels, group_records, method_order
 from qsgd_lab.report.tables.sheets import column_names
 
 if TYPE_CHECKING:
@@ -92,9 +92,17 @@ class PageContents:
         rank = {label: i for i, label in enumerate(self.methods)}
 
         def place(run: RunRecord) -> tuple[int, int, int, str]:
-            return rank[method_label(run.config)], run.config.nodes, run.config.seed, run.key
+            return rank[self.label(run)], run.config.nodes, run.config.seed, run.key
 
         return sorted(self.runs, key=place)
+
+    def label(self, run: RunRecord) -> str:
+        """Return the name of a run's method, as the tables have it."""
+        return self._labels[method_order(run.config)]
+
+    @cached_property
+    def _labels(self) -> dict[tuple[Any, ...], str]:
+        return distinct_labels(run.config for run in self.runs)
 
 
 def sent_bits(run: RunRecord) -> float | None:
@@ -131,7 +139,7 @@ def script_data(contents: PageContents) -> dict[str, Any]:
             {
                 "k": run.key,
                 "g": groups_of[run.key],
-                "m": contents.methods.index(method_label(run.config)),
+                "m": contents.methods.index(contents.label(run)),
                 "c": {name: value for name, value in config.items() if name not in shared},
                 "r": _rounded({n: v for n, v in run.result.items() if n != "bits_per_coordinate"}, 6),
                 "b": _rounded(run.result["bits_per_coordinate"], 4),

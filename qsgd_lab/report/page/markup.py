@@ -1,6 +1,6 @@
 """HTML written by hand: escaped text, elements, and JSON that cannot end its script element.
 
-Names in a page come from files that anybody may have written. Every string passes through `escape`, every
+Names in a page come from untrusted files. Every string passes through `escape`, every
 value for the script through `json_island`; nothing else writes a stored string into a page.
 """
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from qsgd_lab.report.analysis.grouping import method_label
 from qsgd_lab.report.page.contents import PageContents, sent_bits
 from qsgd_lab.report.page.markup import element, escape
 from qsgd_lab.report.page.tables import scroll_box
@@ -36,14 +35,14 @@ def run_list(contents: PageContents) -> str:
         )
         for name, kind in _COLUMNS
     )
-    rows = "\n".join(_row(run, index) for index, run in enumerate(contents.ordered))
+    rows = "\n".join(_row(run, contents.label(run), index) for index, run in enumerate(contents.ordered))
     table = element("thead", element("tr", heads)) + element("tbody", rows)
     return scroll_box(element("table", table, id="runs-table"), "All runs", class_="scroll tall")
 
 
-def _row(run: RunRecord, index: int) -> str:
+def _row(run: RunRecord, method: str, index: int) -> str:
     config, result, bits = run.config, run.result, sent_bits(run)
-    method, target = method_label(config), result["epochs_to_target"]
+    target = result["epochs_to_target"]
     name = element(
         "button",
         escape(method),

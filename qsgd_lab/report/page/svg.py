@@ -73,7 +73,7 @@ def inline_svg(svg: str, prefix: str, label: str) -> str:
     svg : str
         What matplotlib wrote.
     prefix : str
-        Goes before every id, so that several drawings of a page share none.
+        Prefix of every id, so that several drawings of a page share none.
     label : str
         What a screen reader says instead of the drawing.
     """

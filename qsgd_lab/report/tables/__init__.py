@@ -1,1 +1,1 @@
-"""Tables: columns, measures, entries; a new column is a measure in `cell_measures` or `method_measures`."""
+"""Tables: columns, entries, layout; a new column is in `columns_by_cell` or `columns_by_method`."""

@@ -12,11 +12,11 @@ from qsgd_lab.report.analysis.grouping import Group, Method
 from qsgd_lab.report.notes.captions import caption, family_caption
 from qsgd_lab.report.notes.legend import notes
 from qsgd_lab.report.notes.significance import any_differences
-from qsgd_lab.report.tables.cell_measures import DIFFERENCE_TITLE, CellMeasure, Place, cell_measures
+from qsgd_lab.report.tables.columns_by_cell import DIFFERENCE_TITLE, CellMeasure, Place, cell_measures
+from qsgd_lab.report.tables.columns_by_method import BITS_TITLE, MethodMeasure, method_measures
+from qsgd_lab.report.tables.columns_published import published_measures
 from qsgd_lab.report.tables.entries import MISSING, Entry
-from qsgd_lab.report.tables.method_measures import BITS_TITLE, MethodMeasure, method_measures
 from qsgd_lab.report.tables.options import DEFAULT_OPTIONS, DEFAULT_SHOW, DIFFERENCE, TableOptions
-from qsgd_lab.report.tables.published_measures import published_measures
 from qsgd_lab.report.tables.sheets import METHOD_STUB, Found, RowHead, Sheet, SheetColumn, sheets
 from qsgd_lab.runs.config import FULL_PRECISION_BITS
 
@@ -60,7 +60,7 @@ class Table:
         What the table was made from, unrounded; several where they are side by side.
     caption : str
     panels : tuple of Panel
-        What is shown, together or apart as there is room.
+        What is shown, together or apart as space allows.
     notes : tuple of str
         The legend, a paragraph each.
     """
@@ -103,7 +103,7 @@ def lay_out(
         Widest a panel may be, in columns of mean and deviation: with more columns it goes on in further
         panels, with half as many two measures are side by side. None: any width, apart.
     traffic_apart : bool
-        Whether the measured bits get a panel of their own instead of standing in the first one.
+        Whether the measured bits get a panel of their own, not columns of the first one.
     mean_apart : bool
         Whether the differences' mean over N gets a panel of its own.
     bold_sign : str
@@ -200,7 +200,7 @@ def _of_rows(panel: Panel, rows: Sequence[int]) -> Panel:
 def _pairs(
     sheet: Sheet, measures: Sequence[CellMeasure], max_columns: int | None
 ) -> Iterator[Sequence[CellMeasure]]:
-    """Yield the measures in their order, two together where there is room for both."""
+    """Yield the measures in their order, two together where both fit."""
     rest = list(measures)
     while rest:
         width = sum(_width(sheet, measure) for measure in rest[:2]) * len(sheet.columns)
@@ -278,7 +278,7 @@ def _method_panels(
 
 
 def _joined(panels: Iterable[Panel], max_columns: int | None) -> Iterator[Panel]:
-    """Yield the panels beside each other as far as there is room."""
+    """Yield the panels beside each other as far as they fit."""
     row: list[Panel] = []
     for panel in panels:
         width = sum(len(each.columns) for each in [*row, panel])

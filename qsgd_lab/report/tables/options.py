@@ -37,7 +37,7 @@ SHOWS: dict[str, str] = {
     "time": "measured seconds per step, and their parts",
     "network": "modelled step time over a link, speed-up, break-even bandwidth",
 }
-#: Stands in panels of its own: fp32 has no part in it.
+#: In panels of its own: fp32 has no part in it.
 DIFFERENCE = "difference"
 DEFAULT_SHOW = ("accuracy", "epochs", "difference", "bits")
 #: These depend on how long the runs took, and so differ between two sweeps of the same runs.

@@ -19,9 +19,6 @@ from qsgd_lab.training.engines.loop import NodeLoop
 from qsgd_lab.training.engines.replicas import ReplicaBatched
 from qsgd_lab.training.flat_model import FlatModel
 
-#: What `RunConfig.engine` may be.
-ENGINES = ("auto", "loop", "batched")
-
 #: Parameters of a network up to which nodes with their own are computed batched.
 MAX_BATCHED_REPLICA = 500_000
 

@@ -2,7 +2,7 @@
 
 The gradient of a convolution's weight at one node is a product of two matrices: output gradients (channels
 out, positions) and image patches (positions, channels in times kernel), where positions are those of all the
-node's images. A library's convolution backward builds neither, but lays out the weights anew at every call,
+node's images. A library's convolution backward builds neither, but lays out the weights again at every call,
 which for large weights and few positions costs more than the product.
 """
 

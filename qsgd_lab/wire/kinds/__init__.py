@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+from collections.abc import Iterable
 from functools import cache
 from typing import Any
 
-from qsgd_lab.wire.checks import require
+from qsgd_lab.wire.checks import Limits, require
 from qsgd_lab.wire.kind import Kind
 
 
@@ -64,3 +65,20 @@ def kind_of(payload: Any) -> Kind[Any]:
 def kind_names() -> tuple[str, ...]:
     """Return the names of the kinds, as `kinds=` takes them."""
     return tuple(kind.name for kind in kinds())
+
+
+def limits_of(max_coordinates: int | None, kinds: Iterable[str] | None) -> Limits:
+    """Return the limits of a receiver.
+
+    Raises
+    ------
+    ValueError
+        If a kind is unknown.
+    """
+    if kinds is None:
+        return Limits(max_coordinates)
+    allowed = frozenset([kinds] if isinstance(kinds, str) else kinds)
+    unknown = sorted(map(str, allowed - set(kind_names())))
+    if unknown:
+        raise ValueError(f"unknown kind {unknown[0]!r}; known: {', '.join(kind_names())}")
+    return Limits(max_coordinates, allowed)

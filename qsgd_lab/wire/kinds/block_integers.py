@@ -9,10 +9,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from qsgd_lab.wire.checks import Bytes, require, storable_scales
+from qsgd_lab.wire.checks import Bytes, Limits, require, storable_scales
 from qsgd_lab.wire.codes import check_dead_blocks, read_codes, write_codes
 from qsgd_lab.wire.key import Key
-from qsgd_lab.wire.kind import Content, Kind, Lengths, Limits, array_of
+from qsgd_lab.wire.kind import Content, Kind, Lengths, array_of
 from qsgd_lab.wire.structure import Structure
 
 SMOOTHER_BITS = 5
@@ -119,7 +119,7 @@ class BlockIntegersKind(Kind[BlockIntegers]):
 
     def values(self, payload: BlockIntegers) -> NDArray[np.float32]:
         """Return the values."""
-        from qsgd_lab.kernels.cpu import block_integers
+        from qsgd_lab.kernels.cpu.methods import block_integers
 
         values = np.empty(payload.num_coordinates, np.float32)
         scratch = block_integers.open_scratch(min(payload.block_size, max(1, payload.codes.size)))

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from qsgd_lab.levels import NORMS, magnitude_bits
 from qsgd_lab.partition import Partition
 from qsgd_lab.quantization import level_dtype
-from qsgd_lab.wire.checks import Bytes, check_scales, require, storable_scales
+from qsgd_lab.wire.checks import Bytes, Limits, check_scales, require, storable_scales
 from qsgd_lab.wire.fixed_fields import last_piece
 from qsgd_lab.wire.key import Key
-from qsgd_lab.wire.kind import Content, Kind, Lengths, Limits, array_of
+from qsgd_lab.wire.kind import Content, Kind, Lengths, array_of
 from qsgd_lab.wire.kinds.levels import (
     bucket_fields,
     check_buckets,
@@ -124,7 +124,7 @@ class ExponentialKind(Kind[ExponentialLevels]):
         self, payload: ExponentialLevels, options: ExponentialOptions, side: Bytes, buffer: Bytes
     ) -> None:
         """Write norms and codes."""
-        from qsgd_lab.kernels.cpu.level_string import write_level_string
+        from qsgd_lab.kernels.cpu.messages.level_string import write_level_string
 
         s = options.num_levels
         dtype = level_dtype(s)
@@ -145,7 +145,7 @@ class ExponentialKind(Kind[ExponentialLevels]):
         self, options: ExponentialOptions, content: Content, side: Bytes, body: Bytes, limits: Limits
     ) -> ExponentialLevels:
         """Return norms and codes."""
-        from qsgd_lab.kernels.cpu.level_string import read_level_string
+        from qsgd_lab.kernels.cpu.messages.level_string import read_level_string
 
         n, s = content.structure.num_coordinates, options.num_levels
         codes = np.empty(n, level_dtype(s))
@@ -160,7 +160,7 @@ class ExponentialKind(Kind[ExponentialLevels]):
 
     def values(self, payload: ExponentialLevels) -> NDArray[np.float32]:
         """Return the values of the codes."""
-        from qsgd_lab.kernels.cpu.level_sets import values_of_codes
+        from qsgd_lab.kernels.cpu.methods.level_sets import values_of_codes
 
         values = np.empty(payload.codes.size, np.float32)
         offsets = payload.partition.bucket_offsets
@@ -193,7 +193,7 @@ def _range(options: ExponentialOptions) -> str:
 def _check_dead(norms: NDArray[np.float32], codes: NDArray[Any], parts: Partition) -> None:
     """Check the patterns of norms, and that buckets of norm 0 or NaN have codes 0."""
     if check_scales(norms):
-        from qsgd_lab.kernels.cpu.decode import live_level
+        from qsgd_lab.kernels.cpu.messages.decode import live_level
 
         bucket = live_level(codes, norms, parts.bucket_offsets)
         text = f"bucket {bucket} has norm {norms[bucket]} and codes other than 0"

@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from qsgd_lab.wire.checks import NAN_BITS, Bytes, check_zeros, require, storable_scales, up8
+from qsgd_lab.wire.checks import NAN_BITS, Bytes, Limits, check_zeros, require, storable_scales, up8
 from qsgd_lab.wire.key import SHARED_NODE, Key, Purpose, check_common_words, needed_key, purpose_key
-from qsgd_lab.wire.kind import Content, Kind, Lengths, Limits, array_of
+from qsgd_lab.wire.kind import Content, Kind, Lengths, array_of
 from qsgd_lab.wire.structure import Structure
 
 MAX_SEGMENT_BITS = 10
@@ -154,7 +154,7 @@ class HyperSphereKind(Kind[HyperSphere]):
 
     def values(self, payload: HyperSphere) -> NDArray[np.float32]:
         """Return the values."""
-        from qsgd_lab.kernels.cpu import hyper_sphere
+        from qsgd_lab.kernels.cpu.methods import hyper_sphere
 
         values = np.empty(payload.num_coordinates, np.float32)
         first, second = codebook_signs(payload.key.seed, payload.codebook_bits)
@@ -181,7 +181,7 @@ def num_ranges(options: HyperSphereOptions, num_coordinates: int) -> int:
 
 def codebook_signs(seed: int, codebook_bits: int) -> tuple[NDArray[np.uint32], NDArray[np.uint32]]:
     """Return the signs S4 and S5 of all rotations, as kernels take them; they depend on the seed alone."""
-    from qsgd_lab.kernels.cpu.hadamard import SIGNS, fill_signs
+    from qsgd_lab.kernels.cpu.methods.hadamard import SIGNS, fill_signs
 
     count = 1 << codebook_bits
     planes = np.empty((2, 4, -(-count // SIGNS)), np.uint32)

@@ -12,11 +12,13 @@ from numpy.typing import NDArray
 
 from qsgd_lab.errors import MessageError
 from qsgd_lab.levels import MAX_LEVELS, magnitude_bits
+from qsgd_lab.levels import NORMS as BUCKET_NORMS
 from qsgd_lab.partition import Partition, excerpt, partition
 from qsgd_lab.quantization import QuantizedGradient, dequantize, host_arrays, level_dtype
 from qsgd_lab.wire import base3, fixed_fields, ranged, ranged_choice
 from qsgd_lab.wire.checks import (
     Bytes,
+    Limits,
     check_dead,
     check_levels_of_dead,
     check_scales,
@@ -24,11 +26,11 @@ from qsgd_lab.wire.checks import (
     writable_scales,
 )
 from qsgd_lab.wire.key import Key, check_common_words
-from qsgd_lab.wire.kind import Content, Kind, Lengths, Limits, array_of
+from qsgd_lab.wire.kind import Content, Kind, Lengths, array_of
 from qsgd_lab.wire.structure import Structure
 
 LAYOUTS = {"fixed": 0, "base3": 1, "ranged": 4}
-NORMS = ("l2", "max", "shared")
+NORMS = (*BUCKET_NORMS, "shared")
 MAX_BUCKET = 2**31
 _LAYOUT_NAMES = {number: name for name, number in LAYOUTS.items()}
 _RANGED = LAYOUTS["ranged"]
@@ -227,7 +229,7 @@ class LevelsKind(Kind[QuantizedGradient]):
         parts, buckets = excerpt(partition_of(options, content.structure), low, high)
         check_dead(norms[buckets], levels, parts)
         layout = _LAYOUT_NAMES[options.layout]
-        # A part has other chunks and classes than the whole: written again, its code is chosen anew.
+        # A part has other chunks and classes than the whole: written again, its code is chosen again.
         kinds = (NORMS[options.norm], parts, (high - low,), layout)
         return Levels(levels, norms[buckets], options.num_levels, *kinds)
 
@@ -237,7 +239,7 @@ class LevelsKind(Kind[QuantizedGradient]):
         if options.layout or not values.size:
             super().fill_values(sections, limits, values, add=add)
             return
-        from qsgd_lab.kernels.cpu import level_string
+        from qsgd_lab.kernels.cpu.messages import level_string
 
         s, width = options.num_levels, np.uint64(options.width)
         norms = array_of(side, np.float32, side.size // 4)
@@ -312,7 +314,7 @@ def count_buckets(options: Buckets, sizes: NDArray[np.int64]) -> int:
 
 
 def partition_of(options: Buckets, structure: Structure) -> Partition:
-    """Return tensors and buckets; small partitions are remembered, for strangers may send large ones."""
+    """Return tensors and buckets; small partitions are cached, as untrusted messages may have large ones."""
     small = structure.num_tensors <= 1024 and count_buckets(options, structure.sizes) <= 1 << 16
     sizes, bucket_size = structure.tensor_sizes, options.bucket_size
     if small:

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qsgd_lab.wire.checks import NAN_BITS, Bytes, check_zeros, parse_bits, require, up8
-from qsgd_lab.wire.kind import Content, Kind, Lengths, Limits
+from qsgd_lab.wire.checks import NAN_BITS, Bytes, Limits, check_zeros, parse_bits, require, up8
+from qsgd_lab.wire.kind import Content, Kind, Lengths
 from qsgd_lab.wire.structure import Structure
 
 NOT_A_NUMBER = 255

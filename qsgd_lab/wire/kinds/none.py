@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qsgd_lab.wire.checks import Bytes
-from qsgd_lab.wire.kind import Content, Kind, Limits
+from qsgd_lab.wire.checks import Bytes, Limits
+from qsgd_lab.wire.kind import Content, Kind
 
 
 @dataclass(frozen=True)

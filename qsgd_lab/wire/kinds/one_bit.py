@@ -10,9 +10,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qsgd_lab.partition import Partition
-from qsgd_lab.wire.checks import Bytes, check_scales, dead_scales, parse_bits, require, storable_scales
+from qsgd_lab.wire.checks import (
+    Bytes,
+    Limits,
+    check_scales,
+    dead_scales,
+    parse_bits,
+    require,
+    storable_scales,
+)
 from qsgd_lab.wire.key import Key
-from qsgd_lab.wire.kind import Content, Kind, Lengths, Limits, array_of
+from qsgd_lab.wire.kind import Content, Kind, Lengths, array_of
 from qsgd_lab.wire.kinds.levels import (
     bucket_fields,
     check_buckets,
@@ -120,7 +128,7 @@ class OneBitKind(Kind[OneBit]):
 
     def values(self, payload: OneBit) -> NDArray[np.float32]:
         """Return the scale of each bit."""
-        from qsgd_lab.kernels.cpu.level_sets import values_of_bits
+        from qsgd_lab.kernels.cpu.methods.level_sets import values_of_bits
 
         low, high = (np.ascontiguousarray(payload.scales[:, column]) for column in (0, -1))
         if payload.scales.shape[1] == 1:

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qsgd_lab.errors import MessageError
-from qsgd_lab.wire.checks import Bytes, require
+from qsgd_lab.wire.checks import Bytes, Limits, require
 from qsgd_lab.wire.key import Key
-from qsgd_lab.wire.kind import Content, Kind, Lengths, Limits
+from qsgd_lab.wire.kind import Content, Kind, Lengths
 from qsgd_lab.wire.structure import Structure
 
 NAME_BYTES = 16

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qsgd_lab.wire.checks import Bytes
+from qsgd_lab.wire.checks import Bytes, Limits
 from qsgd_lab.wire.key import Key
-from qsgd_lab.wire.kind import Content, Kind, Lengths, Limits, array_of
+from qsgd_lab.wire.kind import Content, Kind, Lengths, array_of
 from qsgd_lab.wire.raw_values import DTYPES, check_value_type, value_type_of, widened, width_of, write_values
 from qsgd_lab.wire.structure import Structure
 

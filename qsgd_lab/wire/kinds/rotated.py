@@ -17,10 +17,10 @@ from qsgd_lab.kernels.rotation import (
     padded_size,
     table,
 )
-from qsgd_lab.wire.checks import Bytes, require, storable_scales
+from qsgd_lab.wire.checks import Bytes, Limits, require, storable_scales
 from qsgd_lab.wire.codes import check_dead_blocks, read_codes, write_codes
 from qsgd_lab.wire.key import Key, Purpose, check_common_words, needed_key, purpose_key
-from qsgd_lab.wire.kind import Content, Kind, Lengths, Limits, array_of
+from qsgd_lab.wire.kind import Content, Kind, Lengths, array_of
 from qsgd_lab.wire.structure import Structure
 
 CENTROIDS, UNIFORM = 0, 1
@@ -146,7 +146,7 @@ class RotatedKind(Kind[Rotated]):
 
     def values(self, payload: Rotated) -> NDArray[np.float32]:
         """Return the values of the blocks, rotated back."""
-        from qsgd_lab.kernels.cpu import rotated
+        from qsgd_lab.kernels.cpu.methods import rotated
 
         values = np.empty(payload.num_coordinates, np.float32)
         rotated.decompress(

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qsgd_lab.wire.checks import Bytes, bit_bytes, pack_bits, parse_bits, require
+from qsgd_lab.wire.checks import Bytes, Limits, bit_bytes, pack_bits, parse_bits, require
 from qsgd_lab.wire.envelope import Sections, inner_length, open_sections, read_payload
 from qsgd_lab.wire.key import Key
-from qsgd_lab.wire.kind import Content, Kind, Lengths, Limits
+from qsgd_lab.wire.kind import Content, Kind, Lengths
 from qsgd_lab.wire.message import dense, pack, size
 from qsgd_lab.wire.structure import CUT, LIST, Structure
 

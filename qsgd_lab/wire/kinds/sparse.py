@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from qsgd_lab.errors import MessageError
 from qsgd_lab.quantization import QuantizedGradient
-from qsgd_lab.wire.checks import Bytes, check_bits_after, check_zeros, require, up8
+from qsgd_lab.wire.checks import Bytes, Limits, check_bits_after, check_zeros, require, up8
 from qsgd_lab.wire.envelope import inner_length, open_sections, read_payload
 from qsgd_lab.wire.key import Key
-from qsgd_lab.wire.kind import Content, Kind, Lengths, Limits, array_of
+from qsgd_lab.wire.kind import Content, Kind, Lengths, array_of
 from qsgd_lab.wire.kinds.levels import LAYOUTS
 from qsgd_lab.wire.message import dense, pack, size
 from qsgd_lab.wire.raw_values import DTYPES, value_type_of, widened, width_of, write_values
@@ -166,7 +166,7 @@ class SparseKind(Kind[SparseValues]):
 
     def write(self, payload: SparseValues, options: SparseOptions, side: Bytes, buffer: Bytes) -> None:
         """Write directory, values and positions."""
-        from qsgd_lab.kernels.cpu import sparse_index
+        from qsgd_lab.kernels.cpu.messages import sparse_index
 
         filled = _value_bytes(payload, options)
         if options.value_type == INNER:
@@ -238,7 +238,7 @@ def rice_parameter(count: int, num_coordinates: int) -> int:
 
 def rice_words(indices: NDArray[np.int64], options: SparseOptions) -> NDArray[np.int64]:
     """Return the length of each chunk in words of 4 bytes, int64[C], without coding."""
-    from qsgd_lab.kernels.cpu.sparse_index import rice_bits
+    from qsgd_lab.kernels.cpu.messages.sparse_index import rice_bits
 
     bits = np.empty(options.num_chunks, np.int64)
     rice_bits(np.ascontiguousarray(indices, np.int64), 1 << options.chunk_bits, options.rice, bits)
@@ -297,7 +297,7 @@ def _read_inner(data: Bytes, count: int, limits: Limits) -> Any:
 
 def _read_indices(options: SparseOptions, n: int, side: Bytes, stream: Bytes) -> NDArray[np.int64]:
     """Return the positions; `stream` ends in the eight zeros of the tail."""
-    from qsgd_lab.kernels.cpu import sparse_index
+    from qsgd_lab.kernels.cpu.messages import sparse_index
 
     count, where, width, chunks = options.num_values, 0, field_width(n), options.num_chunks
     indices = np.empty(count, np.int64)

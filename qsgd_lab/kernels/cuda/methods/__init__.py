@@ -1,0 +1,1 @@
+"""Kernels of single methods: blocks of integers, rotations."""
