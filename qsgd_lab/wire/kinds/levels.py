@@ -203,13 +203,7 @@ class LevelsKind(Kind[QuantizedGradient]):
         require(_CODERS[options.layout].write(levels, s, buffer), "code", f"a level is outside -{s}..{s}")
 
     def read(
-        self,
-        options: LevelOptions,
-        content: Content,
-        side: Bytes,
-        body: Bytes,
-        limits: Limits,
-        out: NDArray[Any] | None = None,
+        self, options: Any, content: Content, side: Bytes, body: Bytes, limits: Limits, out: Any = None
     ) -> Levels:
         """Return levels, in the memory of `out` if it is given, and norms."""
         structure = content.structure
@@ -327,14 +321,14 @@ def _read(
     structure: Structure,
     side: Bytes,
     body: Bytes,
-    start: int,
-    stop: int,
-    out: NDArray[Any] | None = None,
+    low: int,
+    high: int,
+    out: Any = None,
 ) -> tuple[NDArray[np.float32], NDArray[Any], ranged.RangedCode | None]:
-    """Return norms, levels start..stop-1 and, of the layout ranged, the code; raises as the layout does."""
+    """Return norms, levels low..high-1 and, of the layout ranged, the code; raises as the layout does."""
     norms = array_of(side, np.float32, count_buckets(options, structure.sizes))
     own, n = side[4 * norms.size :], structure.num_coordinates
-    return norms, *_CODERS[options.layout].read(options, own, body, n, start, stop, out)
+    return norms, *_CODERS[options.layout].read(options, own, body, n, low, high, out)
 
 
 def checked_levels(payload: QuantizedGradient) -> tuple[NDArray[Any], NDArray[np.float32]]:
