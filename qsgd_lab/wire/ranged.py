@@ -22,6 +22,7 @@ TAIL_BYTES = 32  # zeros after the chunks, so that a reader may load sixteen wor
 MAX_SHIFT = 8
 TOTAL = 4096  # of the frequencies of a table
 BLOCK = 512  # symbols that share a class
+_OFFSETS = np.arange(0, TOTAL << 12, 1 << 12, dtype=np.uint32)  # of slots: what is added to their entries
 _LEAST_TABLE = 1 + 32 + 3  # shift, bitmap, and two frequencies of 12 bits
 
 _ERRORS = {
@@ -243,7 +244,7 @@ def kernel_tables(shifts: NDArray[np.uint8], frequencies: NDArray[np.uint16], es
     # A slot is frequency | slot - start << 12 | byte << 24: one number a byte, and the slot added to it.
     bases = frequencies + (np.arange(256, dtype=np.uint32) << np.uint32(24)) - (starts << np.uint32(12))
     slots = np.repeat(bases.reshape(-1), frequencies.reshape(-1)).reshape(-1, TOTAL)
-    slots += np.arange(0, TOTAL << 12, 1 << 12, dtype=np.uint32)
+    slots += _OFFSETS
     reciprocals = (1 + 2.0**-50) / np.maximum(coded >> np.uint32(12), 1).astype(np.float64)
     arrays = (
         shifts.astype(np.uint8),

@@ -38,9 +38,9 @@ def zeros(parts: Partition, s: int, layout: str) -> Levels:
     )
 
 
-def ranged(s: int, states: int, chunk_bits: int, tables: int) -> Levels:
-    """Return forty whole chunks of zeros that need no word, the most levels a byte."""
-    n = 40 << chunk_bits
+def ranged(s: int, states: int, chunk_bits: int, tables: int, n: int = 0) -> Levels:
+    """Return zeros that need no word, the most levels a byte: n of them, or forty whole chunks."""
+    n = n or 40 << chunk_bits
     frequencies = np.zeros((tables, 256), np.uint16)
     frequencies[:, :2] = 4095, 1
     classes = np.zeros(sizes_of(n, s, chunk_bits, states).num_blocks, np.uint8)
@@ -72,6 +72,7 @@ CASES = {
     "buckets of 1": lambda: pack(zeros(Partition((SIZE,), 1), 1, "base3")),
     "fixed": lambda: pack(zeros(Partition((16 * SIZE,), "model"), 1, "fixed")),
     "base 3": lambda: pack(zeros(Partition((16 * SIZE,), "model"), 1, "base3")),
+    "ranged, one level, four tables": lambda: pack(ranged(2, 1, 13, 4, n=1)),
     "ranged, s = 1": lambda: pack(ranged(1, 1, 14, 1)),
     "ranged, s = 7": lambda: pack(ranged(7, 1, 13, 8)),
     "ranged, s = 1000": lambda: pack(ranged(1000, 1, 12, 4)),
