@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from pathlib import Path
@@ -17,6 +18,9 @@ sys.path[:] = [entry for entry in sys.path if Path(entry).resolve() != ROOT]
 # The oracles and what tests share are imported by their names.
 sys.path[:0] = [str(TESTS / name) for name in ("oracles", "support", "ptx")]
 
+from forked import ForkedContext  # noqa: E402
+from registered import take_back  # noqa: E402
+
 # Compiling a kernel in the middle of an example is slow, not wrong: no deadline.
 settings.register_profile("dev", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True)
@@ -30,23 +34,20 @@ if IS_WORKER:
         os.environ.setdefault(name, "1")
 
 
-#: Modules with a table of named things; its module also counts which names come from outside.
-TABLES = {"models": "MODELS", "data.registry": "DATASETS", "problems.registry": "PROBLEMS"}
-REGISTRIES = {"compressors.registry": "COMPRESSORS", "algorithms.registry": "ALGORITHMS"}
+def pytest_collection_finish():
+    """Let the garbage collector leave alone what imports made: it stays, and searching it takes time."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
 def nothing_registered_stays():
     """Take back what a test's plug-ins register in this process: other tests go through the registries."""
     yield
-    for module, table in TABLES.items():
-        if module := sys.modules.get(f"qsgd_lab.{module}"):
-            for name in module._origins._outside:
-                getattr(module, table).pop(name, None)
-            module._origins._outside.clear()
-    for module, registry in REGISTRIES.items():
-        if module := sys.modules.get(f"qsgd_lab.{module}"):
-            getattr(module, registry)._outside.clear()
-    if module := sys.modules.get("qsgd_lab.plugins"):
-        module._loaded.clear()
-        os.environ.pop(module.VARIABLE, None)
+    take_back()
+
+
+@pytest.fixture
+def forked_workers(monkeypatch):
+    """Let sweeps of this process fork their workers: tests/cli/test_reproduce.py starts them as users do."""
+    monkeypatch.setattr("qsgd_lab.runs.pool.multiprocessing.get_context", lambda _: ForkedContext)

@@ -6,6 +6,7 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import NamedTuple
@@ -109,18 +110,21 @@ def reachable(start: str) -> set[str]:
     return packages
 
 
-IMPORTS = {module: imports(path) for module, path in SOURCES.items() if package_of(module) is not None}
+@cache  # and not at the import, which every process of a parallel run does
+def imports_of_modules() -> dict[str, list[Import]]:
+    """Return the imports of each module that is in a package."""
+    return {module: imports(path) for module, path in SOURCES.items() if package_of(module) is not None}
 
 
 def test_imports_follow_the_arrows():
     """A package imports only those that its arrows reach; a new package is entered here first."""
-    assert {package_of(module) for module in IMPORTS} <= set(MAY_IMPORT)
+    assert {package_of(module) for module in imports_of_modules()} <= set(MAY_IMPORT)
 
     against = [
         f"{module} -> {target}"
-        for module, imported in IMPORTS.items()
+        for module, imported in imports_of_modules().items()
         for target, _ in imported
-        if target in IMPORTS and package_of(target) not in reachable(package_of(module))
+        if target in imports_of_modules() and package_of(target) not in reachable(package_of(module))
     ]
     assert against == []
 
@@ -129,7 +133,7 @@ def test_only_the_command_line_knows_the_store():
     """Training and report see a run's configuration and record, never the store."""
     against = [
         f"{module} -> {target}"
-        for module, imported in IMPORTS.items()
+        for module, imported in imports_of_modules().items()
         for target, _ in imported
         if package_of(module) in BESIDE_THE_STORE and target.startswith("qsgd_lab.runs")
         if target not in RUNS_CONTRACT
@@ -141,7 +145,7 @@ def test_imports_of_the_package_are_absolute():
     """No import is relative, and none names the folders cli and theory by themselves."""
     against = [
         f"{module} -> {target}"
-        for module, imported in IMPORTS.items()
+        for module, imported in imports_of_modules().items()
         for target, _ in imported
         if target.split(".")[0] in {"", "cli", "theory"}
     ]
@@ -152,7 +156,7 @@ def test_torch_stays_in_its_packages():
     """Only models, data, training and algorithms import torch, and commands inside their functions."""
     against = [
         f"{module} -> {target}"
-        for module, imported in IMPORTS.items()
+        for module, imported in imports_of_modules().items()
         for target, at_top in imported
         if target.split(".")[0] == "torch" and package_of(module) not in TORCH_PACKAGES
         if package_of(module) != "cli" or at_top
@@ -165,7 +169,7 @@ def test_formulas_need_only_numpy_and_scipy():
     allowed = FORMULAS_MAY_USE | sys.stdlib_module_names | {"qsgd_lab"}
     against = [
         f"{module} -> {target}"
-        for module, imported in IMPORTS.items()
+        for module, imported in imports_of_modules().items()
         for target, _ in imported
         if package_of(module) == "theory" and target.split(".")[0] not in allowed
     ]
@@ -176,7 +180,7 @@ def test_numba_cuda_is_imported_only_under_kernels_cuda():
     """Only modules of kernels/cuda import numba.cuda, so that no GPU driver is touched by accident."""
     against = [
         f"{module} -> {target}"
-        for module, imported in IMPORTS.items()
+        for module, imported in imports_of_modules().items()
         for target, _ in imported
         if target.startswith(("numba.cuda", "numba_cuda"))
         if not module.startswith("qsgd_lab.kernels.cuda.")
@@ -189,7 +193,7 @@ def test_the_kernels_of_one_backend_import_none_of_the_other():
     cpu, cuda = "qsgd_lab.kernels.cpu", "qsgd_lab.kernels.cuda"
     against = [
         f"{module} -> {target}"
-        for module, imported in IMPORTS.items()
+        for module, imported in imports_of_modules().items()
         for target, _ in imported
         if (module.startswith(cpu) and target.startswith(cuda))
         or (module.startswith(cuda) and target.startswith(cpu))

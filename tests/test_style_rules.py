@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import ast
+from functools import cache
 
 import checkout
 
 SOURCES = checkout.sources()
 MAX_LINES = 400
-TREES = {module: ast.parse(path.read_text(encoding="utf-8")) for module, path in SOURCES.items()}
+
+
+@cache  # and not at the import, which every process of a parallel run does
+def trees() -> dict[str, ast.Module]:
+    """Return the syntax tree of every module."""
+    return {module: ast.parse(path.read_text(encoding="utf-8")) for module, path in SOURCES.items()}
 
 
 def name_of(node: ast.AST) -> str | None:
@@ -31,7 +37,7 @@ def unstated_jits(tree: ast.Module) -> list[int]:
 
 def test_every_jitted_function_states_cache_and_fastmath():
     """Each use of njit or jit states cache= and fastmath=: unbiasedness depends on both."""
-    assert {module: unstated_jits(tree) for module, tree in TREES.items() if unstated_jits(tree)} == {}
+    assert {module: unstated_jits(tree) for module, tree in trees().items() if unstated_jits(tree)} == {}
 
 
 def test_an_unstated_jit_is_seen():
@@ -68,14 +74,14 @@ def is_public(node: ast.ClassDef | ast.FunctionDef) -> bool:
 
 def test_everything_public_has_a_docstring():
     """Every module, and every public class, method and function, says what it is."""
-    assert {module: undocumented(tree) for module, tree in TREES.items() if undocumented(tree)} == {}
+    assert {module: undocumented(tree) for module, tree in trees().items() if undocumented(tree)} == {}
 
 
 def test_the_library_is_silent():
     """Outside the command line nothing calls print: stdout belongs to the library's callers."""
     calls = [
         f"{module}:{node.lineno}"
-        for module, tree in TREES.items()
+        for module, tree in trees().items()
         for node in ast.walk(tree)
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print"
     ]

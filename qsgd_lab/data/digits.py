@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from qsgd_lab.data.dataset import Dataset, Part
+from qsgd_lab.data.digits_table import read_digits
 from qsgd_lab.data.split import stratified_split
 
 NUM_VALIDATION, NUM_TEST = 180, 360
@@ -19,14 +20,12 @@ _MEAN, _STD = 4.88 / 16, 6.02 / 16  # of all pixels, grey values in [0, 1]
 
 def load_digits() -> Dataset:
     """Return the digits, always split the same way."""
-    from sklearn.datasets import load_digits as load_from_sklearn
-
-    source = load_from_sklearn()
-    grey = torch.from_numpy(source.images.astype(np.float32) / 16)
+    pixels, classes = read_digits()
+    grey = torch.from_numpy(pixels.astype(np.float32) / 16)
     large = torch.nn.functional.interpolate(grey[:, None], (32, 32), mode="bilinear", align_corners=False)
     images = ((large - _MEAN) / _STD).expand(-1, 3, -1, -1).contiguous()
-    labels = torch.from_numpy(source.target.astype(np.int64))
-    test, validation, train = stratified_split(source.target, (NUM_TEST, NUM_VALIDATION))
+    labels = torch.from_numpy(classes)
+    test, validation, train = stratified_split(classes, (NUM_TEST, NUM_VALIDATION))
     indices = (torch.from_numpy(index) for index in (train, validation, test))
     parts = (Part(images[index].contiguous(), labels[index]) for index in indices)
     return Dataset("digits", 10, *parts)

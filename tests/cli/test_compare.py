@@ -140,6 +140,7 @@ def test_plug_ins_compare_too(capsys, tmp_path):
     assert two["method"] == "mine"
 
 
+@pytest.mark.usefixtures("forked_workers")
 def test_networks_are_compared_on_a_data_set(capsys, monkeypatch):
     """Trained once and kept: accuracy by seed, the traffic of the rounds, and validation under a budget."""
     monkeypatch.setattr("qsgd_lab.cli.sweep.reproduce.usable_cores", lambda: 2)

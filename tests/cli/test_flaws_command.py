@@ -89,14 +89,14 @@ def test_without_runs_it_says_how_to_make_them(tmp_path: Path) -> None:
     assert len(result.stderr.splitlines()) == 1
 
 
+@pytest.mark.usefixtures("forked_workers")
 @pytest.mark.slow
 def test_trains_what_is_missing(tmp_path: Path) -> None:
     """A real sweep of an epoch at full precision, whose table is there again without training."""
     options = ["--runs", tmp_path / "runs", "--seeds", 0, "--bits", 32, "--epochs", 1, "--jobs", 1]
     options += ["--format", "json"]
-    program = [sys.executable, "-m", "qsgd_lab", "flaws", *map(str, options)]
-    first = subprocess.run(program, capture_output=True, text=True, check=False, timeout=300)
-    assert first.returncode == 0, first.stderr
+    first = invoke(*options)
+    assert first.exit_code == 0, first.output
     assert len(list((tmp_path / "runs").glob("*/run.json"))) == 2 * 5
     assert invoke(*options, "--no-run").stdout == first.stdout
     by_name = {(e["model"], e["protocol"]): e for e in json.loads(first.stdout)["effects"]}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -33,9 +34,9 @@ def lab(tmp_path):
     paths = [str(tmp_path / "site"), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
 
-    def run(*arguments, **options):
+    def run(*arguments, program=("-m", "qsgd_lab"), **options):
         return subprocess.run(
-            [sys.executable, "-m", "qsgd_lab", *arguments],
+            [sys.executable, *program, *arguments],
             cwd=tmp_path,
             env=environment,
             capture_output=True,
@@ -58,30 +59,43 @@ def test_the_system_lacks_what_it_should(lab):
     )
 
 
+#: Runs several commands, a JSON list of arguments, and says last how each ended.
+SEVERAL = """
+import json, sys
+from qsgd_lab.cli.main import main
+sys.stderr.write(json.dumps([main(arguments) for arguments in json.loads(sys.argv[1])]))
+"""
+
+
 def test_messages_and_measures_work(lab):
     """Encode, decode, inspect and variance end well, and files that are there are replaced."""
     gradient = np.random.default_rng(0).standard_normal(600).astype(np.float32)
     np.save(lab.folder / "g.npy", gradient)
-    for _ in range(2):
-        done = lab("encode", "g.npy", "-o", "m.qsgd", "--bits", "3")
-        assert (done.returncode, "Traceback" in done.stderr) == (0, False), done.stderr
-    for arguments in (
-        ("decode", "m.qsgd", "-o", "back.npy"),
-        ("inspect", "m.qsgd"),
-        ("variance", "--bits", "2", "--dim", "64"),
-        ("--help",),
-        ("methods",),
-    ):
-        done = lab(*arguments)
-        assert done.returncode == 0, done.stderr
+    commands = [
+        ["encode", "g.npy", "-o", "m.qsgd", "--bits", "3"],
+        ["encode", "g.npy", "-o", "m.qsgd", "--bits", "3"],
+        ["decode", "m.qsgd", "-o", "back.npy"],
+        ["inspect", "m.qsgd"],
+        ["variance", "--bits", "2", "--dim", "64"],
+        ["--help"],
+        ["methods"],
+        ["decode", "absent.qsgd"],
+    ]
+    done = lab(program=["-c", SEVERAL, json.dumps(commands)])
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    *_, error, codes = done.stderr.splitlines()
+    assert json.loads(codes) == [0] * 7 + [2]
+    assert error.startswith("Error: ")
     assert np.load(lab.folder / "back.npy").shape == (600,)
-    done = lab("decode", "absent.qsgd")
-    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
+    done = lab("--version")
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_sweep_trains_and_is_found_again(lab):
     """Worker processes start, runs are stored and printed, and the same command repeats none of them."""
     sweep = ("reproduce", "--nodes", "2", "--seeds", "0", "--epochs", "1", "--bits", "4", "--format", "text")
+    sweep += ("--jobs", "1")
     first, second = lab(*sweep), lab(*sweep)
     assert first.returncode == second.returncode == 0, first.stderr
     assert first.stdout == second.stdout

@@ -89,9 +89,9 @@ def test_killed_sweeps_end_with_the_same_table(
 ) -> None:
     """Killed -9, group and all, as it begins, in the middle and near its end, it ends with the same bytes."""
     folder = tmp_path / "runs"
-    for num_done in (0, 1, 2):
+    for num_done, jobs in ((0, 1), (1, 2), (3, 1)):
         process = subprocess.Popen(
-            [*PROGRAM, *SMALL, "--runs", str(folder), "--jobs", "2"],
+            [*PROGRAM, *SMALL, "--runs", str(folder), "--jobs", str(jobs)],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
@@ -101,7 +101,7 @@ def test_killed_sweeps_end_with_the_same_table(
         )
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-    final = run(*SMALL, "--runs", folder)
+    final = run(*SMALL, "--runs", folder, "--jobs", 1)
     assert final.returncode == 0, final.stderr
     assert final.stdout == undisturbed[1].stdout
     assert results(folder) == results(undisturbed[0])
@@ -111,7 +111,7 @@ def test_interrupted_sweeps_say_how_to_go_on(tmp_path: Path) -> None:
     """Ctrl-C says at once that it stops, ends with 130 and names what remains; no table is printed."""
     folder = tmp_path / "runs"
     process = subprocess.Popen(
-        [*PROGRAM, *SMALL, "--epochs", "500", "--runs", str(folder)],
+        [*PROGRAM, *SMALL, "--epochs", "500", "--runs", str(folder), "--jobs", "1"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -131,7 +131,7 @@ def test_interrupted_sweeps_say_how_to_go_on(tmp_path: Path) -> None:
 
 def test_max_time_stops_and_the_same_command_goes_on(tmp_path: Path) -> None:
     """When the time is up the sweep says what remains and ends with the exit code that means just this."""
-    process = run(*SMALL, "--epochs", 500, "--runs", tmp_path / "runs", "--max-time", "1s")
+    process = run(*SMALL, "--epochs", 500, "--runs", tmp_path / "runs", "--jobs", 1, "--max-time", "1s")
     assert process.returncode == 5, process.stderr
     assert "4 runs remain" in process.stderr
 
@@ -149,11 +149,12 @@ def test_dry_run_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.usefixtures("forked_workers")
 def test_gradients_are_saved_for_the_measuring_commands(tmp_path: Path) -> None:
     """--save-gradients leaves the nodes' gradients as files that `variance --input` reads."""
     options = ["--bits", "2", "--nodes", "2", "--seeds", "0", "--epochs", "1", "--runs", tmp_path / "runs"]
-    process = run("reproduce", *options, "--save-gradients", tmp_path / "gradients")
-    assert process.returncode == 0, process.stderr
+    options += ["--jobs", 1, "--save-gradients", tmp_path / "gradients"]
+    assert main(["reproduce", *map(str, options)]) == 0
     paths = sorted((tmp_path / "gradients").glob("*.npy"))
     assert len(paths) == 3 * 2
     assert main(["variance", "--bits", "4", "--trials", "2", "--input", str(paths[0])]) == 0
@@ -216,6 +217,7 @@ def test_a_file_in_place_of_the_runs_folder(tmp_path: Path, capsys: pytest.Captu
     assert path.read_text() == "mine"
 
 
+@pytest.mark.usefixtures("forked_workers")
 def test_packed_runs_are_not_repeated(
     undisturbed: tuple[Path, subprocess.CompletedProcess[str]],
     tmp_path: Path,
@@ -234,7 +236,8 @@ def test_packed_runs_are_not_repeated(
     mixed.mkdir()
     missing, *others = packed.read_text().splitlines(keepends=True)
     (mixed / "old.jsonl").write_text("".join(others))
-    assert run(*SMALL, "--runs", mixed).stdout == process.stdout
+    assert main([*SMALL, "--runs", str(mixed)]) == 0
+    assert capsys.readouterr().out == process.stdout
     assert [path.parent.name for path in mixed.glob("*/run.json")] == [json.loads(missing)["key"]]
 
 

@@ -24,7 +24,7 @@ ONE_RUN = [*QUICK, "--bits", "32", "--model", "alexnet", "--nodes", "1"]
 
 
 @pytest.fixture(autouse=True)
-def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, forked_workers: None) -> Path:
     """Work in an empty folder with an empty cache, no way out, and the tiny release for the official one."""
     tiny = dataclasses.replace(DATASETS["cifar10"], source=cifar10_source(RELEASE))
     monkeypatch.setitem(DATASETS, "cifar10", tiny)
@@ -54,7 +54,7 @@ def test_two_models_on_two_node_counts_end_in_a_table(home: Path, capsys: pytest
     """AlexNet and ResNet-20 at N = 1 and 8, augmented, from archive to table; records name the data."""
     put_archive(home / "elsewhere")
     models = ["--model", "alexnet", "--model", "resnet20"]
-    command = [*QUICK, *models, "--nodes", "1,8", "--bits", "2", "--data-dir", "elsewhere"]
+    command = [*QUICK, *models, "--nodes", "1,8", "--bits", "2", "--data-dir", "elsewhere", "--jobs", "1"]
     assert main([*command, "--format", "csv"]) == 0
     printed = capsys.readouterr()
     runs = records()

@@ -48,7 +48,9 @@ def error(values, x):
 @given(st.data())
 def test_codes_scales_and_values_are_those_of_the_reference(data):
     """The kernels give the bits of the plain NumPy program, for every gradient, scheme and stream."""
-    x, compressor = data.draw(gradients.gradients()), data.draw(schemes())
+    compressor = data.draw(schemes())
+    # The reference takes each block in Python: two dozen, the last a part, are as good as three thousand.
+    x = data.draw(gradients.gradients())[: 24 * compressor.block_size + compressor.block_size // 3]
     stream = Stream(*(data.draw(part) for part in (gradients.seeds, gradients.words32, st.integers(0, 99))))
     payload, values = sent(compressor, x, stream)
     scheme = (compressor.block_size, compressor.num_rounds, compressor.kind, compressor.bits)

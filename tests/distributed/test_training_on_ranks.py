@@ -127,7 +127,7 @@ def test_torchrun_writes_the_record_of_the_simulation(tmp_path):
     simulation = tmp_path / "simulated"
     simulation.mkdir()
     os.chdir(simulation)
-    assert main([*arguments, "--engine", "loop", "--jobs", "2"]) == 0
+    assert main([*arguments, "--engine", "loop", "--jobs", "1"]) == 0
     others = {path.parent.name: json.loads(path.read_text()) for path in Path().glob("runs/*/run.json")}
     for path in tmp_path.glob("runs/*/run.json"):
         record = json.loads(path.read_text())

@@ -101,7 +101,7 @@ class Arithmetic(Instructions):
     def _min(self, parts, ops, kind, line):
         a, b = self.read(ops[1], kind), self.read(ops[2], kind)
         if is_float(kind):
-            return self.write(ops[0], kind, f"f{parts[0]}{'f' if kind == 'f32' else ''}({a}, {b})")
+            return self.write(ops[0], kind, f"__builtin_f{parts[0]}{'f' if kind == 'f32' else ''}({a}, {b})")
         return self.write(ops[0], kind, f"{a} {'<' if parts[0] == 'min' else '>'} {b} ? {a} : {b}")
 
     _max = _min

@@ -1,7 +1,7 @@
 """Compiled CUDA kernels on a CPU: PTX is translated to C++, compiled once, and launched with checks.
 
-The C++ of a kernel is kept, by what it was made from, in the folder that QSGD_LAB_PTX_CACHE names, or
-.ptx_cache of the checkout. Needed are g++ and an x86-64 processor with FMA.
+The C++ of a kernel is kept, by what it was made from, beside its PTX (kept.py). Needed are g++ and an x86-64
+processor with FMA.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from kept import CACHE
 from translate import Translation
 
 HERE = Path(__file__).resolve().parent
-CACHE = Path(os.environ.get("QSGD_LAB_PTX_CACHE", HERE.parent.parent / ".ptx_cache"))
 FLAGS = [
     *("-std=c++17", "-fpermissive", "-w", "-mfma", "-ffp-contract=off", "-fwrapv"),
     *("-fno-strict-aliasing", "-fno-stack-protector", "-shared", "-fPIC"),

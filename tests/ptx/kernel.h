@@ -1,6 +1,5 @@
 // What a kernel translated to C++ is written with: numbers, and calls of the runtime (runtime.cpp).
 #include <stdint.h>
-#include <math.h>
 #include <string.h>
 typedef uint8_t u8; typedef uint16_t u16; typedef uint32_t u32; typedef uint64_t u64;
 typedef int8_t s8; typedef int16_t s16; typedef int32_t s32; typedef int64_t s64;

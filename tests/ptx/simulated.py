@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-import hashlib
 import json
 import os
 import subprocess
@@ -19,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from executor import CACHE, Compiled, LaunchError, Schedule
+from executor import Compiled, LaunchError, Schedule
+from kept import kept, sources
 from numba.cuda.simulator.cudadrv.devicearray import FakeCUDAArray
 from numba.cuda.simulator.kernel import FakeCUDAKernel
 
@@ -116,20 +116,8 @@ class CompiledLaunches:
         return self.compiled[request]
 
     def _ask(self, request: str) -> dict[str, Any]:
-        import qsgd_lab.kernels
-
-        sources = sorted(Path(qsgd_lab.kernels.__file__).parent.rglob("*.py"))
-        key = hashlib.sha256(f"{PYTHON}\0{request}".encode())
-        for path in [*sources, HERE / "ptx_server.py"]:
-            key.update(path.read_bytes())
-        stored = CACHE / f"{key.hexdigest()[:24]}.json"
-        if not stored.exists():
-            CACHE.mkdir(parents=True, exist_ok=True)
-            answer = self._compile(request)
-            unique = stored.with_suffix(f".{os.getpid()}")
-            unique.write_text(json.dumps(answer), encoding="utf-8")
-            unique.replace(stored)
-        return json.loads(stored.read_text(encoding="utf-8"))
+        answer: dict[str, Any] = kept(f"{PYTHON}\0{request}\0{sources()}", lambda: self._compile(request))
+        return answer
 
     def _compile(self, request: str) -> dict[str, Any]:
         if self._server is None:

@@ -15,10 +15,21 @@ import pytest
 
 #: Files of tests/cuda in a process each; those of a group share what they compile.
 GROUPS = [
-    ("test_quantize_cuda.py", "test_pack_cuda.py", "test_accumulate_cuda.py", "test_device_arrays_cuda.py"),
-    ("test_codec_cuda.py", "test_codec_safety_cuda.py", "test_dense_chunks_cuda.py"),
-    ("test_gpu_check_cuda.py",),
-    ("test_rotated_cuda.py", "test_block_integers_cuda.py"),
+    (
+        *(
+            "test_quantize_cuda.py",
+            "test_pack_cuda.py",
+            "test_accumulate_cuda.py",
+            "test_device_arrays_cuda.py",
+        ),
+        *("test_rotated_cuda.py", "test_block_integers_cuda.py"),
+    ),
+    (
+        "test_codec_cuda.py",
+        "test_codec_safety_cuda.py",
+        "test_dense_chunks_cuda.py",
+        "test_gpu_check_cuda.py",
+    ),
 ]
 #: A few faults, of which so many at least must be seen: some barriers are redundant, some changes harmless.
 FAULTS, SEEN = 9, 6

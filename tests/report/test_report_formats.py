@@ -14,7 +14,7 @@ from collections import Counter
 import checkout
 import pytest
 from fake_runs import demo_records, record, sweeps
-from hypothesis import given
+from hypothesis import given, settings
 from naive_report import latex_cells, markdown_cells, without_markup
 
 import qsgd_lab
@@ -111,6 +111,7 @@ def test_order_of_records_cannot_show(format_name: str) -> None:
     assert render(shuffled, format_name) == render(records, format_name)
 
 
+@settings(max_examples=40)  # of every format each
 @given(sweeps())
 def test_every_format_can_show_anything(records: list[RunRecord]) -> None:
     """Any records give text in every format, ending in one newline, without a stray number."""

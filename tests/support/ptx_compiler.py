@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from kept import kept, sources
 
 from qsgd_lab.kernels.cuda.toolkit import candidate_homes, load_numba_cuda, show_toolkit_to_numba
 
@@ -50,8 +51,29 @@ def compile_to_ptx(kernel, signature, capability: tuple[int, int]) -> str:
     return ptx_of(kernel, signature, capability)
 
 
-def ptx_of(kernel, signature, capability: tuple[int, int], optimised_at_link: bool = True) -> str:
-    """Return the PTX that is run; with numba-cuda, what its linker makes of the kernel."""
+def ptx_of(kernel, signature, capability: tuple[int, int]) -> str:
+    """Return the PTX that is run; with numba-cuda, what its linker makes of the kernel.
+
+    Kernels of the package are kept on disk: tests of their PTX and of their execution need the same.
+    """
+    module = kernel.py_func.__module__
+    if not module.startswith("qsgd_lab.kernels."):
+        return _compiled(kernel, signature, capability)
+    import numba
+    from numba import cuda
+
+    made_from = f"{numba.__version__} {cuda.__file__} {module}.{kernel.py_func.__qualname__}{signature} "
+
+    def made(one: tuple[int, int]) -> str:
+        return kept(f"{made_from}{one} {sources()}", lambda: _compiled(kernel, signature, one))
+
+    found = made(capability)
+    for other in CAPABILITIES:  # at little cost, while types and functions that it calls are at hand
+        made(other)
+    return found
+
+
+def _compiled(kernel, signature, capability: tuple[int, int]) -> str:
     show_toolkit_to_numba()
     load_numba_cuda()
     import numba.cuda.dispatcher as dispatcher
@@ -59,7 +81,7 @@ def ptx_of(kernel, signature, capability: tuple[int, int], optimised_at_link: bo
 
     if hasattr(dispatcher, "get_current_device") and not cuda.is_available():
         dispatcher.get_current_device = lambda: _NoDevice
-    if optimised_at_link and "numba_cuda" in str(cuda.__file__):
+    if "numba_cuda" in str(cuda.__file__):
         from cuda.core import Linker, LinkerOptions, ObjectCode
 
         code, _ = cuda.compile(
@@ -99,12 +121,16 @@ def _assembled(ptx: str, capability: tuple[int, int]) -> Resources:
     *others, last = assemblers() or [None]
     if last is None:
         raise LookupError("no ptxas")
-    for ptxas in others:
-        try:
-            return _report(ptxas, ptx, capability)
-        except subprocess.CalledProcessError:
-            continue  # it is older than the PTX
-    return _report(last, ptx, capability)
+
+    def report() -> list[int]:
+        for ptxas in others:
+            try:
+                return list(_report(ptxas, ptx, capability))
+            except subprocess.CalledProcessError:
+                continue  # it is older than the PTX
+        return list(_report(last, ptx, capability))
+
+    return Resources(*kept(f"{others} {last} {capability} {sources()} {ptx}", report))
 
 
 def _report(ptxas: str, ptx: str, capability: tuple[int, int]) -> Resources:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import sys
 import traceback
 from datetime import timedelta
 from importlib import import_module
 from pathlib import Path
+
+from forked import ForkedContext
 
 #: A rank that takes longer has hung; far beyond what the slowest machine needs.
 LIMIT_S = 300
@@ -60,12 +61,11 @@ class Processes:
 
     def grow(self, size: int) -> None:
         """Start processes until there are `size`."""
-        context = multiprocessing.get_context("spawn")
         paths = [path for path in sys.path if path]
         first = len(self.processes)
         while len(self.processes) < size:
-            here, there = context.Pipe()
-            process = context.Process(target=serve, args=(there, paths), daemon=True)
+            here, there = ForkedContext.Pipe()
+            process = ForkedContext.Process(target=serve, args=(there, paths), daemon=True)
             process.start()
             there.close()
             self.pipes.append(here)

@@ -168,6 +168,7 @@ def reproduce(plugin: Path, *options: str) -> int:
     return main(["reproduce", "--import", str(plugin), *fast, "--device", "cpu", *options])
 
 
+@pytest.mark.usefixtures("forked_workers")
 def test_reproduce_trains_what_is_imported(
     plugin: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

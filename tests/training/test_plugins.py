@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
-import sys
 
 import pytest
 from checkout import ROOT
+from registered import take_back
 
 from qsgd_lab import plugins
 from qsgd_lab.cli.main import main
@@ -38,36 +36,40 @@ def test_snippets_are_short():
     assert all(len([line for line in code.splitlines() if line.strip()]) <= 40 for code in SNIPPETS.values())
 
 
-def lab(*arguments, folder, code=0):
-    """Run the command in an empty folder; return (stdout, stderr)."""
-    environment = {name: value for name, value in os.environ.items() if name != "QSGD_LAB_IMPORT"}
-    done = subprocess.run(
-        [sys.executable, "-m", "qsgd_lab", *map(str, arguments)],
-        cwd=folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == code, done.stderr
-    return done.stdout, done.stderr
+@pytest.fixture
+def lab(tmp_path, monkeypatch, capsys, forked_workers):
+    """Return a function that runs a command in an empty folder, and returns (stdout, stderr).
+
+    The commands of a test run in one process, where nothing is registered before them; workers are processes.
+    """
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments, code=0):
+        take_back()
+        capsys.readouterr()
+        found = main([*map(str, arguments)])
+        output, errors = capsys.readouterr()
+        assert found == code, errors
+        return output, errors
+
+    return call
 
 
-def run(folder, *arguments, code=0):
-    """Train a small sweep."""
+@pytest.fixture
+def run(lab):
+    """Return a function that trains a small sweep."""
     common = ("--nodes", "2", "--seeds", "0", "--epochs", "1", "--jobs", "1")
-    return lab("reproduce", *common, *arguments, folder=folder, code=code)
+    return lambda *arguments, code=0: lab("reproduce", *common, *arguments, code=code)
 
 
-def test_an_outside_compressor_trains_and_is_shown_under_its_name(tmp_path, monkeypatch, capsys):
+def test_an_outside_compressor_trains_and_is_shown_under_its_name(tmp_path, lab, run):
     """Row, CSV and plot have its label; its file's digest is in the run; another file gives another key."""
     mine = snippet("my_compressor.py", tmp_path).rename(tmp_path / "mine.py")
-    text, _ = run(tmp_path, "--import", "mine.py", "--compressor", "ef(my-sign)", "--format", "text")
+    text, _ = run("--import", "mine.py", "--compressor", "ef(my-sign)", "--format", "text")
     assert "my sign + EF" in text
 
-    monkeypatch.chdir(tmp_path)
-    assert main(["table", "--format", "csv"]) == 0  # without the plug-in: its text is the name
-    assert "ef(my-sign)" in capsys.readouterr().out
+    # without the plug-in, its text is the name
+    assert "ef(my-sign)" in lab("table", "--format", "csv")[0]
     keys = {path.parent.name for path in tmp_path.glob("runs/*/run.json")}
     configs = [json.loads(path.read_text())["config"] for path in tmp_path.glob("runs/*/run.json")]
     (own,) = [config for config in configs if config.get("compressor")]
@@ -75,30 +77,30 @@ def test_an_outside_compressor_trains_and_is_shown_under_its_name(tmp_path, monk
     assert own["plugins"][0].startswith("my-sign=mine.py sha256:")
     assert own["bits"] is None
 
-    assert main(["plot", "--output", "figures"]) == 0
+    lab("plot", "--output", "figures")
     assert list((tmp_path / "figures").iterdir())
     mine.write_text(mine.read_text() + "\n# another version\n")
     asked = ("--import", "mine.py", "--compressor", "ef(my-sign)", "--dry-run", "--format", "json")
-    plan = json.loads(run(tmp_path, *asked)[0])
+    plan = json.loads(run(*asked)[0])
     assert len({cell["key"] for cell in plan["cells"]} - keys) == 1
 
 
-def test_several_compressors_are_in_one_table_with_fp32(tmp_path):
+def test_several_compressors_are_in_one_table_with_fp32(tmp_path, run):
     """A row each beside fp32; what lacks its feedback is warned of, what theory excludes is refused."""
     data = [("--import", snippet(name, tmp_path)) for name in ("my_data.py", "my_model.py")]
     common = (*data[0], *data[1], "--dataset", "lines", "--model", "two-layers")
     asked = [part for text in ("eden", "ef(top-k)", "sign") for part in ("--compressor", text)]
-    table, told = run(tmp_path, *common, *asked, "--format", "csv")
+    table, told = run(*common, *asked, "--format", "csv")
 
     for label in ("fp32", "EDEN 2 bit", "top 1 % + EF", "scaled sign"):
         assert label in table, table
     assert told.count("Warning: sign: it leaves out the same part") == 1
     assert "top-k: it leaves out" not in told
-    _, refused = run(tmp_path, *common, "--compressor", "eden", "--compressor", "diana(top-k)", code=2)
+    _, refused = run(*common, "--compressor", "eden", "--compressor", "diana(top-k)", code=2)
     assert "DIANA needs an unbiased compressor" in refused
 
 
-def test_an_outside_algorithm_trains(tmp_path):
+def test_an_outside_algorithm_trains(tmp_path, run):
     """Replicas that exchange every second step: one file, in the table, with half of the traffic."""
     arguments = (
         "--import",
@@ -108,7 +110,7 @@ def test_an_outside_algorithm_trains(tmp_path):
         "--compressor",
         "qsgd(bits=4,norm=max)",
     )
-    text, _ = run(tmp_path, *arguments)
+    text, _ = run(*arguments)
     assert ", every" in text
     records = [json.loads(path.read_text()) for path in tmp_path.glob("runs/*/run.json")]
     assert {record["config"]["algorithm"] for record in records} == {"every"}
@@ -117,11 +119,11 @@ def test_an_outside_algorithm_trains(tmp_path):
         assert result["coordinates_sent"] == 2 * (steps // 2) * result["num_parameters"]
 
 
-def test_an_outside_model_learns_an_outside_data_set(tmp_path):
+def test_an_outside_model_learns_an_outside_data_set(tmp_path, lab, run):
     """Both are in the table and in the key; the lines are learnt, and the model takes the digits too."""
     model, data = snippet("my_model.py", tmp_path), snippet("my_data.py", tmp_path)
     both = ("--import", data, "--import", model, "--dataset", "lines", "--model", "two-layers")
-    text, _ = run(tmp_path, *both, "--bits", "4", "--norm", "max")
+    text, _ = run(*both, "--bits", "4", "--norm", "max")
     assert "noisy lines" in text
     records = [json.loads(path.read_text()) for path in tmp_path.glob("runs/*/run.json")]
     assert records
@@ -130,9 +132,8 @@ def test_an_outside_model_learns_an_outside_data_set(tmp_path):
         assert origins["lines"].startswith("my_data.py sha256:")
         assert origins["two-layers"].startswith("my_model.py sha256:")
         assert record["result"]["test_accuracy"] > 0.8
-    _, notice = lab(
-        "reproduce", "--dry-run", "--import", model, "--model", "two-layers", "--nodes", "2", folder=tmp_path
-    )
+    asked = ("--import", model, "--model", "two-layers", "--nodes", "2")
+    _, notice = lab("reproduce", "--dry-run", *asked)
     assert "digits" in notice
 
 
@@ -262,7 +263,7 @@ def distribution(folder, module, code):
     (folder / f"{module}.py").write_text(code)
 
 
-def test_an_installed_distribution_needs_no_option(tmp_path, monkeypatch, capsys):
+def test_an_installed_distribution_needs_no_option(tmp_path, monkeypatch, capsys, forked_workers):
     """Its method is in the list, and in the run under the distribution's name, version and digest."""
     distribution(tmp_path, "sign_pack", SNIPPETS["my_compressor.py"])
     monkeypatch.syspath_prepend(tmp_path)

@@ -73,6 +73,7 @@ def test_versions_are_in_the_key():
     assert "versions" not in old.to_dict()
 
 
+@pytest.mark.usefixtures("forked_workers")
 def test_own_vectors_from_a_file_to_the_table(tmp_path, monkeypatch, capsys):
     """2,000 vectors in 3 classes: trained, tabulated and plotted from an empty folder, with no code."""
     monkeypatch.chdir(tmp_path)
