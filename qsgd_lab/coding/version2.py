@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 
 from qsgd_lab.arrays import flat_output
 from qsgd_lab.coding.message import Message, check_total
-from qsgd_lab.quantization import QuantizedGradient
+from qsgd_lab.quantization import QuantizedGradient, level_dtype
 from qsgd_lab.wire.checks import Limits
 from qsgd_lab.wire.envelope import open_sections
 from qsgd_lab.wire.kinds import limits_of
-from qsgd_lab.wire.kinds.levels import LAYOUTS, Levels
+from qsgd_lab.wire.kinds.levels import LAYOUTS, Levels, LevelsKind, default_layout
 from qsgd_lab.wire.message import check_bound, pack
 
 
@@ -53,7 +53,7 @@ def encode_version_2(
     context = None
     if isinstance(payload, QuantizedGradient):
         payload, context = _to_host(payload, on_device)
-        if layout != "auto":
+        if layout == "ranged" or layout not in ("auto", default_layout(payload)):
             payload = Levels.of(payload, layout, effort)
     elif layout != "auto":
         raise ValueError(f"layout {layout!r} is of levels, which a {type(payload).__name__} does not have")
@@ -70,15 +70,18 @@ def decode_version_2(
     host, context = _bytes_of(message, on_device)
     sections = open_sections(host, limits)
     kind, options, content, side, body, _ = sections
-    if (start, stop) == (None, None):
-        payload = kind.read(options, content, side, body, limits)
-    else:
+    if out is not None and (context is not None or not isinstance(kind, LevelsKind)):
+        raise ValueError("out is for levels in host memory")
+    if (start, stop) != (None, None):
         low, high, _ = slice(start, stop).indices(content.structure.num_coordinates)
         payload = kind.read_range(sections, limits, low, max(low, high))
-    if out is not None:
-        if context is not None or not isinstance(payload, QuantizedGradient):
-            raise ValueError("out is for levels in host memory")
-        flat_output(out, payload.levels.dtype, payload.levels.size)[:] = payload.levels
+        if out is not None:
+            flat_output(out, payload.levels.dtype, payload.levels.size)[:] = payload.levels
+    elif isinstance(kind, LevelsKind) and out is not None:
+        flat = flat_output(out, level_dtype(options.num_levels), content.structure.num_coordinates)
+        payload = kind.read(options, content, side, body, limits, flat)
+    else:
+        payload = kind.read(options, content, side, body, limits)
     if context is None or not isinstance(payload, QuantizedGradient):
         return payload
     with context.active():

@@ -197,6 +197,20 @@ def crc32c_around(data, first, second, third, stop):
     return joined, crc32c_after(data, third, stop, np.uint32(0))
 
 
+@njit(cache=True, fastmath=False, nogil=True)
+def seal_message(data, start):
+    """Enter the three checksums of a message of version 2, whose payload begins at `start`."""
+    head = crc32c_around(data, 14, 16, 32, 32)[0]
+    for i in range(2):
+        data[14 + i] = np.uint8((head >> np.uint32(8 * i)) & np.uint32(255))
+    payload = crc32c_after(data, start, data.size, np.uint32(0))
+    for i in range(4):
+        data[36 + i] = np.uint8((payload >> np.uint32(8 * i)) & np.uint32(255))
+    front = crc32c_around(data, 32, 36, start, start)[0]
+    for i in range(4):
+        data[32 + i] = np.uint8((front >> np.uint32(8 * i)) & np.uint32(255))
+
+
 class ShiftTables(NamedTuple):
     """What threads that take turns need, for units (words, or pieces of them) of one size.
 

@@ -11,11 +11,17 @@ from numpy.typing import NDArray
 from qsgd_lab.wire.checks import Bytes, require
 
 DIGITS = 5  # ternary levels a byte
+_LARGEST = 242  # all five are 2
 _PLACES = np.array([1, 3, 9, 27, 81], np.uint8)
 _BLOCK = 1 << 15  # bytes that are worked on at a time
 
 
-def write(levels: NDArray[Any], buffer: Bytes) -> bool:
+def size(_options: Any, count: int) -> int:
+    """Return the bytes of `count` levels."""
+    return -(-count // DIGITS)
+
+
+def write(levels: NDArray[Any], _num_levels: int, buffer: Bytes) -> bool:
     """Write ternary levels; return whether all are."""
     step = _BLOCK * DIGITS
     for start in range(0, levels.size, step):
@@ -30,19 +36,25 @@ def write(levels: NDArray[Any], buffer: Bytes) -> bool:
     return True
 
 
-def read(body: Bytes, count: int, start: int, stop: int) -> NDArray[Any] | None:
-    """Return ternary levels start..stop-1; None if a byte is above 242."""
+def read(
+    _options: Any, _side: Bytes, body: Bytes, count: int, start: int, stop: int, _out: Any = None
+) -> tuple[NDArray[Any], None]:
+    """Return levels start..stop-1 of a string of `count`, and that no code belongs to them.
+
+    Raises
+    ------
+    MessageError
+        If a byte is above 242, or digits after the last level are not 0.
+    """
     first, end = start // DIGITS, -(-stop // DIGITS)
-    used = body[first:end]
-    if used.size and used.max() > 242:
-        return None
-    table = _digit_table()
-    beyond = table[min(int(body[(count - 1) // DIGITS]), 242)][(count - 1) % DIGITS + 1 :]
-    require(not beyond.any(), "zeros", "digits after the last level are not zero")
+    used, table = body[first:end], _digit_table()
+    require(used.max(initial=0) <= _LARGEST, "code", f"a byte of five levels is above {_LARGEST}")
     levels = np.empty((used.size, DIGITS), np.int8)
     for at in range(0, used.size, _BLOCK):  # by blocks: the look-up makes eight bytes of each index
         levels[at : at + _BLOCK] = table[used[at : at + _BLOCK]]
-    return levels.reshape(-1)[start - first * DIGITS : stop - first * DIGITS]
+    flat = levels.reshape(-1)
+    require(not flat[count - first * DIGITS :].any(), "zeros", "digits after the last level are not zero")
+    return flat[start - first * DIGITS : stop - first * DIGITS], None
 
 
 @lru_cache(maxsize=1)

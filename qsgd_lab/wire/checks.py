@@ -50,12 +50,8 @@ class Limits:
 
     def check_kind(self, name: str) -> None:
         """Check that a kind is allowed."""
-        allowed = self.kinds is None or name in self.kinds
-        require(
-            allowed,
-            "unknown",
-            f"kind {name} was not allowed; allowed are {', '.join(sorted(self.kinds or ()))}",
-        )
+        text = f"kind {name} was not allowed; allowed are {', '.join(sorted(self.kinds or ()))}"
+        require(self.kinds is None or name in self.kinds, "unknown", text)
 
     def check_coordinates(self, count: int) -> None:
         """Check that a message is not larger than its receiver allows."""
@@ -110,7 +106,32 @@ def up8(size: int) -> int:
 
 def check_zeros(data: Bytes, what: str) -> None:
     """Check that bytes which mean nothing are 0; `what` names them."""
-    require(not data.any(), "zeros", f"{what} is not zero")
+    require(not (data.size and data.any()), "zeros", f"{what} is not zero")
+
+
+def check_bits_after(data: Bytes, used: int, what: str) -> None:
+    """Check that the bits of the last byte beyond the `used` bits of a string are 0; `what` is the last."""
+    good = not used % 8 or int(data[used // 8]) >> used % 8 == 0
+    require(good, "zeros", f"bits after {what} are not zero")
+
+
+def bit_bytes(count: int) -> int:
+    """Return the bytes of a string of bits, a multiple of 8."""
+    return up8(-(-count // 8))
+
+
+def pack_bits(bits: NDArray[np.bool_]) -> bytes:
+    """Return bits as bytes, lowest first, zeros up to a multiple of 8 bytes."""
+    return np.packbits(bits, bitorder="little").tobytes().ljust(bit_bytes(bits.size), b"\0")
+
+
+def parse_bits(data: Bytes, count: int, what: str) -> NDArray[np.bool_]:
+    """Return the bits that `data` begins with; a `MessageError` if it ends before or zeros do not follow."""
+    filled, size = -(-count // 8), bit_bytes(count)
+    require(data.size >= size, "truncated", f"the message ends inside {what}")
+    check_bits_after(data, count, what)
+    check_zeros(data[filled:size], f"the padding after {what}")
+    return np.unpackbits(data[:filled], count=count, bitorder="little").view(bool)
 
 
 def dead_scales(scales: NDArray[np.float32]) -> NDArray[np.bool_]:

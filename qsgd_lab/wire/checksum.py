@@ -1,4 +1,4 @@
-"""The three checksums of a message of version 2, CRC-32C; `envelope` writes and verifies them."""
+"""The three checksums of a message of version 2, CRC-32C; `message` enters and `envelope` verifies them."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def front_and_payload_check(data: Bytes, start: int) -> tuple[int, int]:
     return int(front), int(payload)
 
 
-def front_check(data: Bytes, start: int) -> int:
-    """Return the front check alone."""
-    from qsgd_lab.kernels.crc32c import crc32c_around
+def seal(message: Bytes, start: int) -> None:
+    """Enter the three checksums of a message, whose payload begins at `start`."""
+    from qsgd_lab.kernels.crc32c import seal_message
 
-    return int(crc32c_around(data, 32, 36, start, start)[0])
+    seal_message(message, start)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from qsgd_lab.levels import magnitude_bits
 from qsgd_lab.quantization import level_dtype
-from qsgd_lab.wire.checks import Bytes, require
+from qsgd_lab.wire.checks import Bytes, check_bits_after, require
 
 
 def last_piece(width: int, body: Bytes, count: int) -> Bytes:
@@ -22,14 +22,14 @@ def last_piece(width: int, body: Bytes, count: int) -> Bytes:
     """
     from qsgd_lab.kernels.cpu.messages.level_string import PIECE
 
-    used = count * width
-    require(
-        not used % 8 or int(body[used // 8]) >> used % 8 == 0,
-        "zeros",
-        "bits after the last level are not zero",
-    )
+    check_bits_after(body, count * width, "the last level")
     at = (count - 1) // PIECE * (PIECE * width // 8)
     return np.concatenate([body[at:], np.zeros(16, np.uint8)])
+
+
+def size(options: Any, count: int) -> int:
+    """Return the bytes of `count` levels."""
+    return -(-count * (magnitude_bits(options.num_levels) + 1) // 8)
 
 
 def write(levels: NDArray[Any], num_levels: int, buffer: Bytes) -> bool:
@@ -39,13 +39,22 @@ def write(levels: NDArray[Any], num_levels: int, buffer: Bytes) -> bool:
     return bool(write_level_string(levels, num_levels, np.uint64(magnitude_bits(num_levels) + 1), buffer))
 
 
-def read(body: Bytes, num_levels: int, count: int, start: int, stop: int) -> NDArray[Any] | None:
-    """Return levels start..stop-1 of a string of `count`; None if one is outside -s..s."""
+def read(
+    options: Any, _side: Bytes, body: Bytes, count: int, start: int, stop: int, out: Any = None
+) -> tuple[NDArray[Any], None]:
+    """Return levels start..stop-1 of a string of `count` (of all, in `out`), and no code.
+
+    Raises
+    ------
+    MessageError
+        If one is outside -s..s, or bits after the last level are not 0.
+    """
     from qsgd_lab.kernels.cpu.messages.level_string import PIECE, read_level_string
 
-    width = magnitude_bits(num_levels) + 1
+    s, width = options.num_levels, magnitude_bits(options.num_levels) + 1
     first, end = start // PIECE, min(count, -(-stop // PIECE) * PIECE)
-    levels = np.empty(max(0, end - first * PIECE), level_dtype(num_levels))
+    levels = np.empty(max(0, end - first * PIECE), level_dtype(s)) if out is None else out
     last = last_piece(width, body, count)
-    good = read_level_string(body, last, np.uint64(width), num_levels, first, levels)
-    return levels[start - first * PIECE : stop - first * PIECE] if good else None
+    good = read_level_string(body, last, np.uint64(width), s, first, levels)
+    require(good, "code", f"a level is outside -{s}..{s}")
+    return (levels[start - first * PIECE : stop - first * PIECE] if out is None else out), None

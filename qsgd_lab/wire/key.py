@@ -6,7 +6,7 @@ import struct
 from enum import IntEnum
 from functools import lru_cache
 from operator import index
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -90,11 +90,8 @@ class Key(NamedTuple):
         """
         for name, value in zip(self._fields, self, strict=True):
             in_range = not isinstance(value, bool) and 0 <= index(value) < _RANGES[name]
-            require(
-                in_range,
-                "parameters",
-                f"{name} of the key is {value}; it must be from 0 to {_RANGES[name] - 1}",
-            )
+            text = f"{name} of the key is {value}; it must be from 0 to {_RANGES[name] - 1}"
+            require(in_range, "parameters", text)
         return Key(*(int(value) for value in self))
 
     def pack(self) -> bytes:
@@ -120,34 +117,32 @@ def parse_key(data: Bytes, with_first: bool) -> Key:
     require(data.size >= size, "truncated", "the message ends inside its key")
     seed, node, step, tensor, version, role, zero = _FIELDS.unpack(data[: _FIELDS.size].tobytes())
     require(version == STREAM_VERSION, "unknown", f"stream version {version} is not known")
-    require(role <= max(Role), "unknown", f"role {role} is not known")
     require(zero == 0, "zeros", "the last bytes of the key are not zero")
-    first = 0
-    if with_first:
-        first = _FIRST.unpack(data[_FIELDS.size : size].tobytes())[0]
-        require(first > 0, "canonical", "the key claims a shard that begins at 0")
+    first = int.from_bytes(data[_FIELDS.size : size].tobytes(), "little")
+    require(first or not with_first, "canonical", "the key claims a shard that begins at 0")
     return Key(seed, node, step, tensor, role, first).check()
 
 
 def check_place(key: Key, sizes: NDArray[np.int64]) -> None:
     """Check that the key's tensor numbers and its shard fit the tensors of a message."""
-    require(
-        key.tensor + sizes.size <= _WORD, "parameters", "the last tensor number of the key exceeds 32 bits"
-    )
-    if key.first:
-        require(sizes.size > 0, "parameters", "a shard has at least one tensor")
-        end = key.first + int(sizes[0])
-        require(end <= MAX_TENSOR_SIZE, "parameters", f"the shard ends at {end}, beyond {MAX_TENSOR_SIZE}")
+    fits = key.tensor + sizes.size <= _WORD
+    require(fits, "parameters", "the last tensor number of the key exceeds 32 bits")
+    require(sizes.size or not key.first, "parameters", "a shard has at least one tensor")
+    end = key.first + int(sizes[0]) if key.first else 0
+    require(end <= MAX_TENSOR_SIZE, "parameters", f"the shard ends at {end}, beyond {MAX_TENSOR_SIZE}")
+
+
+def needed_key(key: Key | None, kind: str) -> Key:
+    """Return the key of a message of a kind that needs one; a MessageError if it has none."""
+    require(key is not None, "parameters", f"{kind} needs a key")
+    return cast(Key, key)
 
 
 def check_common_words(key: Key, num_coordinates: int) -> None:
     """Check that words which do not belong to tensors suffice for all coordinates."""
     end = key.first + num_coordinates
-    require(
-        end <= MAX_TENSOR_SIZE,
-        "parameters",
-        f"one stream has words for {MAX_TENSOR_SIZE} coordinates, not {end}",
-    )
+    text = f"one stream has words for {MAX_TENSOR_SIZE} coordinates, not {end}"
+    require(end <= MAX_TENSOR_SIZE, "parameters", text)
 
 
 @lru_cache(maxsize=64)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
 import numpy as np
@@ -67,6 +68,10 @@ class Kind(ABC, Generic[P]):
     name : str
     payload_types : tuple of type
         What it carries in memory.
+    fields : struct.Struct
+        Bytes of the parameters.
+    make_options : callable
+        Numbers of the parameters -> what the kind's methods take as options.
     needs_bound : bool
         Whether n is not bounded by the length of a message, so that dense values need `max_coordinates`.
     """
@@ -75,6 +80,7 @@ class Kind(ABC, Generic[P]):
     name: ClassVar[str]
     payload_types: ClassVar[tuple[type, ...]]
     fields: ClassVar[struct.Struct] = struct.Struct("")
+    make_options: ClassVar[Any] = tuple
     needs_bound: ClassVar[bool] = False
 
     def structure(self, payload: P) -> Structure:
@@ -112,17 +118,20 @@ class Kind(ABC, Generic[P]):
 
     def unpack_options(self, data: bytes) -> Any:
         """Return the parameters of these bytes, of the right length and otherwise unchecked."""
-        return self.fields.unpack(data)
+        return self.make_options(self.fields.unpack(data))
 
     def size_of_parameters(self, size: int) -> bool:
         """Whether the parameters of this kind can have `size` bytes."""
         return size == self.fields.size
 
-    @abstractmethod
+    def fixed(self, options: Any, structure: Structure) -> Lengths:
+        """Return the sections' lengths where parameters and structure fix them."""
+        return Lengths()
+
     def lengths(self, payload: P, options: Any, structure: Structure) -> Lengths:
         """Return the sections' lengths, without coding."""
+        return self.fixed(options, structure)
 
-    @abstractmethod
     def claimed(self, options: Any, structure: Structure, body: Bytes) -> Lengths:
         """Return the lengths that a message claims, of which `body` is side data, payload and tail.
 
@@ -131,6 +140,7 @@ class Kind(ABC, Generic[P]):
         MessageError
             If `body` is too short to tell. Nothing of size n or B is allocated here.
         """
+        return self.fixed(options, structure)
 
     @abstractmethod
     def write(self, payload: P, options: Any, side: Bytes, buffer: Bytes) -> None:
@@ -180,4 +190,10 @@ class Kind(ABC, Generic[P]):
 
 def array_of(data: Bytes, dtype: Any, count: int, offset: int = 0) -> NDArray[Any]:
     """Return `count` little-endian numbers at a byte of a message, as a copy in the machine's own order."""
-    return np.frombuffer(data, np.dtype(dtype).newbyteorder("<"), count, offset).astype(dtype)
+    return np.frombuffer(data, _little(dtype), count, offset).astype(dtype)
+
+
+@cache
+def _little(dtype: Any) -> np.dtype[Any]:
+    little: np.dtype[Any] = np.dtype(dtype).newbyteorder("<")
+    return little

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qsgd_lab.errors import LimitError
+from qsgd_lab.wire import checksum
 from qsgd_lab.wire.checks import Limits, up8, writing
 from qsgd_lab.wire.envelope import (
     Sections,
@@ -17,7 +18,6 @@ from qsgd_lab.wire.envelope import (
     front_of,
     open_sections,
     read_payload,
-    seal,
 )
 from qsgd_lab.wire.key import Key
 from qsgd_lab.wire.kind import Content
@@ -62,16 +62,16 @@ def pack(
         options = kind.options(payload)
         kind.check(options, content.structure, content.key)
         lengths = kind.lengths(payload, options, content.structure)
-        front = front_of(kind, options, content)
-        start = len(front) + up8(lengths.side)
-        total = start + up8(lengths.payload) + lengths.tail
+        front = front_of(kind, options, content, lengths)
+        start, total = len(front) + up8(lengths.side), len(front) + lengths.total
         buffer = np.empty(total + 8, np.uint8)  # eight more, over which kernels' stores may run
         buffer[: len(front)] = np.frombuffer(front, np.uint8)
-        buffer[len(front) + lengths.side : start] = 0
-        kind.write(payload, options, buffer[len(front) : len(front) + lengths.side], buffer[start:])
+        end = len(front) + lengths.side
+        buffer[end:start] = 0
+        kind.write(payload, options, buffer[len(front) : end], buffer[start:])
         buffer[start + lengths.payload :] = 0
     message = buffer[:total]
-    seal(message, start)
+    checksum.seal(message, start)
     message.flags.writeable = False
     return message
 

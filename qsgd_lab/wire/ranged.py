@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from qsgd_lab.errors import MessageError
 from qsgd_lab.kernels.arguments import RangedFormat, RangedTables
+from qsgd_lab.quantization import level_dtype
 from qsgd_lab.wire.checks import Bytes, require
 
 CLASSES = {1: 0, 4: 2, 8: 3}  #: Numbers of tables, and the bits of a block's class.
@@ -21,6 +22,7 @@ TAIL_BYTES = 32  # zeros after the chunks, so that a reader may load sixteen wor
 MAX_SHIFT = 8
 TOTAL = 4096  # of the frequencies of a table
 BLOCK = 512  # symbols that share a class
+_OFFSETS = np.arange(0, TOTAL << 12, 1 << 12, dtype=np.uint32)  # of slots: what is added to their entries
 _LEAST_TABLE = 1 + 32 + 3  # shift, bitmap, and two frequencies of 12 bits
 
 _ERRORS = {
@@ -236,14 +238,13 @@ def check_frequencies(frequencies: NDArray[np.uint16]) -> None:
 def kernel_tables(shifts: NDArray[np.uint8], frequencies: NDArray[np.uint16], escape: int) -> RangedTables:
     """Return tables as kernels look them up; `frequencies` were checked."""
     starts = np.cumsum(frequencies, axis=1, dtype=np.uint32) - frequencies
-    entries = frequencies.astype(np.uint32) << 12 | starts.astype(np.uint32)
+    entries = frequencies.astype(np.uint32) << 12 | starts
     # An exception is coded as the escape: the same stream as if the symbols had been rewritten.
     coded = np.where(frequencies > 0, entries, entries[:, escape : escape + 1])
-    slots = np.empty((len(shifts), TOTAL), np.uint32)
-    for kind, row in enumerate(frequencies):
-        values = np.repeat(np.arange(256, dtype=np.uint32), row)
-        offsets = np.arange(TOTAL, dtype=np.uint32) - starts[kind].astype(np.uint32)[values]
-        slots[kind] = row[values].astype(np.uint32) | offsets << np.uint32(12) | values << np.uint32(24)
+    # A slot is frequency | slot - start << 12 | byte << 24: one number a byte, and the slot added to it.
+    bases = frequencies + (np.arange(256, dtype=np.uint32) << np.uint32(24)) - (starts << np.uint32(12))
+    slots = np.repeat(bases.reshape(-1), frequencies.reshape(-1)).reshape(-1, TOTAL)
+    slots += _OFFSETS
     reciprocals = (1 + 2.0**-50) / np.maximum(coded >> np.uint32(12), 1).astype(np.float64)
     arrays = (
         shifts.astype(np.uint8),
@@ -290,6 +291,20 @@ def write_levels(levels: NDArray[Any], code: RangedCode, sizes: Sizes) -> tuple[
     return lengths, buffer[:used].copy()
 
 
+def read(
+    options: Any, side: Bytes, body: Bytes, count: int, start: int, stop: int, _out: Any = None
+) -> tuple[NDArray[Any], RangedCode]:
+    """Return levels start..stop-1 of `count`, and the code; raises a MessageError as `read_levels` does."""
+    sizes, bits = options.sizes(count), options.chunk_bits
+    code, starts = parse_side(side, options.num_tables, sizes)
+    if start == stop:
+        return np.empty(0, level_dtype(options.num_levels)), code
+    first, end = start >> bits, min(count, -(-stop >> bits << bits))
+    low = first << bits
+    levels = read_levels(body, starts, code, sizes, first, end - low)
+    return levels[start - low : stop - low], code
+
+
 def read_levels(
     body: Bytes, starts: NDArray[np.int64], code: RangedCode, sizes: Sizes, first: int, count: int
 ) -> NDArray[Any]:
@@ -303,15 +318,16 @@ def read_levels(
     from qsgd_lab.kernels.cpu.messages.ranged_chunk import read_chunks
 
     form = sizes.form
-    levels = np.empty(count, np.int8 if form.num_levels <= 127 else np.int16)
-    symbols = symbols_of(1 << form.chunk_bits if count > 1 << form.chunk_bits else count, form)
+    tables = kernel_tables(code.shifts, code.frequencies, escape_byte(form.field_bits))
+    levels = np.empty(count, level_dtype(form.num_levels))
+    together = 4 if form.num_states == 16 and count >= 4 << form.chunk_bits else 1  # chunks decoded in turn
+    symbols = symbols_of(min(count, 1 << form.chunk_bits), form)
     wide = symbols if form.num_levels > 127 else 1
-    states = np.empty(4 * form.num_states, np.uint32)  # four chunks may be decoded in turn
-    scratch = np.empty(4 * symbols, np.uint8), states, np.empty(wide, np.int16)
+    states = np.empty(together * form.num_states, np.uint32)
+    scratch = np.empty(together * symbols, np.uint8), states, np.empty(wide, np.int16)
     words = np.require(body[: body.size & ~1].view(np.uint16), requirements="A")
     words.flags.writeable = False
     block = first * sizes.blocks_of(0) if first else 0
-    tables = kernel_tables(code.shifts, code.frequencies, escape_byte(form.field_bits))
     outcome, chunk = read_chunks(
         body, words, starts, first, tuple(form), tuple(tables), code.classes[block:], scratch, levels
     )

@@ -10,11 +10,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from operator import index
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from qsgd_lab.errors import LimitError, MessageError
+from qsgd_lab.errors import MessageError
 from qsgd_lab.partition import MAX_TENSOR_SIZE
 from qsgd_lab.wire.checks import (
     MAX_COORDINATES,
@@ -28,6 +29,9 @@ from qsgd_lab.wire.checks import (
 
 FLAT, ARRAY, CUT, LIST = range(4)
 _WIDTHS = ("<u1", "<u2", "<u4", "<u8")
+_LIMITS = (MAX_COORDINATES, MAX_TENSORS, MAX_DIMENSIONS)
+_SMALL = 1024  # bytes of a structure that is remembered
+_CUT_OFF = "the message ends inside its structure"
 _NONE = np.empty(0, np.int64)
 
 
@@ -117,9 +121,7 @@ class Structure:
         """Number of the form: 0 flat, 1 array, 2 cut, 3 list."""
         if self.ranks is not None:
             return LIST
-        if self.num_tensors != 1:
-            return CUT
-        return FLAT if self.dimensions.size == 1 else ARRAY
+        return CUT if self.sizes.size != 1 else FLAT if self.dimensions.size == 1 else ARRAY
 
     @property
     def tensor_sizes(self) -> tuple[int, ...]:
@@ -136,13 +138,8 @@ class Structure:
         """The shapes of the arrays of a list; of one array, its shape alone."""
         if self.ranks is None:
             return (self.shape,)
-        return tuple(tuple(part.tolist()) for part in np.split(self.dimensions, self.ends[:-1]))
-
-    @property
-    def ends(self) -> NDArray[np.int64]:
-        """Where the dimensions of each array of a list end in `dimensions`, shape (T,)."""
-        assert self.ranks is not None
-        return np.cumsum(self.ranks, dtype=np.int64)
+        ends = np.cumsum(self.ranks, dtype=np.int64)
+        return tuple(tuple(part.tolist()) for part in np.split(self.dimensions, ends[:-1]))
 
     def part(self, which: NDArray[np.bool_]) -> Structure:
         """Return the structure of some of the tensors: a list again, or one flat array cut in them."""
@@ -154,11 +151,9 @@ class Structure:
     @property
     def numbers(self) -> NDArray[np.int64]:
         """The numbers that are written, in their order."""
-        if self.form == FLAT:
-            return _NONE
-        if self.form != CUT:
-            return self.dimensions
-        return self.sizes if self.dimensions.size == 1 else np.concatenate([self.sizes, self.dimensions])
+        if self.form == CUT and self.dimensions.size != 1:
+            return np.concatenate([self.sizes, self.dimensions])
+        return {FLAT: _NONE, CUT: self.sizes}.get(self.form, self.dimensions)
 
     @cached_property
     def width(self) -> int:
@@ -172,6 +167,8 @@ class Structure:
 
     def pack(self) -> bytes:
         """Return the bytes of the structure, padded to a multiple of 8."""
+        if self.form == FLAT:
+            return b""
         packed = b"" if self.ranks is None else self.ranks.tobytes()
         packed += self.numbers.astype(_WIDTHS[self.width]).tobytes()
         return packed + bytes(-len(packed) % 8)
@@ -191,22 +188,13 @@ def width_code(numbers: NDArray[np.int64]) -> int:
 
 def check_counts(form: int, tensors: int, dimensions: int, num_coordinates: int) -> None:
     """Check the numbers of tensors, dimensions and coordinates against the form and the limits."""
-    for count, most, what in (
-        (num_coordinates, MAX_COORDINATES, "coordinates"),
-        (tensors, MAX_TENSORS, "tensors"),
-        (dimensions, MAX_DIMENSIONS, "dimensions"),
-    ):
-        if count > most:
-            raise LimitError(f"{count} {what}; at most {most} are possible")
-    fits = (
-        (tensors, dimensions) == (1, 1),
-        tensors == 1 and dimensions != 1,
-        tensors != 1,
-        dimensions == 0,
-    )[form]
-    if not fits:
-        text = f"form {form} does not have {tensors} tensors and {dimensions} dimensions"
-        raise MessageError(text, "structure")
+    counts = (num_coordinates, tensors, dimensions)
+    for count, most, what in zip(counts, _LIMITS, ("coordinates", "tensors", "dimensions"), strict=True):
+        require(count <= most, "limit", f"{count} {what}; at most {most} are possible")
+    one, vector = tensors == 1, dimensions == 1
+    fits = (one and vector, one and not vector, not one, dimensions == 0)[form]
+    text = f"form {form} does not have {tensors} tensors and {dimensions} dimensions"
+    require(fits, "structure", text)
 
 
 def check_structure(structure: Structure) -> None:
@@ -217,68 +205,40 @@ def check_structure(structure: Structure) -> None:
     MessageError
         If they do not agree.
     """
-    sizes, ranks = structure.sizes, structure.ranks
-    dimensions = structure.dimensions
-    rank = 0 if ranks is not None else dimensions.size
-    check_counts(structure.form, sizes.size, rank, 0)
+    sizes, dimensions, ranks = structure.sizes, structure.dimensions, structure.ranks
     for numbers in (sizes, dimensions):
         in_range = not numbers.size or (numbers.min() >= 0 and numbers.max() <= MAX_COORDINATES)
         require(in_range, "structure", f"sizes and dimensions must be from 0 to {MAX_COORDINATES}")
-    require(
-        sizes.max(initial=0) <= MAX_TENSOR_SIZE,
-        "structure",
-        f"a tensor has more than {MAX_TENSOR_SIZE} coordinates",
-    )
-    check_counts(structure.form, sizes.size, rank, structure.num_coordinates)
-    if ranks is None:
-        n = structure.num_coordinates
-        require(shape_size(dimensions) == n, "structure", f"the shape does not hold the {n} coordinates")
-    else:
-        require(
-            ranks.max(initial=0) <= MAX_DIMENSIONS,
-            "limit",
-            f"at most {MAX_DIMENSIONS} dimensions are possible",
-        )
-        found = shape_sizes(dimensions, ranks, structure.ends)
-        require((found == sizes).all(), "structure", "the shapes do not hold their tensors' coordinates")
+    text = f"a tensor has more than {MAX_TENSOR_SIZE} coordinates"
+    require(sizes.max(initial=0) <= MAX_TENSOR_SIZE, "structure", text)
+    most = dimensions.size if ranks is None else int(ranks.max(initial=0))
+    require(most <= MAX_DIMENSIONS, "limit", f"{most} dimensions; at most {MAX_DIMENSIONS} are possible")
+    n, rank = structure.num_coordinates, 0 if ranks is not None else dimensions.size
+    check_counts(structure.form, sizes.size, rank, n)
+    found = shape_sizes(dimensions, np.array([rank]) if ranks is None else ranks)
+    good = found[0] == n if ranks is None else (found == sizes).all()
+    require(good, "structure", f"the shape does not hold the {n} coordinates")
 
 
-def shape_size(dimensions: NDArray[np.int64]) -> int:
-    """Return the product of dimensions; -1 if that of those not 0 exceeds 2^48."""
-    product = 1
-    for length in dimensions.tolist():
-        if length and product > MAX_COORDINATES // length:
-            return -1
-        product *= max(length, 1)
-    return product if dimensions.all() else 0
-
-
-def shape_sizes(
-    dimensions: NDArray[np.int64], ranks: NDArray[np.uint8], ends: NDArray[np.int64]
-) -> NDArray[np.int64]:
-    """Return the products of the dimensions of each array of a list, int64, shape (T,).
+def shape_sizes(dimensions: NDArray[np.int64], ranks: NDArray[Any]) -> NDArray[np.int64]:
+    """Return the products of the dimensions of each array, int64, shape (T,).
 
     Raises
     ------
     MessageError
         If the product of the dimensions of an array that are not 0 exceeds 2^48.
     """
-    sizes = np.ones(ranks.size, np.int64)
-    shaped = ranks > 0
+    sizes, shaped = np.ones(ranks.size, np.int64), ranks > 0
     if shaped.any():
-        starts = (ends - ranks)[shaped]
+        starts = (np.cumsum(ranks, dtype=np.int64) - ranks)[shaped]
         # float64 is exact up to 2^53, and cannot wrap beyond: dimensions are at most 2^48.
-        factors = dimensions.astype(np.float64)
-        np.maximum(factors, 1.0, out=factors)
+        factors = np.maximum(dimensions, 1.0)
         with np.errstate(over="ignore"):
             products = np.multiply.reduceat(factors, starts)
         del factors
-        require(
-            products.max() <= MAX_COORDINATES,
-            "structure",
-            f"the product of a shape's dimensions other than 0 exceeds {MAX_COORDINATES}",
-        )
-        sizes[shaped] = np.where(np.minimum.reduceat(dimensions, starts) > 0, products, 0.0)
+        text = f"the product of a shape's dimensions other than 0 exceeds {MAX_COORDINATES}"
+        require(products.max() <= MAX_COORDINATES, "structure", text)
+        sizes[shaped] = products * (np.minimum.reduceat(dimensions, starts) > 0)
     return sizes
 
 
@@ -292,7 +252,7 @@ def parse_structure(
     data : uint8
         What follows the head.
     form, code, tensors, rank, n : int
-        As the head claims: form, width code, T, D and number of coordinates; `check_counts` has been asked.
+        As the head claims: form, width code, T, D and number of coordinates.
 
     Raises
     ------
@@ -300,47 +260,39 @@ def parse_structure(
         If it is cut off, not canonical, or contradicts the head.
     """
     require(form <= LIST, "unknown", f"form {form} of the structure is not known")
-    require(code <= 3, "unknown", f"width code {code} of the structure is not known")
-    check_counts(form, tensors, rank, n)
-    if form == FLAT:
-        require(code == 0, "structure", "the numbers of the structure fit a smaller width")
-        require(n <= MAX_TENSOR_SIZE, "structure", f"a tensor has more than {MAX_TENSOR_SIZE} coordinates")
-        whole = np.array([n], np.int64)
-        return Structure(whole, whole), 0
-    if form == ARRAY:
-        count = rank
-    elif form == CUT:
-        count = tensors + (rank if rank != 1 else 0)
-    else:
-        require(tensors <= data.size, "truncated", "the message ends inside its structure")
-        count = int(data[:tensors].sum(dtype=np.int64))
+    require(code < len(_WIDTHS), "unknown", f"width code {code} of the structure is not known")
     lead = tensors if form == LIST else 0
-    size = lead + (count << code)
-    require(up8(size) <= data.size, "truncated", "the message ends inside its structure")
-    raw = np.frombuffer(data, _WIDTHS[code], count, lead)
+    require(lead <= data.size, "truncated", _CUT_OFF)
+    listed = int(data[:lead].sum(dtype=np.int64)) if lead else 0
+    size = lead + ((0, rank, tensors + (rank if rank != 1 else 0), listed)[form] << code)
+    taken = up8(size)
+    require(taken <= data.size, "truncated", _CUT_OFF)
+    if taken <= _SMALL:
+        return _remembered(data[:taken].tobytes(), size, form, code, tensors, rank, n), taken
+    return _structure(data[:taken], size, form, code, tensors, rank, n), taken
+
+
+def _structure(data: Any, size: int, form: int, code: int, tensors: int, rank: int, n: int) -> Structure:
+    """Return the structure of its bytes, of which `size` mean something."""
+    check_counts(form, tensors, rank, n)
+    data, whole, lead = np.frombuffer(data, np.uint8), np.array([n], np.int64), tensors if form == LIST else 0
+    raw = data[lead:size].view(_WIDTHS[code])
     require(int(raw.max(initial=0)) <= MAX_COORDINATES, "structure", f"a number exceeds {MAX_COORDINATES}")
-    numbers = raw.astype(np.int64)
-    require(width_code(numbers) == code, "structure", "the numbers of the structure fit a smaller width")
-    check_zeros(data[size : up8(size)], "the padding after the structure")
-    structure = _structure(numbers, form, tensors, rank, n, data)
+    check_zeros(data[size:], "the padding after the structure")
+    numbers, ranks = raw.astype(np.int64), data[:lead].copy()
+    if form == LIST:
+        structure = Structure(shape_sizes(numbers, ranks), numbers, ranks)
+    elif form == CUT:
+        structure = Structure(numbers[:tensors], whole if rank == 1 else numbers[tensors:])
+    else:
+        structure = Structure(whole, numbers if form == ARRAY else whole)
+    require(structure.width == code, "structure", "the numbers of the structure fit a smaller width")
     check_structure(structure)
     require(structure.num_coordinates == n, "structure", f"the tensors do not sum to {n}")
-    return structure, up8(size)
+    return structure
 
 
-def _structure(
-    numbers: NDArray[np.int64], form: int, tensors: int, rank: int, n: int, data: Bytes
-) -> Structure:
-    whole = np.array([n], np.int64)
-    if form == ARRAY:
-        return Structure(whole, numbers)
-    if form == CUT:
-        return Structure(numbers[:tensors], whole if rank == 1 else numbers[tensors:])
-    ranks = data[:tensors].copy()
-    require(
-        ranks.max(initial=0) <= MAX_DIMENSIONS, "limit", f"at most {MAX_DIMENSIONS} dimensions are possible"
-    )
-    return Structure(shape_sizes(numbers, ranks, np.cumsum(ranks, dtype=np.int64)), numbers, ranks)
+_remembered = lru_cache(maxsize=64)(_structure)  # steps of a training have the same one
 
 
 def _numbers(values: Iterable[int]) -> NDArray[np.int64]:

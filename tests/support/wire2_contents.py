@@ -104,8 +104,10 @@ def some_values(rng: random.Random, count: int):
     return data.view(dtype)[:count]
 
 
-def some_levels(rng: random.Random, structure: Structure, *, inner: bool = False) -> Levels:
-    """Return levels with zero and NaN buckets among them."""
+def some_levels(
+    rng: random.Random, structure: Structure, *, inner: bool = False, layout: str | None = None
+) -> Levels:
+    """Return levels with zero and NaN buckets among them, in any layout unless one is named."""
     s = rng.choice([1, 1, 2, 3, 7, 8, 127, 128, 32767])
     parts = Partition(structure.tensor_sizes, rng.choice([1, 4, 5, 512, 2**31, "tensor", "model"]))
     generator = np.random.default_rng(rng.getrandbits(32))
@@ -114,7 +116,7 @@ def some_levels(rng: random.Random, structure: Structure, *, inner: bool = False
     dead = generator.random(norms.size) < 0.2
     norms[dead] = generator.choice(np.array([0.0, NAN], np.float32), norms.size)[dead]
     levels[np.repeat(dead, np.diff(parts.bucket_offsets))] = 0
-    layout = rng.choice(["fixed", "base3", "ranged"] if s == 1 else ["fixed", "ranged"])
+    layout = layout or rng.choice(["fixed", "base3", "ranged"] if s == 1 else ["fixed", "ranged"])
     if layout == "ranged" and (inner or parts.num_coordinates > 10**5):
         layout = "fixed"
     norm = rng.choice(["l2", "max", "shared"])
@@ -207,6 +209,8 @@ def some_payload(rng: random.Random, name: str, structure: Structure):
         return Raw(some_values(rng, n).reshape(structure.shape))
     if name == "levels":
         return some_levels(rng, structure)
+    if name == "ranged":
+        return some_levels(rng, structure, layout="ranged")
     if name == "rotated":
         return some_rotated(rng, structure, some_key(rng, structure))
     if name == "block-int":
@@ -235,6 +239,7 @@ def some_payload(rng: random.Random, name: str, structure: Structure):
             ("raw", "none"),
             ("none", "levels"),
             ("levels", "raw"),
+            ("ranged", "ranged"),
             ("private", "masked"),
             ("sparse", "raw"),
             ("rotated", "raw"),

@@ -63,6 +63,7 @@ class BlockIntegersKind(Kind[BlockIntegers]):
     name = "block-int"
     payload_types = (BlockIntegers,)
     fields = struct.Struct("<BB2xI")
+    make_options = BlockIntegerOptions._make
 
     def count(self, payload: BlockIntegers) -> int:
         """Return n."""
@@ -71,10 +72,6 @@ class BlockIntegersKind(Kind[BlockIntegers]):
     def options(self, payload: BlockIntegers) -> BlockIntegerOptions:
         """Return the parameters."""
         return BlockIntegerOptions(payload.bits, SMOOTHER_BITS * payload.is_smooth, payload.block_size)
-
-    def unpack_options(self, data: bytes) -> BlockIntegerOptions:
-        """Return the parameters of 8 bytes."""
-        return BlockIntegerOptions(*self.fields.unpack(data))
 
     def check(self, options: BlockIntegerOptions, structure: Structure, key: Key | None) -> None:
         """Check the parameters, and the place of a shard."""
@@ -96,7 +93,7 @@ class BlockIntegersKind(Kind[BlockIntegers]):
         require(whole, "parameters", f"codes or scales are not those of {n} coordinates")
         return _lengths(options, n)
 
-    def claimed(self, options: BlockIntegerOptions, structure: Structure, body: Bytes) -> Lengths:
+    def fixed(self, options: BlockIntegerOptions, structure: Structure) -> Lengths:
         """Return the bytes of scales and codes."""
         return _lengths(options, structure.num_coordinates)
 

@@ -81,6 +81,7 @@ class ExponentialKind(Kind[ExponentialLevels]):
     name = "exponential"
     payload_types = (ExponentialLevels,)
     fields = struct.Struct("<B3xHBxIB3x")
+    make_options = ExponentialOptions._make
 
     def count(self, payload: ExponentialLevels) -> int:
         """Return n."""
@@ -96,10 +97,6 @@ class ExponentialKind(Kind[ExponentialLevels]):
         norm = [str(name) for name in NORMS].index(payload.norm)
         buckets = bucket_fields(payload.partition)
         return ExponentialOptions(int(not payload.has_zero), payload.num_levels, norm, *buckets)
-
-    def unpack_options(self, data: bytes) -> ExponentialOptions:
-        """Return the parameters of 16 bytes."""
-        return ExponentialOptions(*self.fields.unpack(data))
 
     def check(self, options: ExponentialOptions, structure: Structure, key: Key | None) -> None:
         """Check the parameters, and the place of a shard."""
@@ -119,7 +116,7 @@ class ExponentialKind(Kind[ExponentialLevels]):
         check_tensors(payload.partition, structure)
         return _lengths(options, structure)
 
-    def claimed(self, options: ExponentialOptions, structure: Structure, body: Bytes) -> Lengths:
+    def fixed(self, options: ExponentialOptions, structure: Structure) -> Lengths:
         """Return the bytes of norms and codes."""
         return _lengths(options, structure)
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qsgd_lab.wire.checks import NAN_BITS, Bytes, Limits, check_zeros, require, storable_scales, up8
-from qsgd_lab.wire.key import SHARED_NODE, Key, Purpose, check_common_words, purpose_key
+from qsgd_lab.wire.key import SHARED_NODE, Key, Purpose, check_common_words, needed_key, purpose_key
 from qsgd_lab.wire.kind import Content, Kind, Lengths, array_of
 from qsgd_lab.wire.structure import Structure
 
@@ -72,6 +72,7 @@ class HyperSphereKind(Kind[HyperSphere]):
     name = "hsq"
     payload_types = (HyperSphere,)
     fields = struct.Struct("<BBBB4x")
+    make_options = HyperSphereOptions._make
     needs_bound = True
 
     def count(self, payload: HyperSphere) -> int:
@@ -91,10 +92,6 @@ class HyperSphereKind(Kind[HyperSphere]):
         own = (payload.segment_bits, payload.codebook_bits, bits, payload.range_bits)
         return HyperSphereOptions(*own)
 
-    def unpack_options(self, data: bytes) -> HyperSphereOptions:
-        """Return the parameters of 8 bytes."""
-        return HyperSphereOptions(*self.fields.unpack(data))
-
     def check(self, options: HyperSphereOptions, structure: Structure, key: Key | None) -> None:
         """Check the parameters, and the place of a shard."""
         segment, codebook, bits, together = options
@@ -110,8 +107,7 @@ class HyperSphereKind(Kind[HyperSphere]):
             "parameters",
             f"2^{together} segments a range may not be",
         )
-        require(key is not None, "parameters", "hsq needs a key")
-        assert key is not None
+        key = needed_key(key, self.name)
         check_common_words(key, structure.num_coordinates)
         aligned = key.first % (1 << segment) == 0
         require(aligned, "parameters", "a shard must begin at the beginning of a segment")
@@ -126,7 +122,7 @@ class HyperSphereKind(Kind[HyperSphere]):
         require(whole, "parameters", f"codes, norms or ranges are not those of {n} coordinates")
         return _lengths(options, n)
 
-    def claimed(self, options: HyperSphereOptions, structure: Structure, body: Bytes) -> Lengths:
+    def fixed(self, options: HyperSphereOptions, structure: Structure) -> Lengths:
         """Return the bytes of norms or ranges, and of codes."""
         return _lengths(options, structure.num_coordinates)
 
@@ -152,8 +148,7 @@ class HyperSphereKind(Kind[HyperSphere]):
         if options.norm_bits:
             norms = _read_fields(body[used:], options.norm_bits, count, np.uint16)
             ranges = numbers.reshape(-1, 2)
-        assert content.key is not None
-        payload = HyperSphere(codes, norms, ranges, n, *options, content.key)
+        payload = HyperSphere(codes, norms, ranges, n, *options, needed_key(content.key, self.name))
         _check(payload, numbers, options)
         return payload
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple, Protocol
 
@@ -16,7 +16,15 @@ from qsgd_lab.levels import NORMS as BUCKET_NORMS
 from qsgd_lab.partition import Partition, excerpt, partition
 from qsgd_lab.quantization import QuantizedGradient, dequantize, host_arrays, level_dtype
 from qsgd_lab.wire import base3, fixed_fields, ranged, ranged_choice
-from qsgd_lab.wire.checks import Bytes, Limits, check_dead, check_scales, require, storable_scales
+from qsgd_lab.wire.checks import (
+    Bytes,
+    Limits,
+    check_dead,
+    check_levels_of_dead,
+    check_scales,
+    require,
+    writable_scales,
+)
 from qsgd_lab.wire.key import Key, check_common_words
 from qsgd_lab.wire.kind import Content, Kind, Lengths, array_of
 from qsgd_lab.wire.structure import Structure
@@ -25,6 +33,8 @@ LAYOUTS = {"fixed": 0, "base3": 1, "ranged": 4}
 NORMS = (*BUCKET_NORMS, "shared")
 MAX_BUCKET = 2**31
 _LAYOUT_NAMES = {number: name for name, number in LAYOUTS.items()}
+_RANGED = LAYOUTS["ranged"]
+_CODERS: dict[int, Any] = {0: fixed_fields, 1: base3, _RANGED: ranged}  # the module of a layout
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,9 +55,8 @@ class Levels(QuantizedGradient):
     @classmethod
     def of(cls, quantized: QuantizedGradient, layout: str, effort: int = 1) -> Levels:
         """Return a quantized gradient to be written in a layout; effort 0, 1 or 2 is how ranged chooses."""
-        own = {field.name: getattr(quantized, field.name) for field in fields(QuantizedGradient)}
-        code = choose_code(quantized, effort) if layout == "ranged" else None
-        return cls(**own, layout=layout, code=code)
+        q, code = quantized, choose_code(quantized, effort) if layout == "ranged" else None
+        return cls(q.levels, q.norms, q.num_levels, q.norm, q.partition, q.shape, layout, code)
 
     @cached_property
     def coded(self) -> tuple[ranged.RangedCode, NDArray[np.uint16], Bytes]:
@@ -87,14 +96,13 @@ class LevelOptions(NamedTuple):
     """The parameters of kind 2."""
 
     layout: int
+    state_bits: int
     num_levels: int
     norm: int
-    grid: int
     bucket: int
     scope: int
-    state_bits: int = 0
-    chunk_bits: int = 0
-    num_tables: int = 0
+    chunk_bits: int
+    num_tables: int
 
     def sizes(self, count: int) -> ranged.Sizes:
         """Return the chunks and blocks of n coordinates in the layout ranged."""
@@ -117,7 +125,8 @@ class LevelsKind(Kind[QuantizedGradient]):
     number = 2
     name = "levels"
     payload_types = (QuantizedGradient, Levels)
-    fields = struct.Struct("<B2xBHBBIBBBx")
+    fields = struct.Struct("<B2xBHBxIBBBx")
+    make_options = LevelOptions._make
 
     def count(self, payload: QuantizedGradient) -> int:
         """Return n."""
@@ -129,41 +138,35 @@ class LevelsKind(Kind[QuantizedGradient]):
 
     def options(self, payload: QuantizedGradient) -> LevelOptions:
         """Return the parameters; a gradient without a layout gets base 3 where s = 1, which is shorter."""
-        layout = getattr(payload, "layout", "base3" if payload.num_levels == 1 else "fixed")
+        layout = default_layout(payload)
         require(layout in LAYOUTS, "unknown", f"unknown layout {layout!r}; known: {', '.join(LAYOUTS)}")
         require(payload.norm in NORMS, "unknown", f"unknown norm {payload.norm!r}; known: {', '.join(NORMS)}")
         buckets = bucket_fields(payload.partition)
         norm = NORMS.index(payload.norm)
-        own = (0, 0, 0)
+        state_bits, own = 0, (0, 0)
         if layout == "ranged":
             assert isinstance(payload, Levels)
             code = payload.coded[0]
-            own = (code.num_states.bit_length() - 1, code.chunk_bits, len(code.shifts))
-        return LevelOptions(LAYOUTS[layout], payload.num_levels, norm, 0, *buckets, *own)
-
-    def pack_options(self, options: LevelOptions) -> bytes:
-        """Return the 16 bytes of the parameters."""
-        layout, s, norm, grid, bucket, scope, states, chunk_bits, tables = options
-        return self.fields.pack(layout, states, s, norm, grid, bucket, scope, chunk_bits, tables)
-
-    def unpack_options(self, data: bytes) -> LevelOptions:
-        """Return the parameters of 16 bytes."""
-        layout, states, s, norm, grid, bucket, scope, chunk_bits, tables = self.fields.unpack(data)
-        return LevelOptions(layout, s, norm, grid, bucket, scope, states, chunk_bits, tables)
+            state_bits, own = code.num_states.bit_length() - 1, (code.chunk_bits, len(code.shifts))
+        return LevelOptions(LAYOUTS[layout], state_bits, payload.num_levels, norm, *buckets, *own)
 
     def check(self, options: LevelOptions, structure: Structure, key: Key | None) -> None:
         """Check the parameters, and the place of a shard."""
-        layout, s, norm, grid, bucket, scope, *coding = options
-        require(layout in _LAYOUT_NAMES, "unknown", f"layout {layout} is not known")
+        layout, state_bits, s, norm, bucket, scope, *coding = options
+        require(layout in _CODERS, "unknown", f"layout {layout} is not known")
         require(1 <= s <= MAX_LEVELS, "parameters", f"s is {s}; it must be from 1 to {MAX_LEVELS}")
         require(layout != LAYOUTS["base3"] or s == 1, "parameters", f"base 3 is for s = 1, not s = {s}")
-        if layout == LAYOUTS["ranged"]:
-            ranged.check_parameters(s, *coding)
-        else:
-            require(not any(coding), "zeros", "parameters of the layout ranged are not zero")
         require(norm < len(NORMS), "unknown", f"norm {norm} is not known")
-        require(grid == 0, "unknown", f"grid {grid} is not known")
+        if layout == _RANGED:
+            ranged.check_parameters(s, state_bits, *coding)
+        else:
+            require(not (state_bits or any(coding)), "zeros", "parameters of the layout ranged are not zero")
         check_buckets(bucket, scope, structure, key)
+
+    def fixed(self, options: LevelOptions, structure: Structure) -> Lengths:
+        """Return the bytes of norms and levels of the layouts fixed and base 3."""
+        levels = _CODERS[options.layout].size(options, structure.num_coordinates)
+        return Lengths(4 * count_buckets(options, structure.sizes), levels)
 
     def lengths(self, payload: QuantizedGradient, options: LevelOptions, structure: Structure) -> Lengths:
         """Return the bytes of norms and levels."""
@@ -172,23 +175,21 @@ class LevelsKind(Kind[QuantizedGradient]):
             code, chunks, body = payload.coded
             norms = 4 * count_buckets(options, structure.sizes)
             return Lengths(norms + 2 * len(chunks) + code.side_bytes, len(body), ranged.TAIL_BYTES)
-        return _lengths(options, structure)
+        return self.fixed(options, structure)
 
     def claimed(self, options: LevelOptions, structure: Structure, body: Bytes) -> Lengths:
         """Return the bytes of norms and levels; of ranged also those of lengths, tables and classes."""
-        if options.layout != LAYOUTS["ranged"]:
-            return _lengths(options, structure)
-        norms = 4 * count_buckets(options, structure.sizes)
-        side, payload = ranged.claimed(
-            body, norms, options.num_tables, options.sizes(structure.num_coordinates)
-        )
-        return Lengths(side, payload, ranged.TAIL_BYTES)
+        if options.layout != _RANGED:
+            return self.fixed(options, structure)
+        norms, sizes = 4 * count_buckets(options, structure.sizes), options.sizes(structure.num_coordinates)
+        return Lengths(*ranged.claimed(body, norms, options.num_tables, sizes), ranged.TAIL_BYTES)
 
     def write(self, payload: QuantizedGradient, options: LevelOptions, side: Bytes, buffer: Bytes) -> None:
         """Write norms and levels."""
         levels, norms = checked_levels(payload)
-        norms = storable_scales(norms)
-        check_dead(norms, levels, payload.partition)
+        norms, has_dead = writable_scales(norms)
+        if has_dead:
+            check_levels_of_dead(norms, levels, payload.partition)
         packed = norms.astype("<f4", copy=False).view(np.uint8)
         if isinstance(payload, Levels) and payload.layout == "ranged":
             code, chunks, body = payload.coded
@@ -199,16 +200,16 @@ class LevelsKind(Kind[QuantizedGradient]):
             return
         side[:] = packed
         s = options.num_levels
-        good = base3.write(levels, buffer) if options.layout else fixed_fields.write(levels, s, buffer)
-        require(good, "code", f"a level is outside -{s}..{s}")
+        require(_CODERS[options.layout].write(levels, s, buffer), "code", f"a level is outside -{s}..{s}")
 
     def read(
-        self, options: LevelOptions, content: Content, side: Bytes, body: Bytes, limits: Limits
+        self, options: Any, content: Content, side: Bytes, body: Bytes, limits: Limits, out: Any = None
     ) -> Levels:
-        """Return levels and norms."""
-        structure, n = content.structure, content.structure.num_coordinates
-        norms, code, starts = _side(options, structure, side)
-        levels = read_levels(options, body, n, 0, n, code, starts)
+        """Return levels, in the memory of `out` if it is given, and norms."""
+        structure = content.structure
+        norms, levels, code = _read(options, structure, side, body, 0, structure.num_coordinates, out)
+        if out is not None and levels is not out:
+            out[:], levels = levels, out
         parts = partition_of(options, structure)
         check_dead(norms, levels, parts)
         kinds = (NORMS[options.norm], parts, structure.shape, _LAYOUT_NAMES[options.layout], code)
@@ -217,9 +218,8 @@ class LevelsKind(Kind[QuantizedGradient]):
     def read_range(self, sections: Any, limits: Limits, low: int, high: int) -> Levels:
         """Return some of the levels, flat; their buckets are the parts of the whole's in the range."""
         _, options, content, side, body, _ = sections
-        norms, code, starts = _side(options, content.structure, side)
+        norms, levels, _ = _read(options, content.structure, side, body, low, high)
         check_scales(norms)
-        levels = read_levels(options, body, content.structure.num_coordinates, low, high, code, starts)
         parts, buckets = excerpt(partition_of(options, content.structure), low, high)
         check_dead(norms[buckets], levels, parts)
         layout = _LAYOUT_NAMES[options.layout]
@@ -262,6 +262,12 @@ class LevelsKind(Kind[QuantizedGradient]):
         return dense
 
 
+def default_layout(quantized: QuantizedGradient) -> str:
+    """Return the layout in which levels are written unless another is asked for."""
+    own: str = getattr(quantized, "layout", "base3" if quantized.num_levels == 1 else "fixed")
+    return own
+
+
 def check_buckets(bucket: int, scope: int, structure: Structure, key: Key | None) -> None:
     """Check size and scope of buckets, and the place of a shard."""
     require(bucket <= MAX_BUCKET, "parameters", f"buckets of {bucket}; 2^31 is the most")
@@ -269,9 +275,8 @@ def check_buckets(bucket: int, scope: int, structure: Structure, key: Key | None
     require(not (scope and bucket), "parameters", "one bucket in all has no size")
     if key is not None and scope:
         check_common_words(key, structure.num_coordinates)
-    if key is not None and key.first:
-        aligned = bucket > 0 and key.first % bucket == 0
-        require(aligned, "parameters", "a shard must begin at the beginning of a bucket")
+    aligned = key is None or not key.first or (bucket > 0 and key.first % bucket == 0)
+    require(aligned, "parameters", "a shard must begin at the beginning of a bucket")
 
 
 def bucket_fields(parts: Partition) -> tuple[int, int]:
@@ -288,17 +293,18 @@ def bucket_fields(parts: Partition) -> tuple[int, int]:
 
 def check_tensors(parts: Partition, structure: Structure) -> None:
     """Check that a structure has the tensors of a partition."""
-    same = np.array_equal(structure.sizes, np.array(parts.tensor_sizes, np.int64))
+    same = structure.tensor_sizes == parts.tensor_sizes
     require(same, "structure", "the structure has other tensors than the quantized gradient")
 
 
 def count_buckets(options: Buckets, sizes: NDArray[np.int64]) -> int:
     """Return the number of buckets, B, by arithmetic."""
-    if options.scope:
-        return int(sizes.any())
-    if options.bucket == 0:
-        return int(np.count_nonzero(sizes))
-    return int(((sizes + (options.bucket - 1)) // options.bucket).sum())
+    if sizes.size == 1:  # without NumPy, which takes longer than the rest
+        n = int(sizes[0])
+        return -(-n // options.bucket) if options.bucket else int(n > 0)
+    if options.bucket:
+        return int(((sizes + (options.bucket - 1)) // options.bucket).sum())
+    return int(sizes.any()) if options.scope else int(np.count_nonzero(sizes))
 
 
 def partition_of(options: Buckets, structure: Structure) -> Partition:
@@ -310,16 +316,19 @@ def partition_of(options: Buckets, structure: Structure) -> Partition:
     return Partition(sizes, bucket_size)
 
 
-def _side(
-    options: LevelOptions, structure: Structure, side: Bytes
-) -> tuple[NDArray[np.float32], ranged.RangedCode | None, NDArray[np.int64] | None]:
-    """Return the norms and, of the layout ranged, its code and where its chunks begin."""
-    if options.layout != LAYOUTS["ranged"]:
-        return array_of(side, np.float32, side.size // 4), None, None
-    buckets = count_buckets(options, structure.sizes)
-    sizes = options.sizes(structure.num_coordinates)
-    code, starts = ranged.parse_side(side[4 * buckets :], options.num_tables, sizes)
-    return array_of(side, np.float32, buckets), code, starts
+def _read(
+    options: LevelOptions,
+    structure: Structure,
+    side: Bytes,
+    body: Bytes,
+    low: int,
+    high: int,
+    out: Any = None,
+) -> tuple[NDArray[np.float32], NDArray[Any], ranged.RangedCode | None]:
+    """Return norms, levels low..high-1 and, of the layout ranged, the code; raises as the layout does."""
+    norms = array_of(side, np.float32, count_buckets(options, structure.sizes))
+    own, n = side[4 * norms.size :], structure.num_coordinates
+    return norms, *_CODERS[options.layout].read(options, own, body, n, low, high, out)
 
 
 def checked_levels(payload: QuantizedGradient) -> tuple[NDArray[Any], NDArray[np.float32]]:
@@ -333,50 +342,6 @@ def checked_levels(payload: QuantizedGradient) -> tuple[NDArray[Any], NDArray[np
 def choose_code(quantized: QuantizedGradient, effort: int) -> ranged.RangedCode:
     """Return how levels are written in the layout ranged, by effort 0, 1 or 2."""
     return ranged_choice.choose(host_arrays(quantized)[0], quantized.num_levels, effort)
-
-
-def read_levels(
-    options: LevelOptions,
-    body: Bytes,
-    count: int,
-    start: int,
-    stop: int,
-    code: ranged.RangedCode | None = None,
-    starts: NDArray[np.int64] | None = None,
-) -> NDArray[Any]:
-    """Return levels start..stop-1 of a string of `count` levels; `code` and `starts` are of ranged.
-
-    Raises
-    ------
-    MessageError
-        If one is outside -s..s, a byte of base 3 is above 242, or bits after the last level are not 0.
-    """
-    s = options.num_levels
-    if count == 0 or start == stop:
-        return np.empty(0, level_dtype(s))
-    if code is not None:
-        assert starts is not None
-        first = start >> options.chunk_bits
-        low, end = first << options.chunk_bits, -(-stop >> options.chunk_bits << options.chunk_bits)
-        part = ranged.read_levels(body, starts, code, options.sizes(count), first, min(count, end) - low)
-        return part[start - low : stop - low]
-    levels = _read(options, body, count, start, stop)
-    require(levels is not None, "code", f"a level is outside -{s}..{s}")
-    assert levels is not None
-    return levels
-
-
-def _lengths(options: LevelOptions, structure: Structure) -> Lengths:
-    n = structure.num_coordinates
-    payload = -(-n // base3.DIGITS) if options.layout else -(-n * options.width // 8)
-    return Lengths(4 * count_buckets(options, structure.sizes), payload)
-
-
-def _read(options: LevelOptions, body: Bytes, count: int, start: int, stop: int) -> NDArray[Any] | None:
-    """Return levels of the layouts fixed and base 3; None if one is outside -s..s."""
-    if options.layout:
-        return base3.read(body, count, start, stop)
-    return fixed_fields.read(body, options.num_levels, count, start, stop)
 
 
 KIND = LevelsKind()

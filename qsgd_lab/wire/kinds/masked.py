@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qsgd_lab.wire.checks import Bytes, Limits, require
-from qsgd_lab.wire.key import Key, Purpose, check_common_words, words
+from qsgd_lab.wire.key import Key, Purpose, check_common_words, needed_key, words
 from qsgd_lab.wire.kind import Content, Kind, Lengths, array_of
 from qsgd_lab.wire.raw_values import DTYPES, check_value_type, value_type_of, widened, width_of, write_values
 from qsgd_lab.wire.structure import Structure
@@ -49,6 +49,7 @@ class MaskedKind(Kind[Masked]):
     name = "masked"
     payload_types = (Masked,)
     fields = struct.Struct("<xB6xQ")
+    make_options = MaskedOptions._make
     needs_bound = True
 
     def count(self, payload: Masked) -> int:
@@ -63,24 +64,14 @@ class MaskedKind(Kind[Masked]):
         """Return the parameters."""
         return MaskedOptions(value_type_of(payload.values), payload.values.size)
 
-    def unpack_options(self, data: bytes) -> MaskedOptions:
-        """Return the parameters of 16 bytes."""
-        return MaskedOptions(*self.fields.unpack(data))
-
     def check(self, options: MaskedOptions, structure: Structure, key: Key | None) -> None:
         """Check the parameters, and that one stream has words for all coordinates."""
         n = structure.num_coordinates
         check_value_type(options.value_type)
         require(options.num_values <= n, "parameters", f"{options.num_values} values of {n} coordinates")
-        require(key is not None, "parameters", "masked needs a key")
-        assert key is not None
-        check_common_words(key, n)
+        check_common_words(needed_key(key, self.name), n)
 
-    def lengths(self, payload: Masked, options: MaskedOptions, structure: Structure) -> Lengths:
-        """Return the bytes of the values."""
-        return Lengths(payload=width_of(options.value_type) * options.num_values)
-
-    def claimed(self, options: MaskedOptions, structure: Structure, body: Bytes) -> Lengths:
+    def fixed(self, options: MaskedOptions, structure: Structure) -> Lengths:
         """Return the bytes of the values."""
         return Lengths(payload=width_of(options.value_type) * options.num_values)
 
@@ -93,8 +84,7 @@ class MaskedKind(Kind[Masked]):
     ) -> Masked:
         """Return the values; the mask is not drawn yet."""
         values = array_of(body, DTYPES[options.value_type], options.num_values)
-        assert content.key is not None
-        return Masked(values, content.structure.num_coordinates, content.key)
+        return Masked(values, content.structure.num_coordinates, needed_key(content.key, self.name))
 
     def values(self, payload: Masked) -> NDArray[np.float32]:
         """Return the values at the mask's positions, and +0 elsewhere."""

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qsgd_lab.wire.checks import NAN_BITS, Bytes, Limits, check_zeros, require, up8
+from qsgd_lab.wire.checks import NAN_BITS, Bytes, Limits, check_zeros, parse_bits, require, up8
 from qsgd_lab.wire.kind import Content, Kind, Lengths
 from qsgd_lab.wire.structure import Structure
 
@@ -44,13 +44,10 @@ class NaturalKind(Kind[Powers]):
         """Return n."""
         return payload.codes.size
 
-    def lengths(self, payload: Powers, options: Any, structure: Structure) -> Lengths:
+    def fixed(self, options: Any, structure: Structure) -> Lengths:
         """Return the bytes of codes and signs."""
-        return _lengths(structure)
-
-    def claimed(self, options: Any, structure: Structure, body: Bytes) -> Lengths:
-        """Return the bytes of codes and signs."""
-        return _lengths(structure)
+        n = structure.num_coordinates
+        return Lengths(payload=up8(n) + -(-n // 8))
 
     def write(self, payload: Powers, options: Any, side: Bytes, buffer: Bytes) -> None:
         """Write codes and signs."""
@@ -68,7 +65,7 @@ class NaturalKind(Kind[Powers]):
         n = content.structure.num_coordinates
         check_zeros(body[n : up8(n)], "the padding after the codes")
         codes = body[:n].copy()
-        negative = read_bits(body[up8(n) :], n, "signs")
+        negative = parse_bits(body[up8(n) :], n, "the signs")
         _check_signs(codes, negative)
         return Powers(codes, negative)
 
@@ -78,19 +75,6 @@ class NaturalKind(Kind[Powers]):
         bits |= payload.negative.astype(np.uint32) << np.uint32(31)
         bits[payload.codes == NOT_A_NUMBER] = NAN_BITS
         return bits.view(np.float32)
-
-
-def read_bits(data: Bytes, count: int, what: str) -> NDArray[np.bool_]:
-    """Return the first bits of a string, and check that those beyond in its last byte are 0."""
-    last = -(-count // 8)
-    beyond = int(data[last - 1]) >> (count % 8) if count % 8 else 0
-    require(beyond == 0, "zeros", f"bits after the {what} are not zero")
-    return np.unpackbits(data[:last], count=count, bitorder="little").view(bool)
-
-
-def _lengths(structure: Structure) -> Lengths:
-    n = structure.num_coordinates
-    return Lengths(payload=up8(n) + -(-n // 8))
 
 
 def _check_signs(codes: NDArray[np.uint8], negative: NDArray[np.bool_]) -> None:

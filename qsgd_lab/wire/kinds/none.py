@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qsgd_lab.wire.checks import Bytes, Limits
-from qsgd_lab.wire.kind import Content, Kind, Lengths
-from qsgd_lab.wire.structure import Structure
+from qsgd_lab.wire.kind import Content, Kind
 
 
 @dataclass(frozen=True)
@@ -31,14 +30,6 @@ class NoneKind(Kind[Nothing]):
     def count(self, payload: Nothing) -> int:
         """Return n."""
         return payload.num_coordinates
-
-    def lengths(self, payload: Nothing, options: Any, structure: Structure) -> Lengths:
-        """Return no lengths."""
-        return Lengths()
-
-    def claimed(self, options: Any, structure: Structure, body: Bytes) -> Lengths:
-        """Return no lengths."""
-        return Lengths()
 
     def write(self, payload: Nothing, options: Any, side: Bytes, buffer: Bytes) -> None:
         """Write nothing."""

@@ -10,7 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qsgd_lab.partition import Partition
-from qsgd_lab.wire.checks import Bytes, Limits, check_scales, dead_scales, require, storable_scales
+from qsgd_lab.wire.checks import (
+    Bytes,
+    Limits,
+    check_scales,
+    dead_scales,
+    parse_bits,
+    require,
+    storable_scales,
+)
 from qsgd_lab.wire.key import Key
 from qsgd_lab.wire.kind import Content, Kind, Lengths, array_of
 from qsgd_lab.wire.kinds.levels import (
@@ -20,7 +28,6 @@ from qsgd_lab.wire.kinds.levels import (
     count_buckets,
     partition_of,
 )
-from qsgd_lab.wire.kinds.natural import read_bits
 from qsgd_lab.wire.structure import Structure
 
 SIGN, MEANS = 0, 1
@@ -68,6 +75,7 @@ class OneBitKind(Kind[OneBit]):
     name = "one-bit"
     payload_types = (OneBit,)
     fields = struct.Struct("<BB2xI")
+    make_options = OneBitOptions._make
 
     def count(self, payload: OneBit) -> int:
         """Return n."""
@@ -84,10 +92,6 @@ class OneBitKind(Kind[OneBit]):
         bucket, scope = bucket_fields(payload.partition)
         return OneBitOptions(MEANS if columns == 2 else SIGN, scope, bucket)
 
-    def unpack_options(self, data: bytes) -> OneBitOptions:
-        """Return the parameters of 8 bytes."""
-        return OneBitOptions(*self.fields.unpack(data))
-
     def check(self, options: OneBitOptions, structure: Structure, key: Key | None) -> None:
         """Check the parameters, and the place of a shard."""
         require(options.mode in (SIGN, MEANS), "unknown", f"mode {options.mode} is not known")
@@ -98,7 +102,7 @@ class OneBitKind(Kind[OneBit]):
         check_tensors(payload.partition, structure)
         return _lengths(options, structure)
 
-    def claimed(self, options: OneBitOptions, structure: Structure, body: Bytes) -> Lengths:
+    def fixed(self, options: OneBitOptions, structure: Structure) -> Lengths:
         """Return the bytes of scales and bits."""
         return _lengths(options, structure)
 
@@ -116,7 +120,7 @@ class OneBitKind(Kind[OneBit]):
         self, options: OneBitOptions, content: Content, side: Bytes, body: Bytes, limits: Limits
     ) -> OneBit:
         """Return scales and bits."""
-        bits = read_bits(body, content.structure.num_coordinates, "last coordinate")
+        bits = parse_bits(body, content.structure.num_coordinates, "the last coordinate")
         parts = partition_of(options, content.structure)
         scales = array_of(side, np.float32, side.size // 4).reshape(-1, options.columns)
         _check_scales(scales, bits, parts)

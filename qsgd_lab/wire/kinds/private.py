@@ -131,14 +131,10 @@ class PrivateKind(Kind[Private]):
 
     def check(self, options: tuple[str, bytes], structure: Structure, key: Key | None) -> None:
         """Check that the name is registered."""
-        name, own = options
-        reader_of(name)
-        fits = len(own) % 8 == 0 and len(own) <= MAX_OWN_BYTES
-        require(
-            fits,
-            "parameters",
-            f"own parameters have a multiple of 8 bytes up to {MAX_OWN_BYTES}, not {len(own)}",
-        )
+        own = options[1]
+        reader_of(options[0])
+        text = f"own parameters have a multiple of 8 bytes up to {MAX_OWN_BYTES}, not {len(own)}"
+        require(len(own) % 8 == 0 and len(own) <= MAX_OWN_BYTES, "parameters", text)
 
     def pack_options(self, options: tuple[str, bytes]) -> bytes:
         """Return the name in 16 bytes, and the kind's own parameters."""
@@ -167,14 +163,13 @@ class PrivateKind(Kind[Private]):
     def write(self, payload: Private, options: Any, side: Bytes, buffer: Bytes) -> None:
         """Write the payload, which its own reader has checked."""
         data = np.frombuffer(memoryview(payload.payload).cast("B"), np.uint8)
-        self._check(replace(payload, payload=data), None)
+        reader_of(payload.name).check(replace(payload, payload=data), None)
         buffer[: data.size] = data
 
     def read(self, options: Any, content: Content, side: Bytes, body: Bytes, limits: Limits) -> Private:
         """Return the payload, a view of the message, which the registered reader has checked."""
-        name, own = options
-        payload = Private(name, body, content.structure, content.key, own, content.number)
-        self._check(payload, limits.max_coordinates)
+        payload = Private(options[0], body, content.structure, content.key, options[1], content.number)
+        reader_of(payload.name).check(payload, limits.max_coordinates)
         return payload
 
     def values(self, payload: Private) -> NDArray[np.float32]:
@@ -185,9 +180,6 @@ class PrivateKind(Kind[Private]):
         if values.size != payload.structure.num_coordinates:
             raise MessageError(f'private kind "{payload.name}" gave {values.size} values', "parameters")
         return values
-
-    def _check(self, payload: Private, max_coordinates: int | None) -> None:
-        reader_of(payload.name).check(payload, max_coordinates)
 
 
 KIND = PrivateKind()

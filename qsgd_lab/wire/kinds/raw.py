@@ -52,11 +52,7 @@ class RawKind(Kind[Raw]):
         """Check the value type."""
         check_value_type(options[0])
 
-    def lengths(self, payload: Raw, options: tuple[int], structure: Structure) -> Lengths:
-        """Return the bytes of the values."""
-        return Lengths(payload=width_of(options[0]) * structure.num_coordinates)
-
-    def claimed(self, options: tuple[int], structure: Structure, body: Bytes) -> Lengths:
+    def fixed(self, options: tuple[int], structure: Structure) -> Lengths:
         """Return the bytes of the values."""
         return Lengths(payload=width_of(options[0]) * structure.num_coordinates)
 

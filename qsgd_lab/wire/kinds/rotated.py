@@ -19,7 +19,7 @@ from qsgd_lab.kernels.rotation import (
 )
 from qsgd_lab.wire.checks import Bytes, Limits, require, storable_scales
 from qsgd_lab.wire.codes import check_dead_blocks, read_codes, write_codes
-from qsgd_lab.wire.key import Key, Purpose, check_common_words, purpose_key
+from qsgd_lab.wire.key import Key, Purpose, check_common_words, needed_key, purpose_key
 from qsgd_lab.wire.kind import Content, Kind, Lengths, array_of
 from qsgd_lab.wire.structure import Structure
 
@@ -77,6 +77,7 @@ class RotatedKind(Kind[Rotated]):
     name = "rotated"
     payload_types = (Rotated,)
     fields = struct.Struct("<BBBB4x")
+    make_options = RotatedOptions._make
 
     def count(self, payload: Rotated) -> int:
         """Return n."""
@@ -93,10 +94,6 @@ class RotatedKind(Kind[Rotated]):
         grid = CENTROIDS if payload.offsets is None else UNIFORM
         return RotatedOptions(grid, payload.bits, size.bit_length() - 1, payload.rounds)
 
-    def unpack_options(self, data: bytes) -> RotatedOptions:
-        """Return the parameters of 8 bytes."""
-        return RotatedOptions(*self.fields.unpack(data))
-
     def check(self, options: RotatedOptions, structure: Structure, key: Key | None) -> None:
         """Check the parameters, and the place of a shard."""
         grid, bits, block_bits, rounds = options
@@ -105,8 +102,7 @@ class RotatedKind(Kind[Rotated]):
         require(bits in allowed, "parameters", f"codes of {bits} bits; {', '.join(map(str, allowed))} may be")
         require(block_bits <= MAX_BLOCK_BITS, "parameters", f"blocks of 2^{block_bits}; 2^16 is the most")
         require(rounds in (1, 2), "parameters", f"{rounds} rounds; 1 or 2 may be")
-        require(key is not None, "parameters", "rotated needs a key")
-        assert key is not None
+        key = needed_key(key, self.name)
         check_common_words(key, structure.num_coordinates)
         aligned = key.first % (1 << block_bits) == 0
         require(aligned, "parameters", "a shard must begin at the beginning of a block")
@@ -120,7 +116,7 @@ class RotatedKind(Kind[Rotated]):
         require(whole, "parameters", f"codes, scales or offsets are not those of {n} coordinates")
         return _lengths(options, n)
 
-    def claimed(self, options: RotatedOptions, structure: Structure, body: Bytes) -> Lengths:
+    def fixed(self, options: RotatedOptions, structure: Structure) -> Lengths:
         """Return the bytes of scales, offsets and codes."""
         return _lengths(options, structure.num_coordinates)
 
@@ -145,8 +141,8 @@ class RotatedKind(Kind[Rotated]):
             scales, offsets = (np.ascontiguousarray(part) for part in stored.reshape(-1, 2).T)
         codes = read_codes(options.bits, body, padded_size(n, block))
         _check(scales, offsets, codes, options)
-        assert content.key is not None
-        return Rotated(codes, scales, offsets, n, options.bits, block, options.rounds, content.key)
+        key = needed_key(content.key, self.name)
+        return Rotated(codes, scales, offsets, n, options.bits, block, options.rounds, key)
 
     def values(self, payload: Rotated) -> NDArray[np.float32]:
         """Return the values of the blocks, rotated back."""

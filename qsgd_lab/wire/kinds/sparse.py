@@ -12,9 +12,12 @@ from numpy.typing import NDArray
 
 from qsgd_lab.errors import MessageError
 from qsgd_lab.quantization import QuantizedGradient
-from qsgd_lab.wire.checks import Bytes, Limits, require, up8
+from qsgd_lab.wire.checks import Bytes, Limits, check_bits_after, check_zeros, require, up8
+from qsgd_lab.wire.envelope import inner_length, open_sections, read_payload
 from qsgd_lab.wire.key import Key
 from qsgd_lab.wire.kind import Content, Kind, Lengths, array_of
+from qsgd_lab.wire.kinds.levels import LAYOUTS
+from qsgd_lab.wire.message import dense, pack, size
 from qsgd_lab.wire.raw_values import DTYPES, value_type_of, widened, width_of, write_values
 from qsgd_lab.wire.structure import Structure
 
@@ -24,7 +27,12 @@ TAIL_BYTES = 8
 MAX_RICE = 40
 MAX_WORDS = 65535  # of a chunk
 DEFAULT_CHUNK_BITS = 12
-_INNER_KINDS = frozenset({"levels"})
+_DISORDER = "positions do not ascend below the number of coordinates, or are not as many as claimed"
+_ERRORS = (  # of kernels, by what they return less 1
+    ("code", _DISORDER),
+    ("code", "a codeword of positions does not end inside chunk {}"),
+    ("zeros", "bits remain after the last position of chunk {}"),
+)
 _ENTRY = 10  # bytes of the directory a chunk: its first position and its length
 
 
@@ -81,6 +89,11 @@ class SparseOptions(NamedTuple):
         """The number of chunks, C."""
         return -(-self.num_values >> self.chunk_bits) if self.code == RICE else 0
 
+    @property
+    def value_bytes(self) -> int:
+        """The bytes of values that are no inner message."""
+        return width_of(self.value_type) * self.num_values
+
     def num_entries(self, chunk: int) -> int:
         """Return the number of entries of a chunk."""
         return min(1 << self.chunk_bits, self.num_values - (chunk << self.chunk_bits))
@@ -93,6 +106,7 @@ class SparseKind(Kind[SparseValues]):
     name = "sparse"
     payload_types = (SparseValues,)
     fields = struct.Struct("<QBBBB4x")
+    make_options = SparseOptions._make
     needs_bound = True
 
     def count(self, payload: SparseValues) -> int:
@@ -115,24 +129,15 @@ class SparseKind(Kind[SparseValues]):
         index = payload.index or shortest_index(indices, n)
         return SparseOptions(indices.size, *index, value_type)
 
-    def unpack_options(self, data: bytes) -> SparseOptions:
-        """Return the parameters of 16 bytes."""
-        return SparseOptions(*self.fields.unpack(data))
-
     def check(self, options: SparseOptions, structure: Structure, key: Key | None) -> None:
         """Check the parameters."""
         count, code, rice, chunk_bits, value_type = options
-        n = structure.num_coordinates
+        n, is_rice = structure.num_coordinates, code == RICE
         require(0 <= count <= n, "parameters", f"{count} values of {n} coordinates")
         require(code in (FIXED, RICE, BITMAP), "unknown", f"index code {code} is not known")
         require(value_type <= INNER, "unknown", f"value type {value_type} is not known")
-        is_rice = code == RICE
-        require(
-            0 <= rice <= (MAX_RICE if is_rice else 0),
-            "parameters",
-            f"Rice parameter {rice} of index code {code}",
-        )
-        sizes = range(5, 13) if is_rice else (0,)
+        most, sizes = (MAX_RICE, range(5, 13)) if is_rice else (0, (0,))
+        require(0 <= rice <= most, "parameters", f"Rice parameter {rice} of index code {code}")
         require(chunk_bits in sizes, "parameters", f"chunks of 2^{chunk_bits} entries of index code {code}")
 
     def lengths(self, payload: SparseValues, options: SparseOptions, structure: Structure) -> Lengths:
@@ -152,30 +157,24 @@ class SparseKind(Kind[SparseValues]):
     def claimed(self, options: SparseOptions, structure: Structure, body: Bytes) -> Lengths:
         """Return the bytes that values and directory claim."""
         side = _ENTRY * options.num_chunks
-        require(up8(side) <= body.size, "length", "the message is too short for its coordinates")
         rest = body[up8(side) :]
-        value_bytes = (
-            _inner_bytes(rest)
-            if options.value_type == INNER
-            else width_of(options.value_type) * options.num_values
-        )
-        require(up8(value_bytes) <= rest.size, "length", "the message is too short for its coordinates")
+        filled = inner_length(rest) if options.value_type == INNER else options.value_bytes
+        enough = up8(side) <= body.size and up8(filled) <= rest.size
+        require(enough, "length", "the message is too short for its coordinates")
         index = _directory_bytes(options, body) if options.code == RICE else _index_bytes(options, structure)
-        return Lengths(side, up8(value_bytes) + index, TAIL_BYTES)
+        return Lengths(side, up8(filled) + index, TAIL_BYTES)
 
     def write(self, payload: SparseValues, options: SparseOptions, side: Bytes, buffer: Bytes) -> None:
         """Write directory, values and positions."""
         from qsgd_lab.kernels.cpu.messages import sparse_index
 
-        size = _value_bytes(payload, options)
+        filled = _value_bytes(payload, options)
         if options.value_type == INNER:
-            from qsgd_lab.wire.message import pack
-
-            buffer[:size] = pack(payload.values, structure=Structure.flat(options.num_values))
+            buffer[:filled] = pack(payload.values, structure=Structure.flat(options.num_values))
         else:
             write_values(payload.values, buffer)
-        buffer[size:] = 0
-        indices, stream = np.ascontiguousarray(payload.indices, np.int64), buffer[up8(size) :]
+        buffer[filled:] = 0
+        indices, stream = np.ascontiguousarray(payload.indices, np.int64), buffer[up8(filled) :]
         if options.code == FIXED:
             sparse_index.write_fields(indices, field_width(payload.num_coordinates), stream)
         elif options.code == BITMAP:
@@ -194,13 +193,13 @@ class SparseKind(Kind[SparseValues]):
         """Return positions and values."""
         n = content.structure.num_coordinates
         if options.value_type == INNER:
-            size = _inner_bytes(body)
-            values = _read_inner(body[:size], options.num_values, limits)
+            filled = inner_length(body)
+            values = _read_inner(body[:filled], options.num_values, limits)
         else:
-            size = width_of(options.value_type) * options.num_values
+            filled = options.value_bytes
             values = array_of(body, DTYPES[options.value_type], options.num_values)
-            require(not body[size : up8(size)].any(), "zeros", "the padding after the values is not zero")
-        indices = _read_indices(options, n, side, body[up8(size) :])
+            check_zeros(body[filled : up8(filled)], "the padding after the values")
+        indices = _read_indices(options, n, side, body[up8(filled) :])
         return SparseValues(indices, values, n, IndexCode(options.code, options.rice, options.chunk_bits))
 
     def values(self, payload: SparseValues) -> NDArray[np.float32]:
@@ -213,8 +212,6 @@ class SparseKind(Kind[SparseValues]):
 def values_of(payload: SparseValues) -> NDArray[np.float32]:
     """Return the values that are sent, float32, shape (k,)."""
     if isinstance(payload.values, QuantizedGradient):
-        from qsgd_lab.wire.message import dense
-
         return dense(payload.values)
     return widened(payload.values)
 
@@ -265,9 +262,7 @@ def shortest_index(indices: NDArray[np.int64], num_coordinates: int) -> IndexCod
 def _value_bytes(payload: SparseValues, options: SparseOptions) -> int:
     """Return the bytes of the values."""
     if options.value_type != INNER:
-        return width_of(options.value_type) * options.num_values
-    from qsgd_lab.wire.message import size
-
+        return options.value_bytes
     return size(payload.values, structure=Structure.flat(options.num_values)) // 8
 
 
@@ -281,35 +276,22 @@ def _directory_bytes(options: SparseOptions, body: Bytes) -> int:
     """Return the bytes of the chunks that the directory claims, each of which is long enough."""
     chunks = options.num_chunks
     words = np.frombuffer(body, "<u2", chunks, 8 * chunks)
-    if chunks:
-        least = [-(-(options.num_entries(c) - 1) * (options.rice + 1) // 32) for c in (0, chunks - 1)]
-        enough = words[:-1].min(initial=MAX_WORDS) >= least[0] * (chunks > 1) and words[-1] >= least[1]
-        require(enough, "length", "a chunk of positions is too short for its entries")
+    whole, last = (-(-(options.num_entries(c) - 1) * (options.rice + 1) // 32) for c in (0, chunks - 1))
+    enough = words[:-1].min(initial=MAX_WORDS) >= whole and words[-1:].min(initial=MAX_WORDS) >= last
+    require(enough, "length", "a chunk of positions is too short for its entries")
     return 4 * int(words.sum(dtype=np.int64))
-
-
-def _inner_bytes(rest: Bytes) -> int:
-    """Return the length of the inner message that `rest` begins with."""
-    from qsgd_lab.wire.envelope import message_length
-
-    length = message_length(rest)
-    require(length <= rest.size, "length", "the inner message is longer than what is left")
-    return length
 
 
 def _read_inner(data: Bytes, count: int, limits: Limits) -> Any:
     """Return the payload of an inner message, which is flat, of k coordinates, and has no flags."""
-    from qsgd_lab.wire.envelope import open_sections, read_payload
-    from qsgd_lab.wire.kinds.levels import LAYOUTS
-
     sections = open_sections(data, limits, inner=True)
     content = sections.content
     fits = content.structure.form == 0 and content.structure.num_coordinates == count
     require(fits, "inner", f"the inner message is not flat or does not have {count} coordinates")
-    require(sections.kind.name in _INNER_KINDS, "inner", f"kind {sections.kind.name} does not carry values")
     require(content.key is None and content.used is None, "inner", "the inner message has a key or a mask")
-    layout = getattr(sections.options, "layout", 0)
-    require(layout != LAYOUTS["ranged"], "inner", "inner levels are fixed or base 3, not ranged")
+    require(sections.kind.name == "levels", "inner", f"kind {sections.kind.name} does not carry values")
+    allowed = sections.options.layout != LAYOUTS["ranged"]
+    require(allowed, "inner", "inner levels are fixed or base 3, not ranged")
     return read_payload(sections, limits).payload
 
 
@@ -317,39 +299,23 @@ def _read_indices(options: SparseOptions, n: int, side: Bytes, stream: Bytes) ->
     """Return the positions; `stream` ends in the eight zeros of the tail."""
     from qsgd_lab.kernels.cpu.messages import sparse_index
 
-    indices = np.empty(options.num_values, np.int64)
-    where = 0
+    count, where, width, chunks = options.num_values, 0, field_width(n), options.num_chunks
+    indices = np.empty(count, np.int64)
     if options.code == FIXED:
-        width = field_width(n)
         outcome = sparse_index.read_fields(stream, width, n, indices)
-        _check_bits_after(stream, options.num_values * width)
+        check_bits_after(stream, count * width, "the last position")
     elif options.code == BITMAP:
         outcome = sparse_index.read_bitmap(stream, -(-n // 8), indices)
-        _check_bits_after(stream, n)
+        check_bits_after(stream, n, "the last position")
     else:
-        chunks = options.num_chunks
-        words = np.frombuffer(side, "<u2", chunks, 8 * chunks)
         starts = np.zeros(chunks + 1, np.int64)
-        np.cumsum(words, dtype=np.int64, out=starts[1:])
-        firsts = array_of(side, np.uint64, chunks)
-        entries = 1 << options.chunk_bits
-        outcome, where = sparse_index.read_rice(
-            stream, 32 * starts, firsts, entries, options.rice, n, indices
-        )
-    if outcome == sparse_index.DISORDER:
-        raise MessageError(
-            "positions do not ascend below the number of coordinates, or are not as many as claimed", "code"
-        )
-    if outcome == sparse_index.OVERRUN:
-        raise MessageError(f"a codeword of positions does not end inside chunk {where}", "code")
-    require(outcome == sparse_index.GOOD, "zeros", f"bits remain after the last position of chunk {where}")
+        np.cumsum(np.frombuffer(side, "<u2", chunks, 8 * chunks), dtype=np.int64, out=starts[1:])
+        places = (32 * starts, array_of(side, np.uint64, chunks), 1 << options.chunk_bits)
+        outcome, where = sparse_index.read_rice(stream, *places, options.rice, n, indices)
+    if outcome != sparse_index.GOOD:
+        reason, text = _ERRORS[outcome - 1]
+        raise MessageError(text.format(where), reason)
     return indices
-
-
-def _check_bits_after(stream: Bytes, used: int) -> None:
-    """Check that the bits of the last byte beyond `used` bits are 0."""
-    beyond = int(stream[used // 8]) >> (used % 8) if used % 8 else 0
-    require(beyond == 0, "zeros", "bits after the last position are not zero")
 
 
 KIND = SparseKind()

@@ -352,7 +352,7 @@ def read_chunks(stream, words, starts, first, form, tables, classes, scratch, le
     classes : uint8
         Of the blocks of these chunks.
     scratch : (symbols, states, wide)
-        Of four chunks, of four chunks, of one.
+        Of four chunks where four can be decoded in turn, else of one; wide is of one.
     levels : int8 or int16
     """
     form, tables = RangedFormat(*form), RangedTables(*tables)

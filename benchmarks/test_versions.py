@@ -1,0 +1,56 @@
+"""Levels at fixed width: a message of version 2 takes no longer than one of version 1.
+
+Run ``pytest benchmarks/test_versions.py -s``. Both versions are timed in one process, in turn, in CPU time of
+the thread; what is compared is the least time of each.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from functools import partial
+
+import numpy as np
+import pytest
+
+import qsgd_lab as ql
+
+ROUNDS = 60
+MOST = 1.02  # of version 1's time
+
+
+def least_times(calls, size):
+    """Return the least CPU seconds of each call; the calls are made in turn."""
+    repeats = max(1, 2**19 // size)
+    least = [float("inf")] * len(calls)
+    for _ in range(ROUNDS):
+        for which, call in enumerate(calls):
+            start = time.thread_time_ns()
+            for _ in range(repeats):
+                call()
+            least[which] = min(least[which], (time.thread_time_ns() - start) / repeats / 1e9)
+    return least
+
+
+@pytest.mark.parametrize("num_levels", [1, 7, 127])
+@pytest.mark.parametrize("size", [2**17, 2**22])
+def test_fixed_levels_take_no_longer_than_in_version_1(size, num_levels):
+    """Encoding and decoding fixed levels takes at most 2 % more than in version 1."""
+    gradient = np.random.default_rng(0).standard_normal(size, dtype=np.float32)
+    quantized = ql.quantize(gradient, levels=num_levels)
+    first, second = (ql.encode(quantized, layout="fixed", version=version) for version in (1, 2))
+    out = np.empty(size, np.int8)
+    calls = {
+        "encode": [partial(ql.encode, quantized, layout="fixed", version=version) for version in (1, 2)],
+        "decode": [partial(ql.decode, message, out=out) for message in (first, second)],
+        "decode to new memory": [partial(ql.decode, message) for message in (first, second)],
+        "values": [partial(ql.decode_values, message) for message in (first, second)],
+    }
+
+    ratios = {}
+    for name, pair in calls.items():
+        old, new = least_times(pair, size)
+        ratios[name] = new / old
+        line = f"n {size}, s {num_levels}, {name}: {1e6 * old:.1f} us, {1e6 * new:.1f} us, {new / old:.3f}"
+        sys.stdout.write(line + "\n")
+    assert max(ratios["encode"], ratios["decode"]) <= MOST, ratios
