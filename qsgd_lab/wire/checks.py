@@ -70,7 +70,8 @@ def check_bound(count: int, max_coordinates: int | None) -> None:
     """
     if max_coordinates is None:
         return
-    if not isinstance(max_coordinates, int | np.integer) or max_coordinates < 0:
+    is_whole = isinstance(max_coordinates, int | np.integer) and not isinstance(max_coordinates, bool)
+    if not is_whole or max_coordinates < 0:
         raise ValueError(f"max_coordinates is {max_coordinates!r}; it must be a whole number of at least 0")
     if count > max_coordinates:
         raise LimitError(f"the message has {count} coordinates; at most {max_coordinates} were allowed")

@@ -125,7 +125,7 @@ def test_a_limit_on_coordinates_is_kept():
 
 
 @pytest.mark.parametrize("version", [1, 2])
-@pytest.mark.parametrize("bound", [math.nan, -1, 300.0, "300"])
+@pytest.mark.parametrize("bound", [math.nan, -1, 300.0, "300", True])
 def test_a_bound_that_is_no_number_of_coordinates_is_refused(version, bound):
     """NaN would allow any message."""
     message = ql.encode(ql.quantize(np.ones(300, np.float32), 2), version=version)

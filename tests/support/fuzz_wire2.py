@@ -95,7 +95,7 @@ def no_checksums():
 def corpus(rng: random.Random, each: int) -> list[bytes]:
     """Return messages of every kind."""
     found = []
-    for name in (*wire2_contents.KINDS, "ranged"):
+    for name in (*wire2_contents.KINDS, "ranged", "base3"):
         for _ in range(each):
             content = wire2_contents.some_content(rng, name)
             found.append(

@@ -108,7 +108,7 @@ def some_levels(
     rng: random.Random, structure: Structure, *, inner: bool = False, layout: str | None = None
 ) -> Levels:
     """Return levels with zero and NaN buckets among them, in any layout unless one is named."""
-    s = rng.choice([1, 1, 2, 3, 7, 8, 127, 128, 32767])
+    s = 1 if layout == "base3" else rng.choice([1, 1, 2, 3, 7, 8, 127, 128, 32767])
     parts = Partition(structure.tensor_sizes, rng.choice([1, 4, 5, 512, 2**31, "tensor", "model"]))
     generator = np.random.default_rng(rng.getrandbits(32))
     levels = generator.integers(-s, s + 1, parts.num_coordinates).astype(level_dtype(s))
@@ -209,8 +209,8 @@ def some_payload(rng: random.Random, name: str, structure: Structure):
         return Raw(some_values(rng, n).reshape(structure.shape))
     if name == "levels":
         return some_levels(rng, structure)
-    if name == "ranged":
-        return some_levels(rng, structure, layout="ranged")
+    if name in {"ranged", "base3"}:
+        return some_levels(rng, structure, layout=name)
     if name == "rotated":
         return some_rotated(rng, structure, some_key(rng, structure))
     if name == "block-int":
