@@ -69,7 +69,7 @@ def test_names_of_rivals_are_the_suites():
 
 
 def test_absent_rivals_are_named(monkeypatch):
-    """A rival whose package cannot be imported is named with the way to it, on stderr, in the text and in the JSON."""
+    """A rival whose package cannot be imported is named on stderr, in the text and in the JSON."""
     monkeypatch.setitem(sys.modules, "bitarray", None)  # importing it raises ImportError
     monkeypatch.setitem(rivals.RIVALS, "bitarray", raise_import_error)
     arguments = ("--levels", "7", "--against", "bitarray,naive")
