@@ -269,7 +269,7 @@ def write_levels(levels: NDArray[Any], code: RangedCode, sizes: Sizes) -> tuple[
     MessageError
         If a table lacks the escape where it is needed.
     """
-    from qsgd_lab.kernels.cpu.messages.ranged_chunk import write_chunks
+    from qsgd_lab.kernels.cpu.messages.ranged_chunk import WriteScratch, write_chunks
 
     form = sizes.form
     symbols = symbols_of(min(1 << form.chunk_bits, max(levels.size, 1)), form)
@@ -277,7 +277,7 @@ def write_levels(levels: NDArray[Any], code: RangedCode, sizes: Sizes) -> tuple[
     wide = 2 if form.num_levels > 127 else 0
     most = symbols * (wide // 2 + 2 + max(wide, 1)) + 4 * form.num_states + 16
     buffer = np.empty(most * max(sizes.num_chunks, 1) + 8, np.uint8)
-    scratch = (
+    scratch = WriteScratch(
         np.empty(symbols, np.uint8),
         np.empty(form.num_states, np.uint32),
         np.empty(symbols + 1, np.uint16),
@@ -315,7 +315,7 @@ def read_levels(
     MessageError
         If a chunk is not what a writer writes.
     """
-    from qsgd_lab.kernels.cpu.messages.ranged_chunk import read_chunks
+    from qsgd_lab.kernels.cpu.messages.ranged_chunk import ReadScratch, read_chunks
 
     form = sizes.form
     tables = kernel_tables(code.shifts, code.frequencies, escape_byte(form.field_bits))
@@ -324,7 +324,7 @@ def read_levels(
     symbols = symbols_of(min(count, 1 << form.chunk_bits), form)
     wide = symbols if form.num_levels > 127 else 1
     states = np.empty(together * form.num_states, np.uint32)
-    scratch = np.empty(together * symbols, np.uint8), states, np.empty(wide, np.int16)
+    scratch = ReadScratch(np.empty(together * symbols, np.uint8), states, np.empty(wide, np.int16))
     words = np.require(body[: body.size & ~1].view(np.uint16), requirements="A")
     words.flags.writeable = False
     block = first * sizes.blocks_of(0) if first else 0

@@ -7,7 +7,10 @@ beyond the end of its chunk. Where values are asked for, the levels of no more t
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
+from numpy.typing import NDArray
 
 from qsgd_lab.kernels.arguments import ChunkFormat, ChunkRange, DecodeTables, ReadDirectory
 from qsgd_lab.kernels.codeword_reader import is_finished
@@ -25,6 +28,13 @@ from qsgd_lab.kernels.jit import njit
 STATE_SIZE = 40  # of the chunks that are decoded in turn: five numbers for each of eight
 #: Chunks that are checked, and decoded in turn, at a time.
 GROUP = 8
+
+
+class GroupScratch(NamedTuple):
+    """Scratch of `decode_group`: the state of chunks decoded in turn, and their checksums as computed."""
+
+    state: NDArray[np.int64]
+    checksums: NDArray[np.uint32]
 
 
 @njit(cache=True, fastmath=False)
@@ -66,10 +76,9 @@ def decode_group(stream, directory, chunks, chunk, form, tables, levels, scratch
     Chunks that could be decoded in turn but are not all good are decoded again one by one, to find the bad
     one.
     """
-    state, computed = scratch
     chunk_size = chunks.size
     stop = min(chunk + GROUP, chunks.stop)
-    found = computed[: stop - chunk]
+    found = scratch.checksums[: stop - chunk]
     crc32c_of_ranges(stream, directory.starts[chunk : stop + 1], found)
     for i in range(chunk, stop):
         if found[i - chunk] != directory.checksums[i]:
@@ -82,7 +91,7 @@ def decode_group(stream, directory, chunks, chunk, form, tables, levels, scratch
         size = 8 if form.layout != SPARSE and done + 8 <= whole else 4
         part = levels[(done - chunk) * chunk_size : (done - chunk + size) * chunk_size]
         edges, counts = directory.starts[done : done + size + 1], directory.num_nonzeros[done : done + size]
-        if not decode_in_turn(stream, edges, counts, form, tables, part, chunk_size, state):
+        if not decode_in_turn(stream, edges, counts, form, tables, part, chunk_size, scratch.state):
             break
         done += size
     for i in range(done, stop):
@@ -114,7 +123,7 @@ def decode_chunks(stream, directory, chunks, form, tables, levels):
     """
     directory, chunks = ReadDirectory(*directory), ChunkRange(*chunks)
     form, tables = ChunkFormat(*form), DecodeTables(*tables)
-    scratch = np.empty(STATE_SIZE, np.int64), np.empty(GROUP, np.uint32)
+    scratch = GroupScratch(np.empty(STATE_SIZE, np.int64), np.empty(GROUP, np.uint32))
     for chunk in range(chunks.first, chunks.stop, GROUP):
         part = levels[(chunk - chunks.first) * chunks.size :]
         outcome, where = decode_group(stream, directory, chunks, chunk, form, tables, part, scratch)
@@ -188,7 +197,7 @@ def put_values(levels, first, bucket, norms, bucket_offsets, num_levels, add, va
 @njit(cache=True, fastmath=False)
 def put_chunks(stream, directory, chunks, form, tables, norms, bucket_offsets, scratch, add, values):
     """Do the work of `decode_to_values`, with named tuples."""
-    state = np.empty(STATE_SIZE, np.int64), np.empty(GROUP, np.uint32)
+    state = GroupScratch(np.empty(STATE_SIZE, np.int64), np.empty(GROUP, np.uint32))
     first = chunks.first * chunks.size
     bucket = np.int64(np.searchsorted(bucket_offsets, first, side="right")) - 1
     for chunk in range(chunks.first, chunks.stop, GROUP):

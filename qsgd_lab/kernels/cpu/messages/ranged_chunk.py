@@ -6,7 +6,10 @@ the chunk's end before anything is read there.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
+from numpy.typing import NDArray
 
 from qsgd_lab.kernels.arguments import RangedFormat, RangedTables
 from qsgd_lab.kernels.cpu.messages.ranged import BLOCK_BITS, decode_symbols, encode_symbols
@@ -18,6 +21,22 @@ GOOD, STATE, LENGTH, HAS_FREQUENCY, LOW_BITS, OUT_OF_RANGE, NOT_ZERO, NO_ESCAPE 
 
 _BITS = np.int64(BLOCK_BITS)
 _ESCAPE_OF_WIDE = np.int64(0x80)
+
+
+class WriteScratch(NamedTuple):
+    """Scratch for the longest chunk: its symbols, the states, and a word more than symbols."""
+
+    symbols: NDArray[np.uint8]
+    states: NDArray[np.uint32]
+    words: NDArray[np.uint16]
+
+
+class ReadScratch(NamedTuple):
+    """Scratch for the chunks decoded in turn: symbols, states, and levels (int16) of a chunk's exceptions."""
+
+    symbols: NDArray[np.uint8]
+    states: NDArray[np.uint32]
+    wide: NDArray[np.int16]
 
 
 @njit(cache=True, fastmath=False)
@@ -87,11 +106,10 @@ def write_low_bits(levels, shifts, classes, stream, at):
 def write_chunk(levels, form, tables, classes, scratch, stream, at):
     """Write a chunk from byte `at` on; return (where it ends, GOOD or what is wrong).
 
-    ``form`` is a `RangedFormat`, ``tables`` a `RangedTables`, ``scratch`` (symbols, states, words).
+    ``form`` is a `RangedFormat`, ``tables`` a `RangedTables`, ``scratch`` a `WriteScratch`.
     """
-    symbols, states, words = scratch
-    per_byte = 8 // form.field_bits
-    symbols = symbols[
+    states, per_byte = scratch.states, 8 // form.field_bits
+    symbols = scratch.symbols[
         : ((levels.size + per_byte - 1) // per_byte + states.size - 1) // states.size * states.size
     ]
     if form.num_levels <= 127:
@@ -99,7 +117,7 @@ def write_chunk(levels, form, tables, classes, scratch, stream, at):
     else:
         shifted_to_symbols(levels, tables.shifts, classes, symbols)
         at = write_low_bits(levels, tables.shifts, classes, stream, at)
-    words = words[: symbols.size + 1]
+    words = scratch.words[: symbols.size + 1]
     first = encode_symbols(symbols, classes, tables.entries, tables.reciprocals, states, words)
     for state in range(states.size):
         for byte in range(4):
@@ -297,8 +315,8 @@ def finish_chunk(stream, start, word, end, form, tables, classes, symbols, wide,
 @njit(cache=True, fastmath=False)
 def read_chunk(stream, words, start, end, form, tables, classes, scratch, levels):
     """Read the chunk in bytes start..end-1; return GOOD or what is wrong."""
-    symbols, states, wide = scratch
-    symbols, states = symbols[: num_symbols(levels.size, form)], states[: form.num_states]
+    symbols = scratch.symbols[: num_symbols(levels.size, form)]
+    states, wide = scratch.states[: form.num_states], scratch.wide
     at, outcome = read_states(stream, start, end, levels.size, form, tables, classes, states)
     if outcome != GOOD:
         return outcome
@@ -312,7 +330,7 @@ def read_chunk(stream, words, start, end, form, tables, classes, scratch, levels
 @njit(cache=True, fastmath=False)
 def read_four(stream, words, starts, form, tables, classes, scratch, levels):
     """Read four whole chunks in turn; return whether all are good, else they are read again one by one."""
-    symbols, states, wide = scratch
+    symbols, states, wide = scratch.symbols, scratch.states, scratch.wide
     count = 1 << form.chunk_bits
     size, blocks = num_symbols(count, form), num_blocks(count, form)
     positions, last_words = np.empty(4, np.int64), np.empty(4, np.int64)
@@ -351,7 +369,7 @@ def read_chunks(stream, words, starts, first, form, tables, classes, scratch, le
         Fields of `RangedFormat` and `RangedTables`.
     classes : uint8
         Of the blocks of these chunks.
-    scratch : (symbols, states, wide)
+    scratch : ReadScratch
         Of four chunks where four can be decoded in turn, else of one; wide is of one.
     levels : int8 or int16
     """
