@@ -1,8 +1,9 @@
 """Arguments of kernels: named tuples of arrays and numbers, with their shapes and dtypes.
 
-A kernel that Python calls takes plain tuples of these fields and names them in its first lines, as in ``key =
-StreamKey(*key)``. Given a named tuple, Numba's dispatcher would take five microseconds more for each, a tenth
-of the time of quantizing a thousand coordinates.
+Kernels take these named tuples and read their fields by name. Numba's dispatcher takes 0.6 to 0.8
+microseconds longer for a named tuple than for a plain one. The shortest kernel, `cpu.quantize.quantize_all`,
+therefore takes plain ones and names them in its first lines, as in ``key = StreamKey(*key)``: three would add
+a tenth to the time of quantizing a thousand coordinates.
 """
 
 from __future__ import annotations

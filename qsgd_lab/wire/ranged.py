@@ -284,9 +284,7 @@ def write_levels(levels: NDArray[Any], code: RangedCode, sizes: Sizes) -> tuple[
     )
     lengths = np.empty(sizes.num_chunks, np.uint16)
     tables = kernel_tables(code.shifts, code.frequencies, escape_byte(form.field_bits))
-    used, outcome, chunk = write_chunks(
-        levels, tuple(form), tuple(tables), code.classes, scratch, buffer, lengths
-    )
+    used, outcome, chunk = write_chunks(levels, form, tables, code.classes, scratch, buffer, lengths)
     raise_unless_good(outcome, chunk, form.num_levels)
     return lengths, buffer[:used].copy()
 
@@ -329,7 +327,7 @@ def read_levels(
     words.flags.writeable = False
     block = first * sizes.blocks_of(0) if first else 0
     outcome, chunk = read_chunks(
-        body, words, starts, first, tuple(form), tuple(tables), code.classes[block:], scratch, levels
+        body, words, starts, first, form, tables, code.classes[block:], scratch, levels
     )
     raise_unless_good(outcome, chunk, form.num_levels)
     return levels

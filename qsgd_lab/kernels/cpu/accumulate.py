@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from qsgd_lab.kernels.arguments import MessageCounter, Offsets, Quantizer, RoundingBuffers, StreamKey
+from qsgd_lab.kernels.arguments import RoundingBuffers, StreamKey
 from qsgd_lab.kernels.cpu.float_mode import keep_denormals, set_float_mode
 from qsgd_lab.kernels.cpu.messages.message_cost import NodeChunk, count_piece, open_chunks, unowned_gaps
 from qsgd_lab.kernels.cpu.norms import BLOCK, LANES, add_and_norm, bucket_norm
@@ -160,20 +160,17 @@ def accumulate_nodes(gradients, residuals, offsets, key, quantizer, total, avera
     residuals : float32[N, n] or float32[0, n]
         Where there are any, gradient + residual is sent, and what was not sent is left here. Without
         gradients, they are taken to be added already.
-    offsets, key, quantizer
-        Fields of `Offsets`, `StreamKey` and `Quantizer`. Node i draws from stream ``key.node + i``.
+    offsets, key, quantizer : Offsets, StreamKey, Quantizer
+        Node i draws from stream ``key.node + i``.
     total : float32[n]
     average : bool
         Write the mean over the nodes, whatever `total` held, instead of adding.
-    counter
-        Fields of `MessageCounter`.
+    counter : MessageCounter
     norms : float32[B, N]
         Overwritten.
     """
     prefer_wide_vectors()
     mode = keep_denormals()
-    offsets, key, quantizer = Offsets(*offsets), StreamKey(*key), Quantizer(*quantizer)
-    counter = MessageCounter(*counter)
     blocks = longest_bucket(offsets.buckets) // BLOCK + 1
     words = np.full(PIECE, HALF_WORD, np.uint32)  # which rounds to nearest, unless words are drawn
     buffers = RoundingBuffers(np.empty(LANES, np.float64), np.empty(blocks, np.float64), words)

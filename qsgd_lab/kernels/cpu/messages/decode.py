@@ -12,7 +12,6 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from qsgd_lab.kernels.arguments import ChunkFormat, ChunkRange, DecodeTables, ReadDirectory
 from qsgd_lab.kernels.codeword_reader import is_finished
 from qsgd_lab.kernels.constants import DAMAGED, FIXED, GOOD, MALFORMED, NOT_CANONICAL, SPARSE
 from qsgd_lab.kernels.cpu.float_mode import keep_denormals, set_float_mode
@@ -112,8 +111,7 @@ def decode_chunks(stream, directory, chunks, form, tables, levels):
     ----------
     stream : uint8, read-only
         Payload and eight bytes more.
-    directory, chunks, form, tables
-        Fields of `ReadDirectory`, `ChunkRange`, `ChunkFormat` and `DecodeTables`.
+    directory, chunks, form, tables : ReadDirectory, ChunkRange, ChunkFormat, DecodeTables
     levels : int8 or int16
 
     Returns
@@ -121,8 +119,6 @@ def decode_chunks(stream, directory, chunks, form, tables, levels):
     (int, int)
         GOOD and the chunk to stop before, or what is wrong and with which chunk.
     """
-    directory, chunks = ReadDirectory(*directory), ChunkRange(*chunks)
-    form, tables = ChunkFormat(*form), DecodeTables(*tables)
     scratch = GroupScratch(np.empty(STATE_SIZE, np.int64), np.empty(GROUP, np.uint32))
     for chunk in range(chunks.first, chunks.stop, GROUP):
         part = levels[(chunk - chunks.first) * chunks.size :]
@@ -196,7 +192,7 @@ def put_values(levels, first, bucket, norms, bucket_offsets, num_levels, add, va
 
 @njit(cache=True, fastmath=False)
 def put_chunks(stream, directory, chunks, form, tables, norms, bucket_offsets, scratch, add, values):
-    """Do the work of `decode_to_values`, with named tuples."""
+    """Do the work of `decode_to_values`, which sets the float mode."""
     state = GroupScratch(np.empty(STATE_SIZE, np.int64), np.empty(GROUP, np.uint32))
     first = chunks.first * chunks.size
     bucket = np.int64(np.searchsorted(bucket_offsets, first, side="right")) - 1
@@ -220,8 +216,6 @@ def decode_to_values(stream, directory, chunks, form, tables, norms, bucket_offs
     Parameters as of `decode_chunks`; ``scratch`` holds the levels of `GROUP` chunks. Returns (outcome, chunk)
     as it does; the values of chunks before a bad one are then written.
     """
-    directory, chunks = ReadDirectory(*directory), ChunkRange(*chunks)
-    form, tables = ChunkFormat(*form), DecodeTables(*tables)
     mode = keep_denormals()
     found = put_chunks(stream, directory, chunks, form, tables, norms, bucket_offsets, scratch, add, values)
     set_float_mode(mode)

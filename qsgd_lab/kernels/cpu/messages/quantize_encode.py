@@ -12,16 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from qsgd_lab.kernels.arguments import (
-    ChunkDirectory,
-    ChunkFormat,
-    ChunkRange,
-    EncodeTables,
-    Offsets,
-    Quantizer,
-    RoundingBuffers,
-    StreamKey,
-)
+from qsgd_lab.kernels.arguments import RoundingBuffers, StreamKey
 from qsgd_lab.kernels.cpu.float_mode import keep_denormals, set_float_mode
 from qsgd_lab.kernels.cpu.messages.encode import encode_chunk, enter_chunk
 from qsgd_lab.kernels.cpu.norms import BLOCK, LANES, bucket_norm
@@ -119,9 +110,10 @@ def quantize_and_encode_chunks(
     Parameters
     ----------
     x, x_bits : float32[n], and the same as int32
-    offsets, key, quantizer, chunks, form, tables, directory
-        Fields of `Offsets`, `StreamKey`, `Quantizer`, `ChunkRange`, `ChunkFormat`, `EncodeTables` and
-        `ChunkDirectory`, which is filled for the chunks written.
+    offsets, key, quantizer : Offsets, StreamKey, Quantizer
+    chunks, form, tables : ChunkRange, ChunkFormat, EncodeTables
+    directory : ChunkDirectory
+        Filled for the chunks written.
     scratch : int8 or int16
         As long as `CHUNKS_AT_A_TIME` chunks.
     stream : uint8
@@ -131,9 +123,6 @@ def quantize_and_encode_chunks(
         the same norm.
     """
     mode = keep_denormals()
-    offsets, key, quantizer = Offsets(*offsets), StreamKey(*key), Quantizer(*quantizer)
-    chunks, form, tables = ChunkRange(*chunks), ChunkFormat(*form), EncodeTables(*tables)
-    directory = ChunkDirectory(*directory)
     x, x_bits = unowned_view(x), unowned_view(x_bits)
     scratch, stream = unowned_view(scratch), unowned_view(stream)
     sums = np.empty(longest_bucket(offsets.buckets) // BLOCK + 1, np.float64)

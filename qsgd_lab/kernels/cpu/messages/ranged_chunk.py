@@ -11,7 +11,6 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from qsgd_lab.kernels.arguments import RangedFormat, RangedTables
 from qsgd_lab.kernels.cpu.messages.ranged import BLOCK_BITS, decode_symbols, encode_symbols
 from qsgd_lab.kernels.cpu.messages.ranged_vector import HAS_WIDE_VECTORS, decode_four, decode_wide
 from qsgd_lab.kernels.jit import njit
@@ -155,7 +154,6 @@ def write_chunks(levels, form, tables, classes, scratch, stream, num_words):
     ``classes`` is uint8, of the blocks of all chunks; `num_words` (uint16[C]) is filled. Only what was
     checked to be in -s..s is given.
     """
-    form, tables = RangedFormat(*form), RangedTables(*tables)
     at, block = np.int64(0), np.int64(0)
     for chunk in range(num_words.size):
         part = levels[chunk << form.chunk_bits : min(levels.size, (chunk + 1) << form.chunk_bits)]
@@ -365,15 +363,13 @@ def read_chunks(stream, words, starts, first, form, tables, classes, scratch, le
     starts : int64[C + 1]
         Where chunks begin, in bytes; multiples of 4.
     first : int
-    form, tables
-        Fields of `RangedFormat` and `RangedTables`.
+    form, tables : RangedFormat, RangedTables
     classes : uint8
         Of the blocks of these chunks.
     scratch : ReadScratch
         Of four chunks where four can be decoded in turn, else of one; wide is of one.
     levels : int8 or int16
     """
-    form, tables = RangedFormat(*form), RangedTables(*tables)
     done, block, chunk = np.int64(0), np.int64(0), first
     if HAS_WIDE_VECTORS and form.num_states == 16:
         four, blocks = np.int64(4) << form.chunk_bits, 4 * num_blocks(1 << form.chunk_bits, form)
