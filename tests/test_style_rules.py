@@ -82,14 +82,14 @@ def test_a_positional_read_is_seen():
     """Unpacking a parameter counts in a compiled function, unpacking a call or a field does not."""
     source = """
 @njit(cache=True, fastmath=False)
-def f(scheme, scratch):
-    bits, rounds = scheme
+def f(list_, scratch):
+    bits, rounds = list_
     y, words = scratch.y, scratch.words
-    a, b = g(scheme)
-def h(scheme):
-    bits, rounds = scheme
+    a, b = g(list_)
+def h(list_):
+    bits, rounds = list_
 """
-    assert positional_reads(ast.parse(source)) == ["f: scheme"]
+    assert positional_reads(ast.parse(source)) == ["f: list_"]
 
 
 def undocumented(tree: ast.Module) -> list[str]:
