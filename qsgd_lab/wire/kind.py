@@ -177,15 +177,21 @@ class Kind(ABC, Generic[P]):
     def fill_values(self, sections: Any, limits: Limits, values: NDArray[np.float32], *, add: bool) -> None:
         """Write or add the dense values of a message taken apart; raises as `read` does."""
         _, options, content, side, body, _ = sections
-        dense = self.values(self.read(options, content, side, body, limits))
+        payload = self.read(options, content, side, body, limits)
         if add:
-            values += dense
+            values += self.values(payload)
         else:
-            values[:] = dense
+            self.put_values(payload, values)
 
     @abstractmethod
+    def put_values(self, payload: P, values: NDArray[np.float32]) -> None:
+        """Write the dense values, float32, shape (n,), contiguous; no second array of that size is made."""
+
     def values(self, payload: P) -> NDArray[np.float32]:
         """Return the dense values, float32, shape (n,)."""
+        values = np.empty(self.count(payload), np.float32)
+        self.put_values(payload, values)
+        return values
 
 
 def array_of(data: Bytes, dtype: Any, count: int, offset: int = 0) -> NDArray[Any]:

@@ -117,15 +117,13 @@ class BlockIntegersKind(Kind[BlockIntegers]):
         check_dead_blocks(scales, codes, options.block_size)
         return BlockIntegers(codes, scales, n, options.bits, options.block_size, is_smooth)
 
-    def values(self, payload: BlockIntegers) -> NDArray[np.float32]:
-        """Return the values."""
+    def put_values(self, payload: BlockIntegers, values: NDArray[np.float32]) -> None:
+        """Write the values."""
         from qsgd_lab.kernels.cpu.methods import block_integers
 
-        values = np.empty(payload.num_coordinates, np.float32)
         scratch = block_integers.open_scratch(min(payload.block_size, max(1, payload.codes.size)))
         codes, scales = payload.codes, payload.scales
         block_integers.decompress(codes, scales, payload.block_size, payload.is_smooth, scratch, values)
-        return values
 
 
 def num_codes(num_coordinates: int, is_smooth: bool) -> int:

@@ -158,15 +158,13 @@ class ExponentialKind(Kind[ExponentialLevels]):
         _check_dead(norms, codes, parts)
         return ExponentialLevels(codes, norms, s, not options.without_zero, NORMS[options.norm], parts)
 
-    def values(self, payload: ExponentialLevels) -> NDArray[np.float32]:
-        """Return the values of the codes."""
+    def put_values(self, payload: ExponentialLevels, values: NDArray[np.float32]) -> None:
+        """Write the values of the codes."""
         from qsgd_lab.kernels.cpu.methods.level_sets import values_of_codes
 
-        values = np.empty(payload.codes.size, np.float32)
         offsets = payload.partition.bucket_offsets
         table = relative_values(payload.num_levels, payload.has_zero)
         values_of_codes(payload.codes, offsets, payload.norms, table, payload.num_levels, values)
-        return values
 
 
 def relative_values(num_levels: int, has_zero: bool) -> NDArray[np.float64]:

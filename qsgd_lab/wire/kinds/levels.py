@@ -254,12 +254,11 @@ class LevelsKind(Kind[QuantizedGradient]):
             outcome == level_string.GOOD, "canonical", "a bucket of norm 0 or NaN has levels other than 0"
         )
 
-    def values(self, payload: QuantizedGradient) -> NDArray[np.float32]:
-        """Return the dequantized gradient, flat."""
+    def put_values(self, payload: QuantizedGradient, values: NDArray[np.float32]) -> None:
+        """Write the dequantized gradient, flat."""
         levels, norms = host_arrays(payload)
         own = (payload.num_levels, payload.norm, payload.partition, (levels.size,))
-        dense: NDArray[np.float32] = dequantize(QuantizedGradient(levels, norms, *own))
-        return dense
+        dequantize(QuantizedGradient(levels, norms, *own), out=values)
 
 
 def default_layout(quantized: QuantizedGradient) -> str:

@@ -38,9 +38,9 @@ class NoneKind(Kind[Nothing]):
         """Return the payload."""
         return Nothing(content.structure.num_coordinates)
 
-    def values(self, payload: Nothing) -> NDArray[np.float32]:
-        """Return zeros."""
-        return np.zeros(payload.num_coordinates, np.float32)
+    def put_values(self, payload: Nothing, values: NDArray[np.float32]) -> None:
+        """Write zeros."""
+        values[:] = 0
 
 
 KIND = NoneKind()

@@ -172,14 +172,14 @@ class PrivateKind(Kind[Private]):
         reader_of(payload.name).check(payload, limits.max_coordinates)
         return payload
 
-    def values(self, payload: Private) -> NDArray[np.float32]:
-        """Return what the registered reader makes of the payload."""
+    def put_values(self, payload: Private, values: NDArray[np.float32]) -> None:
+        """Write what the registered reader makes of the payload."""
         data = np.frombuffer(memoryview(payload.payload).cast("B"), np.uint8)
         made = reader_of(payload.name).values(replace(payload, payload=data))
-        values = np.asarray(made, np.float32).reshape(-1)
-        if values.size != payload.structure.num_coordinates:
-            raise MessageError(f'private kind "{payload.name}" gave {values.size} values', "parameters")
-        return values
+        dense = np.asarray(made, np.float32).reshape(-1)
+        if dense.size != values.size:
+            raise MessageError(f'private kind "{payload.name}" gave {dense.size} values', "parameters")
+        values[:] = dense
 
 
 KIND = PrivateKind()

@@ -144,11 +144,10 @@ class RotatedKind(Kind[Rotated]):
         key = needed_key(content.key, self.name)
         return Rotated(codes, scales, offsets, n, options.bits, block, options.rounds, key)
 
-    def values(self, payload: Rotated) -> NDArray[np.float32]:
-        """Return the values of the blocks, rotated back."""
+    def put_values(self, payload: Rotated, values: NDArray[np.float32]) -> None:
+        """Write the values of the blocks, rotated back."""
         from qsgd_lab.kernels.cpu.methods import rotated
 
-        values = np.empty(payload.num_coordinates, np.float32)
         rotated.decompress(
             payload.codes,
             payload.scales,
@@ -161,7 +160,6 @@ class RotatedKind(Kind[Rotated]):
             rotated.open_scratch(min(payload.block_size, payload.codes.size)),
             values,
         )
-        return values
 
 
 def streams_of(key: Key) -> tuple[NDArray[np.uint32], np.uint32, np.uint32, np.uint32]:

@@ -202,11 +202,10 @@ class SparseKind(Kind[SparseValues]):
         indices = _read_indices(options, n, side, body[up8(filled) :])
         return SparseValues(indices, values, n, IndexCode(options.code, options.rice, options.chunk_bits))
 
-    def values(self, payload: SparseValues) -> NDArray[np.float32]:
-        """Return the values at their positions, and +0 elsewhere."""
-        dense = np.zeros(payload.num_coordinates, np.float32)
-        dense[payload.indices] = values_of(payload)
-        return dense
+    def put_values(self, payload: SparseValues, values: NDArray[np.float32]) -> None:
+        """Write the values at their positions, and +0 elsewhere."""
+        values[:] = 0
+        values[payload.indices] = values_of(payload)
 
 
 def values_of(payload: SparseValues) -> NDArray[np.float32]:
