@@ -70,6 +70,8 @@ class Kind(ABC, Generic[P]):
         What it carries in memory.
     fields : struct.Struct
         Bytes of the parameters.
+    arrays : tuple of str
+        Fields of the payload that must be NumPy arrays.
     make_options : callable
         Numbers of the parameters -> what the kind's methods take as options.
     needs_bound : bool
@@ -80,6 +82,7 @@ class Kind(ABC, Generic[P]):
     name: ClassVar[str]
     payload_types: ClassVar[tuple[type, ...]]
     fields: ClassVar[struct.Struct] = struct.Struct("")
+    arrays: ClassVar[tuple[str, ...]] = ()
     make_options: ClassVar[Any] = tuple
     needs_bound: ClassVar[bool] = False
 

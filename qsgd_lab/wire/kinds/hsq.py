@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from qsgd_lab.wire.checks import NAN_BITS, Bytes, Limits, check_zeros, require, storable_scales, up8
+from qsgd_lab.wire.checks import (
+    NAN_BITS,
+    Bytes,
+    Limits,
+    check_zeros,
+    require,
+    storable_scales,
+    up8,
+    whole_numbers,
+)
 from qsgd_lab.wire.key import SHARED_NODE, Key, Purpose, check_common_words, needed_key, purpose_key
 from qsgd_lab.wire.kind import Content, Kind, Lengths, array_of
 from qsgd_lab.wire.structure import Structure
@@ -72,6 +81,7 @@ class HyperSphereKind(Kind[HyperSphere]):
     number = 5
     name = "hsq"
     payload_types = (HyperSphere,)
+    arrays = ("codes", "norms")
     fields = struct.Struct("<BBBB4x")
     make_options = HyperSphereOptions._make
     needs_bound = True
@@ -130,6 +140,15 @@ class HyperSphereKind(Kind[HyperSphere]):
     def write(self, payload: HyperSphere, options: HyperSphereOptions, side: Bytes, buffer: Bytes) -> None:
         """Write norms or ranges, then codewords, then levels of norms."""
         numbers = storable_scales(payload.norms if payload.ranges is None else payload.ranges)
+        most = (1 << options.codebook_bits) - 1
+        codes = whole_numbers(payload.codes, 0, most, code_type(options.codebook_bits), "codewords")
+        if payload.ranges is None:
+            payload = replace(payload, codes=codes, norms=numbers)
+        else:
+            levels = whole_numbers(
+                payload.norms, 0, (1 << options.norm_bits) - 1, np.uint16, "levels of norms"
+            )
+            payload = replace(payload, codes=codes, norms=levels, ranges=numbers.reshape(-1, 2))
         _check(payload, numbers, options)
         side[:] = numbers.astype("<f4", copy=False).view(np.uint8)
         used = _write_fields(payload.codes, options.codebook_bits, buffer)
@@ -223,7 +242,6 @@ def _lengths(options: HyperSphereOptions, n: int) -> Lengths:
 
 def _write_fields(fields: NDArray[Any], width: int, buffer: Bytes) -> int:
     """Write fields lowest bit first; return the bytes, rounded up to a multiple of 8."""
-    require(not fields.size or int(fields.max()) < 1 << width, "code", f"a code does not fit {width} bits")
     bits = np.empty((fields.size, width), np.uint8)
     for i in range(width):
         bits[:, i] = fields >> i & 1

@@ -281,6 +281,9 @@ def check_buckets(bucket: int, scope: int, structure: Structure, key: Key | None
 def bucket_fields(parts: Partition) -> tuple[int, int]:
     """Return (bucket size, scope) of a partition as parameters have them, checked."""
     size = parts.bucket_size
+    number = isinstance(size, int) and not isinstance(size, bool) and size > 0
+    text = f"the bucket size is {size!r}; it must be a positive int, 'tensor' or 'model'"
+    require(number or size in ("tensor", "model"), "parameters", text)
     bucket = size if isinstance(size, int) else 0
     require(
         bucket <= MAX_BUCKET,

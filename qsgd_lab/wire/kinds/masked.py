@@ -48,6 +48,7 @@ class MaskedKind(Kind[Masked]):
     number = 7
     name = "masked"
     payload_types = (Masked,)
+    arrays = ("values",)
     fields = struct.Struct("<xB6xQ")
     make_options = MaskedOptions._make
     needs_bound = True

@@ -38,6 +38,7 @@ class NaturalKind(Kind[Powers]):
     number = 10
     name = "natural"
     payload_types = (Powers,)
+    arrays = ("codes", "negative")
     fields = struct.Struct("<8x")
 
     def count(self, payload: Powers) -> int:

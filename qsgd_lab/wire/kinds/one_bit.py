@@ -74,6 +74,7 @@ class OneBitKind(Kind[OneBit]):
     number = 12
     name = "one-bit"
     payload_types = (OneBit,)
+    arrays = ("bits", "scales")
     fields = struct.Struct("<BB2xI")
     make_options = OneBitOptions._make
 

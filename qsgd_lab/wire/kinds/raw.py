@@ -41,6 +41,7 @@ class RawKind(Kind[Raw]):
     number = 1
     name = "raw"
     payload_types = (Raw,)
+    arrays = ("values",)
     fields = struct.Struct("<B7x")
 
     def count(self, payload: Raw) -> int:
