@@ -58,7 +58,9 @@ class Partition:
             return np.unique(tensors[[0, -1]])
         if self.bucket_size == "tensor":
             return np.unique(tensors)
-        assert isinstance(self.bucket_size, int)
+        if not isinstance(self.bucket_size, int):
+            text = f"the bucket size is {self.bucket_size!r}; it must be an int, 'tensor' or 'model'"
+            raise ValueError(text)
         size = min(self.bucket_size, MAX_TENSOR_SIZE)
         filled = np.ones(tensors.size, bool)
         np.not_equal(tensors[1:], tensors[:-1], out=filled[1:])

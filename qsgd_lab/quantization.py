@@ -353,6 +353,8 @@ def host_arrays(quantized: QuantizedGradient) -> tuple[NDArray[Any], NDArray[np.
     """Return levels and norms as NumPy arrays of the sizes that the partition implies."""
     levels, norms = _numpy_arrays(quantized)
     dtype, s = np.dtype(level_dtype(quantized.num_levels)), quantized.num_levels
+    if levels.size and levels.dtype.kind not in "iu":
+        raise ValueError(f"levels are {levels.dtype}; they must be integers")
     if levels.dtype != dtype and levels.size and (levels.min() < -s or levels.max() > s):
         raise ValueError(f"a level is outside -{s}..{s}")  # which a cast to fewer bits would hide
     levels = np.ascontiguousarray(levels.reshape(-1), dtype=dtype)

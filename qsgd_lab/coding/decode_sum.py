@@ -105,4 +105,4 @@ def add_decoded(
     single = isinstance(messages, bytes | bytearray | memoryview | np.ndarray) or is_torch(messages)
     if single or is_device_array(messages):
         raise TypeError("add_decoded takes an iterable of messages: put a single one in a list")
-    codec_for(total, backend).add_decoded(messages, total, kinds, threads)
+    codec_for(total, backend).add_decoded(messages, total, limits_of(None, kinds), threads)

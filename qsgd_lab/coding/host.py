@@ -47,8 +47,7 @@ from qsgd_lab.levels import NORMS
 from qsgd_lab.partition import Partition, excerpt
 from qsgd_lab.quantization import QuantizedGradient, host_arrays, level_dtype
 from qsgd_lab.stream import Stream
-from qsgd_lab.wire.checks import check_dead, check_levels_of_dead, writable_scales, writing
-from qsgd_lab.wire.kinds import limits_of
+from qsgd_lab.wire.checks import Limits, check_dead, check_levels_of_dead, writable_scales, writing
 
 IS_DEVICE = False
 
@@ -265,17 +264,15 @@ def decode_values(message: Any, max_coordinates: int | None, threads: int | None
     return values.reshape(frame.index.shape) if out is None else out
 
 
-def add_decoded(
-    messages: Iterable[Any], total: Any, kinds: Iterable[str] | None, threads: int | None
-) -> None:
+def add_decoded(messages: Iterable[Any], total: Any, limits: Limits, threads: int | None) -> None:
     """Add the values of messages of either version to `total`, as `qsgd_lab.add_decoded` does."""
     flat = _flat_total(total)
     for message in messages:  # in order, on which a float32 sum depends
         message = host_bytes(message)
         if is_version_2(message, on_device=False):
-            add_version_2(message, flat, kinds)
+            add_version_2(message, flat, limits)
             continue
-        limits_of(None, kinds).check_kind("levels")  # all that version 1 carries
+        limits.check_kind("levels")  # all that version 1 carries
         frame = open_frame(message)
         check_total(frame.header.num_coordinates, flat.size)
         _put_values(frame, flat, add=True, threads=threads)

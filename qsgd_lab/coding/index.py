@@ -146,7 +146,12 @@ def parse_index(data: Any, header: Header, tail: bytes | None = None) -> tuple[I
     zeros = bytes(view[-TAIL_BYTES:]) if tail is None else tail
     _check_extent(view, zeros, directory, header, size, lists, num_norms)
     check_chunks(header, directory)
-    parts = partition(header.num_coordinates, header.bucket_size, sizes)
+    small = len(sizes) <= 1024 and num_norms <= 1 << 16  # a large one of an untrusted message is not kept
+    parts = (
+        partition(header.num_coordinates, header.bucket_size, sizes)
+        if small
+        else Partition(sizes, header.bucket_size)
+    )
     return Index(parts, shape, norms, directory, has_dead), HEADER_BYTES + size
 
 

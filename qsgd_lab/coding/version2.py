@@ -6,7 +6,6 @@ the arrays copied back.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,6 @@ from qsgd_lab.coding.message import Message, check_total
 from qsgd_lab.quantization import QuantizedGradient, level_dtype
 from qsgd_lab.wire.checks import Limits
 from qsgd_lab.wire.envelope import open_sections
-from qsgd_lab.wire.kinds import limits_of
 from qsgd_lab.wire.kinds.levels import LAYOUTS, Levels, LevelsKind, default_layout
 from qsgd_lab.wire.message import check_bound, pack
 
@@ -109,23 +107,21 @@ def values_version_2(message: Any, limits: Limits, on_device: bool, out: Any = N
         return context.from_host(values).reshape(structure.shape)
 
 
-def add_version_2(
-    message: Any, total: NDArray[np.float32], kinds: Iterable[str] | None, on_device: bool = False
-) -> None:
-    """Add the dense values of a message to flat `total` on the host."""
-    limits = limits_of(total.size, kinds)  # a message of more could not be added
+def add_version_2(message: Any, total: NDArray[np.float32], limits: Limits, on_device: bool = False) -> None:
+    """Add the dense values of a message to flat `total` on the host; a message of more is refused."""
+    limits = Limits(total.size, limits.kinds)
     host, _ = _bytes_of(message, on_device)
     sections = open_sections(host, limits)
     check_total(sections.content.structure.num_coordinates, total.size)
     sections.kind.fill_values(sections, limits, total, add=True)
 
 
-def add_version_2_on_device(message: Any, total: Any, kinds: Iterable[str] | None) -> None:
+def add_version_2_on_device(message: Any, total: Any, limits: Limits) -> None:
     """Add the dense values of a message to `total`, a flat Numba array on a device, through host memory."""
     from qsgd_lab.kernels.cuda.device import to_host
 
     summed = np.array(to_host(total))  # a copy that may be written
-    add_version_2(message, summed, kinds, on_device=True)
+    add_version_2(message, summed, limits, on_device=True)
     total.copy_to_device(summed)
 
 

@@ -135,6 +135,21 @@ def parse_bits(data: Bytes, count: int, what: str) -> NDArray[np.bool_]:
     return np.unpackbits(data[:filled], count=count, bitorder="little").view(bool)
 
 
+def whole_numbers(values: Any, low: int, high: int, dtype: Any, what: str) -> NDArray[Any]:
+    """Return integers as contiguous `dtype`, checked before a cast could hide what they were.
+
+    Raises
+    ------
+    MessageError
+        If they are not integers, or one is outside low..high; `what` names them.
+    """
+    good = not values.size or values.dtype.kind in "iu"
+    require(good, "parameters", f"{what} are {values.dtype}; they must be integers")
+    inside = not values.size or (values.min() >= low and values.max() <= high)
+    require(inside, "code", f"{what} are not all in {low}..{high}")
+    return np.ascontiguousarray(values, dtype)
+
+
 def dead_scales(scales: NDArray[np.float32]) -> NDArray[np.bool_]:
     """Return which of scales that `check_scales` allows are +0 or NaN, shape (B,)."""
     bits = scales.view(np.uint32)  # a comparison of floats takes denormals for 0 where they are flushed

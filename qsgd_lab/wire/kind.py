@@ -70,6 +70,8 @@ class Kind(ABC, Generic[P]):
         What it carries in memory.
     fields : struct.Struct
         Bytes of the parameters.
+    arrays : tuple of str
+        Fields of the payload that must be NumPy arrays.
     make_options : callable
         Numbers of the parameters -> what the kind's methods take as options.
     needs_bound : bool
@@ -80,6 +82,7 @@ class Kind(ABC, Generic[P]):
     name: ClassVar[str]
     payload_types: ClassVar[tuple[type, ...]]
     fields: ClassVar[struct.Struct] = struct.Struct("")
+    arrays: ClassVar[tuple[str, ...]] = ()
     make_options: ClassVar[Any] = tuple
     needs_bound: ClassVar[bool] = False
 
@@ -177,15 +180,21 @@ class Kind(ABC, Generic[P]):
     def fill_values(self, sections: Any, limits: Limits, values: NDArray[np.float32], *, add: bool) -> None:
         """Write or add the dense values of a message taken apart; raises as `read` does."""
         _, options, content, side, body, _ = sections
-        dense = self.values(self.read(options, content, side, body, limits))
+        payload = self.read(options, content, side, body, limits)
         if add:
-            values += dense
+            values += self.values(payload)
         else:
-            values[:] = dense
+            self.put_values(payload, values)
 
     @abstractmethod
+    def put_values(self, payload: P, values: NDArray[np.float32]) -> None:
+        """Write the dense values, float32, shape (n,), contiguous; no second array of that size is made."""
+
     def values(self, payload: P) -> NDArray[np.float32]:
         """Return the dense values, float32, shape (n,)."""
+        values = np.empty(self.count(payload), np.float32)
+        self.put_values(payload, values)
+        return values
 
 
 def array_of(data: Bytes, dtype: Any, count: int, offset: int = 0) -> NDArray[Any]:

@@ -48,7 +48,17 @@ def write_values(values: NDArray[Any], buffer: Bytes) -> None:
 
 def widened(values: NDArray[Any]) -> NDArray[np.float32]:
     """Return values as float32, shape (n,); a NaN keeps its payload."""
+    wide = np.empty(values.size, np.float32)
+    put_widened(values, wide)
+    return wide
+
+
+def put_widened(values: NDArray[Any], wide: NDArray[np.float32]) -> None:
+    """Write values as float32 to contiguous memory of shape (n,); a NaN keeps its payload."""
     flat = values.reshape(-1)
     if flat.dtype == np.uint16:
-        return (flat.astype(np.uint32) << np.uint32(16)).view(np.float32)
-    return flat.astype(np.float32)
+        bits = wide.view(np.uint32)
+        bits[:] = flat
+        bits <<= np.uint32(16)
+    else:
+        wide[:] = flat

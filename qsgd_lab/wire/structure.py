@@ -42,7 +42,7 @@ class Structure:
     Attributes
     ----------
     sizes : int64, shape (T,)
-        Coordinates of each tensor.
+        Coordinates of each tensor. All arrays are read-only: structures are remembered and shared.
     dimensions : int64
         Of the one array; of a list, those of its arrays one after another.
     ranks : uint8, shape (T,), or None
@@ -52,6 +52,14 @@ class Structure:
     sizes: NDArray[np.int64]
     dimensions: NDArray[np.int64]
     ranks: NDArray[np.uint8] | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("sizes", "dimensions", "ranks"):
+            numbers = getattr(self, name)
+            if numbers is not None:
+                view = numbers.view()  # the caller's own array stays as it is
+                view.flags.writeable = False
+                object.__setattr__(self, name, view)
 
     @classmethod
     def flat(cls, num_coordinates: int) -> Structure:

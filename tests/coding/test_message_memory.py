@@ -13,6 +13,7 @@ import pytest
 
 import qsgd_lab as ql
 from qsgd_lab.coding.elias import LENGTHS
+from qsgd_lab.partition import Partition, _partition
 
 SIZE = 2**18
 FORMS = [("auto", "fixed")] + [(code, layout) for layout in ("dense", "sparse") for code in LENGTHS]
@@ -109,3 +110,15 @@ def test_adding_takes_nothing_of_the_gradients_size(gradient):
     _, peak = peak_of(lambda: ql.add_decoded(messages, total))
 
     assert peak <= index_memory(messages[0]) + SCRATCH
+
+
+def test_large_partitions_of_messages_are_not_kept():
+    """The cache of partitions keeps those of few tensors only, since messages come from anywhere."""
+    _partition.cache_clear()
+    sizes = (1,) * 1100
+    quantized = ql.QuantizedGradient(
+        np.zeros(1100, np.int8), np.ones(1, np.float32), 1, "l2", Partition(sizes, "model"), (1100,)
+    )
+
+    assert ql.decode(ql.encode(quantized, version=1)).partition == Partition(sizes, "model")
+    assert _partition.cache_info().currsize == 0

@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qsgd_lab.compressors import QSGD, ErrorFeedback
+from qsgd_lab.compressors import COMPRESSORS, QSGD, ErrorFeedback
 from qsgd_lab.compressors.protocol import Layout, NodeRows
 from qsgd_lab.compressors.wrappers.raw_small_tensors import RawSmallTensors
+from qsgd_lab.errors import MessageError
 from qsgd_lab.ledger import Ledger
 from qsgd_lab.stream import Stream
 
@@ -88,3 +89,22 @@ def test_a_negative_size_is_refused() -> None:
     """There are no tensors of less than no coordinates."""
     with pytest.raises(ValueError, match="at least 0"):
         RawSmallTensors(QSGD(bits=3), -1)
+
+
+@pytest.mark.parametrize("inner", ["qsgd", "top-k", "hsq"])
+def test_no_empty_message_is_sent(inner):
+    """Where all tensors are small, the message is the raw coordinates, and the ledger counts its bits."""
+    compressor = COMPRESSORS.parse(f"raw-small({inner},up_to=9)").make()
+    layout, gradient = Layout(((3, 3), (2,))), np.arange(11, dtype=np.float32)
+    payload, _ = compressor.compress(gradient, compressor.init(layout), Stream(5))
+    message = compressor.wire.pack(payload)
+    out, ledger = np.empty(11, np.float32), Ledger()
+    compressor.mean(NodeRows(gradient[None].copy()), compressor.init_nodes(1, layout), Stream(5), out, ledger)
+
+    assert message == gradient.tobytes()
+    assert compressor.decompress(compressor.wire.unpack(message, layout)).tobytes() == gradient.tobytes()
+    assert out.tobytes() == gradient.tobytes()
+    assert (ledger.raw_coordinates, ledger.coordinates, ledger.bits) == (11, 0, {})
+    assert compressor.wire.size(payload).raw_coordinates == 11
+    with pytest.raises(MessageError):
+        compressor.wire.unpack(bytes(40) + message, layout)

@@ -266,3 +266,24 @@ def test_version_2_goes_through_a_device():
     assert to_host(total).tobytes() == expected.tobytes()
     with pytest.raises(ql.MessageError, match="kind levels was not allowed"):
         ql.decode(message, kinds=["raw"])
+
+
+@pytest.mark.parametrize("bits", [0x7FC12345, 0xFFC00000, 0x7F800001])
+def test_every_nan_norm_is_written_as_one(bits):
+    """A device writes the bytes that the CPU does for a norm that is any NaN."""
+    norms = np.array([0x3F800000, bits], np.uint32).view(np.float32)
+    quantized = ql.QuantizedGradient(np.zeros(6, np.int8), norms, 3, "l2", partition(6, 4), (6,))
+    moved = replace(quantized, levels=cuda.to_device(quantized.levels), norms=cuda.to_device(norms))
+
+    assert to_host(ql.encode(moved)).tobytes() == bytes(ql.encode(quantized))
+
+
+def test_kinds_may_be_an_iterator_on_a_device():
+    """An iterator of kinds holds for all messages of a sum; an unknown name is refused without a message."""
+    message = ql.encode(ql.quantize(np.ones(2, np.float32), bits=2, norm="max"), version=2)
+    total = cuda.to_device(np.zeros(2, np.float32))
+    ql.add_decoded([cuda.to_device(np.asarray(message))] * 2, total, kinds=iter(["levels"]))
+
+    assert to_host(total).tolist() == [2.0, 2.0]
+    with pytest.raises(ValueError, match="unknown kind 'nix'"):
+        ql.add_decoded([], total, kinds=["nix"])

@@ -222,11 +222,10 @@ def read_sphere(tape, parameters, found, words, kinds, names):
             low, high = words[2 * (g // run) : 2 * (g // run) + 2]
             page.need((low == NAN) == (high == NAN) and (low == NAN or real(low) <= real(high)))
             page.need(low != high or levels[g] == 0)
-            page.need(low != NAN or codes[g] == 0)
             step = (real(high) - real(low)) / (2**w - 1)
             norms.append(low if low in (NAN, high) else bits_of_real(real(low) + levels[g] * step))
-    else:
-        page.need(all(code == 0 for code, norm in zip(codes, norms, strict=True) if norm in (0, NAN)))
+    dead = [code for code, norm in zip(codes, norms, strict=True) if norm == NAN or real(norm) == 0]
+    page.need(not any(dead))
     return {"codes": codes, "norms": norms, "d": d}
 
 

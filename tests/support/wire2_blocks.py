@@ -71,7 +71,12 @@ def some_sphere(rng: random.Random, structure: Structure, key: Key) -> HyperSphe
         norms = generator.integers(0, 1 << bits, count).astype(np.uint16)
         which = np.arange(count) >> run
         norms[~(ranges[:, 0] < ranges[:, 1])[which]] = 0
-        codes[np.isnan(ranges[:, 0])[which]] = 0
+        if number and rng.random() < 0.5:
+            ranges[0] = generator.choice([0.0, 1.0]), 1.0  # a norm of level 0 is 0, or the range is a point
+            norms[which == 0] *= ranges[0, 0] < 1
+        low, high = ranges[which].astype(np.float64).T
+        real = (low + norms * ((high - low) / (2**bits - 1))).astype(np.float32)
+        codes[np.isnan(real) | (real == 0)] = 0
     else:
         dead = generator.random(count) < 0.2
         norms[dead] = generator.choice(np.array([0.0, NAN], np.float32), count)[dead]

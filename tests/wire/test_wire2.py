@@ -13,13 +13,23 @@ from hypothesis import strategies as st
 import qsgd_lab as ql
 from qsgd_lab.cli.messages.decode import KINDS
 from qsgd_lab.errors import LimitError, MessageError
+from qsgd_lab.partition import Partition
 from qsgd_lab.quantization import QuantizedGradient
 from qsgd_lab.wire import checksum
 from qsgd_lab.wire.key import Key
 from qsgd_lab.wire.kind import Content
 from qsgd_lab.wire.kinds import kind_names, kind_of, kinds
+from qsgd_lab.wire.kinds.block_integers import BlockIntegers
+from qsgd_lab.wire.kinds.exponential import ExponentialLevels
+from qsgd_lab.wire.kinds.hsq import HyperSphere
+from qsgd_lab.wire.kinds.levels import Levels
+from qsgd_lab.wire.kinds.none import Nothing
+from qsgd_lab.wire.kinds.private import Private
+from qsgd_lab.wire.kinds.raw import Raw
 from qsgd_lab.wire.kinds.rotated import Rotated
+from qsgd_lab.wire.kinds.sparse import SparseValues
 from qsgd_lab.wire.message import dense, open_content, pack, size, unpack, values
+from qsgd_lab.wire.structure import Structure
 
 
 def packed(content: Content):
@@ -172,3 +182,88 @@ def test_patterns_of_floats_are_refused_without_a_warning(at, bits):
         else:
             with pytest.raises(MessageError, match=r"norm 0 is|another offset|an offset is not a multiple"):
                 unpack(message)
+
+
+ONE = np.ones(1, np.float32)
+WHOLE = Partition((4,), "model")
+
+
+def integers(codes, bits=8):
+    """Return one block of four integers."""
+    return BlockIntegers(codes, ONE, 4, bits, 4, False)
+
+
+def sphere(codes, norms, ranges=None, bits=0):
+    """Return two segments of two coordinates, and two codewords."""
+    return HyperSphere(codes, norms, ranges, 4, 1, 1, bits, 0, Key())
+
+
+def levels(values, bucket="model"):
+    """Return four levels of s = 1."""
+    return Levels(values, ONE, 1, "l2", Partition((4,), bucket), (4,), "fixed")
+
+
+RANGES = np.float32([[0, 1], [0, 1]])
+WRONG = {
+    "codes that wrap": lambda: integers(np.array([300, 1, 2, 3])),
+    "codes that are not whole": lambda: integers(np.array([1.7, 1, 2, 3])),
+    "codes of 4 bits that wrap": lambda: integers(np.array([257, 1, 2, 3]), 4),
+    "codes in a list": lambda: integers([1, 1, 2, 3]),
+    "rotated": lambda: Rotated(np.array([300, 1, 2, 3]), ONE, None, 4, 8, 4, 1, Key()),
+    "a negative codeword": lambda: sphere(np.array([-1, 0]), np.ones(2, np.float32)),
+    "a negative level of a norm": lambda: sphere(np.array([1, 0]), np.array([-1, 1]), RANGES, 2),
+    "half a level of a norm": lambda: sphere(np.array([1, 0]), np.array([0.5, 1]), RANGES, 2),
+    "a codeword of norm 0": lambda: sphere(np.array([1, 0]), np.array([0, 1]), RANGES, 2),
+    "positions that are not whole": lambda: SparseValues(np.array([0.5, 1.5]), np.ones(2, np.float32), 4),
+    "positions in a list": lambda: SparseValues([0, 1], np.ones(2, np.float32), 4),
+    "more values than positions": lambda: SparseValues(np.arange(2), np.ones((2, 2), np.float32), 4),
+    "exponential": lambda: ExponentialLevels(np.array([0.5, 0, 0, 0]), ONE, 3, True, "l2", WHOLE),
+    "half a level": lambda: levels(np.array([0.5, 0, 0, 1])),
+    "buckets of foo": lambda: levels(np.zeros(4, np.int8), "foo"),
+    "buckets of 4.0": lambda: levels(np.zeros(4, np.int8), 4.0),
+    "raw values in a list": lambda: Raw([1, 2]),
+    "half a coordinate": lambda: Nothing(1.5),
+    "a private number": lambda: Private("acme.f32", b"", Structure.flat(2), number=5),
+    "a private text": lambda: Private("acme.f32", "x" * 8, Structure.flat(2)),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_what_would_wrap_or_be_cut_off_is_refused(name):
+    """The writer refuses values that do not fit a field, in one line, before a cast hides them."""
+    with pytest.raises(ValueError, match=r"\A[^\n]+\Z"):
+        pack(WRONG[name]())
+
+
+def test_sizes_refuse_the_number_that_messages_refuse():
+    """A private number that no message can have has no size either."""
+    with pytest.raises(ValueError, match="128 to 254"):
+        size(WRONG["a private number"]())
+
+
+def test_remembered_structures_cannot_be_changed():
+    """The arrays of a structure are read-only: messages and callers share it."""
+    structure = Structure.array((6,), [2, 4])
+    message = pack(Raw(np.ones(6, np.float32)), structure=structure)
+
+    for shared in (structure, open_content(message).structure):
+        with pytest.raises(ValueError, match="read-only"):
+            shared.sizes[0] = 3
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_kinds_may_be_an_iterator(version):
+    """An iterator of kinds holds for all messages of a sum, not for the first alone."""
+    message = ql.encode(ql.quantize(np.float32([3, -4]), bits=2, norm="max"), version=version)
+    total, expected = np.zeros(2, np.float32), np.zeros(2, np.float32)
+
+    ql.add_decoded([message] * 3, total, kinds=iter(["levels"]))
+    ql.add_decoded([message] * 3, expected)
+
+    assert total.tolist() == expected.tolist()
+
+
+def test_an_unknown_kind_is_refused_without_a_message():
+    """Names of kinds are checked before any message is."""
+    with pytest.raises(ValueError, match="unknown kind 'nix'"):
+        ql.add_decoded([], np.zeros(1, np.float32), kinds=["nix"])

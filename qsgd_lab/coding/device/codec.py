@@ -13,6 +13,7 @@ from qsgd_lab.coding.payload import ChunkScheme
 from qsgd_lab.partition import Partition
 from qsgd_lab.quantization import QuantizedGradient
 from qsgd_lab.stream import Stream
+from qsgd_lab.wire.checks import Limits
 
 IS_DEVICE = True
 
@@ -70,8 +71,6 @@ def decode_values(message: Any, max_coordinates: int | None, threads: int | None
     return decode_values_on_device(message, max_coordinates)
 
 
-def add_decoded(
-    messages: Iterable[Any], total: Any, kinds: Iterable[str] | None, threads: int | None
-) -> None:
+def add_decoded(messages: Iterable[Any], total: Any, limits: Limits, threads: int | None) -> None:
     """Add the values of messages to `total`; see `add_decoded_on_device`."""
-    add_decoded_on_device(messages, total, kinds)
+    add_decoded_on_device(messages, total, limits)

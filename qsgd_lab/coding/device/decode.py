@@ -34,8 +34,7 @@ from qsgd_lab.coding.message import (
 from qsgd_lab.coding.version2 import add_version_2_on_device
 from qsgd_lab.partition import Partition, excerpt
 from qsgd_lab.quantization import QuantizedGradient, level_dtype
-from qsgd_lab.wire.checks import check_bound, check_scales, dead_scales
-from qsgd_lab.wire.kinds import limits_of
+from qsgd_lab.wire.checks import Limits, check_bound, check_scales, dead_scales
 
 FIRST_READ = 4096  # bytes: header, and lists of some hundred tensors
 
@@ -187,7 +186,7 @@ def decode_values_on_device(message: Any, max_coordinates: int | None) -> Any:
     return values.reshape(frame.index.shape)
 
 
-def add_decoded_on_device(messages: Iterable[Any], total: Any, kinds: Iterable[str] | None = None) -> None:
+def add_decoded_on_device(messages: Iterable[Any], total: Any, limits: Limits) -> None:
     """Add the gradients of messages on a device to `total` there, in place and in order.
 
     All messages are opened before any is added, and the host waits for the last of them only.
@@ -208,9 +207,10 @@ def add_decoded_on_device(messages: Iterable[Any], total: Any, kinds: Iterable[s
         listed = list(messages)  # read twice, and an iterable may be read once
         if any(is_version_2(message, on_device=True) for message in listed):
             for message in listed:  # in order: a sum in float32 depends on it
-                _add_one(message, flat, kinds)
+                _add_one(message, flat, limits)
             return
-        limits_of(None, kinds).check_kind("levels")  # all that version 1 carries
+        if listed:  # version 1 carries levels alone
+            limits.check_kind("levels")
         # All are opened before any is added, so that a bad header leaves the total as it was.
         frames = [open_device_message(message) for message in listed]
         for frame in frames:
@@ -219,12 +219,12 @@ def add_decoded_on_device(messages: Iterable[Any], total: Any, kinds: Iterable[s
             _check(status)
 
 
-def _add_one(message: Any, flat: Any, kinds: Iterable[str] | None) -> None:
+def _add_one(message: Any, flat: Any, limits: Limits) -> None:
     """Add one message of either version to a flat total on the device."""
     if is_version_2(message, on_device=True):
-        add_version_2_on_device(message, flat, kinds)
+        add_version_2_on_device(message, flat, limits)
         return
-    limits_of(None, kinds).check_kind("levels")  # all that version 1 carries
+    limits.check_kind("levels")  # all that version 1 carries
     frame = open_device_message(message)
     check_total(frame.header.num_coordinates, flat.size)
     _check(_write_values(frame, flat, add=True))

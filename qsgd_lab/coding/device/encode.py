@@ -28,7 +28,7 @@ from qsgd_lab.coding.layouts import LAYOUTS, fixed_width
 from qsgd_lab.coding.payload import ChunkScheme, lead_bytes, out_of_range
 from qsgd_lab.partition import Partition
 from qsgd_lab.quantization import QuantizedGradient
-from qsgd_lab.wire.checks import writing
+from qsgd_lab.wire.checks import writable_scales, writing
 
 
 def seal_on_device(
@@ -161,7 +161,11 @@ def _encode(
         raise out_of_range(quantized.num_levels)
     with writing():
         check_lists(quantized.partition.tensor_sizes, quantized.shape, levels.size)
-        check_dead_on_device(context, to_host(norms), levels, quantized.partition)
+        found = to_host(norms)
+        stored = writable_scales(found)[0]  # every NaN becomes that one of messages
+        check_dead_on_device(context, stored, levels, quantized.partition)
+    if stored is not found:
+        norms = context.to_device(stored)
     payload = lead_bytes(quantized.partition, quantized.shape, scheme)
     size = payload + WORD_BYTES * num_words + TAIL_BYTES
     with device_memory("a message", size):

@@ -22,6 +22,7 @@ from qsgd_lab.wire.kinds.hsq import (
     HyperSphere,
     code_type,
     codebook_signs,
+    norms_of,
 )
 
 MODES = ("random", "greedy")
@@ -100,10 +101,12 @@ class HSQ(Compressor):
         norms[norms == 0] = 0
         norms[np.isnan(norms)] = np.nan  # messages have one NaN
         levels, ranges = _rounded(norms, self.norm_bits, drawn[1::2]) if self.norm_bits else (norms, None)
-        if ranges is not None:
-            codes[np.repeat(np.isnan(ranges[:, 0]), 1 << _RANGE_BITS)[:count]] = 0
         sizes = (segment_bits, codebook_bits, self.norm_bits, _RANGE_BITS if self.norm_bits else 0)
-        return HyperSphere(codes, levels, ranges, x.size, *sizes, key), None
+        payload = HyperSphere(codes, levels, ranges, x.size, *sizes, key)
+        if ranges is not None:
+            rounded = norms_of(payload)
+            codes[np.isnan(rounded) | (rounded == 0)] = 0  # messages have one codeword of such a segment
+        return payload, None
 
     @property
     def is_unbiased(self) -> bool:

@@ -34,7 +34,7 @@ class RawSmallTensorsState:
 
 @dataclass(frozen=True)
 class RawSmallTensorsPayload:
-    """The wrapped compressor's payload, the raw float32 coordinates, and the segments of both."""
+    """The wrapped compressor's payload (None if no tensor is large), the raw coordinates, both segments."""
 
     inner: Any
     raw: Array
@@ -43,6 +43,8 @@ class RawSmallTensorsPayload:
 
 class RawSmallTensorsWire(Wire[RawSmallTensorsPayload]):
     """The wrapped compressor's message, then the raw coordinates, whose number the layout tells.
+
+    Where all tensors are small there is no message of the wrapped compressor.
 
     Parameters
     ----------
@@ -56,13 +58,16 @@ class RawSmallTensorsWire(Wire[RawSmallTensorsPayload]):
 
     def size(self, payload: RawSmallTensorsPayload) -> Size:
         """Return the wrapped compressor's size, and the number of raw coordinates."""
-        inner = self.compressor.inner.wire.size(payload.inner)
         raw = payload.raw.shape[0]
+        if payload.inner is None:
+            return Size(0, {}, raw)
+        inner = self.compressor.inner.wire.size(payload.inner)
         return Size(inner.coordinates, inner.bits, inner.raw_coordinates + raw)
 
     def pack(self, payload: RawSmallTensorsPayload) -> bytes:
         """Return both messages, one after the other."""
-        return self.compressor.inner.wire.pack(payload.inner) + _RAW.wire.pack(payload.raw)
+        raw = _RAW.wire.pack(payload.raw)
+        return raw if payload.inner is None else self.compressor.inner.wire.pack(payload.inner) + raw
 
     def unpack(self, message: bytes, layout: Layout) -> RawSmallTensorsPayload:
         """Cut the message where the raw coordinates begin, and read both."""
@@ -70,7 +75,9 @@ class RawSmallTensorsWire(Wire[RawSmallTensorsPayload]):
         cut = len(message) - 4 * small.num_coordinates
         if cut < 0:
             raise MessageError(f"{len(message)} bytes cannot hold {small.num_coordinates} raw coordinates")
-        inner = self.compressor.inner.wire.unpack(message[:cut], large)
+        if large.num_coordinates == 0 and cut:
+            raise MessageError(f"{cut} bytes before the raw coordinates, which are all there are")
+        inner = self.compressor.inner.wire.unpack(message[:cut], large) if large.num_coordinates else None
         return RawSmallTensorsPayload(inner, _RAW.wire.unpack(message[cut:], small), segments)
 
 
@@ -141,12 +148,16 @@ class RawSmallTensors(Compressor):
     ) -> tuple[RawSmallTensorsPayload, RawSmallTensorsState]:
         """Return (both parts, next state)."""
         large, small = (_gathered(gradient, part) for part in state.segments)
+        if not len(large):
+            return RawSmallTensorsPayload(None, small, state.segments), state
         payload, inner = self.inner.compress(large, state.inner, stream)
         after = RawSmallTensorsState(inner, state.segments)
         return RawSmallTensorsPayload(payload, small, state.segments), after
 
     def decompress(self, payload: RawSmallTensorsPayload) -> Array:
         """Return both parts in their places."""
+        if payload.inner is None:
+            return payload.raw
         large = self.inner.decompress(payload.inner)
         gradient = _empty(large, (len(large) + len(payload.raw),))
         _scatter(large, gradient, payload.segments.large)
@@ -178,7 +189,9 @@ class RawSmallTensors(Compressor):
         large, small = (_gathered(whole, part) for part in states.segments)
         large_mean, small_mean = (_empty(out, part.shape[1:]) for part in (large, small))
         own = [NodeRows(None, part) if rows.gradients is None else NodeRows(part) for part in (large, small)]
-        inner = self.inner.mean(own[0], states.inner, stream, large_mean, ledger)
+        inner = states.inner
+        if large.shape[-1]:  # else no message of the wrapped compressor is sent
+            inner = self.inner.mean(own[0], states.inner, stream, large_mean, ledger)
         _RAW.mean(own[1], [None] * len(small), stream, small_mean, ledger)
         if rows.gradients is None:
             _scatter(large, whole, states.segments.large)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from qsgd_lab.wire.checks import Bytes, Limits, require, storable_scales
+from qsgd_lab.wire.checks import Bytes, Limits, require, storable_scales, whole_numbers
 from qsgd_lab.wire.codes import check_dead_blocks, read_codes, write_codes
 from qsgd_lab.wire.key import Key
 from qsgd_lab.wire.kind import Content, Kind, Lengths, array_of
@@ -62,6 +62,7 @@ class BlockIntegersKind(Kind[BlockIntegers]):
     number = 9
     name = "block-int"
     payload_types = (BlockIntegers,)
+    arrays = ("codes", "scales")
     fields = struct.Struct("<BB2xI")
     make_options = BlockIntegerOptions._make
 
@@ -100,7 +101,8 @@ class BlockIntegersKind(Kind[BlockIntegers]):
     def write(self, payload: BlockIntegers, options: BlockIntegerOptions, side: Bytes, buffer: Bytes) -> None:
         """Write scales and codes."""
         scales = storable_scales(payload.scales)
-        codes = np.ascontiguousarray(payload.codes, np.int8)
+        most = (1 << (options.bits - 1)) - 1
+        codes = whole_numbers(payload.codes, -most, most, np.int8, "codes")
         check_dead_blocks(scales, codes, options.block_size)
         side[:] = scales.astype("<f4", copy=False).view(np.uint8)
         write_codes(codes, options.bits, 1 - (1 << (options.bits - 1)), buffer)
@@ -117,15 +119,13 @@ class BlockIntegersKind(Kind[BlockIntegers]):
         check_dead_blocks(scales, codes, options.block_size)
         return BlockIntegers(codes, scales, n, options.bits, options.block_size, is_smooth)
 
-    def values(self, payload: BlockIntegers) -> NDArray[np.float32]:
-        """Return the values."""
+    def put_values(self, payload: BlockIntegers, values: NDArray[np.float32]) -> None:
+        """Write the values."""
         from qsgd_lab.kernels.cpu.methods import block_integers
 
-        values = np.empty(payload.num_coordinates, np.float32)
         scratch = block_integers.open_scratch(min(payload.block_size, max(1, payload.codes.size)))
         codes, scales = payload.codes, payload.scales
         block_integers.decompress(codes, scales, payload.block_size, payload.is_smooth, scratch, values)
-        return values
 
 
 def num_codes(num_coordinates: int, is_smooth: bool) -> int:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from qsgd_lab.levels import NORMS, magnitude_bits
 from qsgd_lab.partition import Partition
 from qsgd_lab.quantization import level_dtype
-from qsgd_lab.wire.checks import Bytes, Limits, check_scales, require, storable_scales
+from qsgd_lab.wire.checks import Bytes, Limits, check_scales, require, storable_scales, whole_numbers
 from qsgd_lab.wire.fixed_fields import last_piece
 from qsgd_lab.wire.key import Key
 from qsgd_lab.wire.kind import Content, Kind, Lengths, array_of
@@ -80,6 +80,7 @@ class ExponentialKind(Kind[ExponentialLevels]):
     number = 14
     name = "exponential"
     payload_types = (ExponentialLevels,)
+    arrays = ("codes", "norms")
     fields = struct.Struct("<B3xHBxIB3x")
     make_options = ExponentialOptions._make
 
@@ -128,15 +129,10 @@ class ExponentialKind(Kind[ExponentialLevels]):
 
         s = options.num_levels
         dtype = level_dtype(s)
-        codes = np.ascontiguousarray(payload.codes).reshape(-1)
-        low, high = codes.min(initial=0), codes.max(initial=0)
-        require(
-            -s <= low and high <= s - options.without_zero, "code", f"a code is outside {_range(options)}"
-        )
+        codes = whole_numbers(payload.codes.reshape(-1), -s, s - options.without_zero, dtype, "codes")
         norms = storable_scales(payload.norms)
         fits = codes.size == self.count(payload) and norms.size == payload.partition.num_buckets
         require(fits, "parameters", "codes and norms do not fit the partition")
-        codes = codes.astype(dtype, copy=False)
         _check_dead(norms, codes, payload.partition)
         side[:] = norms.astype("<f4", copy=False).view(np.uint8)
         write_level_string(codes, s, np.uint64(options.width), buffer)
@@ -158,15 +154,13 @@ class ExponentialKind(Kind[ExponentialLevels]):
         _check_dead(norms, codes, parts)
         return ExponentialLevels(codes, norms, s, not options.without_zero, NORMS[options.norm], parts)
 
-    def values(self, payload: ExponentialLevels) -> NDArray[np.float32]:
-        """Return the values of the codes."""
+    def put_values(self, payload: ExponentialLevels, values: NDArray[np.float32]) -> None:
+        """Write the values of the codes."""
         from qsgd_lab.kernels.cpu.methods.level_sets import values_of_codes
 
-        values = np.empty(payload.codes.size, np.float32)
         offsets = payload.partition.bucket_offsets
         table = relative_values(payload.num_levels, payload.has_zero)
         values_of_codes(payload.codes, offsets, payload.norms, table, payload.num_levels, values)
-        return values
 
 
 def relative_values(num_levels: int, has_zero: bool) -> NDArray[np.float64]:

@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from qsgd_lab.wire.checks import NAN_BITS, Bytes, Limits, check_zeros, require, storable_scales, up8
+from qsgd_lab.wire.checks import (
+    NAN_BITS,
+    Bytes,
+    Limits,
+    check_zeros,
+    require,
+    storable_scales,
+    up8,
+    whole_numbers,
+)
 from qsgd_lab.wire.key import SHARED_NODE, Key, Purpose, check_common_words, needed_key, purpose_key
 from qsgd_lab.wire.kind import Content, Kind, Lengths, array_of
 from qsgd_lab.wire.structure import Structure
@@ -18,7 +28,7 @@ MAX_SEGMENT_BITS = 10
 MAX_FRAME_BITS = 20
 MAX_NORM_BITS = 16
 MAX_RANGE_BITS = 16
-_PIECE = 1 << 14  # segments that are checked at a time
+_LARGEST_PIECE = 1 << 12  # segments that are checked at a time, fewer of a short message
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,6 +81,7 @@ class HyperSphereKind(Kind[HyperSphere]):
     number = 5
     name = "hsq"
     payload_types = (HyperSphere,)
+    arrays = ("codes", "norms")
     fields = struct.Struct("<BBBB4x")
     make_options = HyperSphereOptions._make
     needs_bound = True
@@ -129,6 +140,15 @@ class HyperSphereKind(Kind[HyperSphere]):
     def write(self, payload: HyperSphere, options: HyperSphereOptions, side: Bytes, buffer: Bytes) -> None:
         """Write norms or ranges, then codewords, then levels of norms."""
         numbers = storable_scales(payload.norms if payload.ranges is None else payload.ranges)
+        most = (1 << options.codebook_bits) - 1
+        codes = whole_numbers(payload.codes, 0, most, code_type(options.codebook_bits), "codewords")
+        if payload.ranges is None:
+            payload = replace(payload, codes=codes, norms=numbers)
+        else:
+            levels = whole_numbers(
+                payload.norms, 0, (1 << options.norm_bits) - 1, np.uint16, "levels of norms"
+            )
+            payload = replace(payload, codes=codes, norms=levels, ranges=numbers.reshape(-1, 2))
         _check(payload, numbers, options)
         side[:] = numbers.astype("<f4", copy=False).view(np.uint8)
         used = _write_fields(payload.codes, options.codebook_bits, buffer)
@@ -152,15 +172,15 @@ class HyperSphereKind(Kind[HyperSphere]):
         _check(payload, numbers, options)
         return payload
 
-    def values(self, payload: HyperSphere) -> NDArray[np.float32]:
-        """Return the values."""
+    def put_values(self, payload: HyperSphere, values: NDArray[np.float32]) -> None:
+        """Write the values, a piece at a time: the norms of all segments would take as much again."""
         from qsgd_lab.kernels.cpu.methods import hyper_sphere
 
-        values = np.empty(payload.num_coordinates, np.float32)
         first, second = codebook_signs(payload.key.seed, payload.codebook_bits)
         size = 1 << payload.segment_bits
-        hyper_sphere.decode(payload.codes, norms_of(payload), size, first, second, values)
-        return values
+        for piece in _pieces(payload.codes.size):
+            out = values[piece.start * size : piece.stop * size]
+            hyper_sphere.decode(payload.codes[piece], norms_of(payload, piece), size, first, second, out)
 
 
 def code_type(codebook_bits: int) -> type[np.unsignedinteger[Any]]:
@@ -195,15 +215,23 @@ def codebook_signs(seed: int, codebook_bits: int) -> tuple[NDArray[np.uint32], N
     return planes[0], planes[1]
 
 
-def norms_of(payload: HyperSphere) -> NDArray[np.float32]:
-    """Return the signed norms, float32, shape (G,)."""
+def norms_of(payload: HyperSphere, part: slice = slice(0, None)) -> NDArray[np.float32]:
+    """Return the signed norms of some segments, from `part.start` on; float32, shape (G,) by default."""
     if payload.ranges is None:
-        return payload.norms
-    low, high = payload.ranges.astype(np.float64).T
+        return payload.norms[part]
+    levels = payload.norms[part]
+    which = np.arange(part.start, part.start + levels.size) >> payload.range_bits
+    low, high = payload.ranges[which].astype(np.float64).T
     steps = (high - low) / (2**payload.norm_bits - 1)
-    which = np.arange(payload.codes.size) >> payload.range_bits
-    norms: NDArray[np.float32] = (low[which] + payload.norms * steps[which]).astype(np.float32)
+    norms: NDArray[np.float32] = (low + levels * steps).astype(np.float32)
     return norms
+
+
+def _pieces(count: int) -> Iterator[slice]:
+    """Cut segments in pieces, so that the scratch for one of them is small beside their message."""
+    piece = min(_LARGEST_PIECE, max(64, count >> 6))
+    for start in range(0, count, piece):
+        yield slice(start, min(count, start + piece))
 
 
 def _lengths(options: HyperSphereOptions, n: int) -> Lengths:
@@ -215,7 +243,6 @@ def _lengths(options: HyperSphereOptions, n: int) -> Lengths:
 
 def _write_fields(fields: NDArray[Any], width: int, buffer: Bytes) -> int:
     """Write fields lowest bit first; return the bytes, rounded up to a multiple of 8."""
-    require(not fields.size or int(fields.max()) < 1 << width, "code", f"a code does not fit {width} bits")
     bits = np.empty((fields.size, width), np.uint8)
     for i in range(width):
         bits[:, i] = fields >> i & 1
@@ -234,7 +261,9 @@ def _read_fields(data: Bytes, width: int, count: int, dtype: Any) -> NDArray[Any
     require(not bits[count * width :].any(), "zeros", "bits after the last code are not zero")
     fields = np.zeros(count, dtype)
     for i in range(width):
-        fields |= bits[i : count * width : width].astype(dtype) << dtype(i)
+        bit = bits[i : count * width : width].astype(dtype)
+        bit <<= dtype(i)
+        fields |= bit
     return fields
 
 
@@ -251,13 +280,13 @@ def _check(payload: HyperSphere, numbers: NDArray[np.float32], options: HyperSph
     low, high = numbers.reshape(-1, 2).T
     ordered = (low <= high) | (np.isnan(low) & np.isnan(high))
     require(ordered.all(), "parameters", "the least norm of a range exceeds the largest")
-    for start in range(0, payload.codes.size, _PIECE):
-        part = slice(start, start + _PIECE)
-        which = np.arange(start, start + payload.codes[part].size) >> options.range_bits
+    for part in _pieces(payload.codes.size):
+        which = np.arange(part.start, part.stop) >> options.range_bits
         point = ~(low < high)[which]
         require(not payload.norms[part][point].any(), "canonical", "a range of one norm has other levels")
-        dead = np.isnan(low)[which]
-        require(not payload.codes[part][dead].any(), "canonical", "a NaN has a code other than 0")
+        norms = norms_of(payload, part)
+        dead = payload.codes[part][(norms == 0) | np.isnan(norms)]
+        require(not dead.any(), "canonical", "a norm of 0 or NaN has a code other than 0")
 
 
 KIND = HyperSphereKind()

@@ -254,12 +254,11 @@ class LevelsKind(Kind[QuantizedGradient]):
             outcome == level_string.GOOD, "canonical", "a bucket of norm 0 or NaN has levels other than 0"
         )
 
-    def values(self, payload: QuantizedGradient) -> NDArray[np.float32]:
-        """Return the dequantized gradient, flat."""
+    def put_values(self, payload: QuantizedGradient, values: NDArray[np.float32]) -> None:
+        """Write the dequantized gradient, flat."""
         levels, norms = host_arrays(payload)
         own = (payload.num_levels, payload.norm, payload.partition, (levels.size,))
-        dense: NDArray[np.float32] = dequantize(QuantizedGradient(levels, norms, *own))
-        return dense
+        dequantize(QuantizedGradient(levels, norms, *own), out=values)
 
 
 def default_layout(quantized: QuantizedGradient) -> str:
@@ -282,6 +281,9 @@ def check_buckets(bucket: int, scope: int, structure: Structure, key: Key | None
 def bucket_fields(parts: Partition) -> tuple[int, int]:
     """Return (bucket size, scope) of a partition as parameters have them, checked."""
     size = parts.bucket_size
+    number = isinstance(size, int) and not isinstance(size, bool) and size > 0
+    text = f"the bucket size is {size!r}; it must be a positive int, 'tensor' or 'model'"
+    require(number or size in ("tensor", "model"), "parameters", text)
     bucket = size if isinstance(size, int) else 0
     require(
         bucket <= MAX_BUCKET,

@@ -48,6 +48,7 @@ class MaskedKind(Kind[Masked]):
     number = 7
     name = "masked"
     payload_types = (Masked,)
+    arrays = ("values",)
     fields = struct.Struct("<xB6xQ")
     make_options = MaskedOptions._make
     needs_bound = True
@@ -86,13 +87,11 @@ class MaskedKind(Kind[Masked]):
         values = array_of(body, DTYPES[options.value_type], options.num_values)
         return Masked(values, content.structure.num_coordinates, needed_key(content.key, self.name))
 
-    def values(self, payload: Masked) -> NDArray[np.float32]:
-        """Return the values at the mask's positions, and +0 elsewhere."""
-        dense = np.zeros(payload.num_coordinates, np.float32)
-        dense[mask_positions(payload.key, payload.values.size, payload.num_coordinates)] = widened(
-            payload.values
-        )
-        return dense
+    def put_values(self, payload: Masked, values: NDArray[np.float32]) -> None:
+        """Write the values at the mask's positions, and +0 elsewhere."""
+        values[:] = 0
+        positions = mask_positions(payload.key, payload.values.size, payload.num_coordinates)
+        values[positions] = widened(payload.values)
 
 
 def mask_positions(key: Key, count: int, num_coordinates: int) -> NDArray[np.int64]:

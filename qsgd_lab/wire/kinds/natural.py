@@ -38,6 +38,7 @@ class NaturalKind(Kind[Powers]):
     number = 10
     name = "natural"
     payload_types = (Powers,)
+    arrays = ("codes", "negative")
     fields = struct.Struct("<8x")
 
     def count(self, payload: Powers) -> int:
@@ -69,12 +70,14 @@ class NaturalKind(Kind[Powers]):
         _check_signs(codes, negative)
         return Powers(codes, negative)
 
-    def values(self, payload: Powers) -> NDArray[np.float32]:
-        """Return the powers of two; the code is the exponent of their float32."""
-        bits = payload.codes.astype(np.uint32) << np.uint32(23)
-        bits |= payload.negative.astype(np.uint32) << np.uint32(31)
-        bits[payload.codes == NOT_A_NUMBER] = NAN_BITS
-        return bits.view(np.float32)
+    def put_values(self, payload: Powers, values: NDArray[np.float32]) -> None:
+        """Write the powers of two; the code is the exponent of their float32."""
+        codes, negative = payload.codes.reshape(-1), payload.negative.reshape(-1)
+        bits = values.view(np.uint32)
+        bits[:] = codes
+        bits <<= np.uint32(23)
+        np.bitwise_or(bits, np.uint32(1 << 31), out=bits, where=negative)
+        np.copyto(bits, NAN_BITS, where=codes == NOT_A_NUMBER)
 
 
 def _check_signs(codes: NDArray[np.uint8], negative: NDArray[np.bool_]) -> None:

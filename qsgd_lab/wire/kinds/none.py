@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qsgd_lab.wire.checks import Bytes, Limits
+from qsgd_lab.wire.checks import Bytes, Limits, require
 from qsgd_lab.wire.kind import Content, Kind
 
 
@@ -29,7 +29,10 @@ class NoneKind(Kind[Nothing]):
 
     def count(self, payload: Nothing) -> int:
         """Return n."""
-        return payload.num_coordinates
+        n = payload.num_coordinates
+        number = isinstance(n, int | np.integer) and not isinstance(n, bool)
+        require(number, "parameters", f"{n!r} coordinates; it must be a whole number")
+        return int(n)
 
     def write(self, payload: Nothing, options: Any, side: Bytes, buffer: Bytes) -> None:
         """Write nothing."""
@@ -38,9 +41,9 @@ class NoneKind(Kind[Nothing]):
         """Return the payload."""
         return Nothing(content.structure.num_coordinates)
 
-    def values(self, payload: Nothing) -> NDArray[np.float32]:
-        """Return zeros."""
-        return np.zeros(payload.num_coordinates, np.float32)
+    def put_values(self, payload: Nothing, values: NDArray[np.float32]) -> None:
+        """Write zeros."""
+        values[:] = 0
 
 
 KIND = NoneKind()

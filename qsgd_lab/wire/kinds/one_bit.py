@@ -74,6 +74,7 @@ class OneBitKind(Kind[OneBit]):
     number = 12
     name = "one-bit"
     payload_types = (OneBit,)
+    arrays = ("bits", "scales")
     fields = struct.Struct("<BB2xI")
     make_options = OneBitOptions._make
 
@@ -126,16 +127,14 @@ class OneBitKind(Kind[OneBit]):
         _check_scales(scales, bits, parts)
         return OneBit(bits, scales, parts)
 
-    def values(self, payload: OneBit) -> NDArray[np.float32]:
-        """Return the scale of each bit."""
+    def put_values(self, payload: OneBit, values: NDArray[np.float32]) -> None:
+        """Write the scale of each bit."""
         from qsgd_lab.kernels.cpu.methods.level_sets import values_of_bits
 
         low, high = (np.ascontiguousarray(payload.scales[:, column]) for column in (0, -1))
         if payload.scales.shape[1] == 1:
             low = np.where(dead_scales(high), high, -high)  # +0 and the NaN have no other sign
-        values = np.empty(payload.bits.size, np.float32)
         values_of_bits(payload.bits, payload.partition.bucket_offsets, low, high, values)
-        return values
 
 
 def _lengths(options: OneBitOptions, structure: Structure) -> Lengths:

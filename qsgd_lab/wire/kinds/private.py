@@ -105,12 +105,7 @@ class PrivateKind(Kind[Private]):
     needs_bound = True
 
     def number_of(self, payload: Private) -> int:
-        """Return the payload's own number."""
-        require(
-            payload.number in NUMBERS,
-            "parameters",
-            f"private kinds have numbers 128 to 254, not {payload.number}",
-        )
+        """Return the payload's own number, which `options` checks."""
         return payload.number
 
     def count(self, payload: Private) -> int:
@@ -127,7 +122,9 @@ class PrivateKind(Kind[Private]):
 
     def options(self, payload: Private) -> tuple[str, bytes]:
         """Return the name and the kind's own parameters."""
-        return payload.name, bytes(payload.parameters)
+        text = f"private kinds have numbers 128 to 254, not {payload.number}"
+        require(payload.number in NUMBERS, "parameters", text)
+        return payload.name, _bytes_of(payload.parameters).tobytes()
 
     def check(self, options: tuple[str, bytes], structure: Structure, key: Key | None) -> None:
         """Check that the name is registered."""
@@ -150,7 +147,7 @@ class PrivateKind(Kind[Private]):
 
     def lengths(self, payload: Private, options: Any, structure: Structure) -> Lengths:
         """Return the bytes of the payload."""
-        size = memoryview(payload.payload).nbytes
+        size = _bytes_of(payload.payload).size
         require(
             size % 8 == 0, "length", f"the payload of a private kind has a multiple of 8 bytes, not {size}"
         )
@@ -162,7 +159,7 @@ class PrivateKind(Kind[Private]):
 
     def write(self, payload: Private, options: Any, side: Bytes, buffer: Bytes) -> None:
         """Write the payload, which its own reader has checked."""
-        data = np.frombuffer(memoryview(payload.payload).cast("B"), np.uint8)
+        data = _bytes_of(payload.payload)
         reader_of(payload.name).check(replace(payload, payload=data), None)
         buffer[: data.size] = data
 
@@ -172,14 +169,22 @@ class PrivateKind(Kind[Private]):
         reader_of(payload.name).check(payload, limits.max_coordinates)
         return payload
 
-    def values(self, payload: Private) -> NDArray[np.float32]:
-        """Return what the registered reader makes of the payload."""
-        data = np.frombuffer(memoryview(payload.payload).cast("B"), np.uint8)
+    def put_values(self, payload: Private, values: NDArray[np.float32]) -> None:
+        """Write what the registered reader makes of the payload."""
+        data = _bytes_of(payload.payload)
         made = reader_of(payload.name).values(replace(payload, payload=data))
-        values = np.asarray(made, np.float32).reshape(-1)
-        if values.size != payload.structure.num_coordinates:
-            raise MessageError(f'private kind "{payload.name}" gave {values.size} values', "parameters")
-        return values
+        dense = np.asarray(made, np.float32).reshape(-1)
+        if dense.size != values.size:
+            raise MessageError(f'private kind "{payload.name}" gave {dense.size} values', "parameters")
+        values[:] = dense
+
+
+def _bytes_of(data: Any) -> Bytes:
+    """Return bytes-like data, not copied; a MessageError if it is not that."""
+    try:
+        return np.frombuffer(memoryview(data).cast("B"), np.uint8)
+    except TypeError:
+        raise MessageError("payload and parameters must be bytes, or contiguous", "parameters") from None
 
 
 KIND = PrivateKind()

@@ -12,7 +12,14 @@ from numpy.typing import NDArray
 from qsgd_lab.wire.checks import Bytes, Limits
 from qsgd_lab.wire.key import Key
 from qsgd_lab.wire.kind import Content, Kind, Lengths, array_of
-from qsgd_lab.wire.raw_values import DTYPES, check_value_type, value_type_of, widened, width_of, write_values
+from qsgd_lab.wire.raw_values import (
+    DTYPES,
+    check_value_type,
+    put_widened,
+    value_type_of,
+    width_of,
+    write_values,
+)
 from qsgd_lab.wire.structure import Structure
 
 
@@ -34,6 +41,7 @@ class RawKind(Kind[Raw]):
     number = 1
     name = "raw"
     payload_types = (Raw,)
+    arrays = ("values",)
     fields = struct.Struct("<B7x")
 
     def count(self, payload: Raw) -> int:
@@ -70,9 +78,9 @@ class RawKind(Kind[Raw]):
         _, options, _, _, body, _ = sections
         return Raw(array_of(body, DTYPES[options[0]], high - low, low * width_of(options[0])))
 
-    def values(self, payload: Raw) -> NDArray[np.float32]:
-        """Return the values widened to float32."""
-        return widened(payload.values)
+    def put_values(self, payload: Raw, values: NDArray[np.float32]) -> None:
+        """Write the values widened to float32."""
+        put_widened(payload.values, values)
 
 
 KIND = RawKind()

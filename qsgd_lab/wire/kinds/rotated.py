@@ -18,7 +18,7 @@ from qsgd_lab.kernels.rotation import (
     padded_size,
     table,
 )
-from qsgd_lab.wire.checks import Bytes, Limits, require, storable_scales
+from qsgd_lab.wire.checks import Bytes, Limits, require, storable_scales, whole_numbers
 from qsgd_lab.wire.codes import check_dead_blocks, read_codes, write_codes
 from qsgd_lab.wire.key import Key, Purpose, check_common_words, needed_key, purpose_key
 from qsgd_lab.wire.kind import Content, Kind, Lengths, array_of
@@ -77,6 +77,7 @@ class RotatedKind(Kind[Rotated]):
     number = 3
     name = "rotated"
     payload_types = (Rotated,)
+    arrays = ("codes", "scales")
     fields = struct.Struct("<BBBB4x")
     make_options = RotatedOptions._make
 
@@ -125,7 +126,8 @@ class RotatedKind(Kind[Rotated]):
         """Write scales, offsets and codes."""
         scales = storable_scales(payload.scales)
         offsets = None if payload.offsets is None else storable_scales(payload.offsets)
-        codes = np.ascontiguousarray(payload.codes, np.int8)
+        half = 1 << (options.bits - 1)
+        codes = whole_numbers(payload.codes, -half, half - 1, np.int8, "codes")
         _check(scales, offsets, codes, options)
         stored = scales if offsets is None else np.stack([scales, offsets], axis=1).reshape(-1)
         side[:] = stored.astype("<f4", copy=False).view(np.uint8)
@@ -145,11 +147,10 @@ class RotatedKind(Kind[Rotated]):
         key = needed_key(content.key, self.name)
         return Rotated(codes, scales, offsets, n, options.bits, block, options.rounds, key)
 
-    def values(self, payload: Rotated) -> NDArray[np.float32]:
-        """Return the values of the blocks, rotated back."""
+    def put_values(self, payload: Rotated, values: NDArray[np.float32]) -> None:
+        """Write the values of the blocks, rotated back."""
         from qsgd_lab.kernels.cpu.methods import rotated
 
-        values = np.empty(payload.num_coordinates, np.float32)
         rotated.decompress(
             payload.codes,
             payload.scales,
@@ -162,7 +163,6 @@ class RotatedKind(Kind[Rotated]):
             rotated.open_scratch(min(payload.block_size, payload.codes.size)),
             values,
         )
-        return values
 
 
 def streams_of(key: Key) -> RotationStreams:

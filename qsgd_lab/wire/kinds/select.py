@@ -128,14 +128,12 @@ class SelectKind(Kind[Select]):
         first, second = (read_payload(part, limits) for part in parts)
         return Select(in_first, first, second, content.structure)
 
-    def values(self, payload: Select) -> NDArray[np.float32]:
-        """Return the values of all tensors in their order."""
-        values = np.empty(payload.structure.num_coordinates, np.float32)
+    def put_values(self, payload: Select, values: NDArray[np.float32]) -> None:
+        """Write the values of all tensors in their order."""
         chosen = np.repeat(payload.in_first, payload.structure.sizes)
         values[chosen] = dense(payload.first.payload)
         np.logical_not(chosen, out=chosen)
         values[chosen] = dense(payload.second.payload)
-        return values
 
 
 def _check_parts(in_first: NDArray[np.bool_], parts: list[Sections], structure: Structure) -> None:

@@ -105,6 +105,7 @@ class SparseKind(Kind[SparseValues]):
     number = 6
     name = "sparse"
     payload_types = (SparseValues,)
+    arrays = ("indices",)
     fields = struct.Struct("<QBBBB4x")
     make_options = SparseOptions._make
     needs_bound = True
@@ -120,11 +121,9 @@ class SparseKind(Kind[SparseValues]):
         ranged = getattr(payload.values, "layout", "fixed") == "ranged"
         require(not ranged, "inner", "inner levels are fixed or base 3, not ranged")
         value_type = INNER if inner else value_type_of(payload.values)
-        require(
-            len(payload.values) == indices.size,
-            "parameters",
-            f"{indices.size} indices, {len(payload.values)} values",
-        )
+        shape = (len(payload.values),) if inner else payload.values.shape
+        fits = shape == indices.shape == (indices.size,)
+        require(fits, "parameters", f"indices of shape {indices.shape}, values of shape {shape}")
         check_positions(indices, n)
         index = payload.index or shortest_index(indices, n)
         return SparseOptions(indices.size, *index, value_type)
@@ -202,11 +201,10 @@ class SparseKind(Kind[SparseValues]):
         indices = _read_indices(options, n, side, body[up8(filled) :])
         return SparseValues(indices, values, n, IndexCode(options.code, options.rice, options.chunk_bits))
 
-    def values(self, payload: SparseValues) -> NDArray[np.float32]:
-        """Return the values at their positions, and +0 elsewhere."""
-        dense = np.zeros(payload.num_coordinates, np.float32)
-        dense[payload.indices] = values_of(payload)
-        return dense
+    def put_values(self, payload: SparseValues, values: NDArray[np.float32]) -> None:
+        """Write the values at their positions, and +0 elsewhere."""
+        values[:] = 0
+        values[payload.indices] = values_of(payload)
 
 
 def values_of(payload: SparseValues) -> NDArray[np.float32]:
@@ -224,6 +222,7 @@ def field_width(num_coordinates: int) -> int:
 def check_positions(indices: NDArray[np.int64], num_coordinates: int) -> None:
     """Check that positions ascend strictly from 0 to n - 1."""
     if indices.size:
+        require(indices.dtype.kind in "iu", "parameters", f"positions are {indices.dtype}; integers may be")
         inside = indices[0] >= 0 and indices[-1] < num_coordinates
         require(inside, "code", f"a position is outside 0..{num_coordinates - 1}")
         require(bool((indices[1:] > indices[:-1]).all()), "code", "positions do not ascend")
