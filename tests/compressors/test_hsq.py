@@ -174,7 +174,7 @@ def test_norms_of_few_bits_are_unbiased_and_of_the_stated_error():
     st.sampled_from([1, 2, 6]),
 )
 def test_the_error_with_rounded_norms_keeps_within_the_factor(shares, sizes, mode, bits):
-    """The exact mean of the error, over codewords and rounding, is at most w |v|^2, segments parallel or not."""
+    """The exact mean of the error, over codewords and rounding, is at most w |v|^2."""
     d, count = sizes
     columns = codebook(d, count)
     v = (np.array(shares)[:, None] * columns[:, 0]).astype(np.float32)
@@ -193,13 +193,14 @@ def test_the_error_with_rounded_norms_keeps_within_the_factor(shares, sizes, mod
 
 
 def test_rounding_norms_adds_what_the_bound_says():
-    """Two opposite codewords among zeros, one bit: the error is (m - 2)/2 |v|^2, the bound, and none beyond."""
+    """Two opposite codewords among zeros, one bit: the error is the bound, (m - 2)/2 |v|^2."""
     compressor, columns = HSQ(4, 16, "greedy", 1), codebook(4, 16)
     v = np.zeros((64, 4), np.float32)
     v[0], v[1] = columns[:, 0], -columns[:, 0]
-    mean = np.mean([error(sent(compressor, v.ravel(), Stream(step=step))[1], v.ravel()) for step in range(50)])
+    x = v.ravel()
+    mean = np.mean([error(sent(compressor, x, Stream(step=step))[1], x) for step in range(50)])
 
-    assert compressor.variance_factor(v.size) == 31
+    assert compressor.variance_factor(x.size) == 31
     assert mean == pytest.approx(31, rel=1e-4)
     assert HSQ(norm_bits=6).variance_factor(2**20) == pytest.approx(16 * (1 + 254 / 2 / 63**2) - 1)
     assert HSQ(mode="greedy").contraction(2**20) == pytest.approx((1 - 254 / 2 / 63**2) / 16)
