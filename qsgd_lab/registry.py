@@ -188,7 +188,7 @@ class Spec:
         if not isinstance(made, self.base()):
             raise ValueError(f"{self}: make returns {made!r}; it must be a {self.base().__name__}")
         with suppress(AttributeError):  # a plug-in's object may take no attributes
-            made.method_text = str(self)
+            setattr(made, "method_text", str(self))  # noqa: B010 (the base is known at run time)
         return made
 
     def check(self) -> Any:

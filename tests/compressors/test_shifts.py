@@ -98,6 +98,25 @@ def test_the_kept_mean_is_the_mean_of_the_shifts(text):
     "text",
     ["ef21(top-k(fraction=0.2))", "diana(qsgd(bits=2))", "diana(qsgd(bits=2),first=dense)"],
 )
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_step_that_is_not_finite_is_seen_and_leaves_the_shifts(text, bad):
+    """One node's NaN or infinity spoils the mean of its step, and no later one: which all forget."""
+    exchange, other = (SimulatedExchange(make(text), 3, 5, Layout.of(N)) for _ in range(2))
+    for step in range(5):
+        rows = rows_of(3, step)
+        if step in (0, 3):
+            spoiled = rows.copy()
+            spoiled[1, 7] = bad
+            assert not np.isfinite(mean_of(exchange, spoiled, step)).all()
+        else:
+            assert mean_of(exchange, rows, step).tobytes() == mean_of(other, rows, step).tobytes()
+    assert exchange.states.shift.tobytes() == other.states.shift.tobytes()
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["ef21(top-k(fraction=0.2))", "diana(qsgd(bits=2))", "diana(qsgd(bits=2),first=dense)"],
+)
 def test_rounds_are_the_simulation(text):
     """Nodes that play the rounds, each with a state of its own, agree on the bits of the simulation."""
     compressor, layout = make(text), Layout.of(N)
