@@ -126,6 +126,7 @@ def test_rounds_are_the_simulation(text):
     )
     for step in range(4):
         rows = rows_of(3, step)
+        rows[1, 7] = np.nan if step == 1 else rows[1, 7]  # the step is forgotten by all
         players = [compressor.rounds(rows[i], states[i], Stream(5, i, step)) for i in range(3)]
         moves = [next(player) for player in players]
         assert all(isinstance(move, Gather) for move in moves)
