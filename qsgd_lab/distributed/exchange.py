@@ -119,8 +119,10 @@ class DistributedExchange(CountingExchange):
             warn_of_copies(self.compressor, out.device.type)
         stream = Stream(self.seed, self.rank, step)
         mean = np.zeros(self.layout.num_coordinates, np.float32)
-        if self.compressor.interactive:
-            sent = self._play_rounds(vector, stream, mean)
+        if self.compressor.interactive or self.compressor.decodes_differences:
+            sent = self._play_rounds(
+                vector, stream, mean
+            )  # of differences, the receivers' mean moves as well
         else:
             payload, after = self.compressor.compress(vector, self.state, stream)
             self.ledger.add(self.compressor.wire.size(payload))
@@ -154,6 +156,8 @@ class DistributedExchange(CountingExchange):
                 break
             if isinstance(move, Gather):
                 size = self.compressor.wire.size(move.payload)
+                if not self.compressor.interactive:  # one message, counted in all its forms
+                    self.ledger.add(size)
                 bits += size.bits.get("message", 0) + FLOAT_BITS * size.raw_coordinates
                 answer = []
                 for rank, message in enumerate(self._gather_messages(move.payload)):
@@ -164,7 +168,8 @@ class DistributedExchange(CountingExchange):
                 bits += FLOAT_BITS * move.array.size
         mean[...] = agreed.mean
         self.state = agreed.state
-        self.ledger.add(Size(self.layout.num_coordinates, {"message": bits}))
+        if self.compressor.interactive:
+            self.ledger.add(Size(self.layout.num_coordinates, {"message": bits}))
         sent: NDArray[np.float32] = agreed.sent
         return sent
 

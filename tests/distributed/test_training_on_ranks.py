@@ -53,6 +53,8 @@ CASES = {
     "buckets of 512": config_of("ef(qsgd(bits=2,norm=max,bucket_size=512))", 8),
     "fp32": config_of("fp32", 2),
     "top-k": config_of("ef(top-k(fraction=0.01))", 2),
+    "DIANA, a dense start": config_of("diana(qsgd(bits=4),first=dense)", 2),
+    "EF21": config_of("ef21(top-k(fraction=0.1))", 2),
     "EDEN": config_of("ef(eden(bits=2))", 4),
     "PowerSGD": config_of("ef(powersgd(rank=2))", 2),
     "BatchNorm and dropout": config_of(
