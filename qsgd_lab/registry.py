@@ -14,6 +14,7 @@ import difflib
 import importlib
 import pkgutil
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -186,6 +187,8 @@ class Spec:
         made = self._called("make", self.method.make, *wrapped, **self.options)
         if not isinstance(made, self.base()):
             raise ValueError(f"{self}: make returns {made!r}; it must be a {self.base().__name__}")
+        with suppress(AttributeError):  # a plug-in's object may take no attributes
+            setattr(made, "method_text", str(self))  # noqa: B010 (the base is known at run time)
         return made
 
     def check(self) -> Any:

@@ -4,6 +4,18 @@ A segment v of d coordinates is written in a codebook C (d rows, K columns of le
 column j is drawn with probability \|p_j\| / ||p||_1 and sign(p_j) ||p||_1 c_j is what a receiver decodes.
 It is unbiased if and only if C has rank d. (Formulas from the authors' published code; HSQ's greedy variant
 is a biased projection.)
+
+A bound for every v, for a tight frame that holds a basis, such as a union of rotations. Norms of b bits are
+rounded at random, without bias, to 2^b evenly spaced levels from the least to the largest of m signed norms
+u_i. Codewords have length one, so that the rounding of u_i adds its own variance: 0 for the two ends, which
+are levels, and at most s^2/4 for the m - 2 others, with the spacing s = (u_max - u_min) / (2^b - 1). Since
+(u_max - u_min)^2 <= 2 (u_max^2 + u_min^2) <= 2 U with U = sum u_i^2, it adds at most c U in all, with
+
+.. math:: c = \frac{m - 2}{2 (2^b - 1)^2}
+
+At random U <= d ||v||^2 by Cauchy and Schwarz, and exact norms leave U - ||v||^2: together at most d
+(1 + c) - 1 times ||v||^2. Greedy, ||v||^2 / d <= U <= ||v||^2, and exact norms leave ||v||^2 - U: together
+at most 1 - (1 - c)/d for c <= 1, a contraction below 1, and c above. Where ranges differ, the longest counts.
 """
 
 from __future__ import annotations

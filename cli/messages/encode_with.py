@@ -58,8 +58,9 @@ def encode_with(
     with argument_errors("--compressor"):
         spec = COMPRESSORS.parse(text)
         compressor = spec.make()
-    gradient = flat_float32(load_gradient(gradient_file))
-    layout = Layout.of(gradient.size)
+    array = load_gradient(gradient_file)
+    gradient = flat_float32(array)
+    layout = Layout((tuple(array.shape),))  # methods of low rank compress matrices, not vectors
     with argument_errors():
         payload, _ = compressor.compress(gradient, compressor.init(layout), Stream(*stream).check())
         message = _message_of(spec, compressor, payload, gradient.size)

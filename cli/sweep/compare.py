@@ -21,6 +21,7 @@ from qsgd_lab.cli.options.quantizer import plot_option
 from qsgd_lab.cli.options.stored_runs import runs_option
 from qsgd_lab.cli.options.training import import_option
 from qsgd_lab.cli.sweep.compare_output import FORMATS, Words, render
+from qsgd_lab.cli.sweep.theory_warnings import print_warnings
 from qsgd_lab.report.analysis.communication import Link
 from qsgd_lab.report.tables.options import DEFAULT_LINK
 from qsgd_lab.report.tables.units import format_bandwidth, format_seconds
@@ -199,6 +200,7 @@ def compare(
         _refuse(problem, "a problem with a known optimum", given)
         if not entry.has_examples:
             _refuse(problem, "a problem without examples", {"--split": None if split == IID else split})
+        print_warnings(line for method in compared for line in method.warnings())
         outcomes = [_outcome(comparison, method, count) for count in nodes for method in compared]
         single = _single(comparison) if entry.has_speed_up else None
         num_coordinates, num_steps = outcomes[0].dimension, comparison.settings.steps

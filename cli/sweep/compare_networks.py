@@ -15,6 +15,7 @@ from qsgd_lab.cli.options.stored_runs import check_takes_runs
 from qsgd_lab.cli.options.training import sweep_device
 from qsgd_lab.cli.sweep.data_sets import data_folder, describe_data, require_data
 from qsgd_lab.cli.sweep.reproduce import WORKER, usable_cores
+from qsgd_lab.cli.sweep.theory_warnings import warn_of_theory
 from qsgd_lab.method_text import cut_option
 
 if TYPE_CHECKING:
@@ -79,6 +80,7 @@ def network_outcomes(
 
     with argument_errors():
         cells = _cells(asked, methods)
+    warn_of_theory([config for cell in cells for config in cell.tests])
     store = RunStore(folder)
 
     def train(configs: Sequence[RunConfig]) -> None:

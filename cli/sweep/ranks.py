@@ -41,6 +41,7 @@ def reproduce_on_ranks(
     """
     from qsgd_lab import __version__
     from qsgd_lab.cli.sweep.data_sets import data_folder, describe_data, require_data
+    from qsgd_lab.cli.sweep.theory_warnings import warn_of_theory
     from qsgd_lab.distributed.handshake import shake_hands
     from qsgd_lab.runs.record import Interrupted
     from qsgd_lab.runs.store import RunStore
@@ -55,6 +56,8 @@ def reproduce_on_ranks(
             describe_data(datasets, folders)
         require_data(datasets, folders, download=False, offline=True)
         missing = _missing(configs, store, lane)
+        if lane.rank == 0:
+            warn_of_theory([config for config in configs if config.key in missing])
         for config in configs:
             if config.key in missing:
                 try:

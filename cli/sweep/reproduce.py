@@ -27,6 +27,7 @@ from qsgd_lab.cli.options.training import (
 )
 from qsgd_lab.cli.sweep.data_sets import data_folder, describe_data, require_data
 from qsgd_lab.cli.sweep.outcome_output import print_outcome
+from qsgd_lab.cli.sweep.theory_warnings import warn_of_theory
 from qsgd_lab.data.registry import DATASETS
 from qsgd_lab.files import check_folder, check_place
 from qsgd_lab.levels import NORMS
@@ -271,6 +272,7 @@ def reproduce(
     with sweep_device(device, usable_cores()) as chosen, data_folder(data_dir) as folders:
         jobs = jobs or chosen.jobs
         describe_data(datasets, folders)
+        warn_of_theory(plan.configs("missing", "stale"))
         if dry_run:
             _print_plan(plan, jobs, format_name)
             return
@@ -337,10 +339,7 @@ def _print_plan(plan: Plan, jobs: int, format_name: str) -> None:
 
 def _announce(plan: Plan, jobs: int) -> None:
     from qsgd_lab.cli.sweep.plan_output import sentence
-    from qsgd_lab.training.presets import theory_warnings
 
-    for line in theory_warnings(plan.configs("missing", "stale")):
-        click.echo(f"Warning: {line}.", err=True)
     warn_of_changes(plan)
     click.echo(sentence(plan, jobs, plan.eta_s(jobs)), err=True)
 

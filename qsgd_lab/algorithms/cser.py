@@ -15,13 +15,13 @@ algorithm is recalled; settings and the block form are those of its published co
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
-from qsgd_lab.algorithms.contraction import require_contraction
+from qsgd_lab.algorithms.contraction import require_contraction, unknown_contraction
 from qsgd_lab.algorithms.directions import Directions
 from qsgd_lab.algorithms.protocol import Algorithm, Arrays, Hyperparameters, compressors_view
 from qsgd_lab.compressors import COMPRESSORS, Compressor, FullPrecision
@@ -84,6 +84,11 @@ class _Resets(Algorithm):
                 "the algorithm itself says what is sent; leave out the compressor (reproduce --bits 32)"
             )
         require_contraction(compressor)
+
+    def warnings(self, compressor: Compressor) -> Iterator[str]:
+        """Warn of either compressor that is not known to be a contraction."""
+        yield from super().warnings(compressor)
+        yield from (f"resets: {line}" for line in unknown_contraction(self._first))
 
     def begin(self, parameters: torch.Tensor, exchange: Exchange, settings: Hyperparameters) -> None:
         """Take the first parameters, shape (N, n)."""

@@ -10,16 +10,16 @@ Tang, Lian, Yu, Zhang, Liu: DoubleSqueeze. ICML 2019.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import torch
 
-from qsgd_lab.algorithms.contraction import require_contraction
+from qsgd_lab.algorithms.contraction import require_contraction, unknown_contraction
 from qsgd_lab.algorithms.protocol import Arrays, Hyperparameters, compressors_view
 from qsgd_lab.algorithms.synchronous import Synchronous
-from qsgd_lab.compressors import COMPRESSORS, FullPrecision
+from qsgd_lab.compressors import COMPRESSORS, Compressor, FullPrecision
 from qsgd_lab.exchange.protocol import Exchange
 from qsgd_lab.registry import Method, Option
 
@@ -39,6 +39,11 @@ class ParameterServer(Synchronous):
     def __init__(self, down: str = "") -> None:
         self.down = COMPRESSORS.parse(down).make() if down else FullPrecision()
         require_contraction(self.down)
+
+    def warnings(self, compressor: Compressor) -> Iterator[str]:
+        """Warn of what is sent down if it is not known to be a contraction."""
+        yield from super().warnings(compressor)
+        yield from (f"down: {line}" for line in unknown_contraction(self.down))
 
     def begin(self, parameters: torch.Tensor, exchange: Exchange, settings: Hyperparameters) -> None:
         """Take the first parameters, shape (n,)."""

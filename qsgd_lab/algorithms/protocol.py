@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from qsgd_lab.algorithms.contraction import unknown_contraction
 from qsgd_lab.compressors.protocol import Compressor
 from qsgd_lab.compressors.stacking import missing_feedback
 from qsgd_lab.exchange.protocol import Exchange
@@ -105,8 +106,7 @@ class Algorithm(ABC):
 
     def warnings(self, compressor: Compressor) -> Iterator[str]:
         """Yield a line for whatever the theory or measurements say against the two together."""
-        if not self.keeps_errors:
-            yield from missing_feedback(compressor)
+        yield from unknown_contraction(compressor) if self.keeps_errors else missing_feedback(compressor)
 
     @abstractmethod
     def begin(self, parameters: torch.Tensor, exchange: Exchange, settings: Hyperparameters) -> None:

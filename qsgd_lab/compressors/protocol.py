@@ -176,6 +176,11 @@ class Compressor(ABC):
     needs_feedback : bool
         Whether it leaves out the same part of like gradients step after step, so that what was not sent must
         be sent later.
+    contracts_by_data : bool
+        Whether it never enlarges the error, as a projection, and takes a share away that depends on the data:
+        feedback is sound, though `contraction` knows no delta for every vector.
+    method_text : str or None
+        The text by which the registry made it, such as "terngrad"; None if it was made otherwise.
     """
 
     aggregates: str = "gathers"
@@ -184,6 +189,8 @@ class Compressor(ABC):
     decodes_differences: bool = False
     keeps_errors: bool = False
     needs_feedback: bool = False
+    contracts_by_data: bool = False
+    method_text: str | None = None
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)

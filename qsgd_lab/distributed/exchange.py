@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from qsgd_lab.arrays import is_torch
 from qsgd_lab.compressors import FullPrecision
 from qsgd_lab.compressors.protocol import Array, Compressor, Gather, Layout, divide
 from qsgd_lab.distributed.lane import Lane
 from qsgd_lab.errors import MessageError, PeerError
 from qsgd_lab.exchange.counting import CountingExchange
-from qsgd_lab.exchange.simulated import SimulatedExchange
+from qsgd_lab.exchange.simulated import SimulatedExchange, warn_of_copies
 from qsgd_lab.exchange.state import flatten, restored
 from qsgd_lab.ledger import Ledger, Size
 from qsgd_lab.levels import FLOAT_BITS
@@ -114,10 +115,14 @@ class DistributedExchange(CountingExchange):
 
     def _agree(self, vector: NDArray[np.float32], step: int, out: Array) -> NDArray[np.float32]:
         """Write the mean of all nodes to `out`, and return what this node's own vector contributed."""
+        if is_torch(out) and out.device.type != "cpu":  # messages between ranks are made in host memory
+            warn_of_copies(self.compressor, out.device.type)
         stream = Stream(self.seed, self.rank, step)
         mean = np.zeros(self.layout.num_coordinates, np.float32)
-        if self.compressor.interactive:
-            sent = self._play_rounds(vector, stream, mean)
+        if self.compressor.interactive or self.compressor.decodes_differences:
+            sent = self._play_rounds(
+                vector, stream, mean
+            )  # of differences, the receivers' mean moves as well
         else:
             payload, after = self.compressor.compress(vector, self.state, stream)
             self.ledger.add(self.compressor.wire.size(payload))
@@ -151,6 +156,8 @@ class DistributedExchange(CountingExchange):
                 break
             if isinstance(move, Gather):
                 size = self.compressor.wire.size(move.payload)
+                if not self.compressor.interactive:  # one message, counted in all its forms
+                    self.ledger.add(size)
                 bits += size.bits.get("message", 0) + FLOAT_BITS * size.raw_coordinates
                 answer = []
                 for rank, message in enumerate(self._gather_messages(move.payload)):
@@ -161,7 +168,8 @@ class DistributedExchange(CountingExchange):
                 bits += FLOAT_BITS * move.array.size
         mean[...] = agreed.mean
         self.state = agreed.state
-        self.ledger.add(Size(self.layout.num_coordinates, {"message": bits}))
+        if self.compressor.interactive:
+            self.ledger.add(Size(self.layout.num_coordinates, {"message": bits}))
         sent: NDArray[np.float32] = agreed.sent
         return sent
 

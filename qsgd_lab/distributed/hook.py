@@ -120,6 +120,8 @@ class QSGDHook:
             made, error_feedback = made.inner, True
         if made.interactive:
             raise ValueError(f"{self.spec} takes several rounds; the hook sends one message a bucket")
+        if made.decodes_differences:
+            raise ValueError(f"{self.spec} sends differences to shifts, which the hook does not keep")
         self.compressor: Compressor = made
         if collective == TWO_PHASE:
             check_two_phase(made)
@@ -180,9 +182,7 @@ class QSGDHook:
         """Choose the collective: two phases where they send less, if nothing else was asked for."""
         assert self._lane is not None
         arguments = (self.compressor, self.layout, self.seed, self._shapes, self._lane)
-        is_sharded = self.collective == TWO_PHASE or (
-            self.collective == "auto" and self._lane.size > 2 and not self.compressor.decodes_differences
-        )
+        is_sharded = self.collective == TWO_PHASE or (self.collective == "auto" and self._lane.size > 2)
         self._owned: Vector = np.zeros(self._residual.size if is_sharded else 0, np.float32)
         if is_sharded:
             self._exchange = Sharded(*arguments)

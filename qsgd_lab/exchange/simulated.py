@@ -53,12 +53,7 @@ class SimulatedExchange(CountingExchange):
         self.local, self.first_node = range(nodes), first_node
         self._on_host = is_torch(like) and not compressor.takes_device_arrays
         if self._on_host and like is not None and like.device.type != "cpu":
-            # One text for all of a method's exchanges, so that Python prints it once.
-            warnings.warn(
-                f"{type(compressor).__name__} works in host memory: gradients on {like.device.type} are "
-                "copied there and back each step",
-                stacklevel=2,
-            )
+            warn_of_copies(compressor, like.device.type)
         self.states: Any = compressor.init_nodes(nodes, layout, None if self._on_host else like)
 
     def fork(self, compressor: Compressor) -> SimulatedExchange:
@@ -194,3 +189,12 @@ class SimulatedExchange(CountingExchange):
 
 def _message_bits(size: Size) -> int:
     return size.bits.get("message", 0) + FLOAT_BITS * size.raw_coordinates
+
+
+def warn_of_copies(compressor: Compressor, device: str) -> None:
+    """Say that gradients of a device go through host memory; one text a method, which Python prints once."""
+    name = compressor.method_text or repr(compressor)
+    warnings.warn(
+        f"{name} works in host memory: gradients on {device} are copied there and back each step",
+        stacklevel=3,
+    )

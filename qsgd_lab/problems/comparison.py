@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from qsgd_lab.algorithms.registry import ALGORITHMS
 from qsgd_lab.compressors import COMPRESSORS
+from qsgd_lab.compressors.stacking import stacking_warnings
 from qsgd_lab.method_text import cut_option
 from qsgd_lab.problems.rate_search import RateScales, best_scale
 from qsgd_lab.problems.registry import problem_entry
@@ -18,6 +19,8 @@ from qsgd_lab.runs.problem_store import ProblemStore
 #: Repetitions that choose the learning rate are numbered from here: none of them is reported.
 FIRST_TUNING_REPEAT = 10**6
 TUNING_REPEATS = 20
+#: Coordinates on which contractions are judged, as before a sweep.
+_ASSUMED_LONG = 100_000
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,13 @@ class ComparedMethod:
         made = cls(ALGORITHMS.parse(algorithm), COMPRESSORS.parse(compressor or "fp32"))
         made.algorithm.make().check_compressor(made.compressor.make())
         return made
+
+    def warnings(self) -> Iterator[str]:
+        """Yield a line for whatever the theory, or a measurement, says against the method."""
+        compressor = self.compressor.make()
+        against = self.algorithm.make().warnings(compressor)
+        for line in (*stacking_warnings(compressor, _ASSUMED_LONG), *against):
+            yield f"{self.algorithm} with {self.compressor}: {line}"
 
     @property
     def label(self) -> str:

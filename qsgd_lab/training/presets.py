@@ -241,7 +241,11 @@ def theory_warnings(configs: Iterable[RunConfig]) -> Iterator[str]:
     for text in dict.fromkeys(config.compressor for config in configs if config.compressor):
         warned = stacking_warnings(COMPRESSORS.parse(text).make(), _ASSUMED_LONG_BUCKET)
         yield from (f"{text}: {line}" for line in warned)
-    asked = {(config.algorithm, config.compressor): config for config in configs if config.compressor}
+    asked = {
+        (config.algorithm, config.compressor or config.method.partition(", ")[0]): config
+        for config in configs
+        if config.compressor or config.algorithm != SYNCHRONOUS
+    }
     for (algorithm, text), one in asked.items():
         name = text if algorithm == SYNCHRONOUS else f"{algorithm} with {text}"
         yield from (f"{name}: {line}" for line in algorithm_warnings(one))

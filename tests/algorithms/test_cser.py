@@ -284,6 +284,8 @@ def test_what_does_not_go_together_is_refused(text, message):
         ("cser(ratio=32)", "top-k", "leave out the compressor"),
         ("cser", "ef(top-k)", "leave out ef"),
         ("cser", "qsgd(bits=1)", "damp it"),
+        ("cser", "hsq", "damp it"),
+        ("ef-sgd", "terngrad", "a factor below 1"),
         ("ef-sgd", "ef(top-k)", "leave out ef"),
         ("diloco(feedback=0.9)", "rand-k", "damp it"),
     ],
@@ -294,6 +296,13 @@ def test_compressors_that_do_not_fit_are_refused(text, compressor, message):
 
     with pytest.raises(ValueError, match=message):
         ALGORITHMS.parse(text).make().check_compressor(COMPRESSORS.parse(compressor).make())
+
+
+def test_resets_and_what_a_server_sends_must_not_grow_either():
+    """A biased compressor of factor 1.78 is refused in both places, as beside the algorithm."""
+    for text in ("cser(resets=terngrad,interval=4)", "parameter-server(down=terngrad)"):
+        with pytest.raises(ValueError, match=r"the variance factor is 1\.78; take a compressor"):
+            ALGORITHMS.parse(text).make()
 
 
 def test_a_named_compressor_brings_its_origin():

@@ -9,6 +9,7 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import checkout
+import click
 import numpy as np
 import pytest
 
@@ -40,9 +41,10 @@ def compare(capsys, *arguments, code=0):
 
 def test_a_table_with_errors_traffic_and_tests(capsys):
     """JSON has each method at each N, its traffic, its speed-up and the paired test against the first."""
-    out, _ = compare(capsys, *COMMON, *METHODS, "--format", "json")
+    out, err = compare(capsys, *COMMON, *METHODS, "--format", "json")
     rows = json.loads(out)
 
+    assert "Warning" not in err
     assert [(row["nodes"], row["method"]) for row in rows] == [
         (4, "synchronous, fp32"),
         (4, "local SGD (4 rounds)"),
@@ -54,6 +56,23 @@ def test_a_table_with_errors_traffic_and_tests(capsys):
     assert [row["p_value"] is None for row in rows] == [True, False, True, False]
     assert all(row["runs"] == 120 and row["error"] > 0 and row["speed_up"] > 1 for row in rows)
     assert rows[2]["mean"] < rows[0]["mean"]
+
+
+def test_what_speaks_against_a_method_is_said_before_it_runs(capsys, monkeypatch):
+    """Of methods on a problem and of networks, once for all numbers of nodes."""
+    unsound = ["--method", "synchronous(compressor=ef(rand-k))", "--method", "synchronous(compressor=sign)"]
+    small = ["--nodes", "1,2", "--steps", "2", "--repeats", "2"]
+    _, on_problem = compare(capsys, "compare", "--problem", "unlike-curvatures", *small, *unsound)
+
+    def stop(*_):
+        raise click.exceptions.Exit(5)
+
+    monkeypatch.setattr(compare_networks, "_train", stop)
+    networks = ["compare", "--problem", "digits", "--nodes", "1,2", "--seeds", "0", "--epochs", "1"]
+    _, of_networks = compare(capsys, *networks, *unsound, code=5)
+    for said in (on_problem, of_networks):
+        assert said.count("ef(rand-k): the variance factor under error feedback") == 1
+        assert said.count("sign: it leaves out the same part") == 1
 
 
 def test_what_is_stored_is_not_run_again(capsys, tmp_path):

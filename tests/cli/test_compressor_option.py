@@ -166,6 +166,15 @@ def test_every_message_goes_through_files(name, tmp_path):
     assert np.load(received).reshape(-1).tobytes() == dense.tobytes()
 
 
+def test_a_matrix_is_encoded_by_its_factors(tmp_path):
+    """The array's shape is its matrix's: rank 2 of 64 x 100 is 2 (64 + 100) numbers, not 6400."""
+    np.save(tmp_path / "g.npy", np.ones((64, 100), np.float32))
+    told = run("encode", tmp_path / "g.npy", "-o", tmp_path / "m.qsgd", "--compressor", "powersgd")
+
+    assert told.exit_code == 0, told.output
+    assert 4 * 328 < (tmp_path / "m.qsgd").stat().st_size < 4 * 328 + 100
+
+
 def test_messages_that_need_more_than_themselves_are_refused(tmp_path):
     """Damping's factor, and where small tensors begin, are not in a message: encode says so."""
     np.save(tmp_path / "g.npy", np.ones(10, np.float32))

@@ -14,6 +14,7 @@ from waiting import PATIENCE_S, wait_until
 
 from qsgd_lab.cli.main import main
 from qsgd_lab.runs.sweep import SweepOutcome
+from qsgd_lab.training import probe
 
 # Four cells of one epoch: fp32 and 2 bits, N = 2, two seeds.
 SMALL = ["reproduce", "--bits", "2", "--nodes", "2", "--seeds", "0..1", "--epochs", "1", "--format", "csv"]
@@ -147,6 +148,16 @@ def test_dry_run_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert len(plan["cells"]) == 4
     assert plan["eta_s"] > 0
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_plan_says_what_speaks_against_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """--dry-run has the warnings that the sweep would print."""
+    monkeypatch.setattr(probe, "expected_seconds", lambda configs, _announce: [1.0] * len(configs))
+    unsound = ["reproduce", "--compressor", "ef(rand-k)", "--nodes", "2", "--seeds", "0", "--epochs", "1"]
+    assert main([*unsound, "--runs", str(tmp_path / "runs"), "--dry-run"]) == 0
+    assert "Warning: ef(rand-k): the variance factor under error feedback" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("forked_workers")

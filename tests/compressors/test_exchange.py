@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 from compressor_cases import CASES
@@ -170,8 +172,10 @@ def test_a_method_without_device_kernels_says_that_it_copies():
     from qsgd_lab.compressors import COMPRESSORS
 
     like = torch.empty(0, device="meta")
-    with pytest.warns(UserWarning, match="TopK works in host memory: gradients on meta are copied"):
-        SimulatedExchange(COMPRESSORS.parse("top-k").make(), 1, 0, LAYOUT, like)
+    for text in ("top-k", "terngrad", "ef(top-k(fraction=0.1))"):  # as users name it
+        words = f"^{re.escape(text)} works in host memory: gradients on meta are copied"
+        with pytest.warns(UserWarning, match=words):
+            SimulatedExchange(COMPRESSORS.parse(text).make(), 1, 0, LAYOUT, like)
     SimulatedExchange(COMPRESSORS.parse("top-k").make(), 1, 0, LAYOUT, torch.empty(0))
 
 

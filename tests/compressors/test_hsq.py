@@ -166,6 +166,46 @@ def test_norms_of_few_bits_are_unbiased_and_of_the_stated_error():
     assert (np.abs(norms[0] - exact) <= step * (1 + 1e-6)).all()
 
 
+@settings(max_examples=40)
+@given(
+    st.lists(st.sampled_from([0.0, 1.0, -1.0, 0.5, 1e-3]), min_size=1, max_size=40),
+    st.sampled_from([(2, 2), (4, 16)]),
+    st.sampled_from(["random", "greedy"]),
+    st.sampled_from([1, 2, 6]),
+)
+def test_the_error_with_rounded_norms_keeps_within_the_factor(shares, sizes, mode, bits):
+    """The exact mean of the error, over codewords and rounding, is at most w |v|^2."""
+    d, count = sizes
+    columns = codebook(d, count)
+    v = (np.array(shares)[:, None] * columns[:, 0]).astype(np.float32)
+    norms = (v @ columns)[np.arange(len(v)), np.abs(v @ columns).argmax(axis=1)]
+    exact = (v**2).sum() - (norms**2).sum()
+    if mode == "random":  # of all choices of codewords, the signs that the largest coefficients have
+        coefficients = d / count * (v @ columns)
+        norms = np.copysign(np.abs(coefficients).sum(axis=1), norms)
+        exact = (norms**2).sum() - (v**2).sum()
+    place = (norms - norms.min()) / (np.ptp(norms) or 1) * (2**bits - 1)
+    spacing = np.ptp(norms) / (2**bits - 1)
+    rounding = spacing**2 * ((place - np.floor(place)) * (np.ceil(place) - place)).sum()
+
+    factor = HSQ(d, count, mode, bits).variance_factor(v.size)
+    assert exact + rounding <= factor * float((v**2).sum()) * (1 + 1e-5) + 1e-12
+
+
+def test_rounding_norms_adds_what_the_bound_says():
+    """Two opposite codewords among zeros, one bit: the error is the bound, (m - 2)/2 |v|^2."""
+    compressor, columns = HSQ(4, 16, "greedy", 1), codebook(4, 16)
+    v = np.zeros((64, 4), np.float32)
+    v[0], v[1] = columns[:, 0], -columns[:, 0]
+    x = v.ravel()
+    mean = np.mean([error(sent(compressor, x, Stream(step=step))[1], x) for step in range(50)])
+
+    assert compressor.variance_factor(x.size) == 31
+    assert mean == pytest.approx(31, rel=1e-4)
+    assert HSQ(norm_bits=6).variance_factor(2**20) == pytest.approx(16 * (1 + 254 / 2 / 63**2) - 1)
+    assert HSQ(mode="greedy").contraction(2**20) == pytest.approx((1 - 254 / 2 / 63**2) / 16)
+
+
 def test_segments_that_are_not_finite_or_zero_stay_apart():
     """A NaN marks its segment, or with norms of few bits its range; zero segments are zero."""
     x = np.random.default_rng(7).standard_normal(16 * 300).astype(np.float32)

@@ -8,9 +8,10 @@ import double_compressors
 import numpy as np
 import pytest
 
-from qsgd_lab.compressors import COMPRESSORS, ErrorFeedback
+from qsgd_lab.compressors import COMPRESSORS, QSGD, ErrorFeedback
 from qsgd_lab.compressors.protocol import Gather, Layout, NodeRows
 from qsgd_lab.compressors.stacking import stacking_warnings
+from qsgd_lab.compressors.wrappers.damped import Damped
 from qsgd_lab.compressors.wrappers.shifts import Shifted
 from qsgd_lab.errors import MessageError
 from qsgd_lab.exchange import SimulatedExchange
@@ -97,6 +98,25 @@ def test_the_kept_mean_is_the_mean_of_the_shifts(text):
     "text",
     ["ef21(top-k(fraction=0.2))", "diana(qsgd(bits=2))", "diana(qsgd(bits=2),first=dense)"],
 )
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_step_that_is_not_finite_is_seen_and_leaves_the_shifts(text, bad):
+    """One node's NaN or infinity spoils the mean of its step, and no later one: which all forget."""
+    exchange, other = (SimulatedExchange(make(text), 3, 5, Layout.of(N)) for _ in range(2))
+    for step in range(5):
+        rows = rows_of(3, step)
+        if step in (0, 3):
+            spoiled = rows.copy()
+            spoiled[1, 7] = bad
+            assert not np.isfinite(mean_of(exchange, spoiled, step)).all()
+        else:
+            assert mean_of(exchange, rows, step).tobytes() == mean_of(other, rows, step).tobytes()
+    assert exchange.states.shift.tobytes() == other.states.shift.tobytes()
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["ef21(top-k(fraction=0.2))", "diana(qsgd(bits=2))", "diana(qsgd(bits=2),first=dense)"],
+)
 def test_rounds_are_the_simulation(text):
     """Nodes that play the rounds, each with a state of its own, agree on the bits of the simulation."""
     compressor, layout = make(text), Layout.of(N)
@@ -106,6 +126,7 @@ def test_rounds_are_the_simulation(text):
     )
     for step in range(4):
         rows = rows_of(3, step)
+        rows[1, 7] = np.nan if step == 1 else rows[1, 7]  # the step is forgotten by all
         players = [compressor.rounds(rows[i], states[i], Stream(5, i, step)) for i in range(3)]
         moves = [next(player) for player in players]
         assert all(isinstance(move, Gather) for move in moves)
@@ -300,8 +321,6 @@ def test_feedback_at_its_defaults_has_its_old_key():
         ("ef21(rand-k)", r"EF21 needs a contraction.*wrap it in damped\(\.\.\.\)"),
         ("ef21(qsgd(bits=1))", "EF21 needs a contraction"),
         ("diana(top-k)", "DIANA needs an unbiased compressor; for a contraction such as top-k, use ef21"),
-        ("diana(hsq)", "no variance factor of this compressor is known, to set DIANA's rate: give rate="),
-        ("damped(hsq)", "no variance factor of this compressor is known, by which to damp it"),
         ("ef21(ef(top-k))", "EF21 keeps what was not sent itself"),
         ("ef21(ef21(top-k))", "EF21 keeps what was not sent itself"),
         ("ef(ef21(top-k))", r"EF21 and DIANA keep what was not sent themselves: leave out ef"),
@@ -324,7 +343,15 @@ def test_feedback_without_a_contraction_is_warned_of():
     assert next(stacking_warnings(make("ef(rand-k)"), 1000)).startswith("the variance factor under error f")
     assert "damped" in next(stacking_warnings(make("raw-small(ef(rand-k))"), 1000))
     assert "another" in next(stacking_warnings(make("ef(terngrad)"), 1000))
+    (line,) = stacking_warnings(make("ef(hsq)"), 1000)
+    assert "wrap it in damped" in line
+    for text in ("ef(terngrad(scale=shared))", "ef(qsgd-shared(bits=1))", "ef(eden)"):
+        (line,) = stacking_warnings(make(text), 1000)
+        assert line.startswith("no contraction is known")
     for text in (
+        "ef(powersgd)",
+        "ef(damped(hsq))",
+        "ef(hsq(mode=greedy))",
         "ef(rand-k(values=plain))",
         "ef(damped(rand-k))",
         "ef(top-k)",
@@ -333,6 +360,20 @@ def test_feedback_without_a_contraction_is_warned_of():
         "ef(fp16)",
     ):
         assert not list(stacking_warnings(make(text), 1000))
+
+
+def test_what_no_factor_is_known_of_sets_no_rate_and_no_damping():
+    """DIANA's rate and the damping follow from w: where none is known, both are refused."""
+
+    class Unknown(QSGD):
+        def variance_factor(self, num_coordinates):
+            return None
+
+    with pytest.raises(ValueError, match=r"no variance factor .* to set DIANA's rate: give rate="):
+        Shifted(Unknown(bits=2), biased=False)
+    with pytest.raises(ValueError, match=r"no variance factor .* by which to damp it"):
+        Damped(Unknown(bits=2))
+    assert make("diana(hsq)").rate_for(1000) == np.float32(1 / (1 + make("hsq").variance_factor(1000)))
 
 
 def test_residuals_are_not_kept_twice():

@@ -185,6 +185,7 @@ def test_settings_that_differ_are_named(two_ranks):
         ({"compressor": "qsdg"}, "qsdg"),
         ({"compressor": "ef(sign,unit=update)"}, "the hook knows no learning rate"),
         ({"compressor": "ef(sign,beta=0.5)"}, "without unit, beta and decay"),
+        ({"compressor": "ef21(top-k)"}, "differences to shifts"),
     ],
 )
 def test_bad_settings_are_refused_at_once(options, words):

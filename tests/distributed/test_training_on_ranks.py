@@ -53,6 +53,8 @@ CASES = {
     "buckets of 512": config_of("ef(qsgd(bits=2,norm=max,bucket_size=512))", 8),
     "fp32": config_of("fp32", 2),
     "top-k": config_of("ef(top-k(fraction=0.01))", 2),
+    "DIANA, a dense start": config_of("diana(qsgd(bits=4),first=dense)", 2),
+    "EF21": config_of("ef21(top-k(fraction=0.1))", 2),
     "EDEN": config_of("ef(eden(bits=2))", 4),
     "PowerSGD": config_of("ef(powersgd(rank=2))", 2),
     "BatchNorm and dropout": config_of(
@@ -118,9 +120,10 @@ def torchrun(folder: Path, ranks: int, *arguments: str) -> subprocess.CompletedP
 
 def test_torchrun_writes_the_record_of_the_simulation(tmp_path):
     """One table, on stdout; the run's key is the loop engine's, which then has nothing left to do."""
-    arguments = ["reproduce", "--nodes", "2", "--bits", "2", "--seeds", "0", "--epochs", "1"]
+    arguments = ["reproduce", "--nodes", "2", "--compressor", "top-k", "--seeds", "0", "--epochs", "1"]
     done = torchrun(tmp_path, 2, *arguments, "--engine", "distributed")
     assert done.returncode == 0, done.stderr
+    assert done.stderr.count("Warning: top-k: it leaves out the same part") == 1  # by rank 0 alone
     assert done.stdout.count("preset demo: 1 epoch") == 1
     records = [json.loads(path.read_text()) for path in tmp_path.glob("runs/*/run.json")]
     assert [record["environment"]["ranks"] for record in records] == [2, 2]

@@ -45,6 +45,7 @@ class HalfPrecision(Compressor):
     """
 
     is_unbiased = False  # rounding to nearest has the same error every time
+    contracts_by_data = True  # within the format's range no error exceeds the coordinate
 
     def __init__(self, format: str) -> None:  # noqa: A002 - the field's word
         if format not in DTYPES:

@@ -113,16 +113,19 @@ class HSQ(Compressor):
         """True at random."""
         return self.mode == "random"
 
-    def variance_factor(self, num_coordinates: int) -> float | None:
-        """Return d - 1 at random, (d - 1)/d greedy: with float32 norms, and one codeword in each rotation.
+    def variance_factor(self, num_coordinates: int) -> float:
+        """Return a bound for every vector: d (1 + c) - 1 at random; greedy 1 - (1 - c)/d, or c from 1 on.
 
-        With norms of few bits the error of a segment depends on the others: None.
+        c is what rounding norms adds, (m - 2) / (2 (2^b - 1)^2) for m segments that share a range and norms
+        of b bits, 0 for float32 norms (derived in `qsgd_lab.theory.hyper_sphere`).
         """
-        if num_coordinates == 0:
+        d, segments = self.segment, min(-(-num_coordinates // self.segment), 1 << _RANGE_BITS)
+        if segments == 0:
             return 0.0
-        if self.norm_bits:
-            return None
-        return self.segment - 1.0 if self.mode == "random" else 1 - 1 / self.segment
+        added = max(segments - 2, 0) / (2 * (2**self.norm_bits - 1) ** 2) if self.norm_bits else 0.0
+        if self.mode == "random":
+            return d * (1 + added) - 1
+        return max(added, 1 - (1 - added) / d)
 
 
 def _rounded(

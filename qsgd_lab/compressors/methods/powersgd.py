@@ -101,7 +101,8 @@ class PowerSGD(Compressor):
     that at least halves it; other tensors travel in float32 with the first round. Q starts from random words
     that all nodes share, and goes on from the last step; vectors that became zero or not finite start again.
     A node's own contribution is P Q_i' with its own factor, so that residuals of unlike nodes stay bounded.
-    The method is biased: it is meant for error feedback, `ef(powersgd)`.
+    The method is biased, a projection: the error is (1 - delta) ||v||^2, where delta depends on the data. It
+    is meant for error feedback, `ef(powersgd)`.
 
     Parameters
     ----------
@@ -121,6 +122,7 @@ class PowerSGD(Compressor):
     aggregates = "sums"
     interactive = True
     needs_feedback = True
+    contracts_by_data = True
     is_unbiased = False
 
     def __init__(self, rank: int = 2) -> None:
@@ -165,7 +167,7 @@ class PowerSGD(Compressor):
         return FactorsWire(self.rank)
 
     def variance_factor(self, num_coordinates: int) -> float:
-        """Return 1: a projection takes nothing away at worst."""
+        """Return 1: the error of a projection P P' M is at most |M|^2, and less where P meets M at all."""
         return 1.0
 
     def rounds(self, vector: Array, state: PowerSGDState, stream: Stream) -> Rounds:

@@ -106,6 +106,7 @@ class RawSmallTensors(Compressor):
             raise ValueError("a compressor of several rounds chooses itself which tensors it sends raw")
         self.inner, self.up_to = inner, up_to
         self.takes_device_arrays, self.needs_feedback = inner.takes_device_arrays, inner.needs_feedback
+        self.contracts_by_data = inner.contracts_by_data
 
     def split(self, layout: Layout) -> tuple[Layout, Layout, Segments]:
         """Return the layout of the large tensors, of the small ones, and the segments of both."""

@@ -96,6 +96,9 @@ class Shifted(Compressor):
     differences to zero, compressed as all others or, with ``first="dense"``, in float32: then the shifts
     begin at the first gradients. Both are for full gradients: under the noise of batches EF21 needs momentum.
 
+    A step whose differences, as receivers add them up, hold NaN or an infinity gives that for the gradient,
+    and leaves all shifts and states as they were before it: a shift would keep it for ever.
+
     Parameters
     ----------
     inner : Compressor
@@ -176,8 +179,11 @@ class Shifted(Compressor):
 
         The mean of the shifts moves only in `mean` and `rounds`, where all nodes' payloads are known.
         """
-        payload, inner, sent, rate = self._send(gradient - state.shift, state, state.inner, stream)
-        return payload, self._state(inner, state.shift + rate * sent, state.mean, started=True)
+        with np.errstate(invalid="ignore", over="ignore"):
+            payload, inner, sent, rate = self._send(gradient - state.shift, state, state.inner, stream)
+            if not np.isfinite(sent).all():
+                return payload, state
+            return payload, self._state(inner, state.shift + rate * sent, state.mean, started=True)
 
     def decompress(self, payload: Any) -> Array:
         """Return the difference that a payload carries; a receiver adds the mean of the shifts."""
@@ -215,27 +221,36 @@ class Shifted(Compressor):
         """
         if rows.gradients is None or rows.residuals is not None:
             raise ValueError("EF21 and DIANA keep what was not sent themselves: leave out other feedback")
-        rate, total, inner = np.float32(1), np.zeros_like(out), []
-        for node, (gradient, state) in enumerate(zip(rows.gradients, states.inner, strict=True)):
-            own = stream._replace(node=stream.node + node)
-            payload, after, sent, rate = self._send(gradient - states.shift[node], states, state, own)
-            total += sent
-            states.shift[node] += rate * sent
-            ledger.add(self.wire.size(payload))
-            inner.append(after)
-        divide(total, len(inner))
-        out[...] = states.mean + total
+        rate, total, inner, decoded = np.float32(1), np.zeros_like(out), [], []
+        with np.errstate(invalid="ignore", over="ignore"):
+            for node, (gradient, state) in enumerate(zip(rows.gradients, states.inner, strict=True)):
+                own = stream._replace(node=stream.node + node)
+                payload, after, sent, rate = self._send(gradient - states.shift[node], states, state, own)
+                total += sent
+                ledger.add(self.wire.size(payload))
+                inner.append(after)
+                decoded.append(sent)
+            divide(total, len(inner))
+            out[...] = states.mean + total
+        if not np.isfinite(total).all():
+            return states
+        for shift, sent in zip(states.shift, decoded, strict=True):  # only now that all nodes' are known
+            shift += rate * sent
         states.mean[...] += rate * total
         return self._state(inner, states.shift, states.mean, started=True)
 
     def rounds(self, vector: Array, state: ShiftState, stream: Stream) -> Rounds:
         """Exchange differences; every node moves the same mean of the shifts."""
-        payload, inner, decoded, rate = self._send(vector - state.shift, state, state.inner, stream)
+        with np.errstate(invalid="ignore", over="ignore"):
+            payload, inner, decoded, rate = self._send(vector - state.shift, state, state.inner, stream)
         payloads = yield Gather(payload)
         total = np.zeros_like(vector)
-        for received in payloads:
-            total += self.decompress(received)
-        divide(total, len(payloads))
+        with np.errstate(invalid="ignore", over="ignore"):
+            for received in payloads:
+                total += self.decompress(received)
+            divide(total, len(payloads))
+            if not np.isfinite(total).all():
+                return Agreed(state.mean + total, state.shift + decoded, state)
         after = self._state(inner, state.shift + rate * decoded, state.mean + rate * total, started=True)
         return Agreed(state.mean + total, state.shift + decoded, after)
 
