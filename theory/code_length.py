@@ -24,7 +24,7 @@ from scipy import optimize
 
 from qsgd_lab.levels import Norm
 from qsgd_lab.theory.arguments import choice, number, whole
-from qsgd_lab.theory.arrays import Floats
+from qsgd_lab.theory.arrays import Floats, representable
 from qsgd_lab.theory.elias import CODE_NAMES, Code, code_length, coded_bits, length_envelope
 from qsgd_lab.theory.expected_counts import end_gap_probabilities, gap_counts, value_counts
 from qsgd_lab.theory.level_positions import LevelPositions, level_positions
@@ -199,6 +199,7 @@ def ternary_sparse_bits(num_coordinates: int) -> float:
     return float(NORM_BITS + np.sqrt(n) * (np.log2(n) + 5))
 
 
+@representable()
 def paper_sparse_bits(num_coordinates: int, num_levels: int, *, little_o: float = 0.0) -> float:
     r"""Return QSGD, Theorem 3.2, with a number in the place of its o(1), in bits.
 

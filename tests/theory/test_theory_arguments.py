@@ -285,7 +285,8 @@ OWN = {
 }
 #: Sweeps hand their arguments on to what is walked, and take seconds; helpers work on what others checked.
 LEFT_OUT = {
-    *(("arrays", name) for name in ("broadcast", "split_scale", "times_power_of_two", "weighted_counts")),
+    *(("arrays", name) for name in ("broadcast", "in_squared_units", "split_scale", "weighted_counts")),
+    *(("arrays", name) for name in ("representable", "times_power_of_two")),
     ("checks.code_length", "sweep_code_length"),
     ("checks.convergence", "sweep_convergence"),
     *(("checks.measurement", name) for name in ("lab_quantizer", "measure")),
