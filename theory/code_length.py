@@ -127,6 +127,7 @@ def worst_case_sparse_bits(num_coordinates: int, num_levels: int, *, code: Code 
     return NORM_BITS + most_sparse_bits(n, most, squares, code, values_are_one=s == 1)
 
 
+@representable()
 def most_sparse_bits(n: float, most: float, squares: float, code: Code, *, values_are_one: bool) -> float:
     """Return the expression of (C1) without norms, at its largest over at most `most` non-zeros among n.
 

@@ -119,6 +119,7 @@ def fixed_width_bits(num_coordinates: int, bits: int, *, bucket_size: int | None
     return (b + 1) * n + NORM_BITS * buckets
 
 
+@representable()
 def dense_bits_per_coordinate(
     mean_square: ArrayLike, max_level: int, *, code: Code = "omega", sign: Sign = "nonzero"
 ) -> Floats:
