@@ -52,6 +52,10 @@ class QuantizedGradient:
     partition: Partition
     shape: tuple[int, ...]
 
+    def __post_init__(self) -> None:
+        if type(self.num_levels) is not int:  # tables are kept by s, and arithmetic with np.uint8(7) wraps
+            object.__setattr__(self, "num_levels", int(self.num_levels))
+
     def __len__(self) -> int:
         return self.partition.num_coordinates
 

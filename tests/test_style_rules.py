@@ -54,6 +54,44 @@ def h(): pass
     assert unstated_jits(ast.parse(source)) == [2, 4, 6]
 
 
+def positional_reads(tree: ast.Module) -> list[str]:
+    """Return the compiled functions that unpack a parameter by position, as in ``k0, k1 = key``."""
+    found = []
+    for function in ast.walk(tree):
+        if not isinstance(function, ast.FunctionDef):
+            continue
+        calls = [one.func for one in function.decorator_list if isinstance(one, ast.Call)]
+        if not {name_of(call) for call in calls} & {"njit", "jit"}:
+            continue
+        parameters = {argument.arg for argument in function.args.args}
+        for node in ast.walk(function):
+            is_unpacked = isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Tuple | ast.List)
+            if is_unpacked and isinstance(node.value, ast.Name) and node.value.id in parameters:
+                found.append(f"{function.name}: {node.value.id}")
+    return found
+
+
+def test_kernels_read_their_arguments_by_name():
+    """No kernel on the CPU unpacks a parameter by position: named tuples are read field by field."""
+    kernels = {module: tree for module, tree in trees().items() if module.startswith("qsgd_lab.kernels.")}
+    found = {module: positional_reads(tree) for module, tree in kernels.items()}
+    assert {module: reads for module, reads in found.items() if reads and ".cuda" not in module} == {}
+
+
+def test_a_positional_read_is_seen():
+    """Unpacking a parameter counts in a compiled function, unpacking a call or a field does not."""
+    source = """
+@njit(cache=True, fastmath=False)
+def f(list_, scratch):
+    bits, rounds = list_
+    y, words = scratch.y, scratch.words
+    a, b = g(list_)
+def h(list_):
+    bits, rounds = list_
+"""
+    assert positional_reads(ast.parse(source)) == ["f: list_"]
+
+
 def undocumented(tree: ast.Module) -> list[str]:
     """Return what is public in a module and has no docstring."""
     owners = [tree, *(node for node in tree.body if isinstance(node, ast.ClassDef) and is_public(node))]

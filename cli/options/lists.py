@@ -107,10 +107,12 @@ def parse_dimension(text: str) -> int:
     (1048576, 1500)
     """
     value = _evaluate_dimension(text.strip())
+    if value is None and text.strip().isdecimal():
+        value = MAX_DIMENSION + 1
     if value is None or value != int(value):
         raise ValueError(f"{text!r} is not a number of coordinates; {DIMENSION_FORMS}")
     if not 1 <= value <= MAX_DIMENSION:
-        raise ValueError(f"{text!r} is out of bounds; a dimension is between 1 and 2^40")
+        raise ValueError(f"{text!r} is out of bounds; it must be between 1 and 2^40")
     return int(value)
 
 

@@ -44,7 +44,8 @@ def table(rung: str, against: Sequence[Path], rank: str, format_name: str) -> No
     \b
     Example:
       qsgd-lab suite table --rung 32x
-      qsgd-lab suite table --rung 32x --against my.result.json --rank received --format markdown
+      qsgd-lab suite table --rung 32x --against my.result.json \\
+        --rank received --format markdown
     """
     from qsgd_lab.suite.columns import header, notes, rows, summary, tidy
     from qsgd_lab.suite.definition import load_suite

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from importlib import import_module
-from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -175,8 +174,16 @@ PACKAGES = {
 
 
 def absent_packages(names: Iterable[str]) -> dict[str, str]:
-    """Return the rivals among `names` whose package is not installed, each with that package."""
-    return {name: PACKAGES[name] for name in names if name in PACKAGES and find_spec(PACKAGES[name]) is None}
+    """Return the rivals among `names` whose package cannot be imported, each with that package."""
+    return {name: PACKAGES[name] for name in names if name in PACKAGES and not _is_usable(PACKAGES[name])}
+
+
+def _is_usable(package: str) -> bool:
+    try:
+        import_module("compintpy.elias" if package == "compintpy" else package)
+    except ImportError:
+        return False
+    return True
 
 
 def grace(gradient: Any, num_levels: int) -> Callable[[], Any]:

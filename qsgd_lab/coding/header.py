@@ -148,6 +148,8 @@ def header_bytes(
     bucket = BUCKET_WORDS[bucket_size] if isinstance(bucket_size, str) else bucket_size
     if bucket in _BUCKET_NAMES and not isinstance(bucket_size, str):
         raise ValueError(f"buckets of {bucket}; {MAX_COORDINATES} is the most, and 1 the least")
+    if norm not in NORMS:
+        raise ValueError(f"norm is {norm!r}; version 1 has: {', '.join(NORMS)}")
     with writing():
         _check_numbers(*numbers, bucket, lists[1])
     kinds = LAYOUTS[layout], CODES.get(code, 0), NORMS.index(norm)
@@ -243,6 +245,8 @@ def check_lists(sizes: Sequence[int], shape: Sequence[int], coordinates: int) ->
         raise MessageError(f"tensor sizes do not sum to the {coordinates} coordinates", "structure")
     elements = extent = 1
     for length in shape:
+        if length < 0 or int(length) != length or isinstance(length, float):
+            raise MessageError(f"a length of {length!r} in the shape", "structure")
         if length > MAX_COORDINATES // extent:  # by division, so that no product grows without bound
             raise MessageError(f"a shape of more than {MAX_COORDINATES} coordinates", "structure")
         elements *= length

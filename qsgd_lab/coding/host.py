@@ -33,6 +33,16 @@ from qsgd_lab.coding.tables import decode_tables, encode_tables
 from qsgd_lab.coding.threads import run_ranges
 from qsgd_lab.coding.version2 import add_version_2
 from qsgd_lab.errors import MessageError
+from qsgd_lab.kernels.arguments import (
+    ChunkDirectory,
+    ChunkFormat,
+    ChunkRange,
+    DecodeTables,
+    Offsets,
+    Quantizer,
+    ReadDirectory,
+    StreamKey,
+)
 from qsgd_lab.levels import NORMS
 from qsgd_lab.partition import Partition, excerpt
 from qsgd_lab.quantization import QuantizedGradient, host_arrays, level_dtype
@@ -123,15 +133,15 @@ def quantize_and_encode(
     x = flat_float32(gradient)
     # Magnitudes compare like their bits, which a maximum norm does in integers.
     x_bits, norms = x.view(np.int32), np.empty(parts.num_buckets, np.float32)
-    offsets, key = (parts.bucket_offsets, parts.tensor_offsets), tuple(stream.kernel_key())
-    quantizer = (NORMS.index(norm), stochastic, np.uint32(s), np.uint32(fraction_bits(s)))
-    form, tables = tuple(scheme.format()), tuple(encode_tables(scheme.layout, scheme.code, s))
+    offsets, key = Offsets(parts.bucket_offsets, parts.tensor_offsets), StreamKey(*stream.kernel_key())
+    quantizer = Quantizer(NORMS.index(norm), stochastic, np.uint32(s), np.uint32(fraction_bits(s)))
+    form, tables = scheme.format(), encode_tables(scheme.layout, scheme.code, s)
 
     def write(first: int, last: int, target: NDArray[np.uint8], directory: Directory) -> int:
-        chunks = (x.size, scheme.chunk_size, first, last)
+        chunks = ChunkRange(x.size, scheme.chunk_size, first, last)
         # Each thread has levels of its own; norms are shared, since two threads write a common one alike.
         scratch = np.empty(CHUNKS_AT_A_TIME * scheme.chunk_size, level_dtype(s))
-        lists = (directory.num_words, directory.checksums, directory.num_nonzeros)
+        lists = ChunkDirectory(directory.num_words, directory.checksums, directory.num_nonzeros)
         size: int = quantize_and_encode_chunks(
             x, x_bits, offsets, key, quantizer, chunks, form, tables, scratch, target, lists, norms
         )
@@ -223,13 +233,13 @@ def _read_cpu(
     header, directory = frame.header, frame.index.directory
     n, size = header.num_coordinates, header.chunk_size
     form, tables = _kernel_arguments(frame)
-    lists = (frame.starts, directory.checksums, directory.num_nonzeros)
+    lists = ReadDirectory(frame.starts, directory.checksums, directory.num_nonzeros)
     if buffer is None:
         buffer = np.empty(min(last * size, n) - first * size, level_dtype(header.num_levels))
     levels = buffer
 
     def read(low: int, high: int) -> tuple[int, int]:
-        chunks = (n, size, first + low, first + high)
+        chunks = ChunkRange(n, size, first + low, first + high)
         outcome: tuple[int, int] = decode_chunks(
             frame.payload, lists, chunks, form, tables, levels[low * size :]
         )
@@ -239,11 +249,11 @@ def _read_cpu(
     return levels
 
 
-def _kernel_arguments(frame: Frame) -> tuple[Any, Any]:
-    """Return the fields of the format and the tables of a message's chunks."""
+def _kernel_arguments(frame: Frame) -> tuple[ChunkFormat, DecodeTables]:
+    """Return the format and the tables of a message's chunks."""
     header = frame.header
     form = chunk_format(header.layout, header.code, header.num_levels)
-    return tuple(form), tuple(decode_tables(header.layout, header.code, header.num_levels))
+    return form, decode_tables(header.layout, header.code, header.num_levels)
 
 
 def decode_values(message: Any, max_coordinates: int | None, threads: int | None, out: Any = None) -> Any:
@@ -292,11 +302,11 @@ def _put_values(frame: Frame, values: NDArray[np.float32], *, add: bool, threads
 
     header, index = frame.header, frame.index
     form, tables = _kernel_arguments(frame)
-    lists = (frame.starts, index.directory.checksums, index.directory.num_nonzeros)
+    lists = ReadDirectory(frame.starts, index.directory.checksums, index.directory.num_nonzeros)
     buckets = index.partition.bucket_offsets
 
     def read(first: int, last: int) -> tuple[int, int]:
-        chunks = (header.num_coordinates, header.chunk_size, first, last)
+        chunks = ChunkRange(header.num_coordinates, header.chunk_size, first, last)
         scratch = np.empty(GROUP * header.chunk_size, level_dtype(header.num_levels))
         outcome: tuple[int, int] = decode_to_values(
             frame.payload, lists, chunks, form, tables, index.norms, buckets, scratch, add, values

@@ -223,8 +223,9 @@ def check_chunks(header: Header, directory: Directory) -> None:
 
     # With this a message of m bytes describes fewer than 512 m coordinates, see `qsgd_lab.decode`.
     bits = min_bits_per_coordinate(header.layout, header.num_levels)
-    sizes = header.num_coordinates, header.chunk_size, bits
-    chunk, counts_too_many = unfit_chunk(sizes, directory.num_words, directory.num_nonzeros)
+    chunk, counts_too_many = unfit_chunk(
+        header.num_coordinates, header.chunk_size, bits, directory.num_words, directory.num_nonzeros
+    )
     if counts_too_many:
         raise MessageError("a chunk counts more levels than it has coordinates", "length")
     if chunk >= 0:

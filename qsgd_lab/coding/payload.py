@@ -14,7 +14,7 @@ from qsgd_lab.coding.index import WORD_BYTES, Directory, index_bytes
 from qsgd_lab.coding.layouts import WORD_BITS, chunk_format, max_bits_per_coordinate
 from qsgd_lab.coding.tables import encode_tables
 from qsgd_lab.coding.threads import run_ranges
-from qsgd_lab.kernels.arguments import ChunkFormat
+from qsgd_lab.kernels.arguments import ChunkDirectory, ChunkFormat, ChunkRange
 from qsgd_lab.partition import Partition
 
 SMALL = 1 << 14  #: Bytes up to which copying a message is cheaper than shrinking its memory.
@@ -157,12 +157,12 @@ def write_levels(
     """
     from qsgd_lab.kernels.cpu.messages.encode import OUT_OF_RANGE, encode_chunks
 
-    form = tuple(scheme.format())
-    tables = tuple(encode_tables(scheme.layout, scheme.code, scheme.num_levels))
+    form = scheme.format()
+    tables = encode_tables(scheme.layout, scheme.code, scheme.num_levels)
 
     def write(first: int, last: int, stream: NDArray[np.uint8], directory: Directory) -> int:
-        chunks = (levels.size, scheme.chunk_size, first, last)
-        lists = (directory.num_words, directory.checksums, directory.num_nonzeros)
+        chunks = ChunkRange(levels.size, scheme.chunk_size, first, last)
+        lists = ChunkDirectory(directory.num_words, directory.checksums, directory.num_nonzeros)
         size = encode_chunks(levels, chunks, form, tables, stream, lists)
         if size == OUT_OF_RANGE:
             raise out_of_range(scheme.num_levels)

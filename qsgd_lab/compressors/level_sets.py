@@ -68,6 +68,7 @@ def round_to_levels(
         words = level_set_reference.random_words(parts.tensor_offsets, *stream)
         each = np.repeat(scales, np.diff(parts.bucket_offsets))
         return level_set_reference.round_to_levels(x, words, each, grid, num_levels)
+    from qsgd_lab.kernels.arguments import StreamKey
     from qsgd_lab.kernels.cpu.methods import level_sets
 
     codes = np.empty(x.size, np.int16)
@@ -76,7 +77,7 @@ def round_to_levels(
         x.view(np.int32),
         parts.bucket_offsets,
         parts.tensor_offsets,
-        stream.kernel_key(),
+        StreamKey(*stream.kernel_key()),
         scales,
         grid,
         num_levels,

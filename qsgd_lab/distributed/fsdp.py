@@ -48,7 +48,7 @@ class QuantizedReduceScatter:
     Raises
     ------
     ValueError
-        If the method takes several rounds or sends differences.
+        If the method takes several rounds, sends differences, or must be told the learning rate.
     """
 
     def __init__(
@@ -62,6 +62,8 @@ class QuantizedReduceScatter:
     ) -> None:
         made: Compressor = COMPRESSORS.parse(compressor or f"qsgd(bits={bits},norm=max)").make()
         check_two_phase(made)
+        if isinstance(made, ErrorFeedback) and made.unit == "update":
+            raise ValueError(f"{made!r}: FSDP tells no learning rate; leave out unit=update")
         if error_feedback and not made.keeps_errors:
             made = ErrorFeedback(made)
         self.compressor, self.seed, self.timeout_s, self.step = made, seed, timeout_s, 0

@@ -112,6 +112,11 @@ class QSGDHook:
             )
         made = COMPRESSORS.parse(compressor).make() if isinstance(compressor, str) else compressor
         if isinstance(made, ErrorFeedback):
+            if (made.unit, made.beta, made.decay) != ("gradient", 1, 1):
+                raise ValueError(
+                    f"{self.spec}: the hook knows no learning rate and keeps all that was not sent: "
+                    "write ef(...) without unit, beta and decay"
+                )
             made, error_feedback = made.inner, True
         if made.interactive:
             raise ValueError(f"{self.spec} takes several rounds; the hook sends one message a bucket")

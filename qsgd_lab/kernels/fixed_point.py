@@ -9,6 +9,7 @@ CPU, GPU and NumPy agree bit for bit.
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 
@@ -31,6 +32,13 @@ _ONE = np.float32(1.0)
 _ZERO = np.float32(0.0)
 
 
+class BucketFactors(NamedTuple):
+    """What the coordinates of a bucket are multiplied by, one after the other, both float32."""
+
+    factor: np.float32
+    scale: np.float32
+
+
 def fraction_bits(num_levels: int) -> int:
     """Return F, the fraction bits of fixed-point levels: 24, or fewer where s 2^F would reach 2^31."""
     return min(24, 31 - int(num_levels).bit_length())
@@ -48,19 +56,19 @@ def storable_norm(norm):
 
 @njit(cache=True, fastmath=False, forceinline=True)
 def bucket_factors(norm, top):
-    """Return (factor, scale) with fixed-point level = |x| * factor * scale, for ``top`` = float32(s 2^F).
+    """Return `BucketFactors`: fixed-point level = |x| * factor * scale, for ``top`` = float32(s 2^F).
 
     The scale is rounded up where rounding would leave the norm itself short of `top`: a coordinate that
     attains the norm then gets level s for certain, and a one-hot bucket is sent without any error.
     """
     if norm == _ZERO or math.isnan(norm):
-        return _ZERO, _ZERO  # a scale of 0 tells the caller to write zeros
+        return BucketFactors(_ZERO, _ZERO)  # a scale of 0 tells the caller to write zeros
     factor = SMALL_NORM_FACTOR if norm < SMALL_NORM else _ONE
     scaled = np.float32(norm * factor)
     scale = np.float32(top / scaled)
     if np.float32(scaled * scale) < top:
         scale = np.float32(scale * ROUND_UP)
-    return factor, scale
+    return BucketFactors(factor, scale)
 
 
 @njit(cache=True, fastmath=False, forceinline=True)

@@ -76,9 +76,10 @@ def fill_group(words, group, count, stream):
     words : uint32[512]
     group : index of the group in its tensor
     count : 1..512
-    stream : (k0, k1, step, tensor, node), each uint32
+    stream : StreamKey
     """
-    k0, k1, step, tensor, node = stream
+    k0, k1 = stream.low_seed, stream.high_seed
+    step, tensor, node = stream.step, stream.tensor, stream.node
     first = np.uint32(group * STRIDE)
     # Four streams of stores, each to consecutive words: vector stores, and no shuffles between lanes.
     quarter_0 = words[0:STRIDE]

@@ -13,6 +13,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from qsgd_lab.coding.threads import num_threads
 from qsgd_lab.errors import RunFailedError
 from qsgd_lab.link_lab.namespaces import Place, loopback, shaped
 from qsgd_lab.theory.collectives import Cost, Network, Step, collective_cost
@@ -115,7 +116,7 @@ def run(asked: Asked) -> Outcome:
     RunFailedError
         If a rank fails, with the last line that it wrote.
     """
-    load, cores = os.getloadavg()[0], len(os.sched_getaffinity(0))
+    load, cores = os.getloadavg()[0], num_threads(None)
     places: AbstractContextManager[list[Place]] = nullcontext(loopback(asked.nodes))
     if asked.bandwidth is not None:
         places = shaped(asked.nodes, asked.bandwidth)

@@ -172,12 +172,13 @@ def purpose_key(seed: int, purpose: int, role: int = Role.GRADIENT) -> tuple[int
 
 def words(key: Key, purpose: int, count: int) -> NDArray[np.uint32]:
     """Return the words of `count` coordinates from the key's first one on for a purpose, uint32[count]."""
+    from qsgd_lab.kernels.arguments import StreamKey
     from qsgd_lab.kernels.philox import GROUP, fill_groups
 
     group, skip = divmod(key.first, GROUP)
     drawn = np.empty(-(-(skip + count) // GROUP) * GROUP, np.uint32)
     k0, k1 = purpose_key(key.seed, purpose, key.role)
-    stream = tuple(np.uint32(word) for word in (k0, k1, key.step, key.tensor, key.node))
+    stream = StreamKey(*map(np.uint32, (k0, k1, key.step, key.tensor, key.node)))
     fill_groups(drawn, group, skip + count, stream)
     return drawn[skip : skip + count]
 

@@ -269,7 +269,7 @@ def write_levels(levels: NDArray[Any], code: RangedCode, sizes: Sizes) -> tuple[
     MessageError
         If a table lacks the escape where it is needed.
     """
-    from qsgd_lab.kernels.cpu.messages.ranged_chunk import write_chunks
+    from qsgd_lab.kernels.cpu.messages.ranged_chunk import WriteScratch, write_chunks
 
     form = sizes.form
     symbols = symbols_of(min(1 << form.chunk_bits, max(levels.size, 1)), form)
@@ -277,16 +277,14 @@ def write_levels(levels: NDArray[Any], code: RangedCode, sizes: Sizes) -> tuple[
     wide = 2 if form.num_levels > 127 else 0
     most = symbols * (wide // 2 + 2 + max(wide, 1)) + 4 * form.num_states + 16
     buffer = np.empty(most * max(sizes.num_chunks, 1) + 8, np.uint8)
-    scratch = (
+    scratch = WriteScratch(
         np.empty(symbols, np.uint8),
         np.empty(form.num_states, np.uint32),
         np.empty(symbols + 1, np.uint16),
     )
     lengths = np.empty(sizes.num_chunks, np.uint16)
     tables = kernel_tables(code.shifts, code.frequencies, escape_byte(form.field_bits))
-    used, outcome, chunk = write_chunks(
-        levels, tuple(form), tuple(tables), code.classes, scratch, buffer, lengths
-    )
+    used, outcome, chunk = write_chunks(levels, form, tables, code.classes, scratch, buffer, lengths)
     raise_unless_good(outcome, chunk, form.num_levels)
     return lengths, buffer[:used].copy()
 
@@ -315,7 +313,7 @@ def read_levels(
     MessageError
         If a chunk is not what a writer writes.
     """
-    from qsgd_lab.kernels.cpu.messages.ranged_chunk import read_chunks
+    from qsgd_lab.kernels.cpu.messages.ranged_chunk import ReadScratch, read_chunks
 
     form = sizes.form
     tables = kernel_tables(code.shifts, code.frequencies, escape_byte(form.field_bits))
@@ -324,12 +322,12 @@ def read_levels(
     symbols = symbols_of(min(count, 1 << form.chunk_bits), form)
     wide = symbols if form.num_levels > 127 else 1
     states = np.empty(together * form.num_states, np.uint32)
-    scratch = np.empty(together * symbols, np.uint8), states, np.empty(wide, np.int16)
+    scratch = ReadScratch(np.empty(together * symbols, np.uint8), states, np.empty(wide, np.int16))
     words = np.require(body[: body.size & ~1].view(np.uint16), requirements="A")
     words.flags.writeable = False
     block = first * sizes.blocks_of(0) if first else 0
     outcome, chunk = read_chunks(
-        body, words, starts, first, tuple(form), tuple(tables), code.classes[block:], scratch, levels
+        body, words, starts, first, form, tables, code.classes[block:], scratch, levels
     )
     raise_unless_good(outcome, chunk, form.num_levels)
     return levels

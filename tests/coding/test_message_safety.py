@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import struct
 import tracemalloc
@@ -209,3 +210,29 @@ def test_crc32c_does_not_depend_on_the_processor():
     for state, word in words:
         by_choice, by_tables = both(state >> np.uint64(32), word)
         assert by_choice == by_tables
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.int8, np.int16, np.uint64])
+def test_numbers_of_levels_are_numbers(kind):
+    """NumPy's integers are taken as Python's, and leave no table behind that later messages use."""
+    quantized = ql.quantize(np.linspace(-1, 1, 300, dtype=np.float32), levels=7)
+    message = ql.encode(quantized, code="omega")
+    for code in ("omega", "delta", "gamma"):
+        again = ql.encode(dataclasses.replace(quantized, num_levels=kind(7)), code=code)
+        assert again == ql.encode(quantized, code=code)
+    assert message == ql.encode(quantized, code="omega")
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"shape": (-4, -1)}, "-4 in the shape"),
+        ({"shape": (4, 1.0)}, "1.0 in"),
+        ({"norm": "L2"}, "norm is 'L2'"),
+    ],
+)
+def test_what_is_no_shape_or_norm_is_a_value_error(fields, words):
+    """The encoder says so; the decoder would not read it."""
+    quantized = dataclasses.replace(ql.quantize(np.ones(4, np.float32), 2), **fields)
+    with pytest.raises(ValueError, match=words):
+        ql.encode(quantized)

@@ -179,7 +179,13 @@ def test_settings_that_differ_are_named(two_ranks):
 
 @pytest.mark.parametrize(
     ("options", "words"),
-    [({"layout": "short"}, "layout"), ({"bits": 0}, "bits"), ({"compressor": "qsdg"}, "qsdg")],
+    [
+        ({"layout": "short"}, "layout"),
+        ({"bits": 0}, "bits"),
+        ({"compressor": "qsdg"}, "qsdg"),
+        ({"compressor": "ef(sign,unit=update)"}, "the hook knows no learning rate"),
+        ({"compressor": "ef(sign,beta=0.5)"}, "without unit, beta and decay"),
+    ],
 )
 def test_bad_settings_are_refused_at_once(options, words):
     """Before any group is there."""

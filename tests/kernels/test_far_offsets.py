@@ -14,7 +14,7 @@ import pytest
 from qsgd_lab.coding.index import Directory
 from qsgd_lab.coding.layouts import chunk_format
 from qsgd_lab.coding.tables import decode_tables, encode_tables
-from qsgd_lab.kernels.arguments import ChunkDirectory
+from qsgd_lab.kernels.arguments import ChunkDirectory, ChunkRange, ReadDirectory
 from qsgd_lab.kernels.constants import DAMAGED, GOOD
 from qsgd_lab.kernels.cpu.messages.decode import decode_chunks, decode_to_values
 from qsgd_lab.kernels.cpu.messages.encode import encode_chunk, enter_chunk
@@ -66,11 +66,11 @@ def test_chunks_are_written_and_read_far_into_a_payload(far_stream, layout, code
     far_stream[starts[-1] : starts[-1] + 8] = 0
     payload = far_stream.view()
     payload.flags.writeable = False
-    _, checksums, counts = directory
-    listed = (starts, checksums, counts if layout == "sparse" else np.empty(0, np.uint16))
-    form = tuple(chunk_format(layout, code, num_levels))
-    tables = tuple(decode_tables(layout, code, num_levels))
-    chunks = (levels.size, CHUNK, 0, 5)
+    counts = directory.num_nonzeros if layout == "sparse" else np.empty(0, np.uint16)
+    listed = ReadDirectory(starts, directory.checksums, counts)
+    form = chunk_format(layout, code, num_levels)
+    tables = decode_tables(layout, code, num_levels)
+    chunks = ChunkRange(levels.size, CHUNK, 0, 5)
     received = np.full(levels.size, 99, dtype)
     assert decode_chunks(payload, listed, chunks, form, tables, received) == (GOOD, 5)
     assert received.tolist() == levels.tolist()

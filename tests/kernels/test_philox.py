@@ -9,6 +9,7 @@ from gradient_strategies import seeds, words32
 from hypothesis import given
 from hypothesis import strategies as st
 
+from qsgd_lab.kernels.arguments import StreamKey
 from qsgd_lab.kernels.philox import GROUP, fill_group, philox4x32, philox4x32_narrow
 from qsgd_lab.kernels.reference import philox_words
 from qsgd_lab.stream import Stream
@@ -30,7 +31,7 @@ def hexadecimal(text):
 
 def kernel_words(count, seed, node, step, tensor):
     """Return the words of the first `count` coordinates as the kernels draw them, group by group."""
-    key = Stream(seed, node, step, tensor).kernel_key()
+    key = StreamKey(*Stream(seed, node, step, tensor).kernel_key())
     groups = [np.empty(GROUP, np.uint32) for _ in range(-(-count // GROUP))]
     for g, words in enumerate(groups):
         fill_group(words, g, min(GROUP, count - g * GROUP), key)
@@ -68,7 +69,7 @@ def test_words_follow_the_strided_order(count, seed, node, step, tensor):
 @given(st.integers(1, GROUP), st.integers(0, 2**25 - 1))
 def test_a_group_does_not_depend_on_how_much_of_it_is_asked_for(count, group):
     """The words of the first coordinates of a group are the same however many are drawn."""
-    key = Stream(**BASE).kernel_key()
+    key = StreamKey(*Stream(**BASE).kernel_key())
     whole, part = np.empty(GROUP, np.uint32), np.zeros(GROUP, np.uint32)
     fill_group(whole, group, GROUP, key)
     fill_group(part, group, count, key)
@@ -79,7 +80,7 @@ def test_a_group_does_not_depend_on_how_much_of_it_is_asked_for(count, group):
 
 def test_the_last_group_of_the_largest_tensor_has_words_of_its_own():
     """Up to 2^34 coordinates the block counter does not wrap: the last group is not the first again."""
-    key = Stream(**BASE).kernel_key()
+    key = StreamKey(*Stream(**BASE).kernel_key())
     first, last = np.empty(GROUP, np.uint32), np.empty(GROUP, np.uint32)
     fill_group(first, 0, GROUP, key)
     fill_group(last, 2**25 - 1, GROUP, key)

@@ -76,6 +76,7 @@ RESUMED = [
     ("asynchronous(tau=3,schedule=random,down=ef(top-k(fraction=0.2)))", "qsgd(bits=2)"),
     ("parameter-server(down=top-k(fraction=0.2))", "ef(top-k(fraction=0.1))"),
     ("qsvrg(interval=5)", "qsgd(bits=2)"),
+    ("minibatch(interval=4)", "ef(top-k(fraction=0.1))"),
 ]
 
 

@@ -21,6 +21,7 @@ from qsgd_lab.compressors.protocol import (
     Rounds,
 )
 from qsgd_lab.compressors.registry import Method, Option
+from qsgd_lab.kernels.arguments import BlockScheme, StreamKey
 from qsgd_lab.ledger import Ledger, Size
 from qsgd_lab.levels import FLOAT_BITS
 from qsgd_lab.stream import Stream
@@ -137,7 +138,7 @@ class BlockInt(Compressor):
         )
         return BlockIntegers(codes, scales, n, bits, block, self.is_smooth)
 
-    def _integers_on_device(self, gradient: Array, bits: int, key: tuple[np.uint32, ...]) -> BlockIntegers:
+    def _integers_on_device(self, gradient: Array, bits: int, key: StreamKey) -> BlockIntegers:
         """Return integers and scales on the gradient's device and stream, with the bits of the CPU."""
         from qsgd_lab.kernels.cuda.device import context_of, device_view, flat_device_float32
         from qsgd_lab.kernels.cuda.methods import block_integers
@@ -149,8 +150,8 @@ class BlockInt(Compressor):
         block_integers.launch_compress(context, x, self.block_size, self._scheme(bits), key, *views)
         return BlockIntegers(codes, scales, x.size, bits, self.block_size, self.is_smooth)
 
-    def _scheme(self, bits: int) -> tuple[np.int32, bool, bool]:
-        return np.int32(2 ** (bits - 1) - 1), self.is_smooth, self.rounding == "stochastic"
+    def _scheme(self, bits: int) -> BlockScheme:
+        return BlockScheme(np.int32(2 ** (bits - 1) - 1), self.is_smooth, self.rounding == "stochastic")
 
     def decompress(self, payload: BlockIntegers) -> Array:
         """Return the integers' values, where the integers live."""
@@ -202,7 +203,7 @@ class BlockInt(Compressor):
         if rows.shape[1:] != (n,) or residuals.shape not in ((0, 0), rows.shape):
             raise ValueError(f"rows of {rows.shape} and {residuals.shape} have no mean of {n} coordinates")
         scratch = block_integers.open_scratch(self.block_size)
-        codes = np.empty(scratch[0].size, np.int8)
+        codes = np.empty(scratch.y.size, np.int8)
         scheme, words = self._scheme(self.bits), _words_of(stream, Role.GRADIENT)
         block_integers.average(gradients, residuals, self.block_size, scheme, words, scratch, codes, out)
         size = self._size(n)
@@ -253,10 +254,10 @@ class BlockInt(Compressor):
         return low, high
 
 
-def _words_of(stream: Stream, role: Role) -> tuple[np.uint32, ...]:
-    """Return (k0, k1, step, tensor, node) of the words of rounding."""
+def _words_of(stream: Stream, role: Role) -> StreamKey:
+    """Return the key of the words of rounding."""
     k0, k1 = purpose_key(stream.seed, Purpose.ROUNDING, role)
-    return tuple(np.uint32(word) for word in (k0, k1, stream.step, stream.tensor, stream.node))
+    return StreamKey(*map(np.uint32, (k0, k1, stream.step, stream.tensor, stream.node)))
 
 
 def _largest_variance(d: int, s: int) -> float:

@@ -22,6 +22,7 @@ from qsgd_lab.coding.message_costs import costs_by_chunk, length_steps, message_
 from qsgd_lab.compressors.protocol import Array, Compressor, Layout, NodeRows, Wire
 from qsgd_lab.compressors.registry import BucketSize, Method, Option
 from qsgd_lab.errors import MessageError
+from qsgd_lab.kernels.arguments import MessageCounter, Offsets, Quantizer, StreamKey
 from qsgd_lab.ledger import Ledger, Size
 from qsgd_lab.levels import NORMS, num_classes, num_levels
 from qsgd_lab.partition import Partition, partition
@@ -211,12 +212,14 @@ class QSGD(Compressor):
         kernel(
             gradients,
             residuals,
-            (state.bucket_offsets, state.tensor_offsets),
-            stream.kernel_key(),
-            (NORMS.index(self.norm), self.rounding == "stochastic", np.uint32(self.levels), fraction),
+            Offsets(state.bucket_offsets, state.tensor_offsets),
+            StreamKey(*stream.kernel_key()),
+            Quantizer(
+                NORMS.index(self.norm), self.rounding == "stochastic", np.uint32(self.levels), fraction
+            ),
             total,
             True,  # divide by the number of nodes
-            (length_steps(), scratch, bits, words, reached),
+            MessageCounter(length_steps(), scratch, bits, words, reached),
             np.empty((state.num_buckets, nodes), np.float32),
         )
         costs = message_costs(state, self.levels, bits, words)

@@ -14,6 +14,7 @@ from qsgd_lab.compressors.message_wire import MessageWire, is_whole
 from qsgd_lab.compressors.protocol import Array, Compressor, NodeRows
 from qsgd_lab.compressors.registry import Method, Option
 from qsgd_lab.kernels import rotation
+from qsgd_lab.kernels.arguments import RotationScheme
 from qsgd_lab.ledger import Ledger, Size
 from qsgd_lab.levels import FLOAT_BITS
 from qsgd_lab.stream import Stream
@@ -90,11 +91,11 @@ class RotatedBlocks(Compressor):
         return self.kind == rotation.STOCHASTIC
 
     @property
-    def _scheme(self) -> tuple[Any, ...]:
-        """What kernels take: rounds, kind, bits, centroids and what is half way between them."""
+    def _scheme(self) -> RotationScheme:
         if self._is_uniform:
-            return self.num_rounds, self.kind, self.bits, _NO_BOOK, np.empty(0)
-        return self.num_rounds, self.kind, self.bits, rotation.book(self.bits), rotation.middles(self.bits)
+            return RotationScheme(self.num_rounds, self.kind, self.bits, _NO_BOOK, np.empty(0))
+        book, middles = rotation.book(self.bits), rotation.middles(self.bits)
+        return RotationScheme(self.num_rounds, self.kind, self.bits, book, middles)
 
     def compress(self, gradient: Array, state: None, stream: Stream) -> tuple[Rotated, None]:
         """Return (codes and scales, None)."""

@@ -9,13 +9,14 @@ Shapes: N nodes, n coordinates, B buckets, T tensors.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
-from qsgd_lab.kernels.arguments import MessageCounter, Offsets, Quantizer, StreamKey
+from qsgd_lab.kernels.arguments import RoundingBuffers, StreamKey
 from qsgd_lab.kernels.cpu.float_mode import keep_denormals, set_float_mode
-from qsgd_lab.kernels.cpu.messages.message_cost import count_piece, open_chunks
+from qsgd_lab.kernels.cpu.messages.message_cost import NodeChunk, count_piece, open_chunks, unowned_gaps
 from qsgd_lab.kernels.cpu.norms import BLOCK, LANES, add_and_norm, bucket_norm
 from qsgd_lab.kernels.cpu.quantize import PIECE, longest_bucket
 from qsgd_lab.kernels.cpu.unowned import unowned_view
@@ -23,6 +24,29 @@ from qsgd_lab.kernels.cpu.wide_vectors import prefer_wide_vectors
 from qsgd_lab.kernels.fixed_point import HALF_WORD, bucket_factors, level_step, level_value, round_level
 from qsgd_lab.kernels.jit import njit
 from qsgd_lab.kernels.philox import GROUP, fill_groups
+
+
+class NodeArrays(NamedTuple):
+    """The arrays of `accumulate_nodes`."""
+
+    gradients: NDArray[np.float32]
+    residuals: NDArray[np.float32]
+    total: NDArray[np.float32]
+    norms: NDArray[np.float32]
+
+
+class Piece(NamedTuple):
+    """Scratch for `PIECE` coordinates: levels (int32) of one node, and the partial sum (float32)."""
+
+    levels: NDArray[np.int32]
+    partial: NDArray[np.float32]
+
+
+class SentPiece(NamedTuple):
+    """Levels of a piece, and their magnitudes."""
+
+    levels: NDArray[np.int32]
+    magnitudes: NDArray[np.unsignedinteger]
 
 
 def magnitude_scratch(num_levels: int) -> Any:
@@ -34,7 +58,7 @@ def magnitude_scratch(num_levels: int) -> Any:
 def quantize_and_keep_magnitudes(x, words, factors, fraction, num_levels, levels, magnitudes):
     """Write levels as `quantize_segment` does, and their magnitudes, which are counted as bytes."""
     prefer_wide_vectors()
-    factor, scale = factors
+    factor, scale = factors.factor, factors.scale
     for i in range(x.size):
         level = round_level(x[i], factor, scale, words[i], fraction, num_levels)
         levels[i] = level
@@ -92,20 +116,20 @@ def enter_bucket(gradients, residuals, low, high, kind, lanes, sums, norms):
 def send_piece(x, first, bucket, bucket_offsets, norms, words, quantizer, buffers, total, keep):
     """Round and add a piece of one node, whose first coordinate is `first`, in bucket `bucket`.
 
-    ``buffers`` is (levels, their magnitudes), which are written.
+    ``buffers`` is a `SentPiece`, which is written.
     """
     prefer_wide_vectors()
     fraction, num_levels = quantizer.fraction, quantizer.num_levels
     top = np.float32(np.float64(num_levels) * 2.0 ** np.float64(fraction))
     x, words, total = unowned_view(x), unowned_view(words), unowned_view(total)
-    levels, magnitudes = unowned_view(buffers[0]), unowned_view(buffers[1])
+    levels, magnitudes = unowned_view(buffers.levels), unowned_view(buffers.magnitudes)
     position = 0
     while position < x.size:
         end = min(x.size, bucket_offsets[bucket + 1] - first)
         factors = bucket_factors(norms[bucket], top)
         step = level_step(norms[bucket], num_levels)
         segment, segment_levels = x[position:end], levels[position:end]
-        if factors[1] == np.float32(0.0):  # norm 0 or NaN; level 0 times a step of NaN still is NaN
+        if factors.scale == np.float32(0.0):  # norm 0 or NaN; level 0 times a step of NaN still is NaN
             segment_levels[:] = 0
             magnitudes[position:end] = 0
         else:
@@ -136,26 +160,23 @@ def accumulate_nodes(gradients, residuals, offsets, key, quantizer, total, avera
     residuals : float32[N, n] or float32[0, n]
         Where there are any, gradient + residual is sent, and what was not sent is left here. Without
         gradients, they are taken to be added already.
-    offsets, key, quantizer
-        Fields of `Offsets`, `StreamKey` and `Quantizer`. Node i draws from stream ``key.node + i``.
+    offsets, key, quantizer : Offsets, StreamKey, Quantizer
+        Node i draws from stream ``key.node + i``.
     total : float32[n]
     average : bool
         Write the mean over the nodes, whatever `total` held, instead of adding.
-    counter
-        Fields of `MessageCounter`.
+    counter : MessageCounter
     norms : float32[B, N]
         Overwritten.
     """
     prefer_wide_vectors()
     mode = keep_denormals()
-    offsets, key, quantizer = Offsets(*offsets), StreamKey(*key), Quantizer(*quantizer)
-    counter = MessageCounter(*counter)
     blocks = longest_bucket(offsets.buckets) // BLOCK + 1
     words = np.full(PIECE, HALF_WORD, np.uint32)  # which rounds to nearest, unless words are drawn
-    buffers = np.empty(LANES, np.float64), np.empty(blocks, np.float64), words
-    piece = np.empty(PIECE, np.int32), np.empty(PIECE, np.float32)
+    buffers = RoundingBuffers(np.empty(LANES, np.float64), np.empty(blocks, np.float64), words)
+    piece = Piece(np.empty(PIECE, np.int32), np.empty(PIECE, np.float32))
     chunks = open_chunks(norms.shape[1], quantizer.num_levels)
-    arrays = gradients, residuals, total, norms
+    arrays = NodeArrays(gradients, residuals, total, norms)
     accumulate_pieces(arrays, offsets, key, quantizer, average, counter, buffers, piece, chunks)
     set_float_mode(mode)
 
@@ -164,17 +185,17 @@ def accumulate_nodes(gradients, residuals, offsets, key, quantizer, total, avera
 def accumulate_pieces(arrays, offsets, key, quantizer, average, counter, buffers, piece, chunks):
     """Do the work of `accumulate_nodes` with memory that it made: arguments, which slices need not count.
 
-    ``arrays`` is (gradients, residuals, total, norms), ``buffers`` (lanes, sums, words), ``piece`` (levels,
-    sum), ``chunks`` what `open_chunks` returned.
+    ``arrays`` is `NodeArrays`, ``buffers`` `RoundingBuffers`, ``piece`` a `Piece`, and ``chunks`` what
+    `open_chunks` returned.
     """
     prefer_wide_vectors()
-    gradients, residuals = unowned_view(arrays[0]), unowned_view(arrays[1])
-    total, norms = unowned_view(arrays[2]), unowned_view(arrays[3])
-    lanes, sums, words = unowned_view(buffers[0]), unowned_view(buffers[1]), unowned_view(buffers[2])
-    levels, partial = unowned_view(piece[0]), unowned_view(piece[1])
-    masks, dense, sparse = unowned_view(chunks[0]), unowned_view(chunks[1]), unowned_view(chunks[2])
-    covered, wider, gaps = chunks[3]
-    scratch = unowned_view(covered), unowned_view(wider), unowned_view(gaps)
+    gradients, residuals = unowned_view(arrays.gradients), unowned_view(arrays.residuals)
+    total, norms = unowned_view(arrays.total), unowned_view(arrays.norms)
+    lanes, sums = unowned_view(buffers.lanes), unowned_view(buffers.sums)
+    words = unowned_view(buffers.words)
+    levels, partial = unowned_view(piece.levels), unowned_view(piece.partial)
+    masks, scratch = unowned_view(chunks.masks), unowned_gaps(chunks.scratch)
+    dense, sparse = unowned_view(chunks.dense), unowned_view(chunks.sparse)
     magnitudes, steps = unowned_view(counter.magnitudes), unowned_view(counter.steps)
     bits, num_words = unowned_view(counter.bits), unowned_view(counter.words)
     reached = unowned_view(counter.reached)
@@ -201,7 +222,7 @@ def accumulate_pieces(arrays, offsets, key, quantizer, average, counter, buffers
                 if quantizer.stochastic:
                     own_node = np.uint32(key.node + np.uint32(node))
                     own_tensor = np.uint32(key.tensor + np.uint32(tensor))
-                    stream = (key.low_seed, key.high_seed, key.step, own_tensor, own_node)
+                    stream = StreamKey(key.low_seed, key.high_seed, key.step, own_tensor, own_node)
                     fill_groups(words, (first - start) // GROUP, last - first, stream)
                 send_piece(
                     sent[node, first:last],
@@ -211,11 +232,11 @@ def accumulate_pieces(arrays, offsets, key, quantizer, average, counter, buffers
                     norms[:, node],
                     words,
                     quantizer,
-                    (levels, magnitudes),
+                    SentPiece(levels, magnitudes),
                     partial,
                     keep,
                 )
-                chunk = masks[node], dense[node], sparse[node]
+                chunk = NodeChunk(masks[node], dense[node], sparse[node])
                 count_piece(
                     magnitudes,
                     last - first,

@@ -12,7 +12,14 @@ from qsgd_lab.kernels.cpu.float_mode import keep_denormals, set_float_mode
 from qsgd_lab.kernels.cpu.norms import BLOCK, LANES, bucket_norm
 from qsgd_lab.kernels.cpu.unowned import unowned_view
 from qsgd_lab.kernels.cpu.wide_vectors import prefer_wide_vectors
-from qsgd_lab.kernels.fixed_point import HALF_WORD, bucket_factors, level_step, level_value, round_level
+from qsgd_lab.kernels.fixed_point import (
+    HALF_WORD,
+    BucketFactors,
+    bucket_factors,
+    level_step,
+    level_value,
+    round_level,
+)
 from qsgd_lab.kernels.jit import njit
 from qsgd_lab.kernels.philox import GROUP, fill_groups
 
@@ -24,7 +31,7 @@ PIECE = 4 * GROUP
 def quantize_segment(x, words, factors, fraction, num_levels, levels):
     """Write the levels of coordinates that share a bucket and a piece."""
     prefer_wide_vectors()
-    factor, scale = factors  # as scalars, so that the compiler keeps them in registers
+    factor, scale = factors.factor, factors.scale  # as scalars, so that the compiler keeps them in registers
     for i in range(x.size):
         levels[i] = round_level(x[i], factor, scale, words[i], fraction, num_levels)
 
@@ -62,10 +69,10 @@ def quantize_all(x, x_bits, offsets, key, quantizer, levels, norms):
     words = np.full(PIECE, HALF_WORD, np.uint32)  # which rounds to nearest, unless words are drawn
     top = np.float32(np.float64(num_levels) * 2.0 ** np.float64(fraction))
     bucket = -1  # none is entered yet
-    factors = (np.float32(0.0), np.float32(0.0))
+    factors = BucketFactors(np.float32(0.0), np.float32(0.0))
     for tensor in range(offsets.tensors.size - 1):
         own_tensor = np.uint32(key.tensor + np.uint32(tensor))  # wraps round, as the counter's field does
-        stream = (key.low_seed, key.high_seed, key.step, own_tensor, key.node)
+        stream = StreamKey(key.low_seed, key.high_seed, key.step, own_tensor, key.node)
         start, stop = offsets.tensors[tensor], offsets.tensors[tensor + 1]
         for first in range(start, stop, PIECE):
             last = min(stop, first + PIECE)
@@ -79,7 +86,7 @@ def quantize_all(x, x_bits, offsets, key, quantizer, levels, norms):
                     norms[bucket] = bucket_norm(x[low:high], x_bits[low:high], kind, lanes, sums)
                     factors = bucket_factors(norms[bucket], top)
                 end = min(last, offsets.buckets[bucket + 1])
-                if factors[1] == np.float32(0.0):  # norm 0 or NaN: rounding would divide by it
+                if factors.scale == np.float32(0.0):  # norm 0 or NaN: rounding would divide by it
                     levels[position:end] = 0
                 else:
                     quantize_segment(

@@ -17,6 +17,8 @@ Where a bucket is a row, every thread works out its factors. Elsewhere they come
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numba import cuda
 
@@ -47,6 +49,14 @@ QUARTERS = STRIDE // LANES  # Philox calls a thread makes for a row: four words 
 _HALF = np.float32(0.5)
 
 
+class RowScheme(NamedTuple):
+    """How coordinates are rounded: s 2^F as float32, F and s as uint32."""
+
+    top: np.float32
+    fraction: np.uint32
+    num_levels: np.uint32
+
+
 @cuda.jit(device=True, cache=False, fastmath=False)
 def draw_words(stream, tensor, node, group, place):
     """Return the words (uint32) of coordinates j, j + 128, j + 256, j + 384 of a group, for j = `place`.
@@ -73,11 +83,12 @@ def level_of(x, factors, word, scheme):
     x : float32
     factors : (factor, scale) of its bucket
     word : uint32
-    scheme : (s 2^F as float32, F as uint32, s as uint32)
+    scheme
+        Fields of `RowScheme`.
     """
-    _, fraction, num_levels = scheme
+    rule = RowScheme(*scheme)
     factor, scale = np.float32(factors[0]), np.float32(factors[1])
-    level = np.int32(round_level(x, factor, scale, word, fraction, num_levels))
+    level = np.int32(round_level(x, factor, scale, word, rule.fraction, rule.num_levels))
     return level if scale != np.float32(0.0) else np.int32(0)  # buckets of zeros, and of NaN, have no scale
 
 
@@ -113,7 +124,7 @@ def bucket_tables(norms, top, num_levels, factors, scales, steps):
 
 
 def scheme_of(num_levels):
-    """Return (s 2^F as float32, F as uint32, s as uint32) for s levels, as the kernels take them."""
+    """Return the fields of `RowScheme` for s levels, as the kernels take them."""
     fraction = fraction_bits(num_levels)
     return np.float32(num_levels * 2.0**fraction), np.uint32(fraction), np.uint32(num_levels)
 

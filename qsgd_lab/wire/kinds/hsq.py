@@ -181,6 +181,7 @@ def num_ranges(options: HyperSphereOptions, num_coordinates: int) -> int:
 
 def codebook_signs(seed: int, codebook_bits: int) -> tuple[NDArray[np.uint32], NDArray[np.uint32]]:
     """Return the signs S4 and S5 of all rotations, as kernels take them; they depend on the seed alone."""
+    from qsgd_lab.kernels.arguments import StreamKey
     from qsgd_lab.kernels.cpu.methods.hadamard import SIGNS, fill_signs
 
     count = 1 << codebook_bits
@@ -189,7 +190,7 @@ def codebook_signs(seed: int, codebook_bits: int) -> tuple[NDArray[np.uint32], N
         planes, (Purpose.FIRST_CODEBOOK_SIGNS, Purpose.SECOND_CODEBOOK_SIGNS), strict=True
     ):
         k0, k1 = purpose_key(seed, purpose)
-        stream = tuple(np.uint32(word) for word in (k0, k1, 0, 0, SHARED_NODE))
+        stream = StreamKey(*map(np.uint32, (k0, k1, 0, 0, SHARED_NODE)))
         fill_signs(own, 0, count, stream)
     return planes[0], planes[1]
 

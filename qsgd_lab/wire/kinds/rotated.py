@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from qsgd_lab.kernels.arguments import RotationStreams
 from qsgd_lab.kernels.rotation import (
     BOOK_BITS,
     MOST_OFFSET,
@@ -164,11 +165,11 @@ class RotatedKind(Kind[Rotated]):
         return values
 
 
-def streams_of(key: Key) -> tuple[NDArray[np.uint32], np.uint32, np.uint32, np.uint32]:
-    """Return what kernels draw from: (k0, k1) of both rounds' signs and of rounding; step, tensor, node."""
+def streams_of(key: Key) -> RotationStreams:
+    """Return the keys that kernels draw from."""
     purposes = (Purpose.FIRST_SIGNS, Purpose.SECOND_SIGNS, Purpose.ROUNDING)
     keys = np.array([purpose_key(key.seed, purpose, key.role) for purpose in purposes], np.uint32)
-    return keys, np.uint32(key.step), np.uint32(key.tensor), np.uint32(key.node)
+    return RotationStreams(keys, np.uint32(key.step), np.uint32(key.tensor), np.uint32(key.node))
 
 
 def _lengths(options: RotatedOptions, n: int) -> Lengths:

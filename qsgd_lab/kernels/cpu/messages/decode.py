@@ -7,9 +7,11 @@ beyond the end of its chunk. Where values are asked for, the levels of no more t
 
 from __future__ import annotations
 
-import numpy as np
+from typing import NamedTuple
 
-from qsgd_lab.kernels.arguments import ChunkFormat, ChunkRange, DecodeTables, ReadDirectory
+import numpy as np
+from numpy.typing import NDArray
+
 from qsgd_lab.kernels.codeword_reader import is_finished
 from qsgd_lab.kernels.constants import DAMAGED, FIXED, GOOD, MALFORMED, NOT_CANONICAL, SPARSE
 from qsgd_lab.kernels.cpu.float_mode import keep_denormals, set_float_mode
@@ -25,6 +27,13 @@ from qsgd_lab.kernels.jit import njit
 STATE_SIZE = 40  # of the chunks that are decoded in turn: five numbers for each of eight
 #: Chunks that are checked, and decoded in turn, at a time.
 GROUP = 8
+
+
+class GroupScratch(NamedTuple):
+    """Scratch of `decode_group`: the state of chunks decoded in turn, and their checksums as computed."""
+
+    state: NDArray[np.int64]
+    checksums: NDArray[np.uint32]
 
 
 @njit(cache=True, fastmath=False)
@@ -66,10 +75,9 @@ def decode_group(stream, directory, chunks, chunk, form, tables, levels, scratch
     Chunks that could be decoded in turn but are not all good are decoded again one by one, to find the bad
     one.
     """
-    state, computed = scratch
     chunk_size = chunks.size
     stop = min(chunk + GROUP, chunks.stop)
-    found = computed[: stop - chunk]
+    found = scratch.checksums[: stop - chunk]
     crc32c_of_ranges(stream, directory.starts[chunk : stop + 1], found)
     for i in range(chunk, stop):
         if found[i - chunk] != directory.checksums[i]:
@@ -82,7 +90,7 @@ def decode_group(stream, directory, chunks, chunk, form, tables, levels, scratch
         size = 8 if form.layout != SPARSE and done + 8 <= whole else 4
         part = levels[(done - chunk) * chunk_size : (done - chunk + size) * chunk_size]
         edges, counts = directory.starts[done : done + size + 1], directory.num_nonzeros[done : done + size]
-        if not decode_in_turn(stream, edges, counts, form, tables, part, chunk_size, state):
+        if not decode_in_turn(stream, edges, counts, form, tables, part, chunk_size, scratch.state):
             break
         done += size
     for i in range(done, stop):
@@ -103,8 +111,7 @@ def decode_chunks(stream, directory, chunks, form, tables, levels):
     ----------
     stream : uint8, read-only
         Payload and eight bytes more.
-    directory, chunks, form, tables
-        Fields of `ReadDirectory`, `ChunkRange`, `ChunkFormat` and `DecodeTables`.
+    directory, chunks, form, tables : ReadDirectory, ChunkRange, ChunkFormat, DecodeTables
     levels : int8 or int16
 
     Returns
@@ -112,9 +119,7 @@ def decode_chunks(stream, directory, chunks, form, tables, levels):
     (int, int)
         GOOD and the chunk to stop before, or what is wrong and with which chunk.
     """
-    directory, chunks = ReadDirectory(*directory), ChunkRange(*chunks)
-    form, tables = ChunkFormat(*form), DecodeTables(*tables)
-    scratch = np.empty(STATE_SIZE, np.int64), np.empty(GROUP, np.uint32)
+    scratch = GroupScratch(np.empty(STATE_SIZE, np.int64), np.empty(GROUP, np.uint32))
     for chunk in range(chunks.first, chunks.stop, GROUP):
         part = levels[(chunk - chunks.first) * chunks.size :]
         outcome, where = decode_group(stream, directory, chunks, chunk, form, tables, part, scratch)
@@ -187,8 +192,8 @@ def put_values(levels, first, bucket, norms, bucket_offsets, num_levels, add, va
 
 @njit(cache=True, fastmath=False)
 def put_chunks(stream, directory, chunks, form, tables, norms, bucket_offsets, scratch, add, values):
-    """Do the work of `decode_to_values`, with named tuples."""
-    state = np.empty(STATE_SIZE, np.int64), np.empty(GROUP, np.uint32)
+    """Do the work of `decode_to_values`, which sets the float mode."""
+    state = GroupScratch(np.empty(STATE_SIZE, np.int64), np.empty(GROUP, np.uint32))
     first = chunks.first * chunks.size
     bucket = np.int64(np.searchsorted(bucket_offsets, first, side="right")) - 1
     for chunk in range(chunks.first, chunks.stop, GROUP):
@@ -211,8 +216,6 @@ def decode_to_values(stream, directory, chunks, form, tables, norms, bucket_offs
     Parameters as of `decode_chunks`; ``scratch`` holds the levels of `GROUP` chunks. Returns (outcome, chunk)
     as it does; the values of chunks before a bad one are then written.
     """
-    directory, chunks = ReadDirectory(*directory), ChunkRange(*chunks)
-    form, tables = ChunkFormat(*form), DecodeTables(*tables)
     mode = keep_denormals()
     found = put_chunks(stream, directory, chunks, form, tables, norms, bucket_offsets, scratch, add, values)
     set_float_mode(mode)

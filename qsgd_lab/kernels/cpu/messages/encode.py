@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from qsgd_lab.kernels.arguments import ChunkDirectory, ChunkFormat, ChunkRange, EncodeTables
 from qsgd_lab.kernels.constants import FIXED, SPARSE
 from qsgd_lab.kernels.cpu.messages.encode_chunk import encode_dense_chunk, encode_sparse_chunk
 from qsgd_lab.kernels.cpu.messages.fixed_width import encode_fixed_chunk
@@ -83,15 +82,12 @@ def encode_chunks(levels, chunks, form, tables, stream, directory):
     Parameters
     ----------
     levels : int8[n] or int16[n]
-    chunks, form, tables
-        Fields of `ChunkRange`, `ChunkFormat` and `EncodeTables`.
+    chunks, form, tables : ChunkRange, ChunkFormat, EncodeTables
     stream : uint8
         Long enough for the longest possible chunks and eight bytes more.
-    directory
-        Fields of `ChunkDirectory`: filled for the chunks written.
+    directory : ChunkDirectory
+        Filled for the chunks written.
     """
-    chunks, form, tables = ChunkRange(*chunks), ChunkFormat(*form), EncodeTables(*tables)
-    directory = ChunkDirectory(*directory)
     levels, stream = unowned_view(levels), unowned_view(stream)
     positions = np.empty(chunks.size, np.int32)
     edges = np.zeros(6, np.int64)

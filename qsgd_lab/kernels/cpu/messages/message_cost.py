@@ -11,7 +11,10 @@ Layouts and codes are numbered dense gamma, delta, omega, sparse gamma, delta, o
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
+from numpy.typing import NDArray
 
 from qsgd_lab.kernels.bits import at_least64, count_ones
 from qsgd_lab.kernels.constants import CHUNK_SIZE
@@ -29,16 +32,64 @@ _ONE = np.uint64(1)
 _SHIFT_MASK = np.int64(63)
 
 
+class GapScratch(NamedTuple):
+    """Scratch of `count_gaps`.
+
+    Attributes
+    ----------
+    covered, wider : uint64, shape (LEAD + 64,)
+        Masks; the first LEAD words are 0.
+    gaps : int64, shape (13,)
+        How many distances are >= 2^j.
+    """
+
+    covered: NDArray[np.uint64]
+    wider: NDArray[np.uint64]
+    gaps: NDArray[np.int64]
+
+
+class NodeChunk(NamedTuple):
+    """What is known of the chunk that a node has begun.
+
+    Attributes
+    ----------
+    mask : uint64, shape (65,)
+        A bit for each level that is not 0.
+    dense, sparse : int64, shape (K,)
+        How many levels have |level| + 1 >= 2^j, and |level| >= 2^j.
+    """
+
+    mask: NDArray[np.uint64]
+    dense: NDArray[np.int64]
+    sparse: NDArray[np.int64]
+
+
+class OpenChunks(NamedTuple):
+    """The chunks of N nodes, a row of each array being the `NodeChunk` of one, and scratch for all."""
+
+    masks: NDArray[np.uint64]
+    dense: NDArray[np.int64]
+    sparse: NDArray[np.int64]
+    scratch: GapScratch
+
+
 @njit(cache=True, fastmath=False)
 def open_chunks(nodes, num_levels):
-    """Return (masks, dense, sparse, scratch): an empty chunk for each of N nodes, for `count_piece`."""
+    """Return `OpenChunks`: an empty chunk for each of N nodes, for `count_piece`."""
     classes = 1
     while classes < 17 and (num_levels >> np.uint32(classes - 1)) > 0:  # the digits of s, and one more
         classes += 1
     masks = np.zeros((nodes, MASK_WORDS + 1), np.uint64)
     dense, sparse = np.zeros((nodes, classes), np.int64), np.zeros((nodes, classes), np.int64)
     covered, wider = np.zeros(LEAD + MASK_WORDS, np.uint64), np.zeros(LEAD + MASK_WORDS, np.uint64)
-    return masks, dense, sparse, (covered, wider, np.zeros(GAP_CLASSES, np.int64))
+    return OpenChunks(masks, dense, sparse, GapScratch(covered, wider, np.zeros(GAP_CLASSES, np.int64)))
+
+
+@njit(cache=True, fastmath=False, forceinline=True)
+def unowned_gaps(scratch):
+    """Return a `GapScratch` without claims to its memory."""
+    covered, wider = unowned_view(scratch.covered), unowned_view(scratch.wider)
+    return GapScratch(covered, wider, unowned_view(scratch.gaps))
 
 
 @njit(cache=True, fastmath=False, forceinline=True)
@@ -158,8 +209,8 @@ def close_chunk(mask, dense, sparse, steps, scratch, bits, words):
 
     ``steps`` (int64[3, 16]): by how much a codeword of 2^j is longer than one of 2^(j - 1), under each code.
     """
-    covered, wider, gaps = scratch
-    count_gaps(mask, covered, wider, gaps)
+    gaps = scratch.gaps
+    count_gaps(mask, scratch.covered, scratch.wider, gaps)
     for code in range(NUM_CODES):
         dense_bits = dense[1] if dense.size > 1 else np.int64(0)  # signs
         sparse_bits = gaps[0]
@@ -181,13 +232,14 @@ def close_chunk(mask, dense, sparse, steps, scratch, bits, words):
 def count_piece(magnitudes, size, first, num_coordinates, chunk, steps, scratch, bits, words, reached):
     """Count a piece of one node's levels, the first of which is coordinate `first` of `num_coordinates`.
 
-    ``chunk`` is what is known of the chunk begun (mask uint64[65], dense and sparse class counts int64[K]);
-    where the piece ends it, its cost is added to `bits` and `words`, and its dense counts to `reached`.
+    ``chunk`` is a `NodeChunk`, ``scratch`` a `GapScratch`. Where the piece ends the chunk, its cost is added
+    to `bits` and `words`, and its dense counts to `reached`.
     `magnitudes` (uint8 for s <= 255, else uint16) are `size`, in an array of 64 more.
     """
     prefer_wide_vectors()
     magnitudes = unowned_view(magnitudes)
-    mask, dense, sparse = unowned_view(chunk[0]), unowned_view(chunk[1]), unowned_view(chunk[2])
+    mask, dense = unowned_view(chunk.mask), unowned_view(chunk.dense)
+    sparse = unowned_view(chunk.sparse)
     done = 0
     while done < size:  # a piece may end one chunk and begin the next
         start = (first + done) & (CHUNK_SIZE - 1)

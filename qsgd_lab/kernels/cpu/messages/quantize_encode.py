@@ -8,29 +8,42 @@ codewords would then leave the first-level cache, for the gradient, sixteen time
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
-from qsgd_lab.kernels.arguments import (
-    ChunkDirectory,
-    ChunkFormat,
-    ChunkRange,
-    EncodeTables,
-    Offsets,
-    Quantizer,
-    StreamKey,
-)
+from qsgd_lab.kernels.arguments import RoundingBuffers, StreamKey
 from qsgd_lab.kernels.cpu.float_mode import keep_denormals, set_float_mode
 from qsgd_lab.kernels.cpu.messages.encode import encode_chunk, enter_chunk
 from qsgd_lab.kernels.cpu.norms import BLOCK, LANES, bucket_norm
 from qsgd_lab.kernels.cpu.quantize import PIECE, longest_bucket, quantize_segment
 from qsgd_lab.kernels.cpu.unowned import unowned_view
 from qsgd_lab.kernels.cpu.wide_vectors import prefer_wide_vectors
-from qsgd_lab.kernels.fixed_point import HALF_WORD, bucket_factors
+from qsgd_lab.kernels.fixed_point import HALF_WORD, BucketFactors, bucket_factors
 from qsgd_lab.kernels.jit import njit
 from qsgd_lab.kernels.philox import GROUP, fill_groups
 
 #: Chunks that are quantized before they are coded.
 CHUNKS_AT_A_TIME = 16
+
+
+class RunState(NamedTuple):
+    """What one run of coordinates leaves to the next.
+
+    Attributes
+    ----------
+    bucket_end : int
+        End of the bucket entered last.
+    factors : BucketFactors
+        Of that bucket.
+    words_start, words_end : int
+        The coordinates that the drawn words serve.
+    """
+
+    bucket_end: int
+    factors: BucketFactors
+    words_start: int
+    words_end: int
 
 
 @njit(cache=True, fastmath=False)
@@ -43,13 +56,14 @@ def part_of(offsets, position):
 def quantize_run(x, x_bits, first, last, offsets, key, quantizer, buffers, state, levels, norms):
     """Write the levels of coordinates first..last-1; return the state from which the next run goes on.
 
-    ``offsets``, ``key`` and ``quantizer`` are named tuples, ``buffers`` is (lanes, sums, words), and
-    ``state`` (end of the bucket entered last, its factors, first and last coordinate that `words` serves).
+    ``offsets``, ``key`` and ``quantizer`` are named tuples, ``buffers`` `RoundingBuffers`, and ``state``
+    a `RunState`.
     """
     prefer_wide_vectors()
     fraction, num_levels = quantizer.fraction, quantizer.num_levels
-    lanes, sums, words = unowned_view(buffers[0]), unowned_view(buffers[1]), unowned_view(buffers[2])
-    bucket_end, factors, words_start, words_end = state
+    lanes, sums, words = unowned_view(buffers.lanes), unowned_view(buffers.sums), unowned_view(buffers.words)
+    bucket_end, factors = state.bucket_end, state.factors
+    words_start, words_end = state.words_start, state.words_end
     levels, x, x_bits = unowned_view(levels), unowned_view(x), unowned_view(x_bits)
     top = np.float32(np.float64(num_levels) * 2.0 ** np.float64(fraction))
     position = first
@@ -63,7 +77,7 @@ def quantize_run(x, x_bits, first, last, offsets, key, quantizer, buffers, state
             words_end = min(offsets.tensors[tensor + 1], words_start + PIECE)
             if quantizer.stochastic:
                 own_tensor = np.uint32(key.tensor + np.uint32(tensor))
-                stream = (key.low_seed, key.high_seed, key.step, own_tensor, key.node)
+                stream = StreamKey(key.low_seed, key.high_seed, key.step, own_tensor, key.node)
                 fill_groups(words, group, words_end - words_start, stream)
         if position >= bucket_end:
             bucket = part_of(offsets.buckets, position)
@@ -72,7 +86,7 @@ def quantize_run(x, x_bits, first, last, offsets, key, quantizer, buffers, state
             norms[bucket] = bucket_norm(x[part], x_bits[part], quantizer.kind, lanes, sums)
             factors = bucket_factors(norms[bucket], top)
         end = min(last, words_end, bucket_end)
-        if factors[1] == np.float32(0.0):  # norm 0 or NaN
+        if factors.scale == np.float32(0.0):  # norm 0 or NaN
             levels[position - first : end - first] = 0
         else:
             quantize_segment(
@@ -84,7 +98,7 @@ def quantize_run(x, x_bits, first, last, offsets, key, quantizer, buffers, state
                 levels[position - first : end - first],
             )
         position = end
-    return bucket_end, factors, words_start, words_end
+    return RunState(bucket_end, factors, words_start, words_end)
 
 
 @njit(cache=True, fastmath=False, nogil=True)
@@ -96,9 +110,10 @@ def quantize_and_encode_chunks(
     Parameters
     ----------
     x, x_bits : float32[n], and the same as int32
-    offsets, key, quantizer, chunks, form, tables, directory
-        Fields of `Offsets`, `StreamKey`, `Quantizer`, `ChunkRange`, `ChunkFormat`, `EncodeTables` and
-        `ChunkDirectory`, which is filled for the chunks written.
+    offsets, key, quantizer : Offsets, StreamKey, Quantizer
+    chunks, form, tables : ChunkRange, ChunkFormat, EncodeTables
+    directory : ChunkDirectory
+        Filled for the chunks written.
     scratch : int8 or int16
         As long as `CHUNKS_AT_A_TIME` chunks.
     stream : uint8
@@ -108,17 +123,15 @@ def quantize_and_encode_chunks(
         the same norm.
     """
     mode = keep_denormals()
-    offsets, key, quantizer = Offsets(*offsets), StreamKey(*key), Quantizer(*quantizer)
-    chunks, form, tables = ChunkRange(*chunks), ChunkFormat(*form), EncodeTables(*tables)
-    directory = ChunkDirectory(*directory)
     x, x_bits = unowned_view(x), unowned_view(x_bits)
     scratch, stream = unowned_view(scratch), unowned_view(stream)
     sums = np.empty(longest_bucket(offsets.buckets) // BLOCK + 1, np.float64)
-    buffers = np.empty(LANES, np.float64), sums, np.full(PIECE, HALF_WORD, np.uint32)
+    words = np.full(PIECE, HALF_WORD, np.uint32)
+    buffers = RoundingBuffers(np.empty(LANES, np.float64), sums, words)
     positions = np.empty(chunks.size, np.int32)
     edges = np.zeros(6, np.int64)
     nowhere = np.int64(0)  # before any coordinate, so that the first enters its bucket and draws its words
-    state = (nowhere, (np.float32(0.0), np.float32(0.0)), nowhere, nowhere)
+    state = RunState(nowhere, BucketFactors(np.float32(0.0), np.float32(0.0)), nowhere, nowhere)
     byte = np.int64(0)  # a literal 0 would compile all that takes it twice
     for chunk in range(chunks.first, chunks.stop, CHUNKS_AT_A_TIME):
         first, stop = chunk * chunks.size, min(chunks.stop, chunk + CHUNKS_AT_A_TIME)

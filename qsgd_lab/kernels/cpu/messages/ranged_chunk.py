@@ -6,9 +6,11 @@ the chunk's end before anything is read there.
 
 from __future__ import annotations
 
-import numpy as np
+from typing import NamedTuple
 
-from qsgd_lab.kernels.arguments import RangedFormat, RangedTables
+import numpy as np
+from numpy.typing import NDArray
+
 from qsgd_lab.kernels.cpu.messages.ranged import BLOCK_BITS, decode_symbols, encode_symbols
 from qsgd_lab.kernels.cpu.messages.ranged_vector import HAS_WIDE_VECTORS, decode_four, decode_wide
 from qsgd_lab.kernels.jit import njit
@@ -18,6 +20,22 @@ GOOD, STATE, LENGTH, HAS_FREQUENCY, LOW_BITS, OUT_OF_RANGE, NOT_ZERO, NO_ESCAPE 
 
 _BITS = np.int64(BLOCK_BITS)
 _ESCAPE_OF_WIDE = np.int64(0x80)
+
+
+class WriteScratch(NamedTuple):
+    """Scratch for the longest chunk: its symbols, the states, and a word more than symbols."""
+
+    symbols: NDArray[np.uint8]
+    states: NDArray[np.uint32]
+    words: NDArray[np.uint16]
+
+
+class ReadScratch(NamedTuple):
+    """Scratch for the chunks decoded in turn: symbols, states, and levels (int16) of a chunk's exceptions."""
+
+    symbols: NDArray[np.uint8]
+    states: NDArray[np.uint32]
+    wide: NDArray[np.int16]
 
 
 @njit(cache=True, fastmath=False)
@@ -87,11 +105,10 @@ def write_low_bits(levels, shifts, classes, stream, at):
 def write_chunk(levels, form, tables, classes, scratch, stream, at):
     """Write a chunk from byte `at` on; return (where it ends, GOOD or what is wrong).
 
-    ``form`` is a `RangedFormat`, ``tables`` a `RangedTables`, ``scratch`` (symbols, states, words).
+    ``form`` is a `RangedFormat`, ``tables`` a `RangedTables`, ``scratch`` a `WriteScratch`.
     """
-    symbols, states, words = scratch
-    per_byte = 8 // form.field_bits
-    symbols = symbols[
+    states, per_byte = scratch.states, 8 // form.field_bits
+    symbols = scratch.symbols[
         : ((levels.size + per_byte - 1) // per_byte + states.size - 1) // states.size * states.size
     ]
     if form.num_levels <= 127:
@@ -99,7 +116,7 @@ def write_chunk(levels, form, tables, classes, scratch, stream, at):
     else:
         shifted_to_symbols(levels, tables.shifts, classes, symbols)
         at = write_low_bits(levels, tables.shifts, classes, stream, at)
-    words = words[: symbols.size + 1]
+    words = scratch.words[: symbols.size + 1]
     first = encode_symbols(symbols, classes, tables.entries, tables.reciprocals, states, words)
     for state in range(states.size):
         for byte in range(4):
@@ -137,7 +154,6 @@ def write_chunks(levels, form, tables, classes, scratch, stream, num_words):
     ``classes`` is uint8, of the blocks of all chunks; `num_words` (uint16[C]) is filled. Only what was
     checked to be in -s..s is given.
     """
-    form, tables = RangedFormat(*form), RangedTables(*tables)
     at, block = np.int64(0), np.int64(0)
     for chunk in range(num_words.size):
         part = levels[chunk << form.chunk_bits : min(levels.size, (chunk + 1) << form.chunk_bits)]
@@ -297,8 +313,8 @@ def finish_chunk(stream, start, word, end, form, tables, classes, symbols, wide,
 @njit(cache=True, fastmath=False)
 def read_chunk(stream, words, start, end, form, tables, classes, scratch, levels):
     """Read the chunk in bytes start..end-1; return GOOD or what is wrong."""
-    symbols, states, wide = scratch
-    symbols, states = symbols[: num_symbols(levels.size, form)], states[: form.num_states]
+    symbols = scratch.symbols[: num_symbols(levels.size, form)]
+    states, wide = scratch.states[: form.num_states], scratch.wide
     at, outcome = read_states(stream, start, end, levels.size, form, tables, classes, states)
     if outcome != GOOD:
         return outcome
@@ -312,7 +328,7 @@ def read_chunk(stream, words, start, end, form, tables, classes, scratch, levels
 @njit(cache=True, fastmath=False)
 def read_four(stream, words, starts, form, tables, classes, scratch, levels):
     """Read four whole chunks in turn; return whether all are good, else they are read again one by one."""
-    symbols, states, wide = scratch
+    symbols, states, wide = scratch.symbols, scratch.states, scratch.wide
     count = 1 << form.chunk_bits
     size, blocks = num_symbols(count, form), num_blocks(count, form)
     positions, last_words = np.empty(4, np.int64), np.empty(4, np.int64)
@@ -347,15 +363,13 @@ def read_chunks(stream, words, starts, first, form, tables, classes, scratch, le
     starts : int64[C + 1]
         Where chunks begin, in bytes; multiples of 4.
     first : int
-    form, tables
-        Fields of `RangedFormat` and `RangedTables`.
+    form, tables : RangedFormat, RangedTables
     classes : uint8
         Of the blocks of these chunks.
-    scratch : (symbols, states, wide)
+    scratch : ReadScratch
         Of four chunks where four can be decoded in turn, else of one; wide is of one.
     levels : int8 or int16
     """
-    form, tables = RangedFormat(*form), RangedTables(*tables)
     done, block, chunk = np.int64(0), np.int64(0), first
     if HAS_WIDE_VECTORS and form.num_states == 16:
         four, blocks = np.int64(4) << form.chunk_bits, 4 * num_blocks(1 << form.chunk_bits, form)

@@ -65,18 +65,17 @@ def chunk_starts(num_words, starts):
 
 
 @njit(cache=True, fastmath=False, nogil=True)
-def unfit_chunk(sizes, num_words, num_nonzeros):
+def unfit_chunk(num_coordinates, chunk_size, bits, num_words, num_nonzeros):
     """Return the first chunk with fewer words than its coordinates need, or -1, and whether one counts more.
 
     Parameters
     ----------
-    sizes : (int, int, int)
-        Coordinates, coordinates of a chunk, and the least bits of one; in the sparse layout, of a level
-        other than 0.
+    num_coordinates, chunk_size : int
+    bits : int
+        The least bits of a coordinate; in the sparse layout, of a level other than 0.
     num_words, num_nonzeros : uint16[C]
         The second is empty but for the sparse layout. A count above the chunk's coordinates goes first.
     """
-    num_coordinates, chunk_size, bits = sizes
     short = np.int64(-1)
     for chunk in range(num_words.size):
         size = min(chunk_size, num_coordinates - chunk * chunk_size)

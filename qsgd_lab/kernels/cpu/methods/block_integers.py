@@ -7,10 +7,12 @@ transform of the integers is exact, and gives the values when it is multiplied b
 
 from __future__ import annotations
 
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
+from qsgd_lab.kernels.arguments import StreamKey
 from qsgd_lab.kernels.block_scale import stored_scale
 from qsgd_lab.kernels.cpu.methods.hadamard import transform32
 from qsgd_lab.kernels.cpu.norms import largest_bits
@@ -24,6 +26,31 @@ _HALF = np.int64(32)
 _FRACTION = np.int64(0xFFFFFFFF)
 _TWO_32 = np.float64(4294967296.0)
 _ROUNDER = np.float64(6755399441055744.0)
+
+
+class BlockScratch(NamedTuple):
+    """Scratch for blocks of r coordinates.
+
+    Attributes
+    ----------
+    y : float32, shape (r,)
+        The block, padded with zeros and smoothed where it is to be.
+    words : uint32, shape (512,)
+    filled : int64, shape (1,)
+        The group whose random words are in `words`, or -1.
+    wide, bits : float64 and int64, shape (r,)
+        The same memory: what rounds a float64 leaves the integer in its lowest bits.
+    holder, held : int32 and float32, shape (1,)
+        The same memory: the largest magnitude, compared as an integer.
+    """
+
+    y: NDArray[np.float32]
+    words: NDArray[np.uint32]
+    filled: NDArray[np.int64]
+    wide: NDArray[np.float64]
+    bits: NDArray[np.int64]
+    holder: NDArray[np.int32]
+    held: NDArray[np.float32]
 
 
 @njit(cache=True, fastmath=False, forceinline=True)
@@ -76,29 +103,28 @@ def compress_block(x, place, scheme, stream, scratch, codes):
     x : float32, shape (r,)
     place : int
         Number of its first coordinate.
-    scheme : (most, is_smooth, is_stochastic)
-        `most` is 2^(b-1) - 1, int32.
-    stream : (k0, k1, step, tensor, node)
-    scratch : from `open_scratch`, without claims to its memory
+    scheme : BlockScheme
+    stream : StreamKey
+    scratch : BlockScratch
+        Without claims to its memory.
     codes : int8
         As many as x has, with a smoother padded to a multiple of 32.
     """
-    most, is_smooth, is_stochastic = scheme
-    buffer, words, filled, wide, bits, holder, held = scratch
-    y = buffer[: codes.size]
-    enter_block(x, is_smooth, y)
+    words, filled, holder = scratch.words, scratch.filled, scratch.holder
+    y = scratch.y[: codes.size]
+    enter_block(x, scheme.is_smooth, y)
     largest = largest_bits(y.view(np.int32), np.int32(0))
     if largest >= INFINITY_BITS:
         codes[:] = 0
         return np.float32(np.nan)
     holder[0] = largest
-    scale = stored_scale(np.float64(held[0]), np.float64(most))
+    scale = stored_scale(np.float64(scratch.held[0]), np.float64(scheme.most))
     if scale == np.float32(0.0):
         codes[:] = 0
         return scale
     inverse = 1.0 / np.float64(scale)
-    if not is_stochastic:
-        round_nearest(y, inverse, wide, bits, codes)
+    if not scheme.is_stochastic:
+        round_nearest(y, inverse, scratch.wide, scratch.bits, codes)
         return scale
     inverse *= _TWO_32
     done = 0
@@ -131,15 +157,14 @@ def decode_block(codes, scale, is_smooth, y):
 @njit(cache=True, fastmath=False, forceinline=True)
 def unowned_views(scratch):
     """Return scratch without claims to its memory: counting references would take longer than a block."""
-    y, words, filled, wide, bits, holder, held = scratch
-    return (
-        unowned_view(y),
-        unowned_view(words),
-        unowned_view(filled),
-        unowned_view(wide),
-        unowned_view(bits),
-        unowned_view(holder),
-        unowned_view(held),
+    return BlockScratch(
+        unowned_view(scratch.y),
+        unowned_view(scratch.words),
+        unowned_view(scratch.filled),
+        unowned_view(scratch.wide),
+        unowned_view(scratch.bits),
+        unowned_view(scratch.holder),
+        unowned_view(scratch.held),
     )
 
 
@@ -147,7 +172,7 @@ def unowned_views(scratch):
 def compress(x, block, place, scheme, stream, scratch, scales, codes):
     """Compress a vector whose first coordinate is number `place`, in blocks of `block`."""
     x, codes, scratch = unowned_view(x), unowned_view(codes), unowned_views(scratch)
-    scratch[2][0] = -1
+    scratch.filled[0] = -1
     for b in range(scales.size):
         low, high = b * block, min(x.size, (b + 1) * block)
         own = codes[low : min(codes.size, low + block)]
@@ -157,7 +182,7 @@ def compress(x, block, place, scheme, stream, scratch, scales, codes):
 @njit(cache=True, fastmath=False, nogil=True)
 def decompress(codes, scales, block, is_smooth, scratch, out):
     """Write the values of a compressed vector."""
-    codes, out, buffer = unowned_view(codes), unowned_view(out), unowned_view(scratch[0])
+    codes, out, buffer = unowned_view(codes), unowned_view(out), unowned_view(scratch.y)
     for b in range(scales.size):
         low, high = b * block, min(out.size, (b + 1) * block)
         own = codes[low : min(codes.size, low + block)]
@@ -174,15 +199,14 @@ def average(gradients, residuals, block, scheme, stream, scratch, codes, total):
 
     Gradients or residuals, float32 of shape (N, n), may be empty; residuals are added to, and overwritten.
     """
-    k0, k1, step, tensor, first_node = stream
     nodes = max(gradients.shape[0], residuals.shape[0])
     gradients, residuals, total = unowned_view(gradients), unowned_view(residuals), unowned_view(total)
     codes, scratch = unowned_view(codes), unowned_views(scratch)
-    scratch[2][0] = -1
+    scratch.filled[0] = -1
     for low in range(0, total.size, block):
         high = min(total.size, low + block)
-        size = -(-(high - low) // GROUP_OF_SMOOTHER) * GROUP_OF_SMOOTHER if scheme[1] else high - low
-        own, y, part = codes[:size], scratch[0][:size], total[low:high]
+        size = -(-(high - low) // GROUP_OF_SMOOTHER) * GROUP_OF_SMOOTHER if scheme.is_smooth else high - low
+        own, y, part = codes[:size], scratch.y[:size], total[low:high]
         part[:] = np.float32(0.0)
         for node in range(nodes):
             x = gradients[node, low:high] if residuals.shape[0] == 0 else residuals[node, low:high]
@@ -191,10 +215,11 @@ def average(gradients, residuals, block, scheme, stream, scratch, codes, total):
                 for j in range(x.size):
                     x[j] += addend[j]
             if nodes > 1:
-                scratch[2][0] = -1  # another node has other words
-            own_stream = (k0, k1, step, tensor, np.uint32(first_node + np.uint32(node)))
+                scratch.filled[0] = -1  # another node has other words
+            own_node = np.uint32(stream.node + np.uint32(node))
+            own_stream = StreamKey(stream.low_seed, stream.high_seed, stream.step, stream.tensor, own_node)
             scale = compress_block(x, low, scheme, own_stream, scratch, own)
-            decode_block(own, scale, scheme[1], y)
+            decode_block(own, scale, scheme.is_smooth, y)
             for j in range(x.size):
                 part[j] += y[j]
             if residuals.shape[0]:
@@ -205,14 +230,14 @@ def average(gradients, residuals, block, scheme, stream, scratch, codes, total):
                 part[j] /= np.float32(nodes)
 
 
-def open_scratch(block_size: int) -> tuple[Any, ...]:
+def open_scratch(block_size: int) -> BlockScratch:
     """Return scratch for blocks of at most `block_size` coordinates."""
     length = -(-block_size // GROUP_OF_SMOOTHER) * GROUP_OF_SMOOTHER
     wide, holder = np.empty(length, np.float64), np.empty(1, np.int32)
-    return (
+    return BlockScratch(
         np.empty(length, np.float32),
         np.empty(GROUP, np.uint32),
-        np.full(1, -1, np.int64),  # the group whose words are there
+        np.full(1, -1, np.int64),
         wide,
         wide.view(np.int64),
         holder,

@@ -172,9 +172,10 @@ def fill_signs(planes, first, count, stream):
     planes : uint32, shape (4, blocks)
         Word w of Philox block ``first // 128 + i`` is written to ``planes[w, i]``.
     first, count : int
-    stream : (k0, k1, step, tensor, node), each uint32
+    stream : StreamKey
     """
-    k0, k1, step, tensor, node = stream
+    k0, k1 = stream.low_seed, stream.high_seed
+    step, tensor, node = stream.step, stream.tensor, stream.node
     begin = first // SIGNS
     blocks = (first + count - 1) // SIGNS - begin + 1
     p0, p1, p2, p3 = planes[0], planes[1], planes[2], planes[3]

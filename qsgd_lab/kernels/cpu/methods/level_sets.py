@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from qsgd_lab.kernels.arguments import StreamKey
 from qsgd_lab.kernels.cpu.float_mode import keep_denormals, set_float_mode
 from qsgd_lab.kernels.cpu.norms import BLOCK, LANES, bucket_norm
 from qsgd_lab.kernels.cpu.quantize import PIECE, longest_bucket
@@ -61,17 +62,17 @@ def sign_sums(x, bucket_offsets, sums, counts):
 
 @njit(cache=True, fastmath=False, nogil=True)
 def round_to_levels(x, x_bits, bucket_offsets, tensor_offsets, key, scales, grid, num_levels, levels):
-    """Write the codes (int16) of n coordinates; ``key`` is (k0, k1, step, first tensor, node), each uint32.
+    """Write the codes (int16) of n coordinates; ``key`` is a `StreamKey`.
 
     A scale (float32, one a bucket) of 0 or NaN gives codes 0. For `POWERS`, there is one scale that is not
     read, and signs are those of the coordinates.
     """
     mode = keep_denormals()
-    k0, k1, step, first_tensor, node = key
     words = np.empty(PIECE, np.uint32)
     bucket = 0
     for tensor in range(tensor_offsets.size - 1):
-        stream = (k0, k1, step, np.uint32(first_tensor + np.uint32(tensor)), node)
+        own_tensor = np.uint32(key.tensor + np.uint32(tensor))
+        stream = StreamKey(key.low_seed, key.high_seed, key.step, own_tensor, key.node)
         start, stop = tensor_offsets[tensor], tensor_offsets[tensor + 1]
         for first in range(start, stop, PIECE):
             last = min(stop, first + PIECE)

@@ -12,6 +12,7 @@ import math
 
 import numpy as np
 
+from qsgd_lab.kernels.arguments import StreamKey
 from qsgd_lab.kernels.cpu.methods.hadamard import fill_signs, flip, flip_and_transform, signs_at, transform
 from qsgd_lab.kernels.cpu.norms import BLOCK, LANES, block_sum, fold_lanes, fold_sums
 from qsgd_lab.kernels.cpu.unowned import unowned_view
@@ -27,6 +28,8 @@ from qsgd_lab.kernels.rotation import (
     UNBIASED,
 )
 
+#: The row of `RotationStreams.keys` after the signs of both rounds.
+ROUNDING = 2
 _HALF = np.int64(32)
 _FRACTION = np.int64(0xFFFFFFFF)
 _TWO_32 = np.float64(4294967296.0)
@@ -88,15 +91,22 @@ def rotate(x, power, y, rounds, planes):
         flip_and_transform(y, planes[r], 0)
 
 
+@njit(cache=True, fastmath=False, forceinline=True)
+def key_of(streams, purpose):
+    """Return the `StreamKey` of a purpose: the signs of a round by its number, or ROUNDING."""
+    keys = streams.keys
+    return StreamKey(keys[purpose, 0], keys[purpose, 1], streams.step, streams.tensor, streams.node)
+
+
 @njit(cache=True, fastmath=False)
-def open_signs(planes, first, size, rounds, streams, step, tensor, node):
+def open_signs(planes, first, size, rounds, streams):
     """Fill the planes of all rounds for a block at position `first`, so that its first sign is at place 0.
 
     Blocks of less than 128 coordinates begin inside a Philox block: their bits are moved to its beginning.
     """
     for r in range(rounds):
         own = planes[r]
-        fill_signs(own, first, size, (streams[r, 0], streams[r, 1], step, tensor, node))
+        fill_signs(own, first, size, key_of(streams, r))
         place = first & 127
         if place:
             if size < 32:
@@ -183,15 +193,16 @@ def storable(value):
 
 
 @njit(cache=True, fastmath=False)
-def nearest_block(y, total, power, rounds, kind, book, middles, scratch, codes):
+def nearest_block(y, total, power, scheme, scratch, codes):
     """Write the codes of a rotated block by its centroids; return its scale."""
-    chosen, limits, lanes, sums = scratch
-    chosen, limits = unowned_view(chosen)[: y.size], unowned_view(limits)[: middles.size]
-    growth = np.float64(y.size) ** rounds
+    kind, middles = scheme.kind, scheme.middles
+    chosen, limits = unowned_view(scratch.chosen)[: y.size], unowned_view(scratch.limits)[: middles.size]
+    lanes, sums = scratch.lanes, scratch.sums
+    growth = np.float64(y.size) ** scheme.num_rounds
     deviation = np.sqrt(total * growth / np.float64(y.size))
     for k in range(middles.size):
         limits[k] = np.float32(middles[k] * deviation)
-    quantize_block(y, book, limits, codes, chosen)
+    quantize_block(y, scheme.book, limits, codes, chosen)
     along = product_sum(y, chosen, lanes, sums)
     if kind == UNBIASED:
         return storable(total / along / power)
@@ -261,32 +272,28 @@ def compress_block(x, place, scheme, streams, scratch, codes):
     ----------
     x : float32, shape (r,)
     place : int
-    scheme : (rounds, kind, bits, book, middles)
-    streams : (words, (k0, k1) of each purpose: uint32[3, 2]; step, tensor, node)
-        Of the signs of both rounds, and of rounding.
-    scratch : from `open_scratch`
+    scheme : RotationScheme
+    streams : RotationStreams
+    scratch : RotationScratch
     codes : int8, shape (e,)
     """
-    rounds, kind, bits, book, middles = scheme
-    keys, step, tensor, node = streams
-    y, chosen, limits, lanes, sums, lows, highs, words, planes = scratch
-    x, codes, y = unowned_view(x), unowned_view(codes), unowned_view(y)[: codes.size]
-    open_signs(planes, place, codes.size, rounds, keys, step, tensor, node)
-    total = squares(x, lanes, sums)
+    rounds, planes = scheme.num_rounds, scratch.planes
+    x, codes, y = unowned_view(x), unowned_view(codes), unowned_view(scratch.y)[: codes.size]
+    open_signs(planes, place, codes.size, rounds, streams)
+    total = squares(x, scratch.lanes, scratch.sums)
     scale, offset = np.float32(0.0), np.float32(0.0)
     if 0.0 < total < np.inf:  # a NaN compares false
         power = safe_power(np.sqrt(total))
         rotate(x, power, y, rounds, planes)
         total *= power
         total *= power
-        if kind == STOCHASTIC:
+        if scheme.kind == STOCHASTIC:
+            words, lows, highs = scratch.words, scratch.lows, scratch.highs
             group, skip = place // GROUP, place % GROUP
-            stream = (keys[2, 0], keys[2, 1], step, tensor, node)
-            fill_groups(words, group, skip + codes.size, stream)
-            scale, offset = stochastic_block(y, power, rounds, bits, words[skip:], lows, highs, codes)
+            fill_groups(words, group, skip + codes.size, key_of(streams, ROUNDING))
+            scale, offset = stochastic_block(y, power, rounds, scheme.bits, words[skip:], lows, highs, codes)
         else:
-            own = (chosen, limits, lanes, sums)
-            scale = nearest_block(y, total, power, rounds, kind, book, middles, own, codes)
+            scale = nearest_block(y, total, power, scheme, scratch, codes)
     elif total != 0.0:
         scale, offset = np.float32(np.nan), np.float32(np.nan)
     if not scale > np.float32(0.0):

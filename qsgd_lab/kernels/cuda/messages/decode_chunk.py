@@ -17,6 +17,7 @@ from __future__ import annotations
 import numpy as np
 from numba import cuda
 
+from qsgd_lab.kernels.arguments import ChunkFormat
 from qsgd_lab.kernels.codeword_reader import (
     dense_level,
     fixed_level,
@@ -48,7 +49,8 @@ def window_at(words, position):
 @cuda.jit(device=True, cache=False, fastmath=False)
 def next_symbol(words, position, scheme):
     """Return (distance, level, bits) of what begins at a bit; no bits where nothing legal does."""
-    layout, code, num_levels, _ = scheme
+    form = ChunkFormat(*scheme)
+    layout, code, num_levels = form.layout, form.code, form.num_levels
     bits = window_at(words, position)
     gap, size = np.int64(1), np.int64(0)
     if layout == SPARSE:
@@ -114,7 +116,8 @@ def fall_into_step(words, begin, end, scheme, exits):
 @cuda.jit(device=True, cache=False, fastmath=False)
 def read_fixed(words, begin, end, size, scheme, levels):
     """Read a chunk of fixed width; return whether the thread's part was what an encoder writes."""
-    num_levels, width = scheme[2], scheme[3]
+    form = ChunkFormat(*scheme)
+    num_levels, width = form.num_levels, form.width
     step = np.int64(width)
     if (size * step + 31) >> 5 != (end - begin) >> 5:
         return False

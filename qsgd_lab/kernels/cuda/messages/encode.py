@@ -7,9 +7,12 @@ share a word. What a chunk is, and so its bytes, does not depend on the number o
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numba import cuda
 
+from qsgd_lab.kernels.arguments import ChunkDirectory
 from qsgd_lab.kernels.constants import CODE_MASK, DENSE, FIXED, LENGTH_SHIFT, SPARSE
 from qsgd_lab.kernels.cuda.device import address_of
 from qsgd_lab.kernels.cuda.launch import block_per_item
@@ -38,6 +41,14 @@ def chunk_length(num_coordinates, low, chunk_size):
     return left if left < chunk_size else np.int64(chunk_size)
 
 
+class EncodeForm(NamedTuple):
+    """How levels are written: layout, s, and bits of a level in the fixed layout (uint64)."""
+
+    layout: int
+    num_levels: int
+    width: np.uint64
+
+
 @cuda.jit(device=True, cache=False, fastmath=False)
 def span_of(size):
     """Return (first, last): the thread's neighbouring ones among `size` coordinates are first..last-1."""
@@ -49,7 +60,8 @@ def span_of(size):
 @cuda.jit(device=True, cache=False, fastmath=False)
 def level_entry(level, scheme, single):
     """Return the table entry of a level (int64): its bits, and from bit 58 their number; 0 beyond s."""
-    layout, num_levels, width = scheme
+    form = EncodeForm(*scheme)
+    layout, num_levels, width = form.layout, form.num_levels, form.width
     if level < -num_levels or level > num_levels:  # it would index the tables out of bounds
         return np.uint64(0)
     if layout == FIXED:
@@ -60,7 +72,8 @@ def level_entry(level, scheme, single):
 @cuda.jit(device=True, cache=False, fastmath=False)
 def span_bits(levels, low, first, last, previous, scheme, single, gaps):
     """Return the bits of levels first..last-1 of a chunk, their number of non-zeros, and if all are legal."""
-    layout, num_levels, _ = scheme
+    form = EncodeForm(*scheme)
+    layout, num_levels = form.layout, form.num_levels
     bits = np.int32(0)
     count = np.int32(0)
     legal = True  # judged, not branched on: a level beyond s counts no bits, and the message is dropped
@@ -140,7 +153,8 @@ def encode_chunks(levels, chunk_size, scheme, tables, slot_words, checksum_table
     words = cuda.shared.array(MOST_WORDS, np.uint32)
     totals = cuda.shared.array(MAX_WARPS, np.int64)
     single, gaps = tables
-    num_words, checksums, num_nonzeros = directory
+    lists = ChunkDirectory(*directory)
+    num_words, checksums, num_nonzeros = lists.num_words, lists.checksums, lists.num_nonzeros
     thread, threads = cuda.threadIdx.x, cuda.blockDim.x
     for i in range(thread, slot_words, threads):
         words[i] = np.uint32(0)
@@ -247,7 +261,8 @@ def launch_dense_encode(
     context, levels, whole, entries, checksum_tables, slot_words, slots, directory, flaws
 ):
     """Write the first `whole` chunks into their slots; arguments as of `launch_encode`."""
-    num_words, checksums, _ = directory
+    lists = ChunkDirectory(*directory)
+    num_words, checksums = lists.num_words, lists.checksums
     encode_dense_chunks[dense_launch(whole, context.stream)](
         levels[: whole * MOST_LEVELS].view(np.uint32),
         entries,

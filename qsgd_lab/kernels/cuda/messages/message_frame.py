@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numba import cuda, types
 
+from qsgd_lab.kernels.arguments import ChunkDirectory
 from qsgd_lab.kernels.cuda.device import address_of
 from qsgd_lab.kernels.cuda.launch import WARP, current_launch_shape
 from qsgd_lab.kernels.cuda.messages.checksum import INVERSION, PIECE, piece_states, warp_checksum, warp_state
@@ -92,7 +93,8 @@ def launch_seal(context, words, after_lists, payload, norms, directory, counted,
     word_tables, piece_tables : (uint32[4, 256], uint32[32])
         Of words, and of pieces of 1024 words.
     """
-    num_words, checksums, num_nonzeros = directory
+    lists = ChunkDirectory(*directory)
+    num_words, checksums, num_nonzeros = lists.num_words, lists.checksums, lists.num_nonzeros
     count = payload - HEADER_WORDS
     states = context.scratch(-(-count // PIECE), np.uint32)
     shape = current_launch_shape()

@@ -12,6 +12,7 @@ import math
 import numpy as np
 from numba import cuda
 
+from qsgd_lab.kernels.arguments import BlockScheme
 from qsgd_lab.kernels.block_scale import stored_scale
 from qsgd_lab.kernels.cuda.launch import current_launch_shape
 from qsgd_lab.kernels.cuda.norms import ALL_LANES, LANES, fold_warp
@@ -66,12 +67,13 @@ def compress_blocks(x, block, width, scheme, stream, scales, codes):
     x : float32[n]
     block, width : int64
         Coordinates of a block, and how many of them a warp goes through: a multiple of 32.
-    scheme : (most as int32, is_smooth, is_stochastic)
+    scheme
+        Fields of `BlockScheme`.
     stream : (stochastic, k0, k1, step, tensor, node)
     scales : float32[B]
     codes : int8[C]
     """
-    most, is_smooth, is_stochastic = scheme
+    scheme = BlockScheme(*scheme)
     lane, warp = cuda.threadIdx.x % LANES, cuda.threadIdx.x // LANES
     warps = cuda.blockDim.x // LANES
     for first in range(cuda.blockIdx.x * warps, scales.size, cuda.gridDim.x * warps):
@@ -81,25 +83,25 @@ def compress_blocks(x, block, width, scheme, stream, scales, codes):
         stop = low + block if low + block < codes.size else np.int64(codes.size)
         largest = np.float32(0.0)
         for start in range(0, width, LANES):
-            size = abs(entered(x, low + start + lane, end, lane, is_smooth))
+            size = abs(entered(x, low + start + lane, end, lane, scheme.is_smooth))
             size = size if size <= _LARGEST else _INFINITY  # NaN, too
             largest = size if size > largest else largest
         whole = fold_warp(np.float64(largest), _MAX_NORM)
         scale = np.float32(0.0)
         if whole > 0.0:
-            scale = stored_scale(whole, np.float64(most)) if whole <= _LARGEST else _NAN
+            scale = stored_scale(whole, np.float64(scheme.most)) if whole <= _LARGEST else _NAN
         inverse = 1.0 / np.float64(scale) if scale > np.float32(0.0) else np.float64(0.0)
-        if is_stochastic:
+        if scheme.is_stochastic:
             inverse *= _TWO_32
         if lane == 0 and own < scales.size:
             scales[own] = scale
         for start in range(0, width, LANES):
             i = low + start + lane
-            exact = np.float64(entered(x, i, end, lane, is_smooth)) * inverse
+            exact = np.float64(entered(x, i, end, lane, scheme.is_smooth)) * inverse
             if i < stop:
                 code = np.int64(0)
                 if scale > np.float32(0.0):
-                    if is_stochastic:
+                    if scheme.is_stochastic:
                         fixed = np.int64(math.floor(exact))
                         up = np.int64(word_at(stream, i)) < (fixed & _FRACTION)
                         code = (fixed >> _HALF) + (np.int64(1) if up else np.int64(0))
@@ -125,14 +127,14 @@ def decode_blocks(codes, scales, block, is_smooth, out):
 
 
 def launch_compress(context, x, block, scheme, key, scales, codes):
-    """Compress a Numba float32[n] on the device; `key` is (k0, k1, step, tensor, node), each uint32."""
+    """Compress a Numba float32[n] on the device; `key` is a `StreamKey`."""
     if scales.size == 0:
         return
     width = -(-min(block, codes.size) // LANES) * LANES
     with context.active():
         launch = (*current_launch_shape().grid(scales.size), context.stream)
-        stream = (bool(scheme[2]), *key)
-        compress_blocks[launch](x, np.int64(block), np.int64(width), scheme, stream, scales, codes)
+        stream = (bool(scheme.is_stochastic), *key)
+        compress_blocks[launch](x, np.int64(block), np.int64(width), tuple(scheme), stream, scales, codes)
 
 
 def launch_decode(context, codes, scales, block, is_smooth, out):

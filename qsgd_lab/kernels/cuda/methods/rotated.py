@@ -7,6 +7,7 @@ warp takes 512 coordinates, a lane every 32nd of them, and lanes and warps are a
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 from numba import cuda
@@ -37,14 +38,32 @@ _FRACTION, _HALF = np.int64(0xFFFFFFFF), np.int64(32)
 _NAN = np.float32(np.nan)
 
 
+class GridRule(NamedTuple):
+    """The numbers of a `RotationScheme`."""
+
+    rounds: int
+    kind: int
+    bits: int
+
+
+class Place(NamedTuple):
+    """The numbers of `RotationStreams`, each uint32."""
+
+    step: np.uint32
+    tensor: np.uint32
+    node: np.uint32
+
+
 @cuda.jit(device=True, cache=False, fastmath=False)
 def flip_signs(y, low, size, keys, turn, rest):
     """Negate the coordinates whose sign of round `turn` is minus; the block begins at position `low`."""
-    step, tensor, node = rest
+    place = Place(*rest)
     lane, warp, warps = cuda.threadIdx.x % LANES, cuda.threadIdx.x // LANES, cuda.blockDim.x // LANES
     begin, end = low // _SIGNS, (low + size - 1) // _SIGNS
     for own in range(begin + warp, end + 1, warps):
-        words = philox4x32_narrow(np.uint32(own), step, tensor, node, keys[turn, 0], keys[turn, 1])
+        words = philox4x32_narrow(
+            np.uint32(own), place.step, place.tensor, place.node, keys[turn, 0], keys[turn, 1]
+        )
         for w in range(4):
             j = own * _SIGNS + w * LANES + lane - low
             word = words[0] if w == 0 else words[1] if w == 1 else words[2] if w == 2 else words[3]
@@ -120,7 +139,8 @@ def compress_rotations(x, block, last, scheme, book, middles, keys, rest, scales
     scales, offsets : float32[B]
     codes : int8[C]
     """
-    rounds, kind, bits = scheme
+    rule = GridRule(*scheme)
+    rounds, kind, bits = rule.rounds, rule.kind, rule.bits
     y = cuda.shared.array(MOST_COORDINATES, np.float32)
     limits = cuda.shared.array(_MOST_LIMITS, np.float32)
     sums = cuda.shared.array(_ROWS, np.float64)
@@ -264,19 +284,20 @@ def launch_compress(context, x, sizes, scheme, streams, scales, offsets, codes):
     """Compress a Numba float32[n]; `sizes` is (block, last), `scheme` and `streams` as the CPU's kernels'."""
     if scales.size == 0:
         return
-    (rounds, kind, bits, book, middles), (keys, *rest) = scheme, streams
+    rule = GridRule(scheme.num_rounds, scheme.kind, scheme.bits)
     with context.active():
-        own = (context.to_device(array) for array in (_filled(book), _filled(middles), keys))
+        arrays = _filled(scheme.book), _filled(scheme.middles), streams.keys
+        own = (context.to_device(array) for array in arrays)
         launch = (*block_per_item(scales.size), context.stream)
         centroids, between, key_words = own
         compress_rotations[launch](
             x,
             *map(np.int64, sizes),
-            (rounds, kind, bits),
+            tuple(rule),
             centroids,
-            between[: middles.size],
+            between[: scheme.middles.size],
             key_words,
-            tuple(rest),
+            (streams.step, streams.tensor, streams.node),
             scales,
             offsets,
             codes,
@@ -287,9 +308,8 @@ def launch_decode(context, codes, scales, offsets, sizes, rounds, table, streams
     """Write the values to a Numba float32[n]."""
     if out.size == 0:
         return
-    keys, *rest = streams
     with context.active():
-        values, key_words = context.to_device(_filled(table)), context.to_device(keys)
+        values, key_words = context.to_device(_filled(table)), context.to_device(streams.keys)
         launch = (*block_per_item(scales.size), context.stream)
         decode_rotations[launch](
             codes,
@@ -299,7 +319,7 @@ def launch_decode(context, codes, scales, offsets, sizes, rounds, table, streams
             np.int64(rounds),
             values[: table.size],
             key_words,
-            tuple(rest),
+            (streams.step, streams.tensor, streams.node),
             out,
         )
 
