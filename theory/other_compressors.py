@@ -19,7 +19,6 @@ from qsgd_lab.theory.arrays import (
     times_power_of_two,
     weighted_counts,
 )
-from qsgd_lab.theory.methods.top_k import squared_error
 
 #: Smaller powers of two are near the smallest numbers of float64.
 MOST_EXPONENTS = 1000
@@ -132,8 +131,10 @@ def top_k_error(gradient: ArrayLike, k: int) -> float:
 
     1 <= k <= n, here and in the two functions below.
     """
-    values = vector("gradient", gradient)
-    return squared_error(values, kept(k, values.size))
+    magnitudes, exponent = _scaled_magnitudes(gradient)
+    squares = np.sort(magnitudes**2)
+    error = float(squares[: squares.size - kept(k, squares.size)].sum())
+    return times_power_of_two(error, 2 * exponent, "the error")
 
 
 def rand_k_error(gradient: ArrayLike, k: int) -> float:
