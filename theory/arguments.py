@@ -18,6 +18,9 @@ from qsgd_lab.theory.arrays import Floats, broadcast
 #: float64 holds every whole number up to here; beyond it "a whole number" could not be told.
 LARGEST_WHOLE = 2**53
 
+#: A table of so many levels still takes few megabytes.
+MOST_TABLE_LEVELS = 2**20 - 1
+
 
 def choice(name: str, value: object, allowed: Sequence[Any]) -> None:
     """Refuse a value that is not one of the allowed ones, such as "L2" where "l2" is meant.
@@ -62,6 +65,19 @@ def whole(name: str, value: object, *, least: int = 1, most: int = LARGEST_WHOLE
     if found is None or not least <= found <= most or found != math.floor(found):
         raise ValueError(f"{name} is {_shown(value)}; it must be a whole number {limits}")
     return int(found)
+
+
+def table_levels(num_levels: object, name: str = "num_levels") -> int:
+    """Return s, where a formula makes a table with a row for each level: from 1 to 2^20 - 1.
+
+    Those of 20 bits, the most that the trade-off of bits and error takes.
+
+    Raises
+    ------
+    ValueError
+        If it is not one whole number in that range.
+    """
+    return whole(name, num_levels, most=MOST_TABLE_LEVELS)
 
 
 def optional_whole(name: str, value: object) -> int | None:
@@ -174,6 +190,7 @@ def float32_vector(name: str, values: ArrayLike) -> NDArray[np.float32]:
     ValueError
         As in `vector`, or if a coordinate exceeds the range of float32.
     """
+    unmasked(name, values)
     given = np.asarray(values) if isinstance(values, np.ndarray) else vector(name, values)
     if given.dtype.kind not in "iuf" or given.size == 0:
         vector(name, given)  # says what is wrong
@@ -210,6 +227,18 @@ def matrix(name: str, values: ArrayLike) -> Floats:
     if found.ndim != 2:
         raise ValueError(f"{name} has {found.ndim} dimensions; it must have two")
     return found
+
+
+def unmasked(name: str, values: object) -> None:
+    """Refuse a masked array, whose hidden entries would count.
+
+    Raises
+    ------
+    ValueError
+        If the array is masked.
+    """
+    if isinstance(values, np.ma.MaskedArray):
+        raise ValueError(f"{name} is a masked array; it must be a plain one, such as {name}.compressed()")
 
 
 def divisor(name: str, value: object, of: str, total: int) -> int:
@@ -285,12 +314,13 @@ def _one_float(value: object) -> float | None:
     if isinstance(value, int) and not isinstance(value, bool):
         # NumPy would make an object of an integer beyond 64 bits.
         return float(value) if abs(value) < 2**1023 else None
-    array = np.asarray(value)
+    array = np.asarray(None if isinstance(value, np.ma.MaskedArray) else value)
     return float(array) if array.ndim == 0 and array.dtype.kind in "iuf" else None
 
 
 def _float_array(name: str, values: ArrayLike) -> Floats:
     """Return real numbers as float64; booleans, complex numbers, words and ragged lists are refused."""
+    unmasked(name, values)
     try:
         found = np.asarray(values)
         if found.dtype.kind not in "iuf" and found.size:

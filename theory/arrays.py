@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from typing import ParamSpec, TypeVar
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Floats = NDArray[np.float64]
+
+P = ParamSpec("P")
+Result = TypeVar("Result")
 
 
 def broadcast(*parameters: ArrayLike) -> tuple[Floats, ...]:
@@ -75,3 +83,85 @@ def times_power_of_two(value: float, exponent: int, what: str) -> float:
         size = "large" if exponent > 0 else "small"
         raise ValueError(f"{what} is too {size} for float64; scale the vector, or take a relative figure")
     return result
+
+
+def in_squared_units(values: Floats, figure: Callable[[Floats], float], what: str) -> float:
+    """Return a figure in squared units of an array, right at every scale, and refuse one beyond float64.
+
+    Parameters
+    ----------
+    values : ndarray of float64
+        Of any shape, not empty.
+    figure : callable
+        Gives c^2 times as much for c times the values.
+    what : str
+        The name of the figure, for the message.
+
+    Raises
+    ------
+    ValueError
+        If the figure is too large or too small for float64.
+
+    Examples
+    --------
+    >>> in_squared_units(np.array([3.0, 4.0]), lambda w: float(w @ w), "the squared norm")
+    25.0
+    """
+    scaled, exponent = split_scale(values)
+    return times_power_of_two(figure(scaled), 2 * exponent, what)
+
+
+def representable(
+    zeros: Mapping[str, float] | None = None,
+) -> Callable[[Callable[P, Result]], Callable[P, Result]]:
+    """Return a decorator of formulas of checked numbers that refuses what float64 cannot hold, in one line.
+
+    Arithmetic errors, and an infinite or undefined number in the result, become a ValueError.
+
+    Parameters
+    ----------
+    zeros : mapping of str to float, optional
+        If given, a result of 0 is refused too, as one too small for float64, unless one of these parameters
+        has its value here, where the formula is 0 exactly.
+
+    Examples
+    --------
+    >>> @representable(zeros={})
+    ... def square(x):
+    ...     return x**2
+    >>> square(3.0)
+    9.0
+    >>> square(1e200)
+    Traceback (most recent call last):
+    ValueError: square is beyond the range of float64 with these arguments; give less extreme ones
+    """
+
+    def decorate(function: Callable[P, Result]) -> Callable[P, Result]:
+        signature = inspect.signature(function)
+
+        @functools.wraps(function)
+        def checked(*args: P.args, **kwargs: P.kwargs) -> Result:
+            message = (
+                f"{function.__name__} is beyond the range of float64 with these arguments; "
+                "give less extreme ones"
+            )
+            try:
+                # The result is judged below, so NumPy need not warn.
+                with np.errstate(all="ignore"):
+                    result = function(*args, **kwargs)
+            except ArithmeticError:
+                raise ValueError(message) from None
+            found = np.asarray(result, dtype=np.float64)
+            if not np.isfinite(found).all():
+                raise ValueError(message)
+            if zeros is not None and not found.all():
+                given = signature.bind(*args, **kwargs).arguments
+                if not any(
+                    np.any(np.equal(given[name], zero)) for name, zero in zeros.items() if name in given
+                ):
+                    raise ValueError(message)
+            return result
+
+        return checked
+
+    return decorate

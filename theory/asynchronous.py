@@ -11,8 +11,10 @@ from __future__ import annotations
 import math
 
 from qsgd_lab.theory.arguments import number, whole
+from qsgd_lab.theory.arrays import representable
 
 
+@representable(zeros={})
 def stability_limit(delay: int, smoothness: float = 1.0) -> float:
     """Return the learning rate below which SGD with this constant delay is stable on a quadratic.
 

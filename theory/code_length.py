@@ -24,7 +24,7 @@ from scipy import optimize
 
 from qsgd_lab.levels import Norm
 from qsgd_lab.theory.arguments import choice, number, whole
-from qsgd_lab.theory.arrays import Floats
+from qsgd_lab.theory.arrays import Floats, representable
 from qsgd_lab.theory.elias import CODE_NAMES, Code, code_length, coded_bits, length_envelope
 from qsgd_lab.theory.expected_counts import end_gap_probabilities, gap_counts, value_counts
 from qsgd_lab.theory.level_positions import LevelPositions, level_positions
@@ -127,6 +127,7 @@ def worst_case_sparse_bits(num_coordinates: int, num_levels: int, *, code: Code 
     return NORM_BITS + most_sparse_bits(n, most, squares, code, values_are_one=s == 1)
 
 
+@representable()
 def most_sparse_bits(n: float, most: float, squares: float, code: Code, *, values_are_one: bool) -> float:
     """Return the expression of (C1) without norms, at its largest over at most `most` non-zeros among n.
 
@@ -199,6 +200,7 @@ def ternary_sparse_bits(num_coordinates: int) -> float:
     return float(NORM_BITS + np.sqrt(n) * (np.log2(n) + 5))
 
 
+@representable()
 def paper_sparse_bits(num_coordinates: int, num_levels: int, *, little_o: float = 0.0) -> float:
     r"""Return QSGD, Theorem 3.2, with a number in the place of its o(1), in bits.
 

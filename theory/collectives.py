@@ -20,6 +20,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from qsgd_lab.theory.arguments import choice, number, whole
+from qsgd_lab.theory.arrays import representable
 from qsgd_lab.theory.network import FP32_BYTES
 
 #: How a vector can travel; the first for values that a network adds up, the others for codes as well.
@@ -66,12 +67,25 @@ class Cost(NamedTuple):
     inner_bytes: float = 0.0
 
     def seconds(self, network: Network) -> float:
-        """Return the time on a network."""
+        """Return the time on a network.
+
+        Raises
+        ------
+        ValueError
+            If a number of the cost or the network is out of its range.
+        """
+        for name in ("messages", "bytes", "inner_messages", "inner_bytes"):
+            number(name, getattr(self, name), least=0)
+        for name in ("latency", "inner_latency"):
+            number(name, getattr(network, name), least=0)
+        for name in ("bandwidth", "inner_bandwidth"):
+            number(name, getattr(network, name), above=0, infinite=True)
         outer = self.messages * network.latency + self.bytes / network.bandwidth
         inner = self.inner_messages * network.inner_latency + self.inner_bytes / network.inner_bandwidth
         return outer + inner
 
 
+@representable()
 def collective_cost(
     collective: str, num_nodes: int, num_coordinates: int, bits_per_coordinate: float, devices: int = 1
 ) -> Cost:
@@ -115,6 +129,7 @@ def collective_cost(
     return Cost(2, 2 * outside * m)
 
 
+@representable()
 def two_level_cost(
     collective: str, num_nodes: int, num_coordinates: int, bits_per_coordinate: float, devices: int
 ) -> Cost:
@@ -122,12 +137,12 @@ def two_level_cost(
 
     Within a machine 2 (G - 1) rounds carry 2 (G - 1) / G float32 vectors, as a ring all-reduce does.
     """
-    G = whole("devices", devices)
+    G, n = whole("devices", devices), whole("num_coordinates", num_coordinates)
     N = whole("num_nodes", num_nodes)
     if N % G:
         raise ValueError(f"{N} nodes are not whole machines of {G} devices; give a multiple of {G}")
-    outer = collective_cost(collective, N // G, num_coordinates, bits_per_coordinate)
-    inner_bytes = 2 * (G - 1) / G * FP32_BYTES * num_coordinates
+    outer = collective_cost(collective, N // G, n, bits_per_coordinate)
+    inner_bytes = 2 * (G - 1) / G * FP32_BYTES * n
     return outer._replace(inner_messages=2.0 * (G - 1), inner_bytes=inner_bytes)
 
 
@@ -150,7 +165,17 @@ class Step(NamedTuple):
     overlap: float = 0.0
 
     def seconds(self, network: float) -> float:
-        """Return the time of the step whose collective takes `network` seconds."""
+        """Return the time of the step whose collective takes `network` seconds.
+
+        Raises
+        ------
+        ValueError
+            If `network` or `compute` is below 0, `overlap` not from 0 to 1, or a number not finite.
+        """
+        number("network", network, least=0)
+        number("compute", self.compute, least=0)
+        number("extra", self.extra)
+        number("overlap", self.overlap, least=0, most=1)
         return self.compute + self.extra + max(0.0, network - self.overlap * self.compute)
 
 
@@ -164,7 +189,13 @@ def pays_at(
     (float, float) or None
         Bytes a second: (0, W) below W, (W, inf) above it, (0, inf) always; None: never. With overlap there
         can be several intervals; then the one of the slowest links is returned.
+
+    Raises
+    ------
+    ValueError
+        If a number of a cost, a step or the network is out of its range.
     """
+    number("bandwidth", network.bandwidth, above=0)
 
     def gain(bandwidth: float) -> float:
         at = network._replace(bandwidth=bandwidth)

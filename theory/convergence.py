@@ -11,8 +11,10 @@ from __future__ import annotations
 import numpy as np
 
 from qsgd_lab.theory.arguments import number, whole
+from qsgd_lab.theory.arrays import representable
 
 
+@representable()
 def total_variance(gradient_variance: float, gradient_second_moment: float, variance_factor: float) -> float:
     """Return sigma^2 + omega B, the variance of Q(g) about the true gradient.
 
@@ -30,6 +32,7 @@ def total_variance(gradient_variance: float, gradient_second_moment: float, vari
     return variance + number("variance_factor", variance_factor, least=0) * moment
 
 
+@representable(zeros={})
 def convex_gap(
     radius: float, smoothness: float, variance: float, num_steps: int, num_workers: int = 1
 ) -> float:
@@ -59,6 +62,7 @@ def convex_gap(
     return float(noise + smoothness * radius**2 / num_steps)
 
 
+@representable(zeros={})
 def convex_step(
     radius: float, smoothness: float, variance: float, num_steps: int, num_workers: int = 1
 ) -> float:
@@ -75,6 +79,7 @@ def convex_step(
     return float(1 / (smoothness + 1 / (np.sqrt(num_workers) * gamma)))
 
 
+@representable(zeros={})
 def printed_parallel_step(
     radius: float, smoothness: float, variance: float, num_steps: int, num_workers: int
 ) -> float:
@@ -89,6 +94,7 @@ def printed_parallel_step(
     return float(1 / (smoothness + np.sqrt(num_workers) / gamma))
 
 
+@representable(zeros={})
 def convex_steps_to(
     gap: float, radius: float, smoothness: float, variance: float, num_workers: int = 1
 ) -> int:
@@ -105,6 +111,7 @@ def convex_steps_to(
     return max(1, int(np.ceil(root**2 * (1 - 1e-12))))
 
 
+@representable(zeros={"loss_gap": 0})
 def nonconvex_gradient_bound(
     loss_gap: float, smoothness: float, step: float, variance: float, num_steps: int, num_workers: int = 1
 ) -> float:
@@ -140,6 +147,7 @@ def nonconvex_gradient_bound(
     return 2 * loss_gap / (step * num_steps) + smoothness * step * variance / num_workers
 
 
+@representable(zeros={"loss_gap": 0})
 def asynchronous_gradient_bound(
     loss_gap: float, smoothness: float, variance: float, num_steps: int, batch: int, max_delay: int
 ) -> float:

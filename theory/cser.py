@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 
 from qsgd_lab.theory.arguments import number, whole
+from qsgd_lab.theory.arrays import representable
 
 
 def _error_growth(reset_contraction: float, gradient_contraction: float) -> float:
@@ -23,6 +24,7 @@ def _error_growth(reset_contraction: float, gradient_contraction: float) -> floa
     return carried**2 * (1 - gradient_contraction)
 
 
+@representable(zeros={"gradient_contraction": 1, "gradient_second_moment": 0})
 def consensus_bound(
     *,
     reset_contraction: float,
@@ -64,6 +66,7 @@ def consensus_bound(
     return growth * step**2 * interval**2 * gradient_second_moment
 
 
+@representable(zeros={"loss_gap": 0})
 def cser_gradient_bound(
     *,
     loss_gap: float,
@@ -108,17 +111,15 @@ def cser_gradient_bound(
     # The descent lemma's second term must not exceed its first.
     if step * smoothness > 1:
         raise ValueError(f"the step {step} exceeds 1 / L = {1 / smoothness}; the bound needs step <= 1 / L")
-    apart = consensus_bound(
-        reset_contraction=reset_contraction,
-        gradient_contraction=gradient_contraction,
-        step=step,
-        interval=interval,
-        gradient_second_moment=gradient_second_moment,
-    )
+    moment = number("gradient_second_moment", gradient_second_moment, least=0)
+    # The consensus bound times L^2, with L eta, at most 1, squared as one number.
+    growth = _error_growth(reset_contraction, gradient_contraction)
+    apart = growth * (smoothness * step * whole("interval", interval)) ** 2 * moment
     noise = smoothness * step * gradient_variance / num_workers
-    return 2 * loss_gap / (step * num_steps) + smoothness**2 * apart + noise
+    return 2 * loss_gap / (step * num_steps) + apart + noise
 
 
+@representable()
 def block_sparsifier_bits(
     num_coordinates: int, gradient_ratio: float, reset_ratio: float, interval: int
 ) -> float:

@@ -20,8 +20,16 @@ from numpy.typing import ArrayLike
 from scipy import optimize
 
 from qsgd_lab.levels import Norm
-from qsgd_lab.theory.arguments import choice, number, numbers, optional_whole, whole
-from qsgd_lab.theory.arrays import Floats
+from qsgd_lab.theory.arguments import (
+    MOST_TABLE_LEVELS,
+    choice,
+    number,
+    numbers,
+    optional_whole,
+    table_levels,
+    whole,
+)
+from qsgd_lab.theory.arrays import Floats, representable
 from qsgd_lab.theory.code_length import NORM_BITS
 from qsgd_lab.theory.elias import Code, code_length, coded_bits, length_envelope
 from qsgd_lab.theory.expected_counts import value_counts
@@ -83,7 +91,7 @@ def dense_level_bits(max_level: int, code: Code = "omega", sign: Sign = "nonzero
     array([1., 4., 4., 7.])
     """
     choice("sign", sign, SIGNS)
-    levels = np.arange(whole("max_level", max_level, least=0) + 1)
+    levels = np.arange(whole("max_level", max_level, least=0, most=MOST_TABLE_LEVELS) + 1)
     # Zero has a sign bit only in the layout that sends all of them.
     signs = (levels > 0) | (sign == "always")
     return np.asarray(code_length(levels + 1, code) + signs, dtype=np.float64)
@@ -111,6 +119,7 @@ def fixed_width_bits(num_coordinates: int, bits: int, *, bucket_size: int | None
     return (b + 1) * n + NORM_BITS * buckets
 
 
+@representable()
 def dense_bits_per_coordinate(
     mean_square: ArrayLike, max_level: int, *, code: Code = "omega", sign: Sign = "nonzero"
 ) -> Floats:
@@ -175,7 +184,7 @@ def worst_case_dense_bits(
     code, sign
         As in `exact_dense_bits`.
     """
-    n, s = whole("num_coordinates", num_coordinates), whole("num_levels", num_levels)
+    n, s = whole("num_coordinates", num_coordinates), table_levels(num_levels)
     per_coordinate = dense_bits_per_coordinate(s**2 / n, s, code=code, sign=sign)
     return float(NORM_BITS + n * per_coordinate)
 
@@ -198,6 +207,7 @@ def paper_dense_bits(num_coordinates: int) -> float:
     return 2.8 * whole("num_coordinates", num_coordinates) + NORM_BITS
 
 
+@representable()
 def recalled_dense_lemma(num_coordinates: int, num_levels: int, *, little_o: float = 0.0) -> float:
     r"""Return the lemma behind Corollary 3.3 as it is remembered, with a number for its o(1), in bits.
 

@@ -26,7 +26,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from qsgd_lab.theory.arguments import choice, numbers, whole
+from qsgd_lab.theory.arguments import LARGEST_WHOLE, choice, numbers, unmasked, whole
 from qsgd_lab.theory.arrays import Floats
 from qsgd_lab.theory.concave import majorant_knots
 
@@ -69,7 +69,11 @@ def code_length(k: ArrayLike, code: Code = "omega") -> NDArray[np.int64]:
 def length_at_power(exponent: ArrayLike, code: Code = "omega") -> NDArray[np.int64]:
     """Return the length of the code word of any k with floor(log2 k) = `exponent`, 0 <= `exponent` < 2^53."""
     choice("code", code, CODE_NAMES)
-    return _LENGTHS[code](numbers("exponent", exponent, least=0, is_whole=True).astype(np.int64))
+    exponents = numbers("exponent", exponent, least=0, is_whole=True)
+    # From there on float64 no longer tells neighbouring exponents apart.
+    if exponents.max() >= LARGEST_WHOLE:
+        raise ValueError(f"exponent is {exponents.max():g}; it must be below 2^53")
+    return _LENGTHS[code](exponents.astype(np.int64))
 
 
 def floor_log2(k: ArrayLike) -> NDArray[np.int64]:
@@ -80,6 +84,7 @@ def floor_log2(k: ArrayLike) -> NDArray[np.int64]:
     ValueError
         If some k is not a whole number in that range.
     """
+    unmasked("k", k)
     given = np.asarray(k)
     # Integers stay integers: float64 would round those above 2^53.
     integers = given if given.dtype.kind in "iu" else numbers("k", k, is_whole=True)
@@ -149,8 +154,7 @@ def coded_bits(counts: ArrayLike, code: Code = "omega") -> float:
 
     Counts may be expected ones, so they need not be whole.
     """
-    # An expected count is a difference of sums, which may come out a rounding below zero.
-    words = numbers("counts", counts, least=-1e-6).reshape(-1)
+    words = numbers("counts", counts, least=0).reshape(-1)
     return float(words @ length_at_power(np.arange(words.size), code))
 
 

@@ -13,8 +13,8 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import optimize, stats
 
 from qsgd_lab.levels import Norm
-from qsgd_lab.theory.arguments import number, numbers, vector, whole
-from qsgd_lab.theory.arrays import Floats, weighted_counts
+from qsgd_lab.theory.arguments import number, numbers, table_levels, vector, whole
+from qsgd_lab.theory.arrays import Floats, representable, split_scale, weighted_counts
 from qsgd_lab.theory.code_length import NORM_BITS
 from qsgd_lab.theory.level_positions import LevelPositions, level_positions
 from qsgd_lab.theory.variance import worst_case_variance_l2
@@ -42,7 +42,7 @@ def mean_level_probabilities(
 
 def level_probabilities_at(at: LevelPositions, negative: NDArray[np.bool_]) -> Floats:
     """Return the same for a vector already placed between levels, given which coordinates are negative."""
-    s = at.num_levels
+    s = table_levels(at.num_levels)
     lower, p = at.lower_levels.astype(np.int64), at.up_probabilities
     upper = np.minimum(lower + 1, s)
     shares = weighted_counts(np.where(negative, s - lower, s + lower), 1 - p, 2 * s + 1)
@@ -51,6 +51,7 @@ def level_probabilities_at(at: LevelPositions, negative: NDArray[np.bool_]) -> F
     return shares
 
 
+@representable()
 def normal_level_probabilities(scale: float) -> Floats:
     """Return the law of a signed level when positions are normal with deviation `scale`, in levels.
 
@@ -88,9 +89,11 @@ def entropy_bits(probabilities: ArrayLike) -> float:
     shares = numbers("probabilities", probabilities, least=0).reshape(-1)
     if not shares.any():
         raise ValueError("probabilities are all 0; at least one must be above 0")
-    return float(stats.entropy(shares, base=2))
+    # Scaled, because the sum of large numbers would overflow.
+    return float(stats.entropy(split_scale(shares)[0], base=2))
 
 
+@representable()
 def discrete_gaussian_bits(second_moment: float) -> float:
     """Return G(m), the largest entropy of a law on the integers with second moment m, in bits.
 
@@ -105,17 +108,19 @@ def discrete_gaussian_bits(second_moment: float) -> float:
     """
     second_moment = number("second_moment", second_moment, above=0, most=1e12)
     most = int(np.ceil(40 * np.sqrt(second_moment))) + 40
-    squares = np.arange(-most, most + 1, dtype=np.float64) ** 2
+    squares = np.arange(1, most + 1, dtype=np.float64) ** 2
 
     def cost(log_rate: float) -> float:
         rate = np.exp(log_rate)
-        return float((np.log(np.exp(-rate * squares).sum()) + rate * second_moment) / np.log(2))
+        # Beside the 1 of level 0, the sum of a small moment would be lost.
+        return float((np.log1p(2 * np.exp(-rate * squares).sum()) + rate * second_moment) / np.log(2))
 
     # The rate 1 / (2 sigma^2) is near 1 / (2 m) for large m, and near log(2 / m) for small.
     guess = np.log(max(1 / (2 * second_moment), np.log1p(1 / second_moment)))
     return float(optimize.minimize_scalar(cost, bracket=(guess - 1, guess)).fun)
 
 
+@representable()
 def universal_prior_bits(num_coordinates: int, num_levels: int) -> float:
     """Return 34 + n G(s^2 (1 + omega) / n): bits that suffice for every vector, one l2 bucket (D3).
 

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from qsgd_lab.theory.arguments import kept, nonzero_vector, number, numbers, vector, whole
-from qsgd_lab.theory.arrays import Floats, broadcast, split_scale
+from qsgd_lab.theory.arrays import Floats, broadcast, in_squared_units, representable, split_scale
 
 
 def undamped_contraction(variance_factor: float) -> float | None:
@@ -56,6 +56,7 @@ def scaled_sign_contraction(gradient: ArrayLike) -> float:
     return float(np.abs(scaled).sum() ** 2 / (scaled.size * (scaled @ scaled)))
 
 
+@representable(zeros={"contraction": 1, "gradient_second_moment": 0})
 def memory_bound(contraction: ArrayLike, step: ArrayLike, gradient_second_moment: ArrayLike) -> Floats:
     r"""Return a bound on E||e_t||^2 at every t, in squared units of the parameters.
 
@@ -84,6 +85,7 @@ def memory_bound(contraction: ArrayLike, step: ArrayLike, gradient_second_moment
     return bound
 
 
+@representable(zeros={"contraction": 1, "gradient_second_moment": 0})
 def recalled_memory_bound(
     contraction: ArrayLike, step: ArrayLike, gradient_second_moment: ArrayLike
 ) -> Floats:
@@ -96,6 +98,7 @@ def recalled_memory_bound(
     return bound
 
 
+@representable(zeros={"loss_gap": 0})
 def nonconvex_bound(
     loss_gap: float,
     smoothness: float,
@@ -149,6 +152,7 @@ def expected_error_ef(gradient: ArrayLike, inner: float, _factor: object, **_: o
     return number("inner", inner, least=0)
 
 
+@representable()
 def expected_error_damped(gradient: ArrayLike, inner: float, factor: float) -> float:
     """Return (E + w^2 ||v||^2) / (1 + w)^2 for an unbiased quantizer of error E that is divided by 1 + w.
 
@@ -159,7 +163,10 @@ def expected_error_damped(gradient: ArrayLike, inner: float, factor: float) -> f
         E and w.
     """
     v, w = vector("gradient", gradient), number("factor", factor, least=0)
-    return (number("inner", inner, least=0) + w * w * float(v @ v)) / (1 + w) ** 2
+    shrink = w / (1 + w)
+    # Divided twice, because the square of a large factor would overflow.
+    spread = number("inner", inner, least=0) / (1 + w) / (1 + w)
+    return spread + in_squared_units(v, lambda scaled: shrink * shrink * float(scaled @ scaled), "the error")
 
 
 def expected_bits(num_coordinates: int, inner: float, _factor: object, **_: object) -> float:

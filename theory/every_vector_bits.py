@@ -17,7 +17,7 @@ from collections.abc import Callable
 import numpy as np
 
 from qsgd_lab.levels import NORMS, Norm
-from qsgd_lab.theory.arguments import choice, numbers, whole
+from qsgd_lab.theory.arguments import choice, numbers, table_levels, whole
 from qsgd_lab.theory.arrays import Floats
 from qsgd_lab.theory.code_length import NORM_BITS, most_sparse_bits
 from qsgd_lab.theory.concave import majorant_knots
@@ -128,7 +128,7 @@ def dense_bits_for_every_vector(
     the root of every bucket's length. `sign` says which coordinates have one; the other parameters as in
     `sparse_bits_for_every_vector`.
     """
-    num_levels = whole("num_levels", num_levels)
+    num_levels = table_levels(num_levels)
     choice("norm", norm, NORMS)
     choice("rounding", rounding, ROUNDINGS)
     lengths, counts = bucket_kinds(num_coordinates, bucket_size)

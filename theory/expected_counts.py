@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from qsgd_lab.theory.arguments import choice, numbers, optional_whole
+from qsgd_lab.theory.arguments import choice, numbers, optional_whole, table_levels
 from qsgd_lab.theory.arrays import Floats, weighted_counts
 from qsgd_lab.theory.elias import floor_log2
 from qsgd_lab.theory.level_positions import LevelPositions
@@ -34,6 +34,7 @@ def value_counts(at: LevelPositions, *, plus: int) -> Floats:
     (array([0., 1., 1.]), array([1., 0., 2.]))
     """
     choice("plus", plus, (0, 1))
+    table_levels(at.num_levels)
     lower, p = at.lower_levels.astype(np.int64), at.up_probabilities
     levels = weighted_counts(lower, 1 - p, at.num_levels + 2)
     levels += weighted_counts(lower + 1, p, at.num_levels + 2)
@@ -63,7 +64,8 @@ def gap_counts(at: LevelPositions, *, restart: int | None = None) -> Floats:
     if full < q.size:
         rest = _gap_counts(q[None, full:])
         counts[: rest.size] += rest
-    return counts
+    # A count is a difference of sums, which may come out a rounding below zero.
+    return np.maximum(counts, 0)
 
 
 def end_gap_probabilities(q: Floats) -> Floats:

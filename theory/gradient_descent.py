@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from qsgd_lab.theory.arguments import number, vector, whole
-from qsgd_lab.theory.arrays import Floats, split_scale
+from qsgd_lab.theory.arrays import Floats, representable, split_scale
 
 
 def gradient_descent_quantize(gradient: ArrayLike) -> Floats:
@@ -28,6 +28,7 @@ def gradient_descent_quantize(gradient: ArrayLike) -> Floats:
     return np.ldexp(quantized, exponent)
 
 
+@representable()
 def gradient_descent_rate(smoothness: float, strong_convexity: float, num_coordinates: int) -> float:
     """Return 1 - l / (L ceil(sqrt n)): f - f* shrinks by it in each step of length 1 / (L ceil(sqrt n)).
 

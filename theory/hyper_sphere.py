@@ -25,7 +25,7 @@ from numpy.typing import ArrayLike
 from scipy.special import gammaln
 
 from qsgd_lab.theory.arguments import choice, divisor, nonzero_vector, numbers, vector, whole
-from qsgd_lab.theory.arrays import Floats, split_scale, times_power_of_two
+from qsgd_lab.theory.arrays import Floats, in_squared_units, split_scale, times_power_of_two
 
 
 def hsq_variance(segment: ArrayLike, codebook: ArrayLike) -> float:
@@ -156,12 +156,16 @@ def expected_error(
     b = whole("norm_bits", norm_bits, least=0, most=16)
     if mode == "greedy":
         return None
-    squares = np.add.reduceat(x * x, np.arange(0, x.size, d))
-    inside = x.size - d * (squares.size - 1)  # of the last segment; zeros fill it
-    error = (1 + variance) * squares
-    error[-1] *= (inside + 1) / (d + 1) if inside < d else 1  # the share that is not in the padding
-    extra = sum(_rounding(part, variance, b) for part in np.split(squares, range(256, squares.size, 256)))
-    return float((error - squares).sum()) + extra
+
+    def added(scaled: Floats) -> float:
+        squares = np.add.reduceat(scaled * scaled, np.arange(0, scaled.size, d))
+        inside = scaled.size - d * (squares.size - 1)  # of the last segment; zeros fill it
+        error = (1 + variance) * squares
+        error[-1] *= (inside + 1) / (d + 1) if inside < d else 1  # the share that is not in the padding
+        extra = sum(_rounding(part, variance, b) for part in np.split(squares, range(256, squares.size, 256)))
+        return float((error - squares).sum()) + extra
+
+    return in_squared_units(x, added, "the error")
 
 
 def _rounding(squares: Floats, variance: float, norm_bits: int) -> float:

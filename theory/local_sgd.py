@@ -18,12 +18,16 @@ R) without a logarithm.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
 
-from qsgd_lab.theory.arguments import increasing, number, whole
-from qsgd_lab.theory.arrays import Floats
+from qsgd_lab.theory.arguments import choice, increasing, number, whole
+from qsgd_lab.theory.arrays import Floats, representable
+
+#: Longer lists of times, and sums over more steps, would take gigabytes.
+MOST_TIMES, MOST_STEPS = 10**7, 10**8
 
 
 def growing_schedule(num_steps: int, num_rounds: int, *, unit: str = "real") -> list[int]:
@@ -41,7 +45,7 @@ def growing_schedule(num_steps: int, num_rounds: int, *, unit: str = "real") -> 
     Raises
     ------
     ValueError
-        If a number is out of its range, or the unit unknown.
+        If a number is out of its range, the unit unknown, or the times more than 10^7.
 
     Examples
     --------
@@ -51,15 +55,18 @@ def growing_schedule(num_steps: int, num_rounds: int, *, unit: str = "real") -> 
     [3, 9, 18, 20]
     """
     steps, rounds = whole("num_steps", num_steps), whole("num_rounds", num_rounds)
+    choice("unit", unit, ("real", "ceil"))
     if unit == "real":
+        # More rounds than steps are one a step, as R = T is.
+        rounds = whole("the smaller of num_steps and num_rounds", min(rounds, steps), most=MOST_TIMES)
         # Where a is below one step, several times would fall on one, and the first ones on 0.
         exact = ((r, steps * r * (r + 1) // (rounds * (rounds + 1))) for r in range(1, rounds + 1))
         return sorted({min(max(r, time), steps) for r, time in exact})
-    if unit != "ceil":
-        raise ValueError(f"unit is {unit!r}; it must be real or ceil")
     first = -(-2 * steps // rounds**2)
-    times = (first * r * (r + 1) // 2 for r in range(1, rounds + 1))
-    return sorted({*(time for time in times if time < steps), steps})
+    times = (first * r * (r + 1) // 2 for r in range(1, min(rounds, MOST_TIMES + 1) + 1))
+    found = list(itertools.takewhile(lambda time: time < steps, times))
+    whole("the number of averagings of num_steps and num_rounds", len(found) + 1, most=MOST_TIMES)
+    return [*found, steps]
 
 
 def square_root_interval(rate: float, *, coefficient: float, least: int) -> int:
@@ -95,7 +102,7 @@ def constant_schedule(num_steps: int, num_rounds: int) -> list[int]:
         T >= 1 and 1 <= R <= T.
     """
     steps = whole("num_steps", num_steps)
-    rounds = whole("num_rounds", num_rounds, most=steps)
+    rounds = whole("num_rounds", num_rounds, most=min(steps, MOST_TIMES))
     return sorted({round(steps * (i + 1) / rounds) for i in range(rounds)})
 
 
@@ -114,12 +121,13 @@ def steps_since_averaging(schedule: Sequence[int], num_steps: int) -> Floats:
     ValueError
         If the schedule does not increase, or a number is not whole.
     """
-    steps = whole("num_steps", num_steps)
+    steps = whole("num_steps", num_steps, most=MOST_STEPS)
     times = np.concatenate(([0], increasing("schedule", schedule)))
     t = np.arange(steps)
     return (t - times[np.searchsorted(times, t, side="right") - 1]).astype(np.float64)
 
 
+@representable()
 def local_sgd_error_bound(
     schedule: Sequence[int],
     *,
@@ -152,7 +160,8 @@ def local_sgd_error_bound(
         If beta is below 8 L / mu, the schedule does not increase or is not in 1..T, or a number is out of its
         range.
     """
-    num_steps, num_workers = whole("num_steps", num_steps), whole("num_workers", num_workers)
+    num_steps = whole("num_steps", num_steps, most=MOST_STEPS)
+    num_workers = whole("num_workers", num_workers)
     increasing("schedule", schedule, num_steps)
     strong_convexity, smoothness = _convexity(strong_convexity, smoothness)
     noise_variance, beta = number("noise_variance", noise_variance, least=0), number("beta", beta, least=1)
@@ -195,6 +204,7 @@ def interval_cost(schedule: Sequence[int], num_steps: int, beta: float) -> float
     return float((since / (np.arange(since.size) + beta)).mean())
 
 
+@representable()
 def leading_order_error(
     schedule: Sequence[int],
     *,

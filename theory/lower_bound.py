@@ -57,6 +57,9 @@ def unbiased_bits(variance_factor: ArrayLike) -> Floats:
     array([1.161, 0.5  ])
     """
     omega = numbers("variance_factor", variance_factor, above=0)
-    # alpha = omega / (1 + omega), so 1 / alpha = 1 + 1 / omega.
-    bits: Floats = 0.5 * np.log2(1 + 1 / omega)
+    # alpha = omega / (1 + omega), so 1 / alpha = 1 + 1 / omega. In two forms: 1 / omega of a small omega is
+    # infinite, and that of a large one is lost beside the 1.
+    small, large = np.minimum(omega, 1), np.maximum(omega, 1)
+    nats = np.where(omega < 1, np.log1p(small) - np.log(small), np.log1p(1 / large))
+    bits: Floats = np.asarray(0.5 * nats / np.log(2))
     return bits

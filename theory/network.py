@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 
 from qsgd_lab.theory.arguments import number, whole
+from qsgd_lab.theory.arrays import representable
 
 FP32_BYTES = 4
 
@@ -21,11 +22,13 @@ def ring_allreduce_bytes(num_nodes: int, num_coordinates: int) -> float:
     return 2 * (K - 1) / K * FP32_BYTES * n
 
 
+@representable()
 def allgather_bytes(num_nodes: int, message_bytes: float) -> float:
     """Return what a node passes on in a ring all-gather of messages of m bytes: (K - 1) m."""
     return (whole("num_nodes", num_nodes) - 1) * number("message_bytes", message_bytes, least=0)
 
 
+@representable()
 def ring_allreduce_seconds(num_nodes: int, num_coordinates: int, latency: float, bandwidth: float) -> float:
     """Return the time of a ring all-reduce in float32: 2 (K - 1) a + 2 ((K - 1) / K) 4 n / W.
 
@@ -41,6 +44,7 @@ def ring_allreduce_seconds(num_nodes: int, num_coordinates: int, latency: float,
     return 2 * (num_nodes - 1) * latency + sent / bandwidth
 
 
+@representable()
 def allgather_seconds(num_nodes: int, message_bytes: float, latency: float, bandwidth: float) -> float:
     """Return the time of a ring all-gather of messages of m bytes at most: (K - 1)(a + m / W)."""
     latency, bandwidth = _link(latency, bandwidth)
@@ -48,6 +52,7 @@ def allgather_seconds(num_nodes: int, message_bytes: float, latency: float, band
     return (num_nodes - 1) * latency + sent / bandwidth
 
 
+@representable()
 def quantized_reduce_scatter_seconds(
     num_nodes: int, num_coordinates: int, bits_per_coordinate: float, latency: float, bandwidth: float
 ) -> float:
@@ -60,6 +65,7 @@ def quantized_reduce_scatter_seconds(
     return rounds * latency + rounds / K * bits / 8 * n / bandwidth
 
 
+@representable()
 def parameter_server_seconds(
     num_nodes: int, up_bytes: float, down_bytes: float, latency: float, bandwidth: float
 ) -> float:
@@ -130,10 +136,11 @@ def pays_between(saved_bytes: float, saved_seconds: float) -> tuple[float, float
         return None
     if saved_bytes >= 0 and saved_seconds >= 0:
         return 0.0, math.inf
-    break_even = -saved_bytes / saved_seconds
+    break_even = number("the break-even bandwidth", -saved_bytes / saved_seconds, above=0)
     return (0.0, break_even) if saved_bytes > 0 else (break_even, math.inf)
 
 
+@representable(zeros={})
 def speed_up(communication_fraction: float, shrink: float) -> float:
     """Return 1 / (1 - f + f / r): the speed-up when a fraction f of the time shrinks by r (Amdahl).
 

@@ -11,8 +11,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from qsgd_lab.theory.arguments import kept, numbers, vector, whole
-from qsgd_lab.theory.arrays import Floats, broadcast, split_scale, times_power_of_two, weighted_counts
-from qsgd_lab.theory.variance import squared_norm
+from qsgd_lab.theory.arrays import (
+    Floats,
+    broadcast,
+    in_squared_units,
+    split_scale,
+    times_power_of_two,
+    weighted_counts,
+)
 
 #: Smaller powers of two are near the smallest numbers of float64.
 MOST_EXPONENTS = 1000
@@ -49,7 +55,8 @@ def nuqsgd_variance(gradient: ArrayLike, num_exponents: int) -> float:
     """
     ratios, levels, above = _between_exponents(gradient, num_exponents)
     relative = float(((levels[above] - ratios) * (ratios - levels[above - 1])).sum())
-    return squared_norm(gradient) * relative
+    values = vector("gradient", gradient)
+    return in_squared_units(values, lambda w: float(w @ w) * relative, "the variance")
 
 
 def nuqsgd_level_shares(gradient: ArrayLike, num_exponents: int) -> Floats:
@@ -132,14 +139,16 @@ def top_k_error(gradient: ArrayLike, k: int) -> float:
 
 def rand_k_error(gradient: ArrayLike, k: int) -> float:
     """Return the mean error of rand-k (biased: k coordinates at random, as they are): (1 - k/n) ||v||^2."""
-    n = vector("gradient", gradient).size
-    return (1 - kept(k, n) / n) * squared_norm(gradient)
+    values = vector("gradient", gradient)
+    share = 1 - kept(k, values.size) / values.size
+    return in_squared_units(values, lambda w: share * float(w @ w), "the error")
 
 
 def scaled_rand_k_variance(gradient: ArrayLike, k: int) -> float:
     """Return the variance (n/k - 1) ||v||^2 of scaled rand-k (unbiased: k random coordinates, times n/k)."""
-    n = vector("gradient", gradient).size
-    return (n / kept(k, n) - 1) * squared_norm(gradient)
+    values = vector("gradient", gradient)
+    factor = values.size / kept(k, values.size) - 1
+    return in_squared_units(values, lambda w: factor * float(w @ w), "the variance")
 
 
 def _scaled_magnitudes(gradient: ArrayLike) -> tuple[Floats, int]:

@@ -10,12 +10,14 @@ from __future__ import annotations
 import numpy as np
 
 from qsgd_lab.theory.arguments import number, whole
+from qsgd_lab.theory.arrays import representable
 from qsgd_lab.theory.code_length import NORM_BITS
 
 #: 1 + n / (4 s^2) at s = sqrt(n): a bound on the growth of the second moment, attained where 8 divides n.
 SECOND_MOMENT_GROWTH = 1.25
 
 
+@representable(zeros={})
 def qsvrg_contraction(
     smoothness: float,
     strong_convexity: float,
@@ -61,6 +63,7 @@ def qsvrg_contraction(
     return (1 / (strong_convexity * step * num_inner_steps) + 2 * smoothness * step * growth) / shortfall
 
 
+@representable(zeros={})
 def qsvrg_schedule(
     smoothness: float, strong_convexity: float, *, growth: float = SECOND_MOMENT_GROWTH
 ) -> tuple[float, int]:
@@ -72,6 +75,7 @@ def qsvrg_schedule(
     return 1 / (10 * smoothness * growth), int(np.ceil(20 * growth * smoothness / strong_convexity))
 
 
+@representable(zeros={})
 def qsvrg_bits_per_epoch(
     num_coordinates: int, num_inner_steps: int, *, bits_per_coordinate: float = 4.0
 ) -> float:

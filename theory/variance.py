@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike
 
 from qsgd_lab.levels import NORMS, Norm
 from qsgd_lab.theory.arguments import choice, size_and_levels, vector, whole
-from qsgd_lab.theory.arrays import Floats, split_scale, times_power_of_two
+from qsgd_lab.theory.arrays import Floats, in_squared_units, split_scale
 from qsgd_lab.theory.level_positions import level_positions
 from qsgd_lab.theory.odd_squares import is_sum_of_odd_squares, odd_roots
 
@@ -49,9 +49,11 @@ def exact_variance(
     >>> exact_variance([1.0, 1.0, 1.0, 1.0], 1)  # norm 2, each coordinate kept with probability 1/2
     4.0
     """
-    scaled, exponent = split_scale(vector("gradient", gradient))
-    added = _variance_of(scaled, num_levels, norm, bucket_size)
-    return times_power_of_two(added, 2 * exponent, "the variance")
+    return in_squared_units(
+        vector("gradient", gradient),
+        lambda w: _variance_of(w, num_levels, norm, bucket_size),
+        "the variance",
+    )
 
 
 def _variance_of(scaled: Floats, num_levels: int, norm: Norm, bucket_size: int | None) -> float:
@@ -64,8 +66,11 @@ def exact_second_moment(
     gradient: ArrayLike, num_levels: int, *, norm: Norm = "l2", bucket_size: int | None = None
 ) -> float:
     """Return E||Q(v)||^2 = ||v||^2 + E||Q(v) - v||^2 (Q is unbiased); parameters as in `exact_variance`."""
-    added = exact_variance(gradient, num_levels, norm=norm, bucket_size=bucket_size)
-    return squared_norm(gradient) + added
+    return in_squared_units(
+        vector("gradient", gradient),
+        lambda w: float(w @ w) + _variance_of(w, num_levels, norm, bucket_size),
+        "the second moment",
+    )
 
 
 def relative_variance(
@@ -88,8 +93,7 @@ def squared_norm(gradient: ArrayLike) -> float:
     ValueError
         If the vector is empty or not finite, or the value does not fit in float64.
     """
-    scaled, exponent = split_scale(vector("gradient", gradient))
-    return times_power_of_two(float(scaled @ scaled), 2 * exponent, "the squared norm")
+    return in_squared_units(vector("gradient", gradient), lambda w: float(w @ w), "the squared norm")
 
 
 def paper_variance_bound(num_coordinates: ArrayLike, num_levels: ArrayLike) -> Floats:

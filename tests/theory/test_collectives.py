@@ -8,7 +8,7 @@ import math
 import pytest
 
 from qsgd_lab.report.analysis.link import Question, rows_of
-from qsgd_lab.theory.collectives import Network, Step, collective_cost, pays_at, two_level_cost
+from qsgd_lab.theory.collectives import Cost, Network, Step, collective_cost, pays_at, two_level_cost
 from qsgd_lab.theory.network import (
     allgather_pays_between,
     allgather_seconds,
@@ -117,3 +117,29 @@ def test_nodes_must_fill_machines():
     """One line."""
     with pytest.raises(ValueError, match="12 nodes are not whole machines of 8 devices; give a multiple"):
         two_level_cost("all-gather", 12, 10, 4.0, 8)
+
+
+@pytest.mark.parametrize(
+    ("cost", "step", "network", "name"),
+    [
+        (Cost(1, 1e9), Step(1.0, 0, 5.0), Network(1e9), "overlap"),
+        (Cost(1, 1e9), Step(-1.0), Network(1e9), "compute"),
+        (Cost(1, 1e9), Step(1.0, math.nan), Network(1e9), "extra"),
+        (Cost(1, math.nan), Step(1.0), Network(1e9), "bytes"),
+        (Cost(-1, 1e9), Step(1.0), Network(1e9), "messages"),
+        (Cost(1, 1e9), Step(1.0), Network(0.0), "bandwidth"),
+        (Cost(1, 1e9), Step(1.0), Network(1e9, -1.0), "latency"),
+    ],
+)
+def test_impossible_steps_and_links_are_refused(cost, step, network, name):
+    """A number out of its range is named in one line."""
+    with pytest.raises(ValueError, match=f"^{name} is .*; it must be"):
+        pays_at(cost, step, Cost(1, 1e10), Step(1.0), network)
+    with pytest.raises(ValueError, match=f"^{name} is .*; it must be"):
+        step.seconds(cost.seconds(network))
+
+
+def test_a_two_level_cost_checks_its_size():
+    """As the flat one does."""
+    with pytest.raises(ValueError, match=r"^num_coordinates is -5"):
+        two_level_cost("all-gather", 4, -5, 4.0, 2)

@@ -285,7 +285,6 @@ OWN = {
 }
 #: Sweeps hand their arguments on to what is walked, and take seconds; helpers work on what others checked.
 LEFT_OUT = {
-    *(("arrays", name) for name in ("broadcast", "split_scale", "times_power_of_two", "weighted_counts")),
     ("checks.code_length", "sweep_code_length"),
     ("checks.convergence", "sweep_convergence"),
     *(("checks.measurement", name) for name in ("lab_quantizer", "measure")),
@@ -299,12 +298,12 @@ LEFT_OUT = {
 
 
 def public_functions():
-    """Yield (module below qsgd_lab.theory, function) for every public function, `arguments` apart."""
+    """Yield (module below qsgd_lab.theory, function) for every public function of a formula."""
     for module in pkgutil.walk_packages(qsgd_lab.theory.__path__, "qsgd_lab.theory."):
         short = module.name.removeprefix("qsgd_lab.theory.")
         for label, function in inspect.getmembers(importlib.import_module(module.name), inspect.isfunction):
             own = function.__module__ == module.name and not label.startswith("_")
-            if own and short != "arguments" and (short, label) not in LEFT_OUT:
+            if own and short not in ("arguments", "arrays") and (short, label) not in LEFT_OUT:
                 yield short, function
 
 

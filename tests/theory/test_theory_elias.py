@@ -12,6 +12,7 @@ from qsgd_lab.theory.concave import majorant_knots
 from qsgd_lab.theory.elias import (
     OMEGA_LINES,
     code_length,
+    coded_bits,
     floor_log2,
     length_at_power,
     length_envelope,
@@ -100,3 +101,13 @@ def test_what_has_no_length_is_refused():
         code_length(1, "zeta")
     with pytest.raises(ValueError, match="of at least 0 and at most 4096"):
         length_envelope(-1.0)
+
+
+def test_what_has_no_code_word_is_refused():
+    """Negative counts, and exponents that float64 does not tell apart, have no length."""
+    with pytest.raises(ValueError, match=r"^counts is -1e-07; it must be a number of at least 0"):
+        coded_bits([3.0, -1e-7])
+    for exponent in (2**53, 1e19):
+        with pytest.raises(ValueError, match=r"^exponent is .*; it must be below 2\^53"):
+            length_at_power(exponent, "gamma")
+    assert length_at_power(2**53 - 1, "gamma") == 2 * (2**53 - 1) + 1

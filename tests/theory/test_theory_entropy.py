@@ -10,6 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from qsgd_lab.theory.code_length import exact_sparse_bits
+from qsgd_lab.theory.dense_code_length import exact_dense_bits, worst_case_dense_bits
 from qsgd_lab.theory.entropy import (
     discrete_gaussian_bits,
     entropy_bits,
@@ -18,7 +20,7 @@ from qsgd_lab.theory.entropy import (
     universal_prior_bits,
 )
 from qsgd_lab.theory.lower_bound import contraction_bits, unbiased_bits
-from qsgd_lab.theory.variance import worst_case_variance_l2
+from qsgd_lab.theory.variance import exact_variance, worst_case_variance_l2
 
 
 @given(
@@ -109,3 +111,34 @@ def test_impossible_factors_are_refused():
         contraction_bits(1.5)
     with pytest.raises(ValueError, match="above 0"):
         unbiased_bits(0.0)
+
+
+def test_entropies_of_large_and_small_weights():
+    """A law is the same at every scale of its weights, and a rare level costs p log2(2 e / p) bits."""
+    assert entropy_bits([1e308, 1e308]) == 1
+    for moment in (1e-15, 1e-200):
+        least = moment * np.log2(2 * np.e / moment)
+        assert discrete_gaussian_bits(moment) == pytest.approx(least, rel=1e-9)
+
+
+def test_the_unbiased_bound_at_both_ends():
+    """(1/2) log2(1 + 1/w) is 1 / (2 w ln 2) for large w and log2(1/w) / 2 for small."""
+    np.testing.assert_allclose(unbiased_bits([1e12, 1e200]), 0.5 / np.log(2) / np.array([1e12, 1e200]))
+    np.testing.assert_allclose(unbiased_bits(5e-324), 537)
+
+
+def test_tables_of_too_many_levels_are_refused():
+    """A row for each of 2^20 levels and more is not made; formulas without a table take them."""
+    for function in (mean_level_probabilities, exact_dense_bits, exact_sparse_bits):
+        with pytest.raises(ValueError, match=r"^num_levels is 1048576; it must be .* from 1 to 1048575"):
+            function([3.0, 4.0], 2**20)
+    with pytest.raises(ValueError, match=r"^num_levels is 9007199254740992"):
+        worst_case_dense_bits(4, 2**53)
+    assert exact_variance([3.0, 4.0], 2**20) < 1e-11
+
+
+@pytest.mark.parametrize("function", [exact_variance, mean_level_probabilities])
+def test_masked_arrays_are_refused(function):
+    """What a mask hides would count as if it were there."""
+    with pytest.raises(ValueError, match=r"^gradient is a masked array; .*compressed\(\)"):
+        function(np.ma.array([1.0, 2.0, 3.0], mask=[0, 1, 0]), 3)

@@ -148,3 +148,15 @@ def test_short_warm_ups_are_refused():
         local_sgd_error_bound(
             [10], num_steps=10, num_workers=2, initial_distance_squared=1.0, **{**PROBLEM, "beta": 31.0}
         )
+
+
+def test_more_rounds_than_steps_are_one_a_step():
+    """However many rounds are asked for; more times than memory holds are refused."""
+    for rounds in (20, 21, 1000, 2**40):
+        assert growing_schedule(20, rounds) == list(range(1, 21))
+    with pytest.raises(
+        ValueError, match=r"^the smaller of num_steps and num_rounds is .* from 1 to 10000000"
+    ):
+        growing_schedule(2**50, 2**40)
+    with pytest.raises(ValueError, match=r"^num_steps is 1099511627776"):
+        interval_cost([5], 2**40, 8.0)

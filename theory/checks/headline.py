@@ -60,7 +60,8 @@ def variance_row() -> HeadlineRow:
     bounds = float(paper_variance_bound(n, s)), float(worst_case_variance_l2(n, s))
     return HeadlineRow(
         "Lemma 3.1: variance at most min(n/s², √n/s) ‖v‖²",
-        "Holds. Least: √n/s − 1 for s ≤ √n/2; above, n/(4s²) less up to 1/(4s⁴): at s = √n a quarter, not 1",
+        "Holds. Least: √n/s − 1 for s ≤ √n/2; above, n/(4s²) less up to 1/(4s⁴) (n ≥ 3): "
+        "at s = √n a quarter, not 1",
         f"positions ½ and 3/2; n = {n}, s = {s}",
         f"{check.relative_variance:.4f}; paper {bounds[0]:g}, least {bounds[1]:g}",
     )

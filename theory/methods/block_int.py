@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike
 from scipy.linalg import hadamard
 
 from qsgd_lab.theory.arguments import choice, divisor, nonzero_vector, numbers, vector, whole
-from qsgd_lab.theory.arrays import Floats
+from qsgd_lab.theory.arrays import Floats, in_squared_units, split_scale
 
 _GROUP = 32
 
@@ -47,7 +47,7 @@ def relative_error(vector: ArrayLike, bits: int, block_size: int, rounding: str,
     >>> round(relative_error(np.arange(32), 4, 32, "stochastic", 0), 5)
     0.00972
     """
-    y = nonzero_vector("vector", vector)
+    y, _ = split_scale(nonzero_vector("vector", vector))
     divisor("block_size", whole("block_size", block_size), "the size of vector", y.size)
     return _squared_error(y, bits, block_size, rounding, smoother) / float(y @ y)
 
@@ -59,6 +59,8 @@ def _squared_error(x: Floats, bits: int, block_size: int, rounding: str, smoothe
     choice("smoother", smoother, (0, _GROUP))
     if smoother and d % _GROUP:
         raise ValueError(f"block_size is {d}; with a smoother it must be a multiple of {_GROUP}")
+    # A larger block would have more zeros only.
+    d = min(d, -(-x.size // _GROUP) * _GROUP)
     padded = np.zeros(-(-x.size // d) * d)
     padded[: x.size] = x
     if smoother:
@@ -86,7 +88,11 @@ def expected_error(
     machine: int = 1,
 ) -> float | None:
     """Return E||Q(v) - v||^2 of a tensor of any size, flat; in two levels it is not known: None."""
-    flat = _squared_error(vector("gradient", gradient), bits, block_size, rounding, smoother)
+    flat = in_squared_units(
+        vector("gradient", gradient),
+        lambda w: _squared_error(w, bits, block_size, rounding, smoother),
+        "the error",
+    )
     return flat if whole("machine", machine) == 1 else None
 
 

@@ -22,7 +22,7 @@ from scipy.optimize import linprog
 from scipy.special import factorial2, ndtr, ndtri
 
 from qsgd_lab.theory.arguments import choice, matrix, number, vector, whole
-from qsgd_lab.theory.arrays import Floats
+from qsgd_lab.theory.arrays import Floats, in_squared_units, representable, split_scale
 
 SCALES = ("unbiased", "mse", "norm")
 _MOST_BITS = 8
@@ -128,6 +128,7 @@ class EntropyCoded(NamedTuple):
     error: float
 
 
+@representable()
 def entropy_coded(step: float) -> EntropyCoded:
     """Return the limit of the published variant that rounds to multiples of a step and codes their entropy.
 
@@ -220,6 +221,7 @@ def stochastic_error(rotated: ArrayLike, bits: int) -> float:
     y, most = matrix("rotated", rotated), 2 ** _bits(bits) - 1
     if not y.any():
         raise ValueError("rotated is zero; it must have a non-zero coordinate")
+    y, _ = split_scale(y)
     low, high = y.min(axis=-1, keepdims=True), y.max(axis=-1, keepdims=True)
     step = (high - low) / most
     part = np.divide(y - low, step, out=np.zeros_like(y), where=step > 0) % 1
@@ -244,6 +246,7 @@ def stochastic_bound(bits: int, block_size: int) -> float:
     return float(largest / (2 ** _bits(bits) - 1) ** 2)
 
 
+@representable()
 def stochastic_limit_error(bits: int, block_size: int) -> float:
     """Return the mean of the same over uniformly random rotations, which is one number for every v.
 
@@ -298,8 +301,12 @@ def expected_error_eden(
     choice("scale", scale, SCALES)
     length = {"unbiased": 1.0, "mse": 1 - least, "norm": math.sqrt(1 - least)}[scale]  # E Q(v) = length v
     spread = limit_error(bits, scale) - (1 - length) ** 2
-    parts = _blocks(gradient, block_size)
-    return sum(squares * ((1 - length) ** 2 + spread * kept) for squares, _size, kept in parts)
+
+    def error(scaled: Floats) -> float:
+        parts = _blocks(scaled, block_size)
+        return sum(squares * ((1 - length) ** 2 + spread * kept) for squares, _size, kept in parts)
+
+    return in_squared_units(vector("gradient", gradient), error, "the error")
 
 
 def expected_error_rotated_stochastic(
@@ -309,13 +316,17 @@ def expected_error_rotated_stochastic(
 
     Padding takes its share, for errors are spread over a block.
     """
-    parts = _blocks(gradient, block_size)
-    return sum(squares * stochastic_limit_error(bits, size) * kept for squares, size, kept in parts)
+
+    def error(scaled: Floats) -> float:
+        parts = _blocks(scaled, block_size)
+        return sum(squares * stochastic_limit_error(bits, size) * kept for squares, size, kept in parts)
+
+    return in_squared_units(vector("gradient", gradient), error, "the error")
 
 
-def _blocks(gradient: ArrayLike, block_size: int) -> list[tuple[float, int, float]]:
+def _blocks(values: Floats, block_size: int) -> list[tuple[float, int, float]]:
     """Return (||v||^2, size with padding, share that is not padding) of each block."""
-    values, d = vector("gradient", gradient), _power(block_size)
+    d = _power(block_size)
     rows = [values[low : low + d] for low in range(0, values.size, d)]
     sizes = [1 << (row.size - 1).bit_length() for row in rows]
     return [(float(row @ row), size, row.size / size) for row, size in zip(rows, sizes, strict=True)]

@@ -12,8 +12,8 @@ from itertools import pairwise
 from numpy.typing import ArrayLike
 
 from qsgd_lab.theory.arguments import vector, whole
+from qsgd_lab.theory.arrays import in_squared_units
 from qsgd_lab.theory.methods.rand_k import relative_error
-from qsgd_lab.theory.variance import squared_norm
 
 
 def block_sizes(num_coordinates: int, ratio: int) -> list[int]:
@@ -35,9 +35,9 @@ def expected_error(gradient: ArrayLike, ratio: int = 32, values: str = "plain") 
 
     Each coordinate is in the drawn block with probability 1/R, whatever the sizes of the blocks.
     """
-    n = vector("gradient", gradient).size
-    count = len(block_sizes(n, ratio))
-    return relative_error(count, 1, values) * squared_norm(gradient)
+    found = vector("gradient", gradient)
+    relative = relative_error(len(block_sizes(found.size, ratio)), 1, values)
+    return in_squared_units(found, lambda w: relative * float(w @ w), "the error")
 
 
 def expected_bits(num_coordinates: int, ratio: int = 32, **_: object) -> float:

@@ -7,13 +7,14 @@ IEEE 754-2019, section 3.6 (binary16). bfloat16 has the exponents of binary32 an
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from qsgd_lab.theory.arguments import choice, vector, whole
-from qsgd_lab.theory.arrays import Floats
+from qsgd_lab.theory.arrays import Floats, in_squared_units
 
 
 class Format(NamedTuple):
@@ -48,7 +49,9 @@ def squared_error(gradient: ArrayLike, name: str) -> float:
     """Return ||Q(v) - v||^2; infinite if a coordinate exceeds the format's range."""
     x = vector("gradient", gradient)
     error = nearest(x, name) - x
-    return float(error @ error)
+    if not np.isfinite(error).all():
+        return math.inf
+    return in_squared_units(error, lambda w: float(w @ w), "the error")
 
 
 def worst_case(name: str) -> float:

@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike
 
 from qsgd_lab.levels import NORMS
 from qsgd_lab.theory.arguments import choice, number, vector, whole
-from qsgd_lab.theory.arrays import Floats
+from qsgd_lab.theory.arrays import Floats, in_squared_units, times_power_of_two
 
 CONVENTIONS = ("with-zero", "published")
 
@@ -105,12 +105,16 @@ def exponential_variance(
 ) -> float:
     """Return E||Q(v) - v||^2 of rounding to `exponential_levels` relative to a bucket's norm."""
     levels = exponential_levels(num_levels, has_zero)
-    total = 0.0
-    for bucket in buckets(vector("gradient", gradient), bucket_size):
-        size = norm_of(bucket, norm)
-        if size:  # a bucket of zeros is sent as it is
-            total += size**2 * two_point_variance(np.clip(bucket / size, -1, 1), levels)
-    return total
+
+    def variance(scaled: Floats) -> float:
+        total = 0.0
+        for bucket in buckets(scaled, bucket_size):
+            size = norm_of(bucket, norm)
+            if size:  # a bucket of zeros is sent as it is
+                total += size**2 * two_point_variance(np.clip(bucket / size, -1, 1), levels)
+        return total
+
+    return in_squared_units(vector("gradient", gradient), variance, "the variance")
 
 
 def exponential_bound(bucket_size: int, num_levels: int, has_zero: bool = True, norm: str = "l2") -> float:
@@ -181,7 +185,9 @@ def expected_error_natural(gradient: ArrayLike) -> float:
     low = np.ldexp(1.0, np.frexp(magnitudes)[1] - 1)  # the power of two at or below
     low = np.where(magnitudes < 2.0**-126, 0.0, low)
     high = np.where(low == 0, 2.0**-126, 2 * low)
-    return float(((high - magnitudes) * (magnitudes - low)).sum())
+    # Of numbers from 2^-1074 to 2^127, no product overflows or vanishes with both factors times 2^370.
+    above, below = np.ldexp(high - magnitudes, 370), np.ldexp(magnitudes - low, 370)
+    return times_power_of_two(float((above * below).sum()), -740, "the error")
 
 
 def expected_bits_natural(num_coordinates: int) -> int:

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 from numpy.typing import ArrayLike
 
 from qsgd_lab.theory.arguments import vector, whole
+from qsgd_lab.theory.arrays import Floats, in_squared_units
 from qsgd_lab.theory.methods.level_set import buckets, number_of_buckets
-from qsgd_lab.theory.other_compressors import scaled_sign_error
 
 #: E||C(v) - v||^2 / ||v||^2 of both on normal coordinates, in large buckets.
 NORMAL_ERROR = 1 - 2 / math.pi
@@ -30,17 +31,25 @@ def expected_error_one_bit(gradient: ArrayLike, bucket_size: int | str = 512) ->
     >>> expected_error_one_bit([-1.0, -3.0, 0.0, 2.0])
     4.0
     """
-    total = 0.0
-    for bucket in buckets(vector("gradient", gradient), bucket_size):
-        for part in (bucket[bucket < 0], bucket[bucket >= 0]):
-            if part.size:
-                total += float(((part - part.mean()) ** 2).sum())
-    return total
+
+    def error(scaled: Floats) -> float:
+        total = 0.0
+        for bucket in buckets(scaled, bucket_size):
+            for part in (bucket[bucket < 0], bucket[bucket >= 0]):
+                if part.size:
+                    total += float(((part - part.mean()) ** 2).sum())
+        return total
+
+    return in_squared_units(vector("gradient", gradient), error, "the error")
 
 
 def expected_error_sign(gradient: ArrayLike, bucket_size: int | str = "tensor") -> float:
     """Return ||C(v) - v||^2: in each bucket, ||v||_2^2 - ||v||_1^2 / d."""
-    return sum(scaled_sign_error(part) for part in buckets(vector("gradient", gradient), bucket_size))
+
+    def error(scaled: Floats) -> float:
+        return sum(float(((part - part.mean()) ** 2).sum()) for part in buckets(np.abs(scaled), bucket_size))
+
+    return in_squared_units(vector("gradient", gradient), error, "the error")
 
 
 def worst_case(bucket_size: int) -> float:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from qsgd_lab.theory import arguments
+from qsgd_lab.theory.arrays import Floats, in_squared_units
 
 
 def best_error(matrix: ArrayLike, rank: int) -> float:
@@ -31,7 +32,7 @@ def best_error(matrix: ArrayLike, rank: int) -> float:
     Raises
     ------
     ValueError
-        If an argument is out of range.
+        If an argument is out of range, or the sum does not fit in float64.
 
     Examples
     --------
@@ -39,8 +40,12 @@ def best_error(matrix: ArrayLike, rank: int) -> float:
     4.0
     """
     m, r = arguments.matrix("matrix", matrix), arguments.whole("rank", rank)
-    left_out = np.linalg.svd(m, compute_uv=False)[r:]
-    return float(left_out @ left_out)
+
+    def error(scaled: Floats) -> float:
+        left_out = np.linalg.svd(scaled, compute_uv=False)[r:]
+        return float(left_out @ left_out)
+
+    return in_squared_units(m, error, "the error")
 
 
 def floats(shape: Sequence[int], rank: int) -> int:

@@ -10,8 +10,8 @@ from __future__ import annotations
 from numpy.typing import ArrayLike
 
 from qsgd_lab.theory.arguments import choice, number, vector, whole
+from qsgd_lab.theory.arrays import in_squared_units, representable
 from qsgd_lab.theory.methods.top_k import kept
-from qsgd_lab.theory.variance import squared_norm
 
 VALUES = ("unbiased", "plain")
 
@@ -35,6 +35,7 @@ def relative_error(num_coordinates: int, k: int, values: str = "unbiased") -> fl
     return n / k - 1 if values == "unbiased" else 1 - k / n
 
 
+@representable()
 def mean_error(
     num_coordinates: int, k: int, squares: float, square_of_mean: float, nodes: int, mask: str
 ) -> float:
@@ -66,8 +67,9 @@ def expected_error(
     gradient: ArrayLike, fraction: float = 0.01, values: str = "unbiased", **_: object
 ) -> float:
     """Return E||Q(v) - v||^2 under the method's options."""
-    n = vector("gradient", gradient).size
-    return relative_error(n, kept(fraction, n), values) * squared_norm(gradient)
+    found = vector("gradient", gradient)
+    relative = relative_error(found.size, kept(fraction, found.size), values)
+    return in_squared_units(found, lambda w: relative * float(w @ w), "the error")
 
 
 def expected_bits(num_coordinates: int, fraction: float = 0.01, **_: object) -> int:

@@ -12,7 +12,8 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike
 
-from qsgd_lab.theory.arguments import choice, number, vector, whole
+from qsgd_lab.theory.arguments import choice, number, table_levels, vector, whole
+from qsgd_lab.theory.arrays import Floats, in_squared_units, split_scale, times_power_of_two
 from qsgd_lab.theory.methods.level_set import buckets, norm_of, number_of_buckets, two_point_variance
 
 
@@ -20,7 +21,7 @@ def given_scale_error(gradient: ArrayLike, scale: float, num_levels: int) -> flo
     """Return E||Q(v) - v||^2 of rounding to s levels of M; larger magnitudes count as M.
 
     (M/s)^2 p (1 - p) for a coordinate at the fraction p between two levels, and the square of what is cut
-    above M.
+    above M. s is at most 2^20 - 1.
 
     Examples
     --------
@@ -28,7 +29,14 @@ def given_scale_error(gradient: ArrayLike, scale: float, num_levels: int) -> flo
     1.75
     """
     magnitudes = np.abs(vector("gradient", gradient))
-    size, s = number("scale", scale, least=0), whole("num_levels", num_levels)
+    size, s = number("scale", scale, least=0), table_levels(num_levels)
+    # The scale is in the units of the vector, so that both are scaled together.
+    both = np.append(magnitudes, size)
+    return in_squared_units(both, lambda w: _given_scale_error(w[:-1], float(w[-1]), s), "the error")
+
+
+def _given_scale_error(magnitudes: Floats, size: float, s: int) -> float:
+    """Return the same for checked arguments whose squares are in range."""
     if size == 0:
         return float(magnitudes @ magnitudes)
     cut = np.minimum(magnitudes, size)
@@ -44,11 +52,12 @@ def terngrad_scale(bucket: ArrayLike, clip: float) -> float:
     Raises
     ------
     ValueError
-        If a coordinate is not finite, or `clip` is below 0.
+        If a coordinate is not finite, `clip` is below 0, or the scale does not fit in float64.
     """
-    x, c = vector("bucket", bucket), number("clip", clip, least=0)
+    (x, exponent), c = split_scale(vector("bucket", bucket)), number("clip", clip, least=0)
     largest = float(np.abs(x).max())
-    return min(largest, c * math.sqrt(float(x @ x) / x.size)) if c else largest
+    scale = min(largest, c * math.sqrt(float(x @ x) / x.size)) if c else largest
+    return times_power_of_two(scale, exponent, "the scale")
 
 
 def expected_error_terngrad(gradient: ArrayLike, clip: float = 2.5, scale: str = "own") -> float:
@@ -87,8 +96,12 @@ def expected_error_qsgd_shared(
 ) -> float:
     """Return E||Q(v) - v||^2 of one node alone, whose scale is then its own."""
     s = 2 ** whole("bits", bits, most=15) - 1
-    parts = buckets(vector("gradient", gradient), bucket_size)
-    return sum(given_scale_error(part, norm_of(part, norm), s) for part in parts)
+
+    def error(scaled: Floats) -> float:
+        parts = buckets(np.abs(scaled), bucket_size)
+        return sum(_given_scale_error(part, norm_of(part, norm), s) for part in parts)
+
+    return in_squared_units(vector("gradient", gradient), error, "the error")
 
 
 def expected_bits_qsgd_shared(

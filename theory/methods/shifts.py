@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from qsgd_lab.theory.arguments import choice, number, numbers, vector, whole
+from qsgd_lab.theory.arrays import representable, split_scale, times_power_of_two
 
 
 class Contraction(NamedTuple):
@@ -24,6 +25,7 @@ class Contraction(NamedTuple):
     beta: float
 
 
+@representable()
 def ef21_constants(contraction: float) -> Contraction:
     """Return theta = 1 - sqrt(1 - delta) and beta = (1 - delta) / theta, 0 < delta <= 1.
 
@@ -33,10 +35,12 @@ def ef21_constants(contraction: float) -> Contraction:
     Contraction(theta=0.5, beta=0.5)
     """
     delta = number("contraction", contraction, above=0, most=1)
-    theta = 1 - math.sqrt(1 - delta)
+    # 1 - sqrt(1 - delta), without the difference in which a small delta is lost.
+    theta = delta / (1 + math.sqrt(1 - delta))
     return Contraction(theta, (1 - delta) / theta)
 
 
+@representable(zeros={})
 def ef21_step(smoothness: float, node_smoothness: ArrayLike, contraction: float) -> float:
     """Return the step 1 / (L + L~ sqrt(beta / theta)), L~ the root mean square of the nodes' L_i.
 
@@ -45,12 +49,15 @@ def ef21_step(smoothness: float, node_smoothness: ArrayLike, contraction: float)
     >>> round(ef21_step(17.1667, [34.5, 34.5, 34.5], 1 / 3), 7)
     0.0058591
     """
-    theta, beta = ef21_constants(contraction)
-    nodes = numbers("node_smoothness", node_smoothness, above=0)
-    mean = math.sqrt(float(np.mean(nodes**2)))
-    return 1 / (number("smoothness", smoothness, above=0) + mean * math.sqrt(beta / theta))
+    theta, _ = ef21_constants(contraction)
+    nodes, exponent = split_scale(numbers("node_smoothness", node_smoothness, above=0))
+    mean = times_power_of_two(math.sqrt(float(np.mean(nodes**2))), exponent, "the mean of node_smoothness")
+    # sqrt(beta / theta), whose square can be out of range.
+    root = math.sqrt(1 - contraction) / theta
+    return 1 / (number("smoothness", smoothness, above=0) + mean * root)
 
 
+@representable(zeros={"gap": 0})
 def ef21_gradient_bound(gap: float, step: float, steps: int, first_error: float, contraction: float) -> float:
     """Return a bound on the mean of E||grad f(x_t)||^2 over T steps, 2 gap/(step T) + G_0/(theta T).
 
@@ -73,12 +80,14 @@ def ef21_gradient_bound(gap: float, step: float, steps: int, first_error: float,
     return 2 * number("gap", gap, least=0) / (number("step", step, above=0) * count) + first
 
 
+@representable(zeros={})
 def diana_step(smoothness: float, variance_factor: float, nodes: int) -> float:
     """Return the step 1 / (L (1 + 6 w / N))."""
     omega = number("variance_factor", variance_factor, least=0)
     return 1 / (number("smoothness", smoothness, above=0) * (1 + 6 * omega / whole("nodes", nodes)))
 
 
+@representable()
 def diana_rate(step: float, convexity: float, variance_factor: float) -> float:
     """Return the factor by which the distance shrinks a step, 1 - min(step mu, a/2), a = 1 / (1 + w).
 

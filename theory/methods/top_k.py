@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 
 from qsgd_lab.theory import arguments
 from qsgd_lab.theory.arguments import number, whole
+from qsgd_lab.theory.arrays import in_squared_units
 
 
 def squared_error(vector: ArrayLike, k: int) -> float:
@@ -26,11 +27,13 @@ def squared_error(vector: ArrayLike, k: int) -> float:
     Raises
     ------
     ValueError
-        If k is out of range, or the vector is empty or has no finite real coordinates only.
+        If k is out of range, the vector is empty or has no finite real coordinates only, or the sum does not
+        fit in float64.
     """
     magnitudes = np.sort(np.abs(arguments.vector("vector", vector)))
     left_out = magnitudes[: magnitudes.size - whole("k", k, least=0, most=magnitudes.size)]
-    return float(left_out @ left_out)
+    # Scaled without the others, beside which they could vanish.
+    return in_squared_units(left_out, lambda w: float(w @ w), "the error") if left_out.size else 0.0
 
 
 def worst_case(num_coordinates: int, k: int) -> float:
