@@ -181,8 +181,8 @@ def content_of(
     """Return what is to be written, checked but for the payload itself."""
     for name in kind.arrays:
         given = getattr(payload, name)
-        text = f"{name} of a {type(payload).__name__} must be a NumPy array, not a {type(given).__name__}"
-        require(isinstance(given, np.ndarray | np.generic), "parameters", text)
+        text = f"{name} of a {type(payload).__name__} must be an array, not a {type(given).__name__}"
+        require(hasattr(given, "dtype") and hasattr(given, "shape"), "parameters", text)  # also on a device
     own = kind.key(payload)
     if own is not None and key is not None and tuple(own) != tuple(key):
         raise ValueError("the payload has another key than the message")
