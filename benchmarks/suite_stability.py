@@ -14,13 +14,13 @@ import sys
 from functools import cache
 
 import numpy as np
+from scipy.stats import kendalltau
 
 from qsgd_lab.problems.benchmark import Curved, ManyKinks
 from qsgd_lab.problems.comparison import ComparedMethod
 from qsgd_lab.problems.rate_search import best_scale, next_scales
 from qsgd_lab.problems.simulate import simulate
 from qsgd_lab.suite.definition import load_suite
-from qsgd_lab.suite.score import kendall_tau
 
 METHODS = (
     "minibatch(interval=32)",
@@ -72,7 +72,7 @@ def main(task: str) -> None:
             for offset in range(count)
         ]
         found = [[searched(spec, stages, first) for spec in METHODS] for first in starts]
-        taus = [kendall_tau(a, b) for a, b in itertools.combinations(found, 2)]
+        taus = [kendalltau(a, b).statistic for a, b in itertools.combinations(found, 2)]
         change = np.max(np.max(found, axis=0) / np.min(found, axis=0))
         winners = {METHODS[int(np.argmin(row))] for row in found}
         sys.stdout.write(

@@ -231,14 +231,14 @@ def _read_cpu(
 
     header, directory = frame.header, frame.index.directory
     n, size = header.num_coordinates, header.chunk_size
-    form, tables = _kernel_arguments(frame)
-    lists = ReadDirectory(frame.starts, directory.checksums, directory.num_nonzeros)
+    form, tables = map(tuple, _kernel_arguments(frame))
+    lists = (frame.starts, directory.checksums, directory.num_nonzeros)
     if buffer is None:
         buffer = np.empty(min(last * size, n) - first * size, level_dtype(header.num_levels))
     levels = buffer
 
     def read(low: int, high: int) -> tuple[int, int]:
-        chunks = ChunkRange(n, size, first + low, first + high)
+        chunks = (n, size, first + low, first + high)
         outcome: tuple[int, int] = decode_chunks(
             frame.payload, lists, chunks, form, tables, levels[low * size :]
         )

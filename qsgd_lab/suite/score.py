@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -22,7 +22,7 @@ from qsgd_lab.suite.definition import REFERENCE, WHOLE, Suite, Task
 from qsgd_lab.suite.result_file import Entry
 
 RANKS = ("sent", "received", "rounds", "seconds")
-#: Ratios at which a profile is printed.
+#: Ratios at which a profile is taken.
 PROFILE = (1.0, 1.25, 2.0, 4.0, 16.0, 64.0)
 
 
@@ -292,16 +292,3 @@ def seconds(cell: CellResult, task: Task, link: Link, nodes: int) -> float:
         dimension=task.dimension,
     )
     return float(seconds_at(outcome, link, task.compute)[0])
-
-
-def kendall_tau(one: Sequence[float], other: Sequence[float]) -> float:
-    """Return Kendall's tau of two lists of values: (concordant - discordant) pairs over all pairs."""
-    pairs = list(itertools.combinations(range(len(one)), 2))
-    signs = [np.sign(one[a] - one[b]) * np.sign(other[a] - other[b]) for a, b in pairs]
-    return float(sum(signs) / len(pairs)) if pairs else 1.0
-
-
-def ratios_of(board: Board, task: Task, rung: str) -> Mapping[str, float]:
-    """Return the ratio to the reference of all that entered a rung, by name."""
-    found = {name: board.scored(name, task, rung) for name in board.entries if name != REFERENCE}
-    return {name: scored.ratio for name, scored in found.items() if scored is not None}

@@ -43,7 +43,7 @@ def on_device(quantized):
 
 
 def assert_as_the_cpu(quantized, code, blocks):
-    """Assert that message, values and sum have the CPU's bytes; in the simulator, the sum stands for both."""
+    """Assert that message, values and sum have the CPU's bytes; in the simulator, values only in the sum."""
     size = quantized.levels.size
     expected = ql.encode(quantized, code, "dense")
     total = np.linspace(-1, 1, size, dtype=np.float32)

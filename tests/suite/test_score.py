@@ -10,7 +10,7 @@ from suite_entries import SUITE, cell, entry, metrics, reference
 
 from qsgd_lab.suite.definition import suite_of
 from qsgd_lab.suite.result_file import Audit, Entry
-from qsgd_lab.suite.score import Board, kendall_tau, lattice_residual
+from qsgd_lab.suite.score import Board, lattice_residual
 
 ALL = {"curved": 1.0, "kinked": 1.0, "softmax": 1.0}
 
@@ -154,13 +154,6 @@ def test_peeking_at_test_seeds_gains_nothing():
     assert board.scored("peeked", task, "32x").ratio == pytest.approx(4.0, rel=1e-3)
     assert board.scored("peeked", SUITE.task("kinked"), "32x").ratio == pytest.approx(0.5, rel=1e-3)
     assert board.scored("lucky", task, "32x").ratio == board.scored("clean", task, "32x").ratio
-
-
-def test_kendalls_tau():
-    """1 for equal orders, -1 for opposite ones, 1 - 4/n(n-1) a swap."""
-    assert kendall_tau([1, 2, 3], [1, 2, 3]) == 1
-    assert kendall_tau([1, 2, 3], [3, 2, 1]) == -1
-    assert kendall_tau([1, 2, 3, 4], [1, 2, 4, 3]) == pytest.approx(1 - 2 / 6)
 
 
 def test_the_digest_is_of_the_content():

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from qsgd_lab.kernels.arguments import ChunkFormat, ChunkRange, DecodeTables, ReadDirectory
 from qsgd_lab.kernels.codeword_reader import is_finished
 from qsgd_lab.kernels.constants import DAMAGED, FIXED, GOOD, MALFORMED, NOT_CANONICAL, SPARSE
 from qsgd_lab.kernels.cpu.float_mode import keep_denormals, set_float_mode
@@ -111,7 +112,9 @@ def decode_chunks(stream, directory, chunks, form, tables, levels):
     ----------
     stream : uint8, read-only
         Payload and eight bytes more.
-    directory, chunks, form, tables : ReadDirectory, ChunkRange, ChunkFormat, DecodeTables
+    directory, chunks, form, tables
+        Fields of `ReadDirectory`, `ChunkRange`, `ChunkFormat` and `DecodeTables`: plain tuples take less
+        time a call.
     levels : int8 or int16
 
     Returns
@@ -119,6 +122,8 @@ def decode_chunks(stream, directory, chunks, form, tables, levels):
     (int, int)
         GOOD and the chunk to stop before, or what is wrong and with which chunk.
     """
+    directory, chunks = ReadDirectory(*directory), ChunkRange(*chunks)
+    form, tables = ChunkFormat(*form), DecodeTables(*tables)
     scratch = GroupScratch(np.empty(STATE_SIZE, np.int64), np.empty(GROUP, np.uint32))
     for chunk in range(chunks.first, chunks.stop, GROUP):
         part = levels[(chunk - chunks.first) * chunks.size :]
