@@ -69,7 +69,7 @@ def measure(
     the computing and coding times and the latency measured here. PowerSGD (rank 2) has one bucket: with
     several, it aborts under gloo.
 
-    Ratios are left out where the load of the machine, with a core for each process, exceeds its cores.
+    Ratios are left out where what other processes use, with a core for each of these, exceeds the cores.
 
     \b
     Example:

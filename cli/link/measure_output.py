@@ -37,7 +37,8 @@ def _record(row: Measured, outcome: Outcome) -> dict[str, object]:
 
 
 def _table(outcome: Outcome) -> Table:
-    header = ["method", "n", "step", "±", "least", "modelled", "processor", "sent", "formula", "speed-up"]
+    times = ["step", "±", "least", "modelled", "processor"]
+    header = ["method", "n", *times, "sent", "counted", "formula", "speed-up"]
     cells = [
         [
             row.method.replace(":", " bit, "),
@@ -48,6 +49,7 @@ def _table(outcome: Outcome) -> Table:
             NONE if row.modelled_s is None else format_seconds(row.modelled_s),
             format_seconds(row.processor_s),
             format_bytes(row.sent_bytes),
+            NONE if row.counted_bytes is None else format_bytes(row.counted_bytes),
             NONE if row.modelled_bytes is None else format_bytes(row.modelled_bytes),
             NONE if (ratio := outcome.speed_up(row)) is None else f"{ratio:.2f}",
         ]
@@ -62,8 +64,8 @@ def _describe(outcome: Outcome) -> str:
     return (
         f"{asked.nodes} processes, {rate}, {format_seconds(outcome.latency_s)} a message; {asked.model}, "
         f"{outcome.parameters} parameters, {asked.batch} images a process; a step without exchange "
-        f"{format_seconds(outcome.compute_s)}. Medians of the slowest rank; load {outcome.load:.1f} before, "
-        f"{outcome.cores} cores."
+        f"{format_seconds(outcome.compute_s)}. Medians of the slowest rank; {outcome.cores} cores, of "
+        f"which others used {outcome.load:.1f}."
     )
 
 
@@ -71,8 +73,8 @@ def _warning(outcome: Outcome) -> str:
     lines = []
     if not outcome.is_calm:
         lines.append(
-            f"No ratios: with a load of {outcome.load:.1f}, {outcome.cores} cores are too few for "
-            f"{outcome.asked.nodes} processes more, and times are of the load."
+            f"No ratios: others used {outcome.load:.1f} of {outcome.cores} cores, which is too much beside "
+            f"{outcome.asked.nodes} processes, and times are of the load."
         )
     unequal = [row.method for row in outcome.rows if not row.is_equal]
     if unequal:

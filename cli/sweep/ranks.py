@@ -51,6 +51,7 @@ def reproduce_on_ranks(
     with _lane() as lane, data_folder(data_dir) as folders:
         keys = [config.key for config in configs]
         shake_hands(lane, {"the version of qsgd-lab": __version__, "the plan": keys})
+        lane.measure()  # how sums are sent, not what they are
         datasets = sorted({config.dataset for config in configs})
         if lane.rank == 0:
             describe_data(datasets, folders)
@@ -169,7 +170,14 @@ def _run(config: RunConfig, store: RunStore, lane: Lane) -> None:
         )
         if lane.rank == 0:
             found = collect_environment(outcome.device, outcome.data_sha256) | outcome.device_facts
-            store.write(config, outcome, {**found, "ranks": lane.size, "backend": "gloo"})
+            store.write(config, outcome, {**found, "ranks": lane.size, "backend": "gloo", **_link(lane)})
+
+
+def _link(lane: Lane) -> dict[str, dict[str, float]]:
+    """Return what was measured between the ranks; nothing of one rank."""
+    if lane.network is None or lane.size == 1:
+        return {}
+    return {"link": {"latency_s": lane.network.latency, "bytes_per_s": lane.network.bandwidth}}
 
 
 def _print_table(configs: Sequence[RunConfig], store: RunStore, format_name: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -31,6 +31,25 @@ class Run(NamedTuple):
     places: list[slice]
     kept: slice
     is_raw: bool
+
+    def parts(self) -> Iterator[tuple[slice, slice]]:
+        """Yield where each parameter is in the bucket, and in the vector of all."""
+        at = self.kept.start
+        for place in self.places:
+            kept = slice(at, at + place.stop - place.start)
+            yield place, kept
+            at = kept.stop
+
+    def take(self, bucket: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the parameters' values: a view of the bucket where they are one piece, else a copy."""
+        if len(self.places) == 1:
+            return bucket[self.places[0]]
+        return np.concatenate([bucket[place] for place in self.places])
+
+    def put(self, values: NDArray[np.float32], bucket: NDArray[np.float32]) -> None:
+        """Write the parameters' values into the bucket."""
+        for place, kept in self.parts():
+            bucket[place] = values[kept.start - self.kept.start : kept.stop - self.kept.start]
 
 
 def runs_of(

@@ -16,21 +16,23 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from qsgd_lab import __version__
-from qsgd_lab.compressors import ErrorFeedback
+from qsgd_lab.compressors import ErrorFeedback, FullPrecision
 from qsgd_lab.compressors.protocol import Compressor
 from qsgd_lab.compressors.registry import COMPRESSORS
 from qsgd_lab.distributed.bucket_exchange import Gathered, Sharded
+from qsgd_lab.distributed.costs import fastest
 from qsgd_lab.distributed.gradient_layout import Run, runs_of
 from qsgd_lab.distributed.handshake import shake_hands
 from qsgd_lab.distributed.lane import DEFAULT_TIMEOUT_S, Lane
+from qsgd_lab.distributed.residual import Residual, check_states
 from qsgd_lab.distributed.statistics import Statistics
 from qsgd_lab.exchange.two_phase import check_two_phase
 
 Vector = NDArray[np.float32]
 
 _STATE_VERSION = 1
-TWO_PHASE = "two-phase"
-COLLECTIVES = ("auto", "all-gather", TWO_PHASE)
+ALL_GATHER, TWO_PHASE, FASTEST = Gathered.name, Sharded.name, "fastest"
+COLLECTIVES = ("auto", ALL_GATHER, TWO_PHASE, FASTEST)
 
 
 class QSGDHook:
@@ -48,10 +50,11 @@ class QSGDHook:
         Keep what was not sent, and add it to the next gradient.
     layout : {"fixed", "auto"}
         Of QSGD's messages: "fixed" takes the least time, "auto" is shorter.
-    collective : {"auto", "all-gather", "two-phase"}
+    collective : {"auto", "all-gather", "two-phase", "fastest"}
         "all-gather": every rank receives every rank's message. "two-phase": ranks add up a shard each,
         quantize its mean again, and send it to all; they keep what that loses. "auto": the latter above two
-        ranks, where it sends less.
+        ranks, where it sends less, so that the result follows from the settings. "fastest": what takes less
+        time by the costs that `register` measures; the result then depends on the machines.
     raw_up_to : int
         Tensors of at most so many coordinates go in float32.
     exclude : callable, optional
@@ -123,7 +126,7 @@ class QSGDHook:
         if made.decodes_differences:
             raise ValueError(f"{self.spec} sends differences to shifts, which the hook does not keep")
         self.compressor: Compressor = made
-        if collective == TWO_PHASE:
+        if collective in (TWO_PHASE, FASTEST):
             check_two_phase(made)
         self.error_feedback, self.layout, self.collective = error_feedback, layout, collective
         self.raw_up_to, self.exclude, self.warmup_steps = raw_up_to, exclude, warmup_steps
@@ -133,6 +136,11 @@ class QSGDHook:
         self.error: Exception | None = None
         self._lane: Lane | None = None
         self._exchange: Gathered | None = None
+
+    @property
+    def bytes_sent(self) -> int:
+        """By this rank so far."""
+        return 0 if self._lane is None else self._lane.bytes_sent
 
     def register(self, ddp: DistributedDataParallel) -> QSGDHook:
         """Register the hook, after comparing settings and parameters with all ranks; return it.
@@ -151,14 +159,17 @@ class QSGDHook:
         sizes = [parameter.numel() for _, parameter in named]
         self._starts = np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)])
         excluded = [self.exclude is not None and self.exclude(name, p) for name, p in named]
-        self._raw = [size <= self.raw_up_to or out for size, out in zip(sizes, excluded, strict=True)]
+        is_raw = isinstance(self.compressor, FullPrecision)
+        self._raw = [
+            is_raw or size <= self.raw_up_to or out for size, out in zip(sizes, excluded, strict=True)
+        ]
         self._masks = bool(getattr(ddp, "find_unused_parameters", False))
-        self._residual: Vector = np.zeros(int(self._starts[-1]) if self.error_feedback else 0, np.float32)
-        self._before: tuple[Vector, Vector] | None = None
+        self._residual = Residual(int(self._starts[-1]) if self.error_feedback else 0)
+        self._means: Vector = np.empty(int(self._starts[-1]), np.float32)
+        self._has_begun = False
         self._scale = self._current_scale()
         self._finite = True
         self._lane = Lane(self.timeout_s)
-        self._make_exchange()
         shake_hands(
             self._lane,
             {
@@ -175,20 +186,31 @@ class QSGDHook:
                 "which parameters go in float32": self._raw,
             },
         )
+        self._lane.measure()
+        self._make_exchange(self._chosen_collective())
         ddp.register_comm_hook(self, _hook)
         return self
 
-    def _make_exchange(self) -> None:
-        """Choose the collective: two phases where they send less, if nothing else was asked for."""
+    def _chosen_collective(self) -> str:
+        """Return all-gather or two-phase: what was asked for, or by the number of ranks, or by costs."""
         assert self._lane is not None
+        if self.collective == FASTEST and self._lane.network is not None:
+            self._make_exchange(ALL_GATHER)
+            assert self._exchange is not None
+            n = int(self._starts[-1])
+            return fastest(self._lane.size, n, self._lane.network, self._exchange.costs())
+        if self.collective == "auto":
+            return TWO_PHASE if self._lane.size > 2 else ALL_GATHER
+        return self.collective
+
+    def _make_exchange(self, collective: str) -> None:
+        assert self._lane is not None
+        kind = Sharded if collective == TWO_PHASE else Gathered
         arguments = (self.compressor, self.layout, self.seed, self._shapes, self._lane)
-        is_sharded = self.collective == TWO_PHASE or (self.collective == "auto" and self._lane.size > 2)
-        self._owned: Vector = np.zeros(self._residual.size if is_sharded else 0, np.float32)
-        if is_sharded:
-            self._exchange = Sharded(*arguments)
-            self._exchange.residual = self._owned if self.error_feedback else None
-        else:
-            self._exchange = Gathered(*arguments)
+        self._exchange = kind(*arguments, keeps_errors=self.error_feedback)
+        self._owned = Residual(self._residual.now.size if kind is Sharded else 0)
+        if isinstance(self._exchange, Sharded):
+            self._exchange.owned = self._owned
 
     def close(self) -> None:
         """End the hook's thread."""
@@ -202,19 +224,23 @@ class QSGDHook:
 
     def statistics(self) -> Statistics:
         """Return what has been done so far."""
+        network = None if self._lane is None else self._lane.network
         return Statistics(
             self.synchronisation,
-            self._lane.bytes_sent if self._lane else 0,
+            self.bytes_sent,
             self.bytes_of_fp32,
             self.seconds,
             self.skipped,
-            float(np.linalg.norm(self._residual.astype(np.float64))),
+            float(np.linalg.norm(self._residual.now.astype(np.float64))),
             self.processor_seconds,
+            None if self._exchange is None else self._exchange.name,
+            None if network is None else network.latency,
+            None if network is None else network.bandwidth,
         )
 
     def state_dict(self) -> dict[str, Any]:
         """Return this rank's state: tensors, numbers and text, as ``torch.load(weights_only=True)`` takes."""
-        assert self._lane is not None, "call register first"
+        assert self._lane is not None and self._exchange is not None, "call register first"
         return {
             "version": _STATE_VERSION,
             "compressor": self.spec,
@@ -222,8 +248,9 @@ class QSGDHook:
             "world": self._lane.size,
             "rank": self._lane.rank,
             "names": list(self._names),
-            "residual": torch.from_numpy(self._residual.copy()),
-            "owned": torch.from_numpy(self._owned.copy()),
+            "collective": self._exchange.name,
+            "residual": torch.from_numpy(self._residual.now.copy()),
+            "owned": torch.from_numpy(self._owned.now.copy()),
             "scale": self._scale,
         }
 
@@ -242,31 +269,20 @@ class QSGDHook:
             If a state is of another model or compressor, or of another number of ranks and alone.
         """
         assert self._lane is not None, "call register first"
-        for state in states:
-            for name, here in (
-                ("version", _STATE_VERSION),
-                ("compressor", self.spec),
-                ("names", self._names),
-            ):
-                if state.get(name) != here:
-                    raise ValueError(f"the state has another {name} than the hook")
-            if state["residual"].shape != self._residual.shape:
-                raise ValueError("the state's residual has another size than the parameters")
-        worlds = {state["world"] for state in states}
-        if len(states) == 1 and worlds != {self._lane.size}:
-            raise ValueError(
-                f"the state is of {states[0]['world']} ranks, not {self._lane.size}; give the states of all "
-                "of them, load_state_dict(*states)"
-            )
-        if len(states) > 1 and (worlds != {len(states)} or len({s["rank"] for s in states}) != len(states)):
-            raise ValueError("several states must be those of all ranks of one group")
-        self._residual[...] = torch.stack([state["residual"] for state in states]).mean(0).numpy()
+        same = {"version": _STATE_VERSION, "compressor": self.spec, "names": self._names}
+        check_states(states, same, self._residual.now.shape, self._lane.size)
+        if self.collective == FASTEST and len(states) == 1:  # goes on as it began
+            self._make_exchange(states[0].get("collective", ALL_GATHER))
+        residual = torch.stack([state["residual"] for state in states]).mean(0).numpy()
         # States of before two-phase have no such part. What owners have not sent, every rank adds again.
         owned = [state["owned"].numpy() for state in states if "owned" in state and state["owned"].numel()]
         if len(states) > 1:
-            self._residual += sum(owned, np.zeros_like(self._residual))
-        elif owned and owned[0].shape == self._owned.shape:
-            self._owned[...] = owned[0]
+            residual = residual + sum(owned, np.zeros_like(residual))
+        elif owned and self._owned.now.size:
+            self._owned.put(owned[0])
+        elif owned:  # of two phases before, of which there is one now: this rank alone has it
+            residual = residual + self._lane.size * owned[0]
+        self._residual.put(residual)
         self.synchronisation, self._scale = int(states[0]["step"]), float(states[0]["scale"])
 
     def _current_scale(self) -> float:
@@ -298,8 +314,10 @@ class QSGDHook:
     ) -> None:
         start, processor = time.perf_counter(), time.thread_time()
         try:
-            mean = self._agree(buffer.detach().float().cpu().numpy(), indices, sizes, used)
-            buffer.copy_(torch.from_numpy(mean))
+            on_host = buffer.detach().float().cpu()
+            self._agree(on_host.numpy(), indices, sizes, used)
+            if on_host.data_ptr() != buffer.data_ptr():
+                buffer.copy_(on_host)
             if is_last:
                 self._end_step()
         except Exception as error:
@@ -310,74 +328,63 @@ class QSGDHook:
         self.seconds += time.perf_counter() - start
         self.processor_seconds += time.thread_time() - processor
 
-    def _end_step(self) -> None:
-        if not self._finite:
-            self.skipped += 1
-            if self._before is not None:
-                self._residual[...], self._owned[...] = self._before
-        self.synchronisation += 1
-        self._finite = True
-        self._before = None
-
     def _begin_step(self) -> None:
+        self._has_begun = True
         scale = self._current_scale()
         if scale != self._scale:
-            self._residual *= np.float32(scale / self._scale)
-            self._owned *= np.float32(scale / self._scale)
+            for residual in (self._residual, self._owned):
+                residual.now *= np.float32(scale / self._scale)
             self._scale = scale
-        if self.skip_nonfinite and self.error_feedback:
-            self._before = self._residual.copy(), self._owned.copy()
 
-    def _agree(self, vector: Vector, indices: list[int], sizes: list[int], used: list[bool] | None) -> Vector:
-        """Return the mean over all ranks of one bucket's vectors."""
+    def _end_step(self) -> None:
+        self.skipped += not self._finite
+        if self._finite or not self.skip_nonfinite:
+            self._residual.settle()
+            self._owned.settle()
+        self.synchronisation += 1
+        self._finite, self._has_begun = True, False
+
+    def _agree(self, vector: Vector, indices: list[int], sizes: list[int], used: list[bool] | None) -> None:
+        """Replace one bucket's vector by the mean over all ranks."""
         assert self._lane is not None
         assert self._exchange is not None
-        if self._finite and self._before is None:
+        if not self._has_begun:
             self._begin_step()
         is_raw = [True] * len(self._raw) if self.synchronisation < self.warmup_steps else self._raw
         runs = runs_of(indices, sizes, self._starts, is_raw)
-        owned = None if used is None else self._owned.copy()
         mask = np.array(used or (), np.uint8)
         owns = [self._to_send(run, vector) for run in runs]
+        # A run that is one piece of the bucket is overwritten there.
+        outs = [vector[run.places[0]] if len(run.places) == 1 else self._means[run.kept] for run in runs]
         self.bytes_of_fp32 += 8 * vector.size * (self._lane.size - 1) // self._lane.size
-        totals, sents, everywhere = self._exchange.mean(runs, owns, self.synchronisation, mask)
-        by_index = dict(zip(indices, everywhere if used is not None else [True] * len(indices), strict=True))
-        mean = np.zeros_like(vector)
-        for run, total, sent in zip(runs, totals, sents, strict=True):
-            self._finite &= bool(np.isfinite(total).all())
-            self._put(run, total, sent, mean, by_index, owned)
-        return mean
+        everywhere = self._exchange.mean(runs, owns, outs, self.synchronisation, mask)
+        for run, mean in zip(runs, outs, strict=True):
+            # NaN is the largest and the least; and these passes make no array.
+            self._finite &= bool(np.isfinite(mean.max(initial=0)) and np.isfinite(mean.min(initial=0)))
+            if len(run.places) > 1:
+                run.put(mean, vector)
+        if used is not None:
+            self._forget_unused(runs, vector, dict(zip(indices, everywhere, strict=True)))
 
     def _to_send(self, run: Run, vector: Vector) -> Vector:
-        """Return what this rank wants to send of a run; the residual becomes that."""
-        own = np.concatenate([vector[place] for place in run.places])
+        """Return what this rank wants to send of a run: with error feedback, in the residual's memory."""
         if self.error_feedback and not run.is_raw:
-            own += self._residual[run.kept]
-            self._residual[run.kept] = own
-        return own
+            return self._residual.add_to(run, vector)
+        self._keep(run.kept)
+        return run.take(vector)
 
-    def _put(
-        self,
-        run: Run,
-        total: Vector,
-        sent: Vector,
-        mean: Vector,
-        used: dict[int, bool],
-        owned: Vector | None,
-    ) -> None:
-        """Write a run's mean into the bucket, and take what was sent off the residual."""
-        at = 0
-        for i, place in enumerate(run.places):
-            size = place.stop - place.start
-            kept = slice(run.kept.start + at, run.kept.start + at + size)
-            if used[run.first + i]:
-                mean[place] = total[at : at + size]
-                if self.error_feedback and not run.is_raw:
-                    self._residual[kept] -= sent[at : at + size]
-            elif owned is not None and owned.size:
-                # No rank had a gradient: DDP drops the mean, and residuals are what they were before.
-                self._owned[kept] = owned[kept]
-            at += size
+    def _keep(self, part: slice) -> None:
+        """Leave a part of the residuals as it was before the step."""
+        self._residual.keep(part)
+        self._owned.keep(part)
+
+    def _forget_unused(self, runs: list[Run], vector: Vector, used: dict[int, Any]) -> None:
+        """Undo what was done for parameters that had a gradient at no rank: DDP drops their mean."""
+        for run in runs:
+            for index, (place, kept) in enumerate(run.parts(), start=run.first):
+                if not used[index]:
+                    vector[place] = 0
+                    self._keep(kept)
 
 
 # Not annotated: DDP compares an annotation with the class itself, and here annotations are text.

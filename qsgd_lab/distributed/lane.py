@@ -18,7 +18,9 @@ import torch
 import torch.distributed as dist
 from numpy.typing import NDArray
 
+from qsgd_lab.distributed.costs import measure_network, sums_are_gathered
 from qsgd_lab.errors import PeerError
+from qsgd_lab.theory.collectives import Network
 
 Bytes = NDArray[np.uint8]
 T = TypeVar("T")
@@ -44,6 +46,11 @@ class Lane:
     ------
     RuntimeError
         If no default process group is there: call `torch.distributed.init_process_group` first.
+
+    Attributes
+    ----------
+    network : Network or None
+        Latency and bandwidth between the ranks, once `measure` has been called.
     """
 
     def __init__(self, timeout_s: float = DEFAULT_TIMEOUT_S) -> None:
@@ -53,6 +60,7 @@ class Lane:
         self.device = torch.device("cuda" if dist.get_backend(self.group) == "nccl" else "cpu")
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="qsgd-lab")
         self.bytes_sent = 0
+        self.network: Network | None = None
         self._failed: PeerError | None = None
 
     def close(self) -> None:
@@ -62,6 +70,18 @@ class Lane:
     def submit(self, work: Callable[..., T], *arguments: Any) -> Future[T]:
         """Run a function in the thread, after what was submitted before; it may call `gather`."""
         return self._thread.submit(work, *arguments)
+
+    def measure(self) -> None:
+        """Measure latency and bandwidth, by which `add_up` then chooses how to send; every rank calls this.
+
+        Raises
+        ------
+        PeerError
+            As `gather`.
+        """
+        before = self.bytes_sent
+        self.network = measure_network(self)
+        self.bytes_sent = before
 
     def gather(self, data: Bytes, length: int | None = None) -> list[Bytes]:
         """Send bytes to every rank, and return every rank's, in the order of ranks.
@@ -109,7 +129,8 @@ class Lane:
     def add_up(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the sum over ranks, added in their order: an all-reduce of torch's adds in another.
 
-        Each rank adds up a share and sends it to all: 2 (W - 1) / W times the values, as in a ring.
+        Each rank adds up a share and sends it to all: 2 (W - 1) / W times the values, as in a ring. Or all
+        values go to all ranks, where the measured costs say that this takes less time: the same bits.
 
         Parameters
         ----------
@@ -124,12 +145,11 @@ class Lane:
         share = -(-values.size // self.size)
         if self.size == 1 or share == 0:
             return values.copy()
+        if self.network is not None and sums_are_gathered(self.size, values.size, self.network):
+            return _sum_of(self.gather(np.ascontiguousarray(values).view(np.uint8), values.nbytes))
         padded = np.zeros(share * self.size, np.float32)
         padded[: values.size] = values
-        parts = self.scatter(list(padded.view(np.uint8).reshape(self.size, -1)))
-        total = np.zeros(share, np.float32)
-        for part in parts:
-            total += part.view(np.float32)
+        total = _sum_of(self.scatter(list(padded.view(np.uint8).reshape(self.size, -1))))
         sums = self.gather(total.view(np.uint8), total.nbytes)
         return np.concatenate(sums).view(np.float32)[: values.size]
 
@@ -137,6 +157,11 @@ class Lane:
         """Return an integer of every rank."""
         data = np.array([number], np.int64).view(np.uint8)
         return [int(other.view(np.int64)[0]) for other in self.gather(data, 8)]
+
+    def from_rank_0(self, *numbers: float) -> list[float]:
+        """Return rank 0's numbers."""
+        data = np.array(numbers, np.float64).view(np.uint8)
+        return [float(number) for number in self.gather(data, data.size)[0].view(np.float64)]
 
     def _gather(self, data: Bytes, length: int | None) -> list[Bytes]:
         lengths = [length] * self.size if length is not None else self._lengths(data.size)
@@ -207,3 +232,11 @@ class Lane:
             lost = [rank for rank in lost if not store.check([f"qsgd-lab/alive/{rank}"])]
             time.sleep(0.05)
         return lost
+
+
+def _sum_of(parts: Sequence[Bytes]) -> NDArray[np.float32]:
+    """Return the sum of float32 vectors, in order."""
+    total = np.zeros(parts[0].size // 4, np.float32)
+    for part in parts:
+        total += part.view(np.float32)
+    return total

@@ -24,6 +24,10 @@ class Statistics(NamedTuple):
         L2 norm of what has not been sent; in units of the gradient.
     processor_seconds : float
         Of these seconds, those of the processor: without waiting.
+    collective : str or None
+        "all-gather" or "two-phase": what was asked for, or chosen. None before `QSGDHook.register`.
+    latency_s, bytes_per_s : float or None
+        Of a message between ranks, and of a link, as rank 0 measured them at the registration.
     """
 
     steps: int
@@ -33,3 +37,6 @@ class Statistics(NamedTuple):
     skipped: int
     residual_norm: float
     processor_seconds: float
+    collective: str | None = None
+    latency_s: float | None = None
+    bytes_per_s: float | None = None

@@ -8,13 +8,15 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from qsgd_lab.coding.threads import num_threads
+from qsgd_lab.distributed.costs import MessageCosts, processor_seconds
 from qsgd_lab.errors import RunFailedError
+from qsgd_lab.link_lab.load import LoadMeter
 from qsgd_lab.link_lab.namespaces import Place, loopback, shaped
 from qsgd_lab.theory.collectives import Cost, Network, Step, collective_cost
 
@@ -66,8 +68,11 @@ class Measured(NamedTuple):
         Median of processor time, all threads of rank 0.
     sent_bytes : float
         Median of what left rank 0 by its interface's counter; with headers.
+    counted_bytes : float or None
+        Median of what the hook counts as sent by rank 0; None for torch's hooks.
     modelled_bytes, modelled_s : float or None
-        By the formulas; None for PowerSGD, and for seconds where the link has no known rate.
+        By the formulas; None for PowerSGD. The rate is that of the shaped link; over loopback the one that
+        the lab's hook measures, and seconds are None without it.
     is_equal : bool
         Whether all ranks ended with the same parameters.
     """
@@ -79,13 +84,14 @@ class Measured(NamedTuple):
     deviation_s: float
     processor_s: float
     sent_bytes: float
+    counted_bytes: float | None
     modelled_bytes: float | None
     modelled_s: float | None
     is_equal: bool
 
 
 class Outcome(NamedTuple):
-    """What was measured, and on what; `load` is the machine's before the ranks were started."""
+    """What was measured, and on what; `load` is how many cores others used meanwhile."""
 
     asked: Asked
     parameters: int
@@ -97,8 +103,8 @@ class Outcome(NamedTuple):
 
     @property
     def is_calm(self) -> bool:
-        """Whether the machine had a core for every rank, so that ratios mean something."""
-        return self.load + self.asked.nodes <= self.cores + 0.5
+        """Whether the ranks, be they more than the cores, had the machine: then ratios mean something."""
+        return self.load + min(self.asked.nodes, self.cores) <= self.cores + 0.5
 
     def speed_up(self, row: Measured) -> float | None:
         """Return how many times faster a method's step was than float32's; None on a busy machine."""
@@ -116,29 +122,49 @@ def run(asked: Asked) -> Outcome:
     RunFailedError
         If a rank fails, with the last line that it wrote.
     """
-    load, cores = os.getloadavg()[0], num_threads(None)
+    cores, meter = num_threads(None), LoadMeter()
     places: AbstractContextManager[list[Place]] = nullcontext(loopback(asked.nodes))
     if asked.bandwidth is not None:
         places = shaped(asked.nodes, asked.bandwidth)
     with tempfile.TemporaryDirectory() as folder, places as found:
-        results = _run_ranks(asked, Path(folder), found)
-    first = results[0]
-    network = None if asked.bandwidth is None else Network(asked.bandwidth, first["latency_s"])
+        settings = {**asked._asdict(), "interfaces": [place.interface for place in found]}
+        results = run_ranks([sys.executable, "-m", "qsgd_lab.link_lab.worker"], settings, Path(folder), found)
+    load, first = meter.others(), results[0]
+    bandwidth = asked.bandwidth or first["bandwidth"]
+    network = None if bandwidth is None else Network(bandwidth, first["latency_s"])
     rows = [_row(name, asked, first, network) for name in asked.methods]
     return Outcome(asked, first["parameters"], first["compute_s"], first["latency_s"], load, cores, rows)
 
 
-def _run_ranks(asked: Asked, folder: Path, places: Sequence[Place]) -> list[dict[str, Any]]:
-    settings = {**asked._asdict(), "interfaces": [place.interface for place in places]}
+def run_ranks(
+    program: Sequence[str], settings: Mapping[str, Any], folder: Path, places: Sequence[Place]
+) -> list[dict[str, Any]]:
+    """Run a program once for each place, and return what each rank has written.
+
+    Parameters
+    ----------
+    program : sequence of str
+        The command's beginning; a file of settings and the rank follow. It writes ``rank<r>.json`` beside it.
+    settings : mapping
+        JSON-ready.
+    folder : Path
+        Empty.
+    places : sequence of Place
+        A rank in each.
+
+    Raises
+    ------
+    RunFailedError
+        If a rank fails, with the last line that it wrote.
+    """
     (folder / "settings.json").write_text(json.dumps(settings))
     started: list[subprocess.Popen[bytes]] = []
     for rank, place in enumerate(places):
-        command = [*place.prefix, sys.executable, "-m", "qsgd_lab.link_lab.worker"]
         environment = os.environ | {"GLOO_SOCKET_IFNAME": place.interface, "OMP_NUM_THREADS": "1"}
         with (folder / f"said{rank}").open("w") as said:
             started.append(
                 subprocess.Popen(
-                    [*command, str(folder / "settings.json"), str(rank)],
+                    [*place.prefix, *program, str(folder / "settings.json"), str(rank)],
                     env=environment,
                     stdout=said,
                     stderr=said,
@@ -154,11 +180,11 @@ def _run_ranks(asked: Asked, folder: Path, places: Sequence[Place]) -> list[dict
             lines = (folder / f"said{number}").read_text().strip().splitlines()
             said_last = f": {lines[-1].strip()}" if lines else ""
             raise RunFailedError(f"rank {number} ended with exit code {code}{said_last}")
-    return [json.loads((folder / f"rank{rank}.json").read_text()) for rank in range(asked.nodes)]
+    return [json.loads((folder / f"rank{rank}.json").read_text()) for rank in range(len(places))]
 
 
 def _row(name: str, asked: Asked, first: dict[str, Any], network: Network | None) -> Measured:
-    seconds, processor, sent = zip(*first["steps"][name], strict=True)
+    seconds, processor, sent, counted = zip(*first["steps"][name], strict=True)
     cost, extra = modelled(name, asked.nodes, first["parameters"], first["messages"])
     step = Step(first["compute_s"], extra)
     return Measured(
@@ -169,6 +195,7 @@ def _row(name: str, asked: Asked, first: dict[str, Any], network: Network | None
         deviation_s=statistics.stdev(seconds) if len(seconds) > 1 else 0.0,
         processor_s=statistics.median(processor),
         sent_bytes=statistics.median(sent),
+        counted_bytes=None if None in counted else statistics.median(counted),
         modelled_bytes=None if cost is None else cost.bytes,
         modelled_s=None if cost is None or network is None else step.seconds(cost.seconds(network)),
         is_equal=first["equal"][name],
@@ -180,16 +207,13 @@ def modelled(
 ) -> tuple[Cost | None, float]:
     """Return what a method's collective takes, and the seconds of its messages; None for PowerSGD.
 
-    A rank makes one message, reads its own for the residual, and the others'. In two phases it reads its
-    shards' pieces of all ranks, which are one message together, makes an N-th of one, and reads all shards.
+    See `qsgd_lab.distributed.costs.processor_seconds`.
     """
     if name in (FP32, FP16):
         return collective_cost("all-reduce", nodes, parameters, 32.0 if name == FP32 else 16.0), 0.0
     if name == POWERSGD:
         return None, 0.0
     bits, collective = name.split(":")
-    message = messages[bits]
-    cost = collective_cost(collective, nodes, parameters, 8 * message["bytes"] / parameters)
-    if collective == "all-gather":
-        return cost, message["make_s"] + nodes * message["read_s"]
-    return cost, (1 + 1 / nodes) * (message["make_s"] + message["read_s"]) + 2 * message["read_s"]
+    message = MessageCosts(**messages[bits])
+    cost = collective_cost(collective, nodes, parameters, 8 * message.bytes / parameters)
+    return cost, processor_seconds(collective, nodes, message)

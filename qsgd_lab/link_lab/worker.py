@@ -78,15 +78,20 @@ def sent_bytes(interface: str) -> int:
     return int(Path(f"/sys/class/net/{interface}/statistics/tx_bytes").read_text())
 
 
-def timed(method: Method, batch: tuple[torch.Tensor, torch.Tensor], interface: str) -> list[float]:
-    """Return seconds of a step on the slowest rank, of processor on this one, and bytes that left."""
+def timed(method: Method, batch: tuple[torch.Tensor, torch.Tensor], interface: str) -> list[float | None]:
+    """Return seconds of a step on the slowest rank, of processor on this one, and bytes that left.
+
+    The bytes are those of the interface's counter, and those that the hook has counted, if it is the lab's.
+    """
     dist.barrier()
+    counted = 0 if method.hook is None else method.hook.bytes_sent
     bytes_before, processor, start = sent_bytes(interface), time.process_time(), time.perf_counter()
     method.step(*batch)
     seconds = torch.tensor([time.perf_counter() - start], dtype=torch.float64)
     used, sent = time.process_time() - processor, sent_bytes(interface) - bytes_before
     dist.all_reduce(seconds, op=dist.ReduceOp.MAX)
-    return [float(seconds), used, sent]
+    own = None if method.hook is None else method.hook.bytes_sent - counted
+    return [float(seconds), used, sent, own]
 
 
 def compute_seconds(method: Method, batch: tuple[torch.Tensor, torch.Tensor], repeats: int) -> float:
@@ -136,7 +141,7 @@ def measure(settings: dict[str, Any], rank: int) -> dict[str, Any]:
     for method in methods:
         for _ in range(WARM_UP):
             method.step(*batch)
-    steps: dict[str, list[list[float]]] = {method.name: [] for method in methods}
+    steps: dict[str, list[list[float | None]]] = {method.name: [] for method in methods}
     for _ in range(settings["steps"]):
         for method in methods:  # one after the other, so that a change of load meets all
             steps[method.name].append(timed(method, batch, interface))
@@ -148,6 +153,7 @@ def measure(settings: dict[str, Any], rank: int) -> dict[str, Any]:
         # Ranks go their own ways from here.
         "compute_s": compute_seconds(methods[0], batch, max(3, settings["steps"] // 2)),
         "latency_s": latency_seconds(),
+        "bandwidth": next((m.hook.statistics().bytes_per_s for m in methods if m.hook is not None), None),
         "messages": {str(bits): message_seconds(bits, n) for bits in widths},
         "steps": steps,
         "equal": equal,

@@ -127,7 +127,22 @@ def test_sums_are_added_in_the_order_of_ranks(four_ranks, size):
     expected = rank_cases.numbers(0, size)
     for rank in range(1, 4):
         expected = expected + rank_cases.numbers(rank, size)
-    assert all(np.array_equal(expected, found) for found in four_ranks.call(rank_cases.added_up, size))
+    sent = []
+    for network in (None, (1.0, 0.0), (1e12, 1.0)):  # slow in bytes, and slow in messages
+        found = four_ranks.call(rank_cases.added_up, size, network)
+        assert all(np.array_equal(expected, total) for total, _ in found)
+        sent.append(found[0][1])
+    assert sent[0] == sent[1]
+    assert sent[2] == 3 * 4 * size  # every vector to all
+
+
+def test_measured_costs_are_rank_0s(four_ranks):
+    """All ranks have the same latency and bandwidth, and what it took to measure them is not counted."""
+    first, *others = four_ranks.call(rank_cases.measured)
+    assert all(other == first for other in others)
+    assert 0 < first[0] < 10
+    assert 0 < first[1] < np.inf
+    assert first[2] == 0
 
 
 @pytest.mark.parametrize("lengths", [(0, 0), (0, 5), (7, 1), (300, 300)])

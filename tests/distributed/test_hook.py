@@ -63,6 +63,7 @@ def one_thread():
         ("ef(qsgd(bits=2,norm=max))", PLAIN, SMALL_BUCKETS),
         ("qsgd(bits=4,norm=max)", {**PLAIN, "bits": 4, "error_feedback": False}, SMALL_BUCKETS),
         ("fp32", {"warmup_steps": 100}, SMALL_BUCKETS),
+        ("fp32", {"compressor": "fp32"}, {}),
         ("ef(qsgd(bits=2,norm=max))", {**PLAIN, "layout": "auto"}, {"static_graph": True}),
     ],
 )
@@ -93,6 +94,36 @@ def test_two_phases_have_the_simulations_bits(four_ranks, ddp):
     parameters, _ = simulate("ef(qsgd(bits=2,norm=max))", 4, 12, two_phase=True)
     for there, *_ in four_ranks.call(rank_cases.trained, "plain", 12, PLAIN, ddp):
         assert np.array_equal(parameters.view(np.uint32), there.view(np.uint32))
+
+
+def test_the_fastest_collective_is_named_and_kept(two_ranks):
+    """All ranks take the same one, with its bits; a state goes on with its own, whatever is faster now."""
+    asked = {**PLAIN, "collective": "fastest"}
+    results = two_ranks.call(rank_cases.trained, "plain", 3, asked, SMALL_BUCKETS)
+    chosen = {result[2][7] for result in results}
+    assert chosen <= {"all-gather", "two-phase"}
+    named = {**PLAIN, "collective": chosen.pop()}
+    assert not chosen
+    for (found, *_), (expected, _, statistics, _) in zip(
+        results, two_ranks.call(rank_cases.trained, "plain", 3, named, SMALL_BUCKETS), strict=True
+    ):
+        assert np.array_equal(found, expected)
+        assert statistics[8] > 0 < statistics[9]
+    for other in ("all-gather", "two-phase"):
+        named = two_ranks.call(rank_cases.trained, "plain", 1, {**PLAIN, "collective": other}, {})
+        extra = {"state": [state for _, state, *_ in named], "network": named[0][3], "first": 1}
+        for *_, statistics, _ in two_ranks.call(rank_cases.trained, "plain", 1, asked, {}, extra):
+            assert statistics[7] == other
+
+
+def test_what_owners_have_not_sent_is_kept_by_an_all_gather(two_ranks):
+    """A state of two phases, loaded for one: residuals and the owners' parts have the mean that they had."""
+    before = two_ranks.call(rank_cases.trained, "plain", 2, {**PLAIN, "collective": "two-phase"}, {})
+    extra = {"state": [state for _, state, *_ in before], "network": before[0][3], "first": 2}
+    after = two_ranks.call(rank_cases.trained, "plain", 0, {**PLAIN, "collective": "all-gather"}, {}, extra)
+    unsent = sum(state["residual"] / 2 + state["owned"] for _, state, *_ in before)
+    assert sum(state["owned"].abs().sum() for _, state, *_ in before) > 0
+    assert torch.allclose(sum(state["residual"] for _, state, *_ in after) / 2, unsent, atol=1e-6)
 
 
 def test_accumulated_batches_are_one_synchronisation(two_ranks):

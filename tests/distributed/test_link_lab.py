@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+from types import SimpleNamespace
 
 import pytest
 
 from qsgd_lab.cli.link.measure_output import render
 from qsgd_lab.cli.main import main
-from qsgd_lab.link_lab import namespaces
+from qsgd_lab.link_lab import load, namespaces
 from qsgd_lab.link_lab.measurement import Asked, Measured, Outcome, modelled
 
 
@@ -23,6 +24,7 @@ def test_messages_are_exchanged_and_counted(capsys):
         assert row["is_equal"]
         assert row["steps"] == 2
         assert row["least_s"] > 0
+        assert (row["counted_bytes"] is None) == (row["method"] == "fp32")
     # The counter of the loopback has what both ranks sent.
     assert rows["fp32"]["modelled_bytes"] == 4 * rows["fp32"]["parameters"]
     assert rows["fp32"]["sent_bytes"] > 2 * rows["fp32"]["modelled_bytes"]
@@ -32,7 +34,7 @@ def test_messages_are_exchanged_and_counted(capsys):
 def outcome(load):
     """Return an outcome of two methods, measured under a load."""
     asked = Asked(2, "alexnet", "digits", 16, 3, ("fp32", "2:all-gather"), 6.25e6)
-    numbers = (3, 1.6, 1.5, 0.1, 0.05, 9.9e6, 9.89e6, 1.6, True)
+    numbers = (3, 1.6, 1.5, 0.1, 0.05, 9.9e6, None, 9.89e6, 1.6, True)
     rows = [Measured("fp32", *numbers), Measured("2:all-gather", 3, 0.2, *numbers[2:])]
     return Outcome(asked, 2_472_266, 0.05, 1e-4, load, 4, rows)
 
@@ -42,8 +44,29 @@ def test_a_busy_machine_gets_no_ratios():
     calm, busy = render(outcome(1.0), "text"), render(outcome(3.5), "text")
     assert "8.00" in calm
     assert "8.00" not in busy
-    assert "No ratios: with a load of 3.5, 4 cores are too few" in " ".join(busy.split())
+    assert "No ratios: others used 3.5 of 4 cores" in " ".join(busy.split())
     assert json.loads(render(outcome(3.5), "json"))[1]["speed_up"] is None
+
+
+def test_more_ranks_than_cores_may_be_compared():
+    """They wait for slow links: what speaks against ratios is others' work."""
+    many = outcome(0.4)._replace(asked=outcome(0.4).asked._replace(nodes=8))
+    assert many.is_calm
+    assert not many._replace(load=0.6).is_calm
+
+
+def test_the_load_is_that_of_others(monkeypatch):
+    """All work of the machine, less what this process and its children have done, by the time that passed."""
+    seconds = {"busy": 100.0, "own": 7.0, "clock": 50.0}
+    monkeypatch.setattr(load, "_busy_s", lambda: seconds["busy"])
+    monkeypatch.setattr(load, "_own_s", lambda: seconds["own"])
+    monkeypatch.setattr(load, "time", SimpleNamespace(monotonic=lambda: seconds["clock"]))
+    meter = load.LoadMeter()
+    seconds |= {"busy": 106.0, "own": 11.0, "clock": 54.0}
+    assert meter.others() == 0.5
+    monkeypatch.setattr(load, "_busy_s", lambda: None)  # a system that counts nothing
+    monkeypatch.setattr(os, "getloadavg", lambda: (1.25, 0.0, 0.0))
+    assert meter.others() == 1.25
 
 
 def test_the_model_has_the_messages_of_the_collective():

@@ -57,9 +57,26 @@ def numbers(rank, size):
     return (rng.normal(size=size) * 10.0 ** rng.integers(-3, 4, size)).astype(np.float32)
 
 
-def added_up(size):
-    """Return the sum of all ranks' numbers."""
-    return lane().add_up(numbers(dist.get_rank(), size))
+def added_up(size, network=None):
+    """Return the sum of all ranks' numbers, on a network of these costs, and the bytes sent."""
+    from qsgd_lab.theory.collectives import Network
+
+    own = lane()
+    before, own.network = own.bytes_sent, network and Network(*network)
+    try:
+        total = own.add_up(numbers(dist.get_rank(), size))
+    finally:
+        own.network = None
+    return total, own.bytes_sent - before
+
+
+def measured():
+    """Return latency and bandwidth as this rank has them, and the bytes that were counted."""
+    own = lane()
+    before = own.bytes_sent
+    own.measure()
+    network, own.network = own.network, None
+    return network.latency, network.bandwidth, own.bytes_sent - before
 
 
 def gradients(seed, step, nodes, layout):
