@@ -150,6 +150,49 @@ def quantize_and_encode(
     return _assemble(payload, directory, norms, scheme, norm, parts, shape)
 
 
+def send_rest(
+    vectors: tuple[NDArray[np.float32], ...],
+    parts: Partition,
+    scheme: ChunkScheme,
+    norm: str,
+    stochastic: bool,
+    stream: Stream,
+) -> Message:
+    """Return the message of gradient + residual, in the same pass that splits this sum.
+
+    Parameters
+    ----------
+    vectors : (gradient, residual, rest, values), each float32, shape (n,), contiguous
+        `rest` and `values` are overwritten: by what was not sent, and by what receivers read, with 0 for -0.
+        Gradient and values may be the same memory.
+    parts, scheme, norm, stochastic, stream
+        As in `quantize_and_encode`.
+    """
+    from qsgd_lab.kernels.cpu.messages.quantize_encode import CHUNKS_AT_A_TIME
+    from qsgd_lab.kernels.cpu.messages.send_rest import send_rest_chunks
+    from qsgd_lab.kernels.fixed_point import fraction_bits
+
+    s, rest = scheme.num_levels, vectors[2]
+    norms = np.empty(parts.num_buckets, np.float32)
+    offsets, key = Offsets(parts.bucket_offsets, parts.tensor_offsets), StreamKey(*stream.kernel_key())
+    quantizer = Quantizer(NORMS.index(norm), stochastic, np.uint32(s), np.uint32(fraction_bits(s)))
+    form, tables = scheme.format(), encode_tables(scheme.layout, scheme.code, s)
+
+    def write(first: int, last: int, target: NDArray[np.uint8], directory: Directory) -> int:
+        chunks = ChunkRange(rest.size, scheme.chunk_size, first, last)
+        scratch = np.empty(CHUNKS_AT_A_TIME * scheme.chunk_size, level_dtype(s))
+        lists = ChunkDirectory(directory.num_words, directory.checksums, directory.num_nonzeros)
+        bits = rest.view(np.int32)
+        size: int = send_rest_chunks(
+            vectors, bits, offsets, key, quantizer, chunks, form, tables, scratch, target, lists, norms
+        )
+        return size
+
+    shape = (rest.size,)
+    payload, directory = write_payload(write, rest.size, scheme, 1, lead_bytes(parts, shape, scheme))
+    return _assemble(payload, directory, norms, scheme, norm, parts, shape)
+
+
 def payload_bytes(
     quantized: QuantizedGradient, chunk_size: int, threads: int | None
 ) -> dict[tuple[str, str], int]:

@@ -235,14 +235,6 @@ class Compressor(ABC):
         """
         return message.dense(payload)
 
-    def split(self, payload: Any, rest: Array, values: Array) -> None:
-        """Write what a receiver reads to `values`, and leave in `rest`, which was compressed, what it lacks.
-
-        Both are float32 arrays in host memory, shape (n,). Overridden where one pass does both.
-        """
-        values[...] = self.decompress(payload)
-        rest -= values
-
     @property
     @abstractmethod
     def wire(self) -> Wire[Any]:

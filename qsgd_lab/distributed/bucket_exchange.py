@@ -7,13 +7,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qsgd_lab.coding.encode import encode
-from qsgd_lab.compressors.protocol import Compressor, Layout, divide
+from qsgd_lab.coding.host import send_rest
+from qsgd_lab.coding.layouts import DEFAULT_CHUNK_SIZE
+from qsgd_lab.coding.payload import ChunkScheme
+from qsgd_lab.compressors import QSGD
+from qsgd_lab.compressors.protocol import Compressor, Layout
 from qsgd_lab.distributed.costs import MessageCosts, measure_messages
 from qsgd_lab.distributed.exchange import message_of
 from qsgd_lab.distributed.gradient_layout import Run, message_length
@@ -21,6 +25,7 @@ from qsgd_lab.distributed.lane import Bytes, Lane
 from qsgd_lab.distributed.residual import Residual
 from qsgd_lab.exchange.shards import Shard, shards_of
 from qsgd_lab.exchange.two_phase import down_node, up_node
+from qsgd_lab.kernels.cpu.sums import divide_sum
 from qsgd_lab.quantization import QuantizedGradient
 from qsgd_lab.stream import Stream
 
@@ -29,6 +34,13 @@ Mask = NDArray[np.uint8]
 
 #: Coordinates of the gradient whose messages are timed.
 _SAMPLE = 1 << 18
+
+
+class Agreed(NamedTuple):
+    """What is known of a mean: which parameters had a gradient at any rank, and whether all is finite."""
+
+    used: Mask
+    is_finite: bool
 
 
 class Gathered:
@@ -43,8 +55,8 @@ class Gathered:
     shapes : sequence of tuple of int
         Of all parameters.
     lane : Lane
-    keeps_errors : bool
-        Whether what was not sent is left to the caller.
+    residual : Residual or None
+        Where what was not sent is kept, or None: it is not. A bucket leaves its runs in float32 as they are.
     """
 
     name = "all-gather"
@@ -56,37 +68,30 @@ class Gathered:
         seed: int,
         shapes: Sequence[tuple[int, ...]],
         lane: Lane,
-        *,
-        keeps_errors: bool,
+        residual: Residual | None,
     ) -> None:
         self.compressor, self.layout, self.seed, self.shapes = compressor, layout, seed, shapes
-        self.lane, self.keeps_errors = lane, keeps_errors
+        self.lane, self.residual = lane, residual
         self._states: dict[tuple[int, ...], Any] = {}
         #: Whether the length of a message follows from its tensors.
-        self._is_known = layout == "fixed" and type(compressor).__name__ == "QSGD"
+        self._is_known = layout == "fixed" and type(compressor) is QSGD
         self._read: Vector = np.empty(sum(map(math.prod, shapes)), np.float32)
 
     def mean(
-        self, runs: Sequence[Run], owns: Sequence[Vector], outs: Sequence[Vector], step: int, mask: Mask
-    ) -> Mask:
+        self, runs: Sequence[Run], vectors: Sequence[Vector], outs: Sequence[Vector], step: int, mask: Mask
+    ) -> Agreed:
         """Agree on a bucket.
 
         Parameters
         ----------
         runs : sequence of Run
-        owns : sequence of float32 vectors
-            What this rank wants to send of each run. With `keeps_errors`, that which receivers read of it is
-            taken off, but for runs in float32.
+        vectors : sequence of float32 vectors
+            Each run's gradients.
         outs : sequence of float32 vectors
-            Each run's mean is written to them. They may be the memory of `owns` where no error is kept.
+            Each run's mean is written to them. They may be the memory of `vectors`.
         step : int
         mask : uint8
             Which parameters had a gradient here; empty where all had.
-
-        Returns
-        -------
-        uint8
-            Which parameters had a gradient at any rank.
 
         Raises
         ------
@@ -94,32 +99,44 @@ class Gathered:
             If a rank is lost, or its message damaged.
         """
         if not mask.size and all(run.is_raw for run in runs):
-            self._add_up(owns, outs)
-            return mask
-        messages = [self._message(run, own, step) for run, own in zip(runs, owns, strict=True)]
+            return Agreed(mask, self._add_up(vectors, outs))
+        # Of two ranks' values the order does not matter: the own ones are where the sum is made.
+        own_first = self.lane.size == 2
+        messages = []
+        for run, vector, out in zip(runs, vectors, outs, strict=True):
+            read = out if own_first else self._read[run.kept]
+            messages.append(self._message(run, vector, read, step))
         whole = _joined([mask, *messages])
         is_known = self._is_known or all(run.is_raw for run in runs)
         received = self.lane.gather(whole, whole.size if is_known else None)
         readers = [_Reader(data[mask.size :], self.compressor) for data in received]
+        is_finite = True
         for run, out in zip(runs, outs, strict=True):
-            out[...] = 0
+            layout, has_own = self._layout(run), own_first and not run.is_raw
+            if not has_own:
+                out[...] = 0
             for rank, reader in enumerate(readers):
                 with message_of(rank, step):
                     # Its own message a rank has decoded already.
-                    is_own = rank == self.lane.rank and not run.is_raw
-                    reader.add(run.is_raw, self._layout(run), out, self._read[run.kept] if is_own else None)
-            divide(out, self.lane.size)
-        return np.bitwise_or.reduce([data[: mask.size] for data in received])
+                    if rank != self.lane.rank or run.is_raw:
+                        reader.add(run.is_raw, layout, out)
+                        continue
+                    reader.skip()
+                    if not has_own:
+                        out += self._read[run.kept]
+            is_finite &= _divide(out, self.lane.size)
+        return Agreed(np.bitwise_or.reduce([data[: mask.size] for data in received]), is_finite)
 
     def costs(self) -> MessageCosts:
         """Return what a message of all parameters takes; every rank calls this."""
         n = self._read.size
         own = np.random.default_rng(0).normal(size=min(n, _SAMPLE)).astype(np.float32)
         layout, total, at = Layout.of(own.size), np.zeros_like(own), (-1,)
+        kept = None if self.residual is None else (np.zeros_like(own), np.empty_like(own))
 
         def make() -> bytes:
             self._states.pop(at, None)
-            return bytes(self._pack(own, layout, Stream(self.seed), at, self._read[: own.size]))
+            return bytes(self._send(own, kept, total, layout, Stream(self.seed), at))
 
         def read(message: bytes) -> None:
             self.compressor.add_decoded(message, layout, total)
@@ -128,38 +145,64 @@ class Gathered:
         self._states.pop(at, None)
         return found
 
-    def _add_up(self, owns: Sequence[Vector], outs: Sequence[Vector]) -> None:
+    def _add_up(self, vectors: Sequence[Vector], outs: Sequence[Vector]) -> bool:
         """Write the means of vectors that go in float32: sums, which have the same bits however they go."""
-        total = self.lane.add_up(np.concatenate(owns))
-        divide(total, self.lane.size)
-        at = 0
+        total = self.lane.add_up(np.concatenate(vectors))
+        is_finite, at = _divide(total, self.lane.size), 0
         for out in outs:
             out[...] = total[at : at + out.size]
             at += out.size
+        return is_finite
 
     def _layout(self, run: Run) -> Layout:
         return Layout(tuple(self.shapes[run.first : run.first + len(run.places)]))
 
-    def _message(self, run: Run, own: Vector, step: int) -> Bytes:
+    def _message(self, run: Run, vector: Vector, read: Vector, step: int) -> Bytes:
         if run.is_raw:
-            return own.view(np.uint8)
+            return vector.view(np.uint8)
+        kept = None
+        if self.residual is not None:
+            kept = self.residual.now[run.kept], self.residual.after[run.kept]
         stream = Stream(self.seed, self.lane.rank, step, run.first)
-        at = (run.first, len(run.places))
-        return self._pack(own, self._layout(run), stream, at, self._read[run.kept])
+        return self._send(vector, kept, read, self._layout(run), stream, (run.first, len(run.places)))
 
-    def _pack(
-        self, own: Vector, layout: Layout, stream: Stream, at: tuple[int, ...], values: Vector
+    def _send(
+        self,
+        vector: Vector,
+        kept: tuple[Vector, Vector] | None,
+        read: Vector,
+        layout: Layout,
+        stream: Stream,
+        at: tuple[int, ...],
     ) -> Bytes:
-        """Return a message, and write to `values` what receivers read of it."""
+        """Return the message of a vector, and write what receivers read of it.
+
+        Parameters
+        ----------
+        vector : float32, shape (n,)
+        kept : (float32, float32) or None
+            What was not sent before, which is added; and where to write what is not sent now.
+        read : float32, shape (n,)
+            Overwritten, with 0 for -0, as in a sum that begins with 0; may be the memory of the vector.
+        layout, stream
+        at : tuple of int
+            The key of the compressor's state.
+        """
+        compressor = self.compressor
         if at not in self._states:
-            self._states[at] = self.compressor.init(layout)
-        payload, self._states[at] = self.compressor.compress(own, self._states[at], stream)
+            self._states[at] = compressor.init(layout)
+        if kept is not None and self._is_known and compressor.backend != "reference":
+            scheme = ChunkScheme("fixed", "auto", compressor.levels, DEFAULT_CHUNK_SIZE)
+            stochastic = compressor.rounding == "stochastic"
+            vectors = (vector, *kept, read)
+            return send_rest(vectors, self._states[at], scheme, compressor.norm, stochastic, stream)
+        own = vector if kept is None else np.add(vector, kept[0], out=kept[1])
+        payload, self._states[at] = compressor.compress(own, self._states[at], stream)
         is_fixed = isinstance(payload, QuantizedGradient) and self.layout == "fixed"
-        message = encode(payload, layout="fixed") if is_fixed else self.compressor.wire.pack(payload)
-        if self.keeps_errors:
-            self.compressor.split(payload, own, values)
-        else:
-            values[...] = self.compressor.decompress(payload)
+        message = encode(payload, layout="fixed") if is_fixed else compressor.wire.pack(payload)
+        np.add(compressor.decompress(payload), np.float32(0), out=read)
+        if kept is not None:
+            kept[1][...] -= read
         return np.frombuffer(message, np.uint8)
 
 
@@ -176,16 +219,15 @@ class Sharded(Gathered):
     owned: Residual
 
     def mean(
-        self, runs: Sequence[Run], owns: Sequence[Vector], outs: Sequence[Vector], step: int, mask: Mask
-    ) -> Mask:
+        self, runs: Sequence[Run], vectors: Sequence[Vector], outs: Sequence[Vector], step: int, mask: Mask
+    ) -> Agreed:
         """Agree on a bucket; see `Gathered.mean`."""
         rank, size = self.lane.rank, self.lane.size
         if not mask.size and all(run.is_raw for run in runs):
-            self._add_up(owns, outs)
-            return mask
+            return Agreed(mask, self._add_up(vectors, outs))
         shards = [shards_of(self._layout(run), size, run.first) for run in runs]
         received = self.lane.scatter(
-            [_joined([mask, *self._up(runs, owns, shards, owner, step)]) for owner in range(size)]
+            [_joined([mask, *self._up(runs, vectors, shards, owner, step)]) for owner in range(size)]
         )
         used = np.bitwise_or.reduce([data[: mask.size] for data in received])
         readers = [_Reader(data[mask.size :], self.compressor) for data in received]
@@ -197,8 +239,8 @@ class Sharded(Gathered):
             total = np.zeros(shard.layout.num_coordinates, np.float32)
             for sender, reader in enumerate(readers):
                 with message_of(sender, step):
-                    reader.add(run.is_raw, shard.layout, total, None)
-            divide(total, size)
+                    reader.add(run.is_raw, shard.layout, total)
+            _divide(total, size)
             down.append(self._down(run, shard, total, step))
         for owner, data in enumerate(self.lane.gather(_joined(down))):
             reader = _Reader(data, self.compressor)
@@ -208,45 +250,61 @@ class Sharded(Gathered):
                     part = _part_of(shard, out)
                     part[...] = 0
                     with message_of(owner, step):
-                        reader.add(run.is_raw, shard.layout, part, None)
+                        reader.add(run.is_raw, shard.layout, part)
                     _put_back(shard, part, out)
-        return used
+        return Agreed(used, all(_divide(out, 1) for out in outs))  # only to see whether it is finite
 
     def _up(
         self,
         runs: Sequence[Run],
-        owns: Sequence[Vector],
+        vectors: Sequence[Vector],
         shards: Sequence[tuple[Shard, ...]],
         owner: int,
         step: int,
     ) -> Iterator[Bytes]:
-        """Yield what goes to an owner; with `keeps_errors`, what it reads of that is taken off."""
+        """Yield what goes to an owner."""
         node = up_node(self.lane.size, owner) + self.lane.rank
-        for run, own, own_shards in zip(runs, owns, shards, strict=True):
+        for run, vector, own_shards in zip(runs, vectors, shards, strict=True):
             shard = own_shards[owner]
-            if shard.pieces:
-                part = _part_of(shard, own)
-                if run.is_raw:
-                    yield part.view(np.uint8)
-                    continue
+            if shard.pieces and run.is_raw:
+                yield _part_of(shard, vector).view(np.uint8)
+            elif shard.pieces:
                 at = (run.first, len(run.places), owner)
                 stream = Stream(self.seed, node, step, run.first)
-                yield self._pack(part, shard.layout, stream, at, self._read[: part.size])
-                if self.keeps_errors:
-                    _put_back(shard, part, own)
+                yield self._send_part(shard, _part_of(shard, vector), self.residual, run, stream, at)
 
     def _down(self, run: Run, shard: Shard, mean: Vector, step: int) -> Bytes:
         """Return the message of a shard's mean, with what was not sent before."""
         if run.is_raw:
             return mean.view(np.uint8)
-        if self.keeps_errors:
-            mean += _part_of(shard, self.owned.now[run.kept])
+        owned = None if self.residual is None else self.owned
         stream = Stream(self.seed, down_node(self.lane.size, self.lane.rank), step, run.first)
-        at = (run.first, len(run.places), -1)
-        message = self._pack(mean, shard.layout, stream, at, self._read[: mean.size])
-        if self.keeps_errors:
-            shard.put(mean, self.owned.after[run.kept])
+        return self._send_part(shard, mean, owned, run, stream, (run.first, len(run.places), -1))
+
+    def _send_part(
+        self,
+        shard: Shard,
+        part: Vector,
+        residual: Residual | None,
+        run: Run,
+        stream: Stream,
+        at: tuple[int, ...],
+    ) -> Bytes:
+        """Return the message of a shard, with what is kept of it."""
+        read = self._read[: part.size]
+        if residual is None:
+            return self._send(part, None, read, shard.layout, stream, at)
+        after = residual.after[run.kept]
+        kept = _part_of(shard, residual.now[run.kept]), _part_of(shard, after)
+        message = self._send(part, kept, read, shard.layout, stream, at)
+        _put_back(shard, kept[1], after)
         return message
+
+
+def _divide(total: Vector, nodes: int) -> bool:
+    """Divide a sum by the number of nodes, in place; return whether all of the mean is finite."""
+    is_finite: bool = divide_sum(total, total.view(np.int32), np.float32(nodes))
+    return is_finite
 
 
 def _part_of(shard: Shard, vector: Vector) -> Vector:
@@ -267,17 +325,19 @@ class _Reader:
     def __init__(self, data: Bytes, compressor: Compressor) -> None:
         self.data, self.compressor, self.at = data, compressor, 0
 
-    def add(self, is_raw: bool, layout: Layout, total: Vector, known: Vector | None) -> None:
-        """Add the next message's values, or what is known of them, to a sum."""
+    def add(self, is_raw: bool, layout: Layout, total: Vector) -> None:
+        """Add the next message's values to a sum."""
         rest = self.data[self.at :]
         length = total.nbytes if is_raw else message_length(rest)
         self.at += length
-        if known is not None:
-            total += known
-        elif is_raw:
+        if is_raw:
             total += np.frombuffer(rest[:length].tobytes(), np.float32)
         else:
             self.compressor.add_decoded(bytes(rest[:length]), layout, total)
+
+    def skip(self) -> None:
+        """Pass over the next message."""
+        self.at += message_length(self.data[self.at :])
 
 
 def _joined(parts: Sequence[Bytes]) -> Bytes:

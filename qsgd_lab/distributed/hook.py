@@ -207,7 +207,7 @@ class QSGDHook:
         assert self._lane is not None
         kind = Sharded if collective == TWO_PHASE else Gathered
         arguments = (self.compressor, self.layout, self.seed, self._shapes, self._lane)
-        self._exchange = kind(*arguments, keeps_errors=self.error_feedback)
+        self._exchange = kind(*arguments, self._residual if self.error_feedback else None)
         self._owned = Residual(self._residual.now.size if kind is Sharded else 0)
         if isinstance(self._exchange, Sharded):
             self._exchange.owned = self._owned
@@ -353,25 +353,19 @@ class QSGDHook:
         is_raw = [True] * len(self._raw) if self.synchronisation < self.warmup_steps else self._raw
         runs = runs_of(indices, sizes, self._starts, is_raw)
         mask = np.array(used or (), np.uint8)
-        owns = [self._to_send(run, vector) for run in runs]
+        vectors = [run.take(vector) for run in runs]
         # A run that is one piece of the bucket is overwritten there.
         outs = [vector[run.places[0]] if len(run.places) == 1 else self._means[run.kept] for run in runs]
         self.bytes_of_fp32 += 8 * vector.size * (self._lane.size - 1) // self._lane.size
-        everywhere = self._exchange.mean(runs, owns, outs, self.synchronisation, mask)
+        agreed = self._exchange.mean(runs, vectors, outs, self.synchronisation, mask)
+        self._finite &= agreed.is_finite
         for run, mean in zip(runs, outs, strict=True):
-            # NaN is the largest and the least; and these passes make no array.
-            self._finite &= bool(np.isfinite(mean.max(initial=0)) and np.isfinite(mean.min(initial=0)))
+            if run.is_raw:
+                self._keep(run.kept)
             if len(run.places) > 1:
                 run.put(mean, vector)
         if used is not None:
-            self._forget_unused(runs, vector, dict(zip(indices, everywhere, strict=True)))
-
-    def _to_send(self, run: Run, vector: Vector) -> Vector:
-        """Return what this rank wants to send of a run: with error feedback, in the residual's memory."""
-        if self.error_feedback and not run.is_raw:
-            return self._residual.add_to(run, vector)
-        self._keep(run.kept)
-        return run.take(vector)
+            self._forget_unused(runs, vector, dict(zip(indices, agreed.used, strict=True)))
 
     def _keep(self, part: slice) -> None:
         """Leave a part of the residuals as it was before the step."""

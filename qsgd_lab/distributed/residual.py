@@ -8,8 +8,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qsgd_lab.distributed.gradient_layout import Run
-
 Vector = NDArray[np.float32]
 
 
@@ -32,12 +30,6 @@ class Residual:
     def __init__(self, size: int) -> None:
         self.now: Vector = np.zeros(size, np.float32)
         self.after: Vector = np.zeros(size, np.float32)
-
-    def add_to(self, run: Run, bucket: Vector) -> Vector:
-        """Return what a step wants to send: a run's gradients and what was not sent, in `after`."""
-        for place, kept in run.parts():
-            np.add(bucket[place], self.now[kept], out=self.after[kept])
-        return self.after[run.kept]
 
     def keep(self, part: slice) -> None:
         """Leave a part as it was before the step."""

@@ -134,16 +134,6 @@ class QSGD(Compressor):
         """Return the values of levels."""
         return dequantize(payload, backend=self.backend)
 
-    def split(self, payload: QuantizedGradient, rest: Array, values: Array) -> None:
-        """Write the values of levels, and take them off `rest`, in one pass."""
-        if self.backend == "reference":
-            super().split(payload, rest, values)
-            return
-        from qsgd_lab.kernels.cpu.quantize import split_all
-
-        offsets = payload.partition.bucket_offsets
-        split_all(payload.levels, payload.norms, offsets, payload.num_levels, rest, values)
-
     def add_decoded(self, message: bytes, layout: Layout, total: Array) -> None:
         """Decode and add in one pass; what the wire refuses is refused here too."""
         if version_of(message) != 1:  # not what a peer of this method sends: no fast pass for it

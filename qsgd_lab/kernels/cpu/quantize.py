@@ -118,25 +118,3 @@ def dequantize_all(levels, norms, bucket_offsets, num_levels, values):
         low, high = bucket_offsets[bucket], bucket_offsets[bucket + 1]
         dequantize_segment(levels[low:high], level_step(norms[bucket], num_levels), values[low:high])
     set_float_mode(mode)
-
-
-@njit(cache=True, fastmath=False)
-def split_segment(levels, step, rest, values):
-    """Write the values of levels that share a bucket, and take them off what was quantized."""
-    prefer_wide_vectors()
-    for i in range(levels.size):
-        value = level_value(levels[i], step)
-        values[i] = value
-        rest[i] -= value
-
-
-@njit(cache=True, fastmath=False, nogil=True)
-def split_all(levels, norms, bucket_offsets, num_levels, rest, values):
-    """Write the float32 values of n levels, and take them off `rest`: one pass instead of two."""
-    mode = keep_denormals()
-    levels, rest, values = unowned_view(levels), unowned_view(rest), unowned_view(values)
-    for bucket in range(bucket_offsets.size - 1):
-        low, high = bucket_offsets[bucket], bucket_offsets[bucket + 1]
-        step = level_step(norms[bucket], num_levels)
-        split_segment(levels[low:high], step, rest[low:high], values[low:high])
-    set_float_mode(mode)

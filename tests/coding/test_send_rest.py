@@ -1,0 +1,64 @@
+"""Gradient and residual to message, rest and values in one pass, against the steps it replaces."""
+
+from __future__ import annotations
+
+import gradient_strategies as gradients
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from qsgd_lab import dequantize, encode, quantize
+from qsgd_lab.coding.host import send_rest
+from qsgd_lab.coding.payload import ChunkScheme
+from qsgd_lab.kernels.cpu.sums import divide_sum
+from qsgd_lab.partition import partition
+from qsgd_lab.stream import Stream
+
+
+def same(actual, expected):
+    """Whether two float32 arrays have the same bits, but for the payload of a NaN."""
+    missing = np.isnan(expected)
+    equal = actual.view(np.int32) == expected.view(np.int32)
+    return bool((np.isnan(actual) == missing).all() and equal[~missing].all())
+
+
+@settings(deadline=None)
+@given(st.data())
+def test_one_pass_is_all_of_its_steps(data):
+    """Add, quantize, encode, dequantize, subtract: message, values and rest, whatever is in the gradient."""
+    gradient = data.draw(gradients.gradients())
+    n, s = gradient.size, data.draw(st.sampled_from([1, 3, 200]))
+    residual = np.random.default_rng(n).normal(size=n).astype(np.float32)
+    bucket, norm = data.draw(gradients.bucket_sizes), data.draw(gradients.norms)
+    rounding, sizes = data.draw(gradients.roundings), data.draw(gradients.tensor_sizes(n))
+    chunk = data.draw(st.sampled_from([32, 4096]))
+    scheme = {"levels": s, "bucket_size": bucket, "norm": norm, "rounding": rounding, "tensor_sizes": sizes}
+    with np.errstate(all="ignore"):
+        own = gradient + residual
+        quantized = quantize(own, seed=5, node=1, step=2, tensor=3, **scheme)
+        values = dequantize(quantized)
+        rest = own - values
+    found, read = np.empty_like(gradient), gradient  # in the gradient's own memory
+    message = send_rest(
+        (read, residual, found, read),
+        partition(n, bucket, sizes),
+        ChunkScheme("fixed", "auto", s, chunk),
+        norm,
+        rounding == "stochastic",
+        Stream(5, 1, 2, 3),
+    )
+
+    assert message == encode(quantized, layout="fixed", chunk_size=chunk)
+    assert same(found, rest)
+    assert same(read, values + np.float32(0))
+
+
+@given(gradients.gradients(), st.integers(1, 9))
+def test_a_mean_is_its_sum_divided(total, nodes):
+    """As NumPy divides; and it is finite if all of it is."""
+    with np.errstate(all="ignore"):
+        expected = total / np.float32(nodes)
+    is_finite = divide_sum(total, total.view(np.int32), np.float32(nodes))
+
+    assert same(total, expected)
+    assert is_finite == np.isfinite(expected).all()
