@@ -17,7 +17,7 @@ from qsgd_lab.coding.host import send_rest
 from qsgd_lab.coding.layouts import DEFAULT_CHUNK_SIZE
 from qsgd_lab.coding.payload import ChunkScheme
 from qsgd_lab.compressors import QSGD
-from qsgd_lab.compressors.protocol import Compressor, Layout
+from qsgd_lab.compressors.protocol import Compressor, Layout, divide
 from qsgd_lab.distributed.costs import MessageCosts, measure_messages
 from qsgd_lab.distributed.exchange import message_of
 from qsgd_lab.distributed.gradient_layout import Run, message_length
@@ -25,7 +25,6 @@ from qsgd_lab.distributed.lane import Bytes, Lane
 from qsgd_lab.distributed.residual import Residual
 from qsgd_lab.exchange.shards import Shard, shards_of
 from qsgd_lab.exchange.two_phase import down_node, up_node
-from qsgd_lab.kernels.cpu.sums import divide_sum
 from qsgd_lab.quantization import QuantizedGradient
 from qsgd_lab.stream import Stream
 
@@ -252,7 +251,7 @@ class Sharded(Gathered):
                     with message_of(owner, step):
                         reader.add(run.is_raw, shard.layout, part)
                     _put_back(shard, part, out)
-        return Agreed(used, all(_divide(out, 1) for out in outs))  # only to see whether it is finite
+        return Agreed(used, all(bool(np.isfinite(out).all()) for out in outs))
 
     def _up(
         self,
@@ -303,8 +302,8 @@ class Sharded(Gathered):
 
 def _divide(total: Vector, nodes: int) -> bool:
     """Divide a sum by the number of nodes, in place; return whether all of the mean is finite."""
-    is_finite: bool = divide_sum(total, total.view(np.int32), np.float32(nodes))
-    return is_finite
+    divide(total, nodes)
+    return bool(np.isfinite(total).all())
 
 
 def _part_of(shard: Shard, vector: Vector) -> Vector:

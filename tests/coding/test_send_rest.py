@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from qsgd_lab import dequantize, encode, quantize
 from qsgd_lab.coding.host import send_rest
 from qsgd_lab.coding.payload import ChunkScheme
-from qsgd_lab.kernels.cpu.sums import divide_sum
 from qsgd_lab.partition import partition
 from qsgd_lab.stream import Stream
 
@@ -51,14 +50,3 @@ def test_one_pass_is_all_of_its_steps(data):
     assert message == encode(quantized, layout="fixed", chunk_size=chunk)
     assert same(found, rest)
     assert same(read, values + np.float32(0))
-
-
-@given(gradients.gradients(), st.integers(1, 9))
-def test_a_mean_is_its_sum_divided(total, nodes):
-    """As NumPy divides; and it is finite if all of it is."""
-    with np.errstate(all="ignore"):
-        expected = total / np.float32(nodes)
-    is_finite = divide_sum(total, total.view(np.int32), np.float32(nodes))
-
-    assert same(total, expected)
-    assert is_finite == np.isfinite(expected).all()

@@ -14,11 +14,18 @@ from qsgd_lab.kernels.cpu.messages.encode import encode_chunk, enter_chunk
 from qsgd_lab.kernels.cpu.messages.quantize_encode import CHUNKS_AT_A_TIME, RunState, part_of, quantize_run
 from qsgd_lab.kernels.cpu.norms import BLOCK, LANES
 from qsgd_lab.kernels.cpu.quantize import PIECE, longest_bucket
-from qsgd_lab.kernels.cpu.sums import add_vectors
 from qsgd_lab.kernels.cpu.unowned import unowned_view
 from qsgd_lab.kernels.cpu.wide_vectors import prefer_wide_vectors
 from qsgd_lab.kernels.fixed_point import HALF_WORD, BucketFactors, level_step, level_value
 from qsgd_lab.kernels.jit import njit
+
+
+@njit(cache=True, fastmath=False)
+def add_vectors(one, other, total):
+    """Write the sum of two vectors, float32[n]."""
+    prefer_wide_vectors()
+    for i in range(total.size):
+        total[i] = one[i] + other[i]
 
 
 @njit(cache=True, fastmath=False)
