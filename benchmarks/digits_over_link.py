@@ -20,7 +20,7 @@ from qsgd_lab.link_lab.worker import Method
 from qsgd_lab.models.initialisation import initialise
 from qsgd_lab.training.evaluation import accuracy
 
-TARGET, MOST_EPOCHS = 0.95, 8
+TARGET, MOST_EPOCHS = 0.95, 15
 BATCH, RATE, MOMENTUM, DECAY = 32, 0.03, 0.9, 5e-4
 MODEL = {"model": "alexnet-quarter", "dataset": "digits"}
 

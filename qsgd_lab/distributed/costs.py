@@ -9,19 +9,29 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from functools import lru_cache
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from qsgd_lab.theory.collectives import Network, collective_cost
-
-if TYPE_CHECKING:
-    from qsgd_lab.distributed.lane import Lane
 
 #: Bytes and repetitions whose time is that of the latency, and of the bandwidth: together more than the
 #: burst that a shaped link lets through at once.
 _SMALL, _LARGE = (8, 20), (1 << 19, 3)
 _FP32_BITS = 32.0
+
+
+class Group(Protocol):
+    """What measuring needs of a lane."""
+
+    size: int
+
+    def gather(self, data: NDArray[np.uint8], length: int | None = None) -> list[NDArray[np.uint8]]:
+        """Send bytes to every rank, and return every rank's."""
+
+    def from_rank_0(self, *numbers: float) -> list[float]:
+        """Return rank 0's numbers."""
 
 
 class MessageCosts(NamedTuple):
@@ -39,7 +49,7 @@ class MessageCosts(NamedTuple):
     bytes: float
 
 
-def measure_network(lane: Lane) -> Network:
+def measure_network(lane: Group) -> Network:
     """Return latency and bandwidth between the ranks of a lane; every rank calls this.
 
     Raises
@@ -66,13 +76,13 @@ def measure_network(lane: Lane) -> Network:
 
 
 def measure_messages(
-    lane: Lane, make: Callable[[], bytes], read: Callable[[bytes], None], scale: float
+    lane: Group, make: Callable[[], bytes], read: Callable[[bytes], None], scale: float
 ) -> MessageCosts:
     """Return what messages take; every rank calls this.
 
     Parameters
     ----------
-    lane : Lane
+    lane : Group
     make, read : callable
         Make a message of a part of a gradient, and read it.
     scale : float

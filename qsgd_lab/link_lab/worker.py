@@ -88,8 +88,10 @@ def timed(method: Method, batch: tuple[torch.Tensor, torch.Tensor], interface: s
     bytes_before, processor, start = sent_bytes(interface), time.process_time(), time.perf_counter()
     method.step(*batch)
     seconds = torch.tensor([time.perf_counter() - start], dtype=torch.float64)
-    used, sent = time.process_time() - processor, sent_bytes(interface) - bytes_before
+    used = time.process_time() - processor
     dist.all_reduce(seconds, op=dist.ReduceOp.MAX)
+    # After it all ranks have received what was sent; before it a shaped link may still hold some.
+    sent = sent_bytes(interface) - bytes_before
     own = None if method.hook is None else method.hook.bytes_sent - counted
     return [float(seconds), used, sent, own]
 
