@@ -173,11 +173,11 @@ def _run(config: RunConfig, store: RunStore, lane: Lane) -> None:
             store.write(config, outcome, {**found, "ranks": lane.size, "backend": "gloo", **_link(lane)})
 
 
-def _link(lane: Lane) -> dict[str, dict[str, float]]:
+def _link(lane: Lane) -> dict[str, float]:
     """Return what was measured between the ranks; nothing of one rank."""
     if lane.network is None or lane.size == 1:
         return {}
-    return {"link": {"latency_s": lane.network.latency, "bytes_per_s": lane.network.bandwidth}}
+    return {"link_latency_s": lane.network.latency, "link_bytes_per_s": lane.network.bandwidth}
 
 
 def _print_table(configs: Sequence[RunConfig], store: RunStore, format_name: str) -> None:

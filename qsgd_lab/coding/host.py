@@ -172,7 +172,8 @@ def send_rest(
     from qsgd_lab.kernels.cpu.messages.send_rest import send_rest_chunks
     from qsgd_lab.kernels.fixed_point import fraction_bits
 
-    s, rest = scheme.num_levels, vectors[2]
+    s = scheme.num_levels
+    gradient, residual, rest, values = vectors
     norms = np.empty(parts.num_buckets, np.float32)
     offsets, key = Offsets(parts.bucket_offsets, parts.tensor_offsets), StreamKey(*stream.kernel_key())
     quantizer = Quantizer(NORMS.index(norm), stochastic, np.uint32(s), np.uint32(fraction_bits(s)))
@@ -182,9 +183,22 @@ def send_rest(
         chunks = ChunkRange(rest.size, scheme.chunk_size, first, last)
         scratch = np.empty(CHUNKS_AT_A_TIME * scheme.chunk_size, level_dtype(s))
         lists = ChunkDirectory(directory.num_words, directory.checksums, directory.num_nonzeros)
-        bits = rest.view(np.int32)
         size: int = send_rest_chunks(
-            vectors, bits, offsets, key, quantizer, chunks, form, tables, scratch, target, lists, norms
+            gradient,
+            residual,
+            rest,
+            rest.view(np.int32),
+            values,
+            offsets,
+            key,
+            quantizer,
+            chunks,
+            form,
+            tables,
+            scratch,
+            target,
+            lists,
+            norms,
         )
         return size
 

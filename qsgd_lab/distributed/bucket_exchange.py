@@ -72,8 +72,9 @@ class Gathered:
         self.compressor, self.layout, self.seed, self.shapes = compressor, layout, seed, shapes
         self.lane, self.residual = lane, residual
         self._states: dict[tuple[int, ...], Any] = {}
-        #: Whether the length of a message follows from its tensors.
-        self._is_known = layout == "fixed" and type(compressor) is QSGD
+        is_plain = type(compressor) is QSGD and layout == "fixed"
+        #: The compressor, where the length of a message follows from its tensors.
+        self._fixed: QSGD | None = compressor if is_plain else None  # type: ignore[assignment]
         self._read: Vector = np.empty(sum(map(math.prod, shapes)), np.float32)
 
     def mean(
@@ -106,7 +107,7 @@ class Gathered:
             read = out if own_first else self._read[run.kept]
             messages.append(self._message(run, vector, read, step))
         whole = _joined([mask, *messages])
-        is_known = self._is_known or all(run.is_raw for run in runs)
+        is_known = self._fixed is not None or all(run.is_raw for run in runs)
         received = self.lane.gather(whole, whole.size if is_known else None)
         readers = [_Reader(data[mask.size :], self.compressor) for data in received]
         is_finite = True
@@ -187,14 +188,13 @@ class Gathered:
         at : tuple of int
             The key of the compressor's state.
         """
-        compressor = self.compressor
+        compressor, fixed = self.compressor, self._fixed
         if at not in self._states:
             self._states[at] = compressor.init(layout)
-        if kept is not None and self._is_known and compressor.backend != "reference":
-            scheme = ChunkScheme("fixed", "auto", compressor.levels, DEFAULT_CHUNK_SIZE)
-            stochastic = compressor.rounding == "stochastic"
-            vectors = (vector, *kept, read)
-            return send_rest(vectors, self._states[at], scheme, compressor.norm, stochastic, stream)
+        if kept is not None and fixed is not None and fixed.backend != "reference":
+            scheme = ChunkScheme("fixed", "auto", fixed.levels, DEFAULT_CHUNK_SIZE)
+            stochastic = fixed.rounding == "stochastic"
+            return send_rest((vector, *kept, read), self._states[at], scheme, fixed.norm, stochastic, stream)
         own = vector if kept is None else np.add(vector, kept[0], out=kept[1])
         payload, self._states[at] = compressor.compress(own, self._states[at], stream)
         is_fixed = isinstance(payload, QuantizedGradient) and self.layout == "fixed"

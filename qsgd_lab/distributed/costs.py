@@ -72,7 +72,8 @@ def measure_network(lane: Group) -> Network:
     small = min(seconds(*_SMALL))
     large = sum(seconds(*_LARGE)) / _LARGE[1]
     bandwidth = others * _LARGE[0] / max(large - small, 1e-9)
-    return Network(*lane.from_rank_0(bandwidth, small / others))
+    bandwidth, latency = lane.from_rank_0(bandwidth, small / others)
+    return Network(bandwidth, latency)
 
 
 def measure_messages(

@@ -128,6 +128,7 @@ def test_torchrun_writes_the_record_of_the_simulation(tmp_path):
     assert done.stdout.count("preset demo: 1 epoch") == 1
     records = [json.loads(path.read_text()) for path in tmp_path.glob("runs/*/run.json")]
     assert [record["environment"]["ranks"] for record in records] == [2, 2]
+    assert all(record["environment"]["link_bytes_per_s"] > 0 for record in records)
     simulation = tmp_path / "simulated"
     simulation.mkdir()
     os.chdir(simulation)

@@ -53,16 +53,31 @@ def split_run(levels, first, last, bucket_offsets, norms, num_levels, rest, valu
 
 @njit(cache=True, fastmath=False, nogil=True)
 def send_rest_chunks(
-    vectors, x_bits, offsets, key, quantizer, chunks, form, tables, scratch, stream, directory, norms
+    gradient,
+    residual,
+    rest,
+    x_bits,
+    values,
+    offsets,
+    key,
+    quantizer,
+    chunks,
+    form,
+    tables,
+    scratch,
+    stream,
+    directory,
+    norms,
 ):
     """Write the chunks of gradient + residual one after another into `stream`; return the bytes written.
 
     Parameters
     ----------
-    vectors : (gradient, residual, rest, values), float32[n] each
-        The last two are written: what was not sent, and what is read. Gradient and values may be the same
-        memory; the residual may be that of the rest.
-    x_bits : the rest as int32
+    gradient, residual : float32[n]
+    rest, x_bits : float32[n], and the same as int32
+        What was not sent: written.
+    values : float32[n]
+        What is read: written. It may be the memory of the gradient.
     offsets, key, quantizer : Offsets, StreamKey, Quantizer
     chunks, form, tables : ChunkRange, ChunkFormat, EncodeTables
         All chunks: the rest of a bucket is needed whole for its norm.
@@ -70,7 +85,6 @@ def send_rest_chunks(
         As in `quantize_and_encode_chunks`.
     """
     mode = keep_denormals()
-    gradient, residual, rest, values = vectors
     gradient, residual, x_bits = unowned_view(gradient), unowned_view(residual), unowned_view(x_bits)
     rest, values = unowned_view(rest), unowned_view(values)
     scratch, stream = unowned_view(scratch), unowned_view(stream)
