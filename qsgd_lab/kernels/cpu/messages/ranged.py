@@ -19,8 +19,10 @@ from qsgd_lab.kernels.jit import njit
 
 BLOCK_BITS = 9  # log2 of the symbols that share a class
 LEAST_STATE = 1 << 16
+EXCEPTION = 1 << 12  # in an entry: the byte is one that a table does not know, or the escape
 
 _LOW = np.uint32(0xFFFF)
+_LOW_HALF = np.uint64(0xFFFFFFFF)
 _SLOT = np.uint32(4095)
 _LEAST = np.uint32(LEAST_STATE)
 _HALF = np.uint32(16)
@@ -32,7 +34,7 @@ _BITS = np.int64(BLOCK_BITS)
 
 
 @njit(cache=True, fastmath=False)
-def encode_symbols(symbols, classes, entries, reciprocals, states, words):
+def encode_symbols(symbols, classes, entries, reciprocals, states, words, flags):
     """Encode symbols from the last to the first; return where in `words` the first word is.
 
     Parameters
@@ -40,14 +42,16 @@ def encode_symbols(symbols, classes, entries, reciprocals, states, words):
     symbols : uint8[N]
     classes : uint8[ceil(N / 512)]
         The class of each block.
-    entries : uint32[K, 256]
-        frequency << 12 | start, of the escape for a byte that has no frequency.
+    entries : uint64[K, 256]
+        In the low half frequency | EXCEPTION | start << 20, of the escape for a byte without a frequency.
     reciprocals : float64[K, 256]
         Of the same frequencies, rounded up a little.
     states : uint32[L]
         Written: what a reader begins with.
-    words : uint16[N + 1]
-        Written from its end on.
+    words : uint16
+        At least N + 1, written from its end on.
+    flags : uint8[ceil(N / 512)]
+        Written: whether a block has exceptions.
     """
     symbols, classes, states, words = map_unowned(symbols, classes, states, words)
     entries, reciprocals = unowned_view(entries), unowned_view(reciprocals)
@@ -55,12 +59,13 @@ def encode_symbols(symbols, classes, entries, reciprocals, states, words):
     states[:] = _LEAST
     position = np.int64(words.size)
     for block in range(classes.size - 1, -1, -1):
-        kind = np.int64(classes[block])
+        kind, seen = np.int64(classes[block]), np.uint32(0)
         first = block << _BITS
         for i in range(min(symbols.size, first + 512) - 1, first - 1, -1):
             value = np.int64(symbols[i])
-            entry = entries[kind, value]
-            frequency = entry >> _TWELVE
+            entry = np.uint32(entries[kind, value] & _LOW_HALF)
+            seen |= entry
+            frequency = entry & _SLOT
             x = states[i & mask]
             full = np.uint32(x >= np.uint32(frequency << _TWENTY))
             words[position - 1] = np.uint16(x & _LOW)  # written in any case, and kept if the state is full
@@ -69,7 +74,8 @@ def encode_symbols(symbols, classes, entries, reciprocals, states, words):
             # Exact: the quotient is below 2^20, and the reciprocal too large by less than 2^-49 of it.
             quotient = np.uint32(np.int64(np.float64(x) * reciprocals[kind, value]))
             rest = np.uint32(x - quotient * frequency)
-            states[i & mask] = np.uint32((quotient << _TWELVE) + rest + (entry & _SLOT))
+            states[i & mask] = np.uint32((quotient << _TWELVE) + rest + (entry >> _TWENTY))
+        flags[block] = np.uint8((seen & np.uint32(EXCEPTION)) != 0)
     return position
 
 
@@ -81,10 +87,10 @@ def map_unowned(first, second, third, fourth):
 
 @njit(cache=True, fastmath=False)
 def decode_symbols(stream, word, last_word, classes, slots, states, symbols):
-    """Decode symbols; return the number of the word that follows those read, or -1.
+    """Decode symbols; return the number of the word that follows those read.
 
-    -1 means a state that did not end at 2^16. More words may have been asked for than there are: the
-    caller compares.
+    More words may have been asked for than there are: the caller compares, and then whether all states
+    ended at 2^16.
 
     Parameters
     ----------
@@ -115,9 +121,6 @@ def decode_symbols(stream, word, last_word, classes, slots, states, symbols):
             word += np.int64(short)
             states[i & mask] = x
             symbols[i] = np.uint8(entry >> _BYTE)
-    for state in range(states.size):
-        if states[state] != _LEAST:
-            return np.int64(-1)
     return word
 
 
