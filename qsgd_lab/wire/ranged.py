@@ -257,15 +257,10 @@ def kernel_tables(
     allowed = allowed_bytes(form)
     known = (frequencies > 0).any(axis=0)
     known[escape] = False
-    arrays = (
-        shifts.astype(np.uint8),
-        frequencies.astype(np.uint16),
-        pairs.view(np.uint64)[:, :, 0],
-        (1 + 2.0**-50) / divisors.astype(np.float64),
-        slots,
-        allowed,
-    )
-    return RangedTables(*(np.ascontiguousarray(array) for array in arrays), bool((known & ~allowed).any()))
+    entries, reciprocals = pairs.view(np.uint64).reshape(-1), (1 + 2.0**-50) / divisors.astype(np.float64)
+    own = shifts.astype(np.uint8), np.ascontiguousarray(frequencies, np.uint16)
+    doubtful = bool((known & ~allowed).any())
+    return RangedTables(*own, entries, reciprocals.reshape(-1), slots.reshape(-1), allowed, doubtful)
 
 
 def float_reciprocals(divisors: NDArray[Any]) -> NDArray[np.float32]:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qsgd_lab.kernels.cpu.messages.fixed_width import pack_nibbles
-from qsgd_lab.kernels.cpu.messages.ranged import BLOCK_BITS, encode_symbols
+from qsgd_lab.kernels.cpu.messages.ranged import BLOCK_BITS, EXCEPTION, encode_symbols
 from qsgd_lab.kernels.cpu.messages.ranged_turns import HAS_VECTORS
 from qsgd_lab.kernels.cpu.messages.ranged_vector import encode_four, encode_vectors
 from qsgd_lab.kernels.jit import njit
@@ -76,7 +76,8 @@ def fields_to_symbols(levels, field_bits, symbols):
         for i in range(whole):  # a plain loop on bytes, as that of `pack_nibbles`
             low = (levels[4 * i] & 3) | ((levels[4 * i + 1] & 3) << 2)
             symbols[i] = low | ((levels[4 * i + 2] & 3) << 4) | ((levels[4 * i + 3] & 3) << 6)
-    symbols[whole:] = 0
+    for i in range(whole, symbols.size):
+        symbols[i] = 0
     mask = (1 << field_bits) - 1
     for i in range(whole * per_byte, levels.size):
         symbols[whole] |= np.uint8((levels[i] & mask) << (field_bits * (i - whole * per_byte)))
@@ -85,7 +86,8 @@ def fields_to_symbols(levels, field_bits, symbols):
 @njit(cache=True, fastmath=False)
 def shifted_to_symbols(levels, shifts, classes, symbols):
     """Write levels / 2^k rounded down, k the shift of their block; the escape where that is not a byte."""
-    symbols[:] = 0
+    for i in range(levels.size, symbols.size):
+        symbols[i] = 0
     for i in range(levels.size):
         high = np.int64(levels[i]) >> np.int64(shifts[classes[i >> _BITS]])
         symbols[i] = np.uint8(high & 255 if -127 <= high <= 127 else _ESCAPE_OF_WIDE)
@@ -114,7 +116,8 @@ def low_bytes(count, shifts, classes):
 def write_low_bits(levels, shifts, classes, stream, at):
     """Write the low k bits of each level from byte `at` on; return where they end."""
     size = low_bytes(levels.size, shifts, classes)
-    stream[at : at + size] = 0
+    for byte in range(at, at + size):
+        stream[byte] = 0
     bit = np.int64(0)
     for i in range(levels.size):
         k = np.int64(shifts[classes[i >> _BITS]])
@@ -128,7 +131,7 @@ def write_low_bits(levels, shifts, classes, stream, at):
 
 @njit(cache=True, fastmath=False)
 def append_chunk(levels, form, tables, classes, symbols, states, words, flags, stream, at):
-    """Write a chunk, of which all is known, from byte `at` on; return (where it ends, GOOD or NO_ESCAPE).
+    """Write a chunk whose symbols are coded from byte `at` on; return (where it ends, GOOD or NO_ESCAPE).
 
     ``form`` is a `RangedFormat`, ``tables`` a `RangedTables`, ``words`` those of this chunk alone, and
     ``stream`` the pair of its bytes and, of the same memory, its words.
@@ -140,7 +143,9 @@ def append_chunk(levels, form, tables, classes, symbols, states, words, flags, s
         pairs[(at >> 1) + 2 * state] = np.uint16(states[state] & np.uint32(0xFFFF))
         pairs[(at >> 1) + 2 * state + 1] = np.uint16(states[state] >> np.uint32(16))
     at += 4 * states.size
-    pairs[at >> 1 : (at >> 1) + words.size] = words
+    target = pairs[at >> 1 : (at >> 1) + words.size]  # a slice of its own: the loop becomes vectors
+    for word in range(words.size):
+        target[word] = words[word]
     at += 2 * words.size
     escape = escape_of(form.field_bits)
     for block in range(flags.size):
@@ -149,7 +154,7 @@ def append_chunk(levels, form, tables, classes, symbols, states, words, flags, s
         kind = np.int64(classes[block])
         for i in range(block << _BITS, min(symbols.size, (block + 1) << _BITS)):
             value = np.int64(symbols[i])
-            if tables.frequencies[kind, value] and not (form.num_levels > 127 and value == escape):
+            if not tables.entries[(kind << 8) + value] & np.uint64(EXCEPTION):
                 continue
             if not tables.frequencies[kind, escape]:
                 return at, NO_ESCAPE
@@ -167,45 +172,6 @@ def append_chunk(levels, form, tables, classes, symbols, states, words, flags, s
     return at, GOOD
 
 
-@njit(cache=True, fastmath=False)
-def write_four(levels, form, tables, classes, scratch, stream, at, num_words):
-    """Write four whole chunks, coded in turn; return (bytes, GOOD or what is wrong, with which of them)."""
-    count = 1 << form.chunk_bits
-    size, blocks = num_symbols(count, form), num_blocks(count, form)
-    for i in range(4):
-        own = classes[i * blocks : (i + 1) * blocks]
-        part, symbols = levels[i * count : (i + 1) * count], scratch.symbols[i * size : (i + 1) * size]
-        levels_to_symbols(part, form, tables, own, symbols)
-    positions, entries = np.empty(4, np.int64), tables.entries.reshape(-1)
-    states, words, flags = scratch.states, scratch.words, scratch.flags
-    encode_four(scratch.symbols, size, classes, entries, states, words, positions, flags)
-    each = words.size >> 2
-    for i in range(4):
-        own, marked = classes[i * blocks : (i + 1) * blocks], flags[i * blocks : (i + 1) * blocks]
-        part, symbols = levels[i * count : (i + 1) * count], scratch.symbols[i * size : (i + 1) * size]
-        row, coded = states[16 * i : 16 * i + 16], words[positions[i] : (i + 1) * each]
-        end, outcome = append_chunk(part, form, tables, own, symbols, row, coded, marked, stream, at)
-        if outcome != GOOD:
-            return end, outcome, i
-        num_words[i] = np.uint16((end - at) >> 2)
-        at = end
-    return at, GOOD, 0
-
-
-@njit(cache=True, fastmath=False)
-def write_chunk(levels, form, tables, classes, scratch, stream, at):
-    """Write a chunk from byte `at` on; return (where it ends, GOOD or what is wrong)."""
-    size, states = num_symbols(levels.size, form), scratch.states[: form.num_states]
-    symbols, words = scratch.symbols[:size], scratch.words[: size + SPARE]
-    flags = scratch.flags[: classes.size]
-    levels_to_symbols(levels, form, tables, classes, symbols)
-    if HAS_VECTORS and form.num_states == 16:
-        first = encode_vectors(symbols, classes, tables.entries.reshape(-1), states, words, flags)
-    else:
-        first = encode_symbols(symbols, classes, tables.entries, tables.reciprocals, states, words, flags)
-    return append_chunk(levels, form, tables, classes, symbols, states, words[first:], flags, stream, at)
-
-
 @njit(cache=True, fastmath=False, nogil=True)
 def write_chunks(levels, form, tables, classes, scratch, stream, num_words):
     """Write all chunks; return (bytes, GOOD or what is wrong with a chunk, which).
@@ -214,21 +180,35 @@ def write_chunks(levels, form, tables, classes, scratch, stream, num_words):
     uint16; `num_words` (uint16[C]) is filled. Only what was checked to be in -s..s is given.
     """
     at, block, chunk, done = np.int64(0), np.int64(0), np.int64(0), np.int64(0)
-    if HAS_VECTORS and form.num_states == 16:
-        four, blocks = np.int64(4) << form.chunk_bits, 4 * num_blocks(1 << form.chunk_bits, form)
-        while done + four <= levels.size:
-            own, part = classes[block : block + blocks], levels[done : done + four]
-            lengths = num_words[chunk : chunk + 4]
-            at, outcome, which = write_four(part, form, tables, own, scratch, stream, at, lengths)
-            if outcome != GOOD:
-                return at, outcome, chunk + which
-            done, block, chunk = done + four, block + blocks, chunk + 4
+    states, words, flags, count = scratch.states, scratch.words, scratch.flags, 1 << form.chunk_bits
+    positions = np.empty(4, np.int64)
     while done < levels.size:
-        part = levels[done : min(levels.size, done + (1 << form.chunk_bits))]
-        blocks = num_blocks(part.size, form)
-        end, outcome = write_chunk(part, form, tables, classes[block : block + blocks], scratch, stream, at)
-        if outcome != GOOD:
-            return end, outcome, chunk
-        num_words[chunk] = np.uint16((end - at) >> 2)
-        at, done, block, chunk = end, done + part.size, block + blocks, chunk + 1
+        # Vectors code four whole chunks in turn, and what is left of a message one by one.
+        four = HAS_VECTORS and form.num_states == 16 and done + 4 * count <= levels.size
+        together, each = 4 if four else 1, min(count, levels.size - done)
+        size, blocks = num_symbols(each, form), num_blocks(each, form)
+        for i in range(together):
+            part, own = levels[done + i * each : done + (i + 1) * each], classes[block + i * blocks :]
+            levels_to_symbols(part, form, tables, own, scratch.symbols[i * size : (i + 1) * size])
+        all_classes, symbols = classes[block : block + together * blocks], scratch.symbols[: together * size]
+        space = words[: together * (size + SPARE)]
+        if four:
+            encode_four(symbols, size, all_classes, tables.entries, states, space, positions, flags)
+        elif HAS_VECTORS and form.num_states == 16:
+            positions[0] = encode_vectors(symbols, all_classes, tables.entries, states, space, flags)
+        else:
+            own = states[: form.num_states]
+            positions[0] = encode_symbols(
+                symbols, all_classes, tables.entries, tables.reciprocals, own, space, flags
+            )
+        for i in range(together):
+            part, row = levels[done : done + each], states[i * form.num_states : (i + 1) * form.num_states]
+            coded = space[positions[i] : (i + 1) * (size + SPARE)]
+            own, marked = classes[block : block + blocks], flags[i * blocks : (i + 1) * blocks]
+            one = symbols[i * size : (i + 1) * size]
+            end, outcome = append_chunk(part, form, tables, own, one, row, coded, marked, stream, at)
+            if outcome != GOOD:
+                return end, outcome, chunk
+            num_words[chunk] = np.uint16((end - at) >> 2)
+            at, done, block, chunk = end, done + each, block + blocks, chunk + 1
     return at, GOOD, chunk

@@ -65,26 +65,33 @@ def replace_exceptions(stream, at, end, form, tables, classes, symbols, wide):
     `wide` (int16) gets the levels of exceptions where s > 127, and its symbols stay escapes.
     """
     escape = escape_of(form.field_bits)
-    size = 2 if form.num_levels > 127 else 1
+    size, pattern = 2 if form.num_levels > 127 else 1, np.uint64(escape) * _ONES
     for block in range(classes.size):
         first, last = block << _BITS, min(symbols.size, (block + 1) << _BITS)
         if not holds(symbols, first, last, escape):
             continue
         kind = np.int64(classes[block])
-        for i in range(first, last):
-            if np.int64(symbols[i]) != escape:
+        i = first
+        while i < last:
+            if i + 8 <= last:
+                word = load64(symbols, i) ^ pattern
+                if not (word - _ONES) & ~word & _TOPS:
+                    i += 8
+                    continue
+            i += 1
+            if np.int64(symbols[i - 1]) != escape:
                 continue
             if at + size > end:
                 return at, LENGTH
             if size == 1:
                 value = np.int64(stream[at])
-                symbols[i] = np.uint8(value)
+                symbols[i - 1] = np.uint8(value)
                 if not tables.allowed[value]:
                     return at, OUT_OF_RANGE
             else:
                 level = np.int64(stream[at]) | np.int64(stream[at + 1]) << 8
                 level -= (level >> 15) << 16
-                wide[i] = np.int16(level)
+                wide[i - 1] = np.int16(level)
                 high = level >> np.int64(tables.shifts[kind])
                 value = high & 255 if -127 <= high <= 127 else np.int64(-1)
             at += size
@@ -176,12 +183,14 @@ def read_states(stream, start, end, count, form, tables, classes, states):
 
 
 @njit(cache=True, fastmath=False)
-def finish_chunk(stream, start, word, end, form, tables, classes, states, symbols, wide, levels):
+def finish_chunk(stream, ends, word, form, tables, classes, states, symbols, wide, levels):
     """Write the levels of decoded symbols; return GOOD or what is wrong.
 
-    `word` is what the loop returned. The first word beyond the end is asked for at the same symbol by every
-    form of the loop, after which each reads what it likes: so the length is looked at before the states.
+    `ends` are the first byte of the chunk and the one after its last, and `word` is what the loop returned.
+    Every form of the loop asks for the first word beyond the end at the same symbol, after which each reads
+    what it likes: so the length is looked at before the states.
     """
+    start, end = ends[0], ends[1]
     if 2 * word > end:
         return LENGTH
     for state in range(states.size):
@@ -200,47 +209,6 @@ def finish_chunk(stream, start, word, end, form, tables, classes, states, symbol
     return symbols_to_wide(stream, start, form, tables, classes, symbols, wide, levels)
 
 
-@njit(cache=True, fastmath=False)
-def read_chunk(stream, words, start, end, form, tables, classes, scratch, levels):
-    """Read the chunk in bytes start..end-1; return GOOD or what is wrong."""
-    symbols = scratch.symbols[: num_symbols(levels.size, form)]
-    states, wide = scratch.states[: form.num_states], scratch.wide
-    at, outcome = read_states(stream, start, end, levels.size, form, tables, classes, states)
-    if outcome != GOOD:
-        return outcome
-    if HAS_VECTORS and form.num_states == 16:
-        slots = tables.slots.reshape(-1)
-        word = decode_vectors(words, at >> 1, end >> 1, classes, slots, states, symbols)
-    else:
-        word = decode_symbols(words, at >> 1, end >> 1, classes, tables.slots, states, symbols)
-    return finish_chunk(stream, start, word, end, form, tables, classes, states, symbols, wide, levels)
-
-
-@njit(cache=True, fastmath=False)
-def read_four(stream, words, starts, form, tables, classes, scratch, levels):
-    """Read four whole chunks in turn; return whether all are good, else they are read again one by one."""
-    symbols, states, wide = scratch.symbols, scratch.states, scratch.wide
-    count = 1 << form.chunk_bits
-    size, blocks = num_symbols(count, form), num_blocks(count, form)
-    positions, last_words = np.empty(4, np.int64), np.empty(4, np.int64)
-    for i in range(4):
-        own = classes[i * blocks : (i + 1) * blocks]
-        row = states[16 * i : 16 * i + 16]
-        at, outcome = read_states(stream, starts[i], starts[i + 1], count, form, tables, own, row)
-        if outcome != GOOD:
-            return False
-        positions[i], last_words[i] = at >> 1, starts[i + 1] >> 1
-    decode_four(words, positions, last_words, classes, tables.slots.reshape(-1), states, symbols, size)
-    for i in range(4):
-        own, part = classes[i * blocks : (i + 1) * blocks], symbols[i * size : (i + 1) * size]
-        row, target = states[16 * i : 16 * i + 16], levels[i * count : (i + 1) * count]
-        start, end = starts[i], starts[i + 1]
-        outcome = finish_chunk(stream, start, positions[i], end, form, tables, own, row, part, wide, target)
-        if outcome != GOOD:
-            return False
-    return True
-
-
 @njit(cache=True, fastmath=False, nogil=True)
 def read_chunks(stream, words, starts, first, form, tables, classes, scratch, levels):
     """Read chunks from number `first` on into `levels`; return (GOOD or what is wrong, with which chunk).
@@ -248,7 +216,7 @@ def read_chunks(stream, words, starts, first, form, tables, classes, scratch, le
     Parameters
     ----------
     stream : uint8, read-only
-        The payload and at least two bytes more.
+        The payload and at least 32 bytes more.
     words : uint16
         The same bytes.
     starts : int64[C + 1]
@@ -261,21 +229,45 @@ def read_chunks(stream, words, starts, first, form, tables, classes, scratch, le
         Of four chunks where four can be decoded in turn, else of one; wide is of one.
     levels : int8 or int16
     """
-    done, block, chunk = np.int64(0), np.int64(0), first
-    if HAS_VECTORS and form.num_states == 16:
-        four, blocks = np.int64(4) << form.chunk_bits, 4 * num_blocks(1 << form.chunk_bits, form)
-        while done + four <= levels.size:
-            own, part = classes[block : block + blocks], levels[done : done + four]
-            if not read_four(stream, words, starts[chunk : chunk + 5], form, tables, own, scratch, part):
-                break
-            done, block, chunk = done + four, block + blocks, chunk + 4
+    done, block, chunk, count = np.int64(0), np.int64(0), first, 1 << form.chunk_bits
+    states, in_turn = scratch.states, HAS_VECTORS and form.num_states == 16
+    positions, last_words = np.empty(4, np.int64), np.empty(4, np.int64)
     while done < levels.size:
-        part = levels[done : min(levels.size, done + (1 << form.chunk_bits))]
-        blocks = num_blocks(part.size, form)
-        start, end = starts[chunk], starts[chunk + 1]
-        own = classes[block : block + blocks]
-        outcome = read_chunk(stream, words, start, end, form, tables, own, scratch, part)
+        four = in_turn and done + 4 * count <= levels.size
+        together, each = 4 if four else 1, min(count, levels.size - done)
+        size, blocks, outcome = num_symbols(each, form), num_blocks(each, form), GOOD
+        for i in range(together):
+            start, end, own = starts[chunk + i], starts[chunk + i + 1], classes[block + i * blocks :]
+            row = states[i * form.num_states : (i + 1) * form.num_states]
+            at, found = read_states(stream, start, end, each, form, tables, own[:blocks], row)
+            positions[i], last_words[i] = at >> 1, end >> 1
+            outcome = outcome if outcome != GOOD else found
+        if outcome == GOOD:
+            symbols, own = scratch.symbols[: together * size], classes[block : block + together * blocks]
+            if four:
+                decode_four(words, positions, last_words, own, tables.slots, states, symbols, size)
+            elif HAS_VECTORS and form.num_states == 16:
+                positions[0] = decode_vectors(
+                    words, positions[0], last_words[0], own, tables.slots, states, symbols
+                )
+            else:
+                row = states[: form.num_states]
+                positions[0] = decode_symbols(
+                    words, positions[0], last_words[0], own, tables.slots, row, symbols
+                )
+        for i in range(together):
+            if outcome != GOOD:
+                break
+            own, one = classes[block + i * blocks : block + (i + 1) * blocks], i * size
+            part, row = symbols[one : one + size], states[i * form.num_states : (i + 1) * form.num_states]
+            target, ends = levels[done + i * each : done + (i + 1) * each], starts[chunk + i : chunk + i + 2]
+            outcome = finish_chunk(
+                stream, ends, positions[i], form, tables, own, row, part, scratch.wide, target
+            )
+        if outcome != GOOD and four:
+            in_turn = False  # once more, one by one: which is the first bad chunk, and what is wrong with it
+            continue
         if outcome != GOOD:
             return outcome, chunk
-        done, block, chunk = done + part.size, block + blocks, chunk + 1
+        done, block, chunk = done + together * each, block + together * blocks, chunk + together
     return GOOD, chunk

@@ -188,12 +188,16 @@ class _Turn:
         if self.form == "avx512":
             low = self.join(one, two, range(0, 32, 2))
             return low, self.join(one, two, range(1, 32, 2))
-        return self.join(one, two, (0, 2, 8, 10, 4, 6, 12, 14)), self.join(one, two, (1, 3, 9, 11, 5, 7, 13, 15))
+        return self.join(one, two, (0, 2, 8, 10, 4, 6, 12, 14)), self.join(
+            one, two, (1, 3, 9, 11, 5, 7, 13, 15)
+        )
 
     def mask(self, lanes: Any) -> tuple[Any, Any]:
         """Return the mask of eight lanes and how many are set, int64."""
         build = self.builder
-        if self.form == "neon":  # no instruction collects lanes: one sum gives the mask, and above it the count
+        if (
+            self.form == "neon"
+        ):  # no instruction collects lanes: one sum gives the mask, and above it the count
             weights = ir.Constant(_EIGHT_SHORT, [(1 << lane) + 256 for lane in range(8)])
             chosen = build.select(lanes, weights, ir.Constant(_EIGHT_SHORT, [0] * 8))
             total = build.zext(self.call("llvm.vector.reduce.add.v8i16", _SHORT, chosen), _LONG)

@@ -21,7 +21,7 @@ _EXCEPTION = np.uint32(EXCEPTION)
 
 @njit(cache=True, fastmath=False)
 def decode_vectors(words, word, last_word, classes, slots, states, symbols):
-    """Decode a chunk; arguments and result as of `ranged.decode_symbols`, but for `slots`, which is flat.
+    """Decode a chunk; arguments and result as of `ranged.decode_symbols`.
 
     Up to sixteen words are read from `last_word` on.
     """
@@ -47,7 +47,7 @@ def decode_four(words, positions, last_words, classes, slots, states, symbols, s
         The first word of each, replaced by the one after the last read.
     classes : uint8
         Of the blocks of all four.
-    slots : uint32, flat
+    slots : uint32
     states : uint32[64]
     symbols : uint8[4 size]
     """
@@ -71,14 +71,15 @@ def decode_four(words, positions, last_words, classes, slots, states, symbols, s
 
 @njit(cache=True, fastmath=False)
 def encode_vectors(symbols, classes, entries, states, words, flags):
-    """Encode a chunk; arguments and result as of `ranged.encode_symbols`, but for `entries`, which is flat.
+    """Encode a chunk; arguments and result as of `ranged.encode_symbols`.
 
     Sixteen words are stored over where a turn begins, so `words` has sixteen to spare in front.
     """
     prefer_wide_vectors()
     symbols, states, words = unowned_view(symbols), unowned_view(states), unowned_view(words)
     entries, seen = unowned_view(entries), np.zeros(16, np.uint32)
-    states[:] = _LEAST
+    for state in range(states.size):
+        states[state] = _LEAST
     position = np.int64(words.size)
     for block in range(classes.size - 1, -1, -1):
         table = np.int64(classes[block]) << 8
@@ -100,7 +101,7 @@ def encode_four(symbols, size, classes, entries, states, words, positions, flags
     size : int
     classes : uint8
         Of the blocks of all four.
-    entries : uint64, flat
+    entries : uint64
     states : uint32[64]
         Written: what a reader begins with.
     words : uint16
@@ -113,7 +114,8 @@ def encode_four(symbols, size, classes, entries, states, words, positions, flags
     prefer_wide_vectors()
     symbols, states, words = unowned_view(symbols), unowned_view(states), unowned_view(words)
     entries, classes, seen = unowned_view(entries), unowned_view(classes), np.zeros(64, np.uint32)
-    states[:] = _LEAST
+    for state in range(states.size):
+        states[state] = _LEAST
     part, blocks = np.int64(words.size >> 2), size >> _BITS
     p0, p1, p2, p3 = part, 2 * part, 3 * part, 4 * part
     for block in range(blocks - 1, -1, -1):
