@@ -7,6 +7,7 @@ How a writer chooses tables is `qsgd_lab.wire.ranged_choice`; the coding loops a
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,7 +23,6 @@ TAIL_BYTES = 32  # zeros after the chunks, so that a reader may load sixteen wor
 MAX_SHIFT = 8
 TOTAL = 4096  # of the frequencies of a table
 BLOCK = 512  # symbols that share a class
-_OFFSETS = np.arange(0, TOTAL << 12, 1 << 12, dtype=np.uint32)  # of slots: what is added to their entries
 _LEAST_TABLE = 1 + 32 + 3  # shift, bitmap, and two frequencies of 12 bits
 
 _ERRORS = {
@@ -239,6 +239,23 @@ def kernel_tables(
     shifts: NDArray[np.uint8], frequencies: NDArray[np.uint16], form: RangedFormat
 ) -> RangedTables:
     """Return tables as kernels look them up; `frequencies` were checked."""
+    from qsgd_lab.kernels.cpu.messages.ranged_tables import fill_slots
+
+    frequencies = np.ascontiguousarray(frequencies, np.uint16)
+    slots = np.empty(len(frequencies) * TOTAL, np.uint32)
+    fill_slots(frequencies, slots)
+    entries, reciprocals = encode_tables(frequencies, form)
+    allowed = allowed_bytes(form.num_levels, form.field_bits)
+    known = (frequencies > 0).any(axis=0)
+    known[escape_byte(form.field_bits)] = False
+    doubtful = bool((known & ~allowed).any())
+    return RangedTables(shifts.astype(np.uint8), frequencies, entries, reciprocals, slots, allowed, doubtful)
+
+
+def encode_tables(
+    frequencies: NDArray[np.uint16], form: RangedFormat
+) -> tuple[NDArray[np.uint64], NDArray[np.float64]]:
+    """Return the entries and reciprocals of `RangedTables`."""
     from qsgd_lab.kernels.cpu.messages.ranged import EXCEPTION
 
     escape = escape_byte(form.field_bits)
@@ -248,19 +265,9 @@ def kernel_tables(
     marked = entries[:, escape : escape + 1] | np.uint32(EXCEPTION)
     coded = np.where(frequencies > 0, entries, marked)
     coded[:, escape] = marked[:, 0]
-    # A slot is frequency | slot - start << 12 | byte << 24: one number a byte, and the slot added to it.
-    bases = frequencies + (np.arange(256, dtype=np.uint32) << np.uint32(24)) - (starts << np.uint32(12))
-    slots = np.repeat(bases.reshape(-1), frequencies.reshape(-1)).reshape(-1, TOTAL)
-    slots += _OFFSETS
     divisors = np.maximum(coded & np.uint32(TOTAL - 1), 1)
     pairs = np.stack([coded, float_reciprocals(divisors).view(np.uint32)], axis=2)
-    allowed = allowed_bytes(form)
-    known = (frequencies > 0).any(axis=0)
-    known[escape] = False
-    entries, reciprocals = pairs.view(np.uint64).reshape(-1), (1 + 2.0**-50) / divisors.astype(np.float64)
-    own = shifts.astype(np.uint8), np.ascontiguousarray(frequencies, np.uint16)
-    doubtful = bool((known & ~allowed).any())
-    return RangedTables(*own, entries, reciprocals.reshape(-1), slots.reshape(-1), allowed, doubtful)
+    return pairs.view(np.uint64).reshape(-1), ((1 + 2.0**-50) / divisors.astype(np.float64)).reshape(-1)
 
 
 def float_reciprocals(divisors: NDArray[Any]) -> NDArray[np.float32]:
@@ -271,12 +278,12 @@ def float_reciprocals(divisors: NDArray[Any]) -> NDArray[np.float32]:
     return ((1 - 2.0**-22) / divisors).astype(np.float32)
 
 
-def allowed_bytes(form: RangedFormat) -> NDArray[np.bool_]:
-    """Return for each byte whether its fields are all in -s..s, where s <= 127."""
-    width = form.field_bits
+@lru_cache(256)
+def allowed_bytes(num_levels: int, width: int) -> NDArray[np.bool_]:
+    """Return for each byte whether its fields of `width` bits are all in -s..s, where s <= 127."""
     fields = (np.arange(256)[:, None] >> np.arange(0, 8, width)) & ((1 << width) - 1)
     levels = fields - (fields >> (width - 1) << width)
-    allowed: NDArray[np.bool_] = (np.abs(levels) <= form.num_levels).all(axis=1)
+    allowed: NDArray[np.bool_] = (np.abs(levels) <= num_levels).all(axis=1)
     return allowed
 
 
@@ -313,7 +320,7 @@ def write_levels(levels: NDArray[Any], code: RangedCode, sizes: Sizes) -> tuple[
     stream = buffer.view(np.uint8), buffer
     used, outcome, chunk = write_chunks(levels, form, tables, code.classes, scratch, stream, lengths)
     raise_unless_good(outcome, chunk, form.num_levels)
-    return lengths, stream[0][:used].copy()
+    return lengths, stream[0][:used]
 
 
 def _together(count: int, form: RangedFormat) -> int:
@@ -322,21 +329,31 @@ def _together(count: int, form: RangedFormat) -> int:
 
 
 def read(
-    options: Any, side: Bytes, body: Bytes, count: int, start: int, stop: int, _out: Any = None
+    options: Any, side: Bytes, body: Bytes, count: int, start: int, stop: int, out: Any = None
 ) -> tuple[NDArray[Any], RangedCode]:
-    """Return levels start..stop-1 of `count`, and the code; raises a MessageError as `read_levels` does."""
+    """Return levels start..stop-1 of `count`, and the code; raises a MessageError as `read_levels` does.
+
+    All levels are read into `out`, if it is given.
+    """
     sizes, bits = options.sizes(count), options.chunk_bits
     code, starts = parse_side(side, options.num_tables, sizes)
     if start == stop:
         return np.empty(0, level_dtype(options.num_levels)), code
     first, end = start >> bits, min(count, -(-stop >> bits << bits))
     low = first << bits
-    levels = read_levels(body, starts, code, sizes, first, end - low)
-    return levels[start - low : stop - low], code
+    whole = out if end - low == count else None
+    levels = read_levels(body, starts, code, sizes, first, end - low, whole)
+    return levels if whole is not None else levels[start - low : stop - low], code
 
 
 def read_levels(
-    body: Bytes, starts: NDArray[np.int64], code: RangedCode, sizes: Sizes, first: int, count: int
+    body: Bytes,
+    starts: NDArray[np.int64],
+    code: RangedCode,
+    sizes: Sizes,
+    first: int,
+    count: int,
+    out: NDArray[Any] | None = None,
 ) -> NDArray[Any]:
     """Return `count` levels from the beginning of chunk `first` on, which end where a chunk does.
 
@@ -349,7 +366,7 @@ def read_levels(
 
     form = sizes.form
     tables = kernel_tables(code.shifts, code.frequencies, form)
-    levels = np.empty(count, level_dtype(form.num_levels))
+    levels = np.empty(count, level_dtype(form.num_levels)) if out is None else out
     together = _together(count, form)
     symbols = symbols_of(min(count, 1 << form.chunk_bits), form)
     wide = symbols if form.num_levels > 127 else 1

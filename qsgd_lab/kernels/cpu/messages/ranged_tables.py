@@ -22,6 +22,23 @@ _EIGHT = np.uint64(8)
 
 
 @njit(cache=True, fastmath=False, nogil=True)
+def fill_slots(frequencies, slots):
+    """Write what decoding looks up, of frequencies (uint16[K, 256]) that sum to 4096 each.
+
+    ``slots`` (uint32[4096 K]) is by slot: frequency | slot - start << 12 | byte << 24.
+    """
+    at = np.int64(0)
+    for kind in range(frequencies.shape[0]):
+        for value in range(256):
+            frequency = np.uint32(frequencies[kind, value])
+            entry = np.uint32(value << 24) | frequency
+            for _ in range(frequency):
+                slots[at] = entry
+                entry += np.uint32(TOTAL)
+                at += 1
+
+
+@njit(cache=True, fastmath=False, nogil=True)
 def count_symbols(symbols, classes, stride, counts):
     """Add to ``counts`` (int64[K, 256]) how often each byte occurs, by the class of its block.
 
