@@ -300,7 +300,7 @@ def write_levels(levels: NDArray[Any], code: RangedCode, sizes: Sizes) -> tuple[
     MessageError
         If a table lacks the escape where it is needed.
     """
-    from qsgd_lab.kernels.cpu.messages.ranged_chunk import SPARE, WriteScratch, write_chunks
+    from qsgd_lab.kernels.cpu.messages.ranged_chunk import SPARE, WriteBuffer, WriteScratch, write_chunks
 
     form = sizes.form
     symbols = symbols_of(min(1 << form.chunk_bits, max(levels.size, 1)), form)
@@ -317,10 +317,10 @@ def write_levels(levels: NDArray[Any], code: RangedCode, sizes: Sizes) -> tuple[
     )
     lengths = np.empty(sizes.num_chunks, np.uint16)
     tables = kernel_tables(code.shifts, code.frequencies, form)
-    stream = buffer.view(np.uint8), buffer
+    stream = WriteBuffer(buffer.view(np.uint8), buffer)
     used, outcome, chunk = write_chunks(levels, form, tables, code.classes, scratch, stream, lengths)
     raise_unless_good(outcome, chunk, form.num_levels)
-    return lengths, stream[0][:used]
+    return lengths, stream.octets[:used]
 
 
 def _together(count: int, form: RangedFormat) -> int:

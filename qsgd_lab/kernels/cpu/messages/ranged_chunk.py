@@ -24,6 +24,13 @@ _BITS = np.int64(BLOCK_BITS)
 _ESCAPE_OF_WIDE = np.int64(0x80)
 
 
+class WriteBuffer(NamedTuple):
+    """Where chunks are written: its bytes and, of the same memory, its words (uint16)."""
+
+    octets: NDArray[np.uint8]
+    pairs: NDArray[np.uint16]
+
+
 class WriteScratch(NamedTuple):
     """Scratch for the longest chunks coded in turn, one or four.
 
@@ -134,9 +141,9 @@ def append_chunk(levels, form, tables, classes, symbols, states, words, flags, s
     """Write a chunk whose symbols are coded from byte `at` on; return (where it ends, GOOD or NO_ESCAPE).
 
     ``form`` is a `RangedFormat`, ``tables`` a `RangedTables`, ``words`` those of this chunk alone, and
-    ``stream`` the pair of its bytes and, of the same memory, its words.
+    ``stream`` a `WriteBuffer`.
     """
-    octets, pairs = stream
+    octets, pairs = stream.octets, stream.pairs
     if form.num_levels > 127:
         at = write_low_bits(levels, tables.shifts, classes, octets, at)
     for state in range(states.size):
@@ -176,8 +183,8 @@ def append_chunk(levels, form, tables, classes, symbols, states, words, flags, s
 def write_chunks(levels, form, tables, classes, scratch, stream, num_words):
     """Write all chunks; return (bytes, GOOD or what is wrong with a chunk, which).
 
-    ``classes`` is uint8, of the blocks of all chunks; ``stream`` a pair of uint8 and, of the same memory,
-    uint16; `num_words` (uint16[C]) is filled. Only what was checked to be in -s..s is given.
+    ``classes`` is uint8, of the blocks of all chunks; ``stream`` a `WriteBuffer`; `num_words` (uint16[C]) is
+    filled. Only what was checked to be in -s..s is given.
     """
     at, block, chunk, done = np.int64(0), np.int64(0), np.int64(0), np.int64(0)
     states, words, flags, count = scratch.states, scratch.words, scratch.flags, 1 << form.chunk_bits
