@@ -246,7 +246,7 @@ def kernel_tables(
     fill_slots(frequencies, slots)
     entries, reciprocals = encode_tables(frequencies, form)
     allowed = allowed_bytes(form.num_levels, form.field_bits)
-    known = (frequencies > 0).any(axis=0)
+    known = np.asarray((frequencies > 0).any(axis=0))
     known[escape_byte(form.field_bits)] = False
     doubtful = bool((known & ~allowed).any())
     return RangedTables(shifts.astype(np.uint8), frequencies, entries, reciprocals, slots, allowed, doubtful)
@@ -283,8 +283,7 @@ def allowed_bytes(num_levels: int, width: int) -> NDArray[np.bool_]:
     """Return for each byte whether its fields of `width` bits are all in -s..s, where s <= 127."""
     fields = (np.arange(256)[:, None] >> np.arange(0, 8, width)) & ((1 << width) - 1)
     levels = fields - (fields >> (width - 1) << width)
-    allowed: NDArray[np.bool_] = (np.abs(levels) <= num_levels).all(axis=1)
-    return allowed
+    return np.asarray((np.abs(levels) <= num_levels).all(axis=1))
 
 
 def escape_byte(bits: int) -> int:
