@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import click
 
-from qsgd_lab.cli.standard_error import say_error
+from qsgd_lab.cli.standard_error import say_line
 from qsgd_lab.errors import LabError
 
 INTERRUPTED = 130  # 128 + SIGINT, as a shell reports it
@@ -67,17 +67,17 @@ def report_error(error: Exception) -> int:
         `error` itself, if it is neither of these: it is then a bug.
     """
     if isinstance(error, click.ClickException):
-        say_error(f"Error: {_one_line(error.format_message()).rstrip('.')}{_help_hint(error)}")
+        say_line(f"Error: {_one_line(error.format_message()).rstrip('.')}{_help_hint(error)}")
         return error.exit_code
     if isinstance(error, LabError):
-        say_error(f"Error: {_one_line(str(error))}")
+        say_line(f"Error: {_one_line(str(error))}")
         return error.exit_code
     if isinstance(error, OSError) and error.errno in _MACHINE_ERRORS:
         where = f": {error.filename}" if error.filename else ""
-        say_error(f"Error: {error.strerror}{where}; free some space or write elsewhere")
+        say_line(f"Error: {error.strerror}{where}; free some space or write elsewhere")
         return 1
     if isinstance(error, OSError) and error.errno in _PLACE_ERRORS and error.filename:
-        say_error(f"Error: {error.filename}: {error.strerror}; name another place")
+        say_line(f"Error: {error.filename}: {error.strerror}; name another place")
         return 2
     raise error
 

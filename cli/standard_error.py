@@ -1,4 +1,4 @@
-"""Standard error: notices in lines of the terminal's width; an error in one line, except on a terminal."""
+"""Standard error: notices in lines that fit; an error or warning in one line, except on a terminal."""
 
 from __future__ import annotations
 
@@ -14,6 +14,6 @@ def say(notice: str) -> None:
     click.echo(fill(notice), err=True)
 
 
-def say_error(error: str) -> None:
-    """Print an error: in lines that fit on a terminal, else in one line, which scripts read whole."""
-    click.echo(fill(error) if sys.stderr.isatty() else error, err=True)
+def say_line(text: str) -> None:
+    """Print an error or a warning: on a terminal in lines that fit, else in one line, for scripts."""
+    click.echo(fill(text) if sys.stderr.isatty() else text, err=True)

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from qsgd_lab.cli.standard_error import say
+from qsgd_lab.cli.standard_error import say, say_line
 from qsgd_lab.data.registry import DEFAULT_DATASET, Copy, Source, dataset_entry, dataset_origins
 from qsgd_lab.errors import DataMissingError
 
@@ -23,7 +23,7 @@ def data_folder(data_dir: Path | None) -> Iterator[list[Path]]:
     folders = search_folders(data_dir)
     if data_dir is None or os.environ.get(DATA_VARIABLE):
         if data_dir is not None and folders[0] != data_dir.expanduser():
-            say(f"Warning: {DATA_VARIABLE}={folders[0]} overrides --data-dir {data_dir}")
+            say_line(f"Warning: {DATA_VARIABLE}={folders[0]} overrides --data-dir {data_dir}")
         yield folders
         return
     os.environ[DATA_VARIABLE] = str(data_dir)

@@ -12,7 +12,7 @@ from qsgd_lab.cli.errors import argument_errors
 from qsgd_lab.cli.options.lists import BITS_LIST, SEEDS_LIST
 from qsgd_lab.cli.options.quantities import DURATION
 from qsgd_lab.cli.options.stored_runs import check_takes_runs, runs_option, warn_of_damage
-from qsgd_lab.cli.standard_error import say, say_error
+from qsgd_lab.cli.standard_error import say, say_line
 from qsgd_lab.terminal import fill, text_width
 from qsgd_lab.training.flaws import FLAWS
 from qsgd_lab.training.presets import FP32, PRESETS, Method, configurations
@@ -188,7 +188,7 @@ def _finish(outcome: SweepOutcome, store: RunStore) -> None:
 
     for failure in outcome.failed:
         where = store.error_log_path(failure.config)
-        say_error(f"Error: {cell_name(failure.config)}: {failure.reason} (see {where})")
+        say_line(f"Error: {cell_name(failure.config)}: {failure.reason} (see {where})")
     if outcome.remaining:
         click.echo(f"{len(outcome.remaining)} runs remain; the same command goes on with them.", err=True)
     if outcome.exit_code:

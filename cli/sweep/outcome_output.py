@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from qsgd_lab.cli.options.quantities import format_duration
-from qsgd_lab.cli.standard_error import say, say_error
+from qsgd_lab.cli.standard_error import say, say_line
 from qsgd_lab.training.presets import margins
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def print_outcome(
         click.echo(render(records, format_name, options).encode(), nl=False)
     for failure in outcome.failed:
         where = store.error_log_path(failure.config)
-        say_error(f"Error: {cell_name(failure.config)}: {failure.reason} (see {where})")
+        say_line(f"Error: {cell_name(failure.config)}: {failure.reason} (see {where})")
     say(_summary(outcome, records, seconds))
     if outcome.remaining:
         click.echo(f"{len(outcome.remaining)} runs remain; the same command goes on with them.", err=True)
