@@ -18,10 +18,13 @@ OPEN = {
     *("--nodes", "--bits", "--seeds", "--levels", "--dim", "--workers", "--steps", "--import"),
     *("--title", "--max-time", "--link", "--latency", "--compute", "--quantize", "--budget", "--rate-scale"),
     *("--parameters", "--bandwidth", "--inner-bandwidth", "--inner-latency", "--share", "--slurm-partition"),
+    "--shape",
 }
 #: What the folder of the runs has, if it is there.
 OF_STORED_RUNS = {
-    (name, f"--{field}") for name in ("table", "plot", "report") for field in ("preset", "dataset", "model")
+    (name, f"--{field}")
+    for name in ("table", "plot", "report", "runs list", "runs export")
+    for field in ("preset", "dataset", "model")
 }
 OF_STORED_RUNS |= {("plot", "--method")}
 
@@ -86,5 +89,6 @@ def test_what_the_runs_have_is_offered(tmp_path: Path) -> None:
         path.write_text(record.to_json())
     runs = ["--runs", str(store.path)]
     assert complete("table", *runs, "--preset", "") == ["demo"]
+    assert complete("runs", "export", str(store.path), "--preset", "") == ["demo"]
     assert complete("plot", *runs, "--method", "2 bit, nearest") == ["2 bit, nearest", "2 bit, nearest + EF"]
     assert complete("table", "--runs", str(tmp_path / "none"), "--preset", "") == []

@@ -86,7 +86,8 @@ def test_commands_parse(page: Path) -> None:
 
 def test_a_wrong_command_is_found() -> None:
     """The check above sees a wrong option, value, command and an extra word."""
-    page = "```sh\nqsgd-lab table --nope\nqsgd-lab table --format \\\n  x\nqsgd-lab runs nope\n```\n`qsgd-lab table x`"
+    block = "qsgd-lab table --nope\nqsgd-lab table --format \\\n  x\nqsgd-lab runs nope\n"
+    page = f"```sh\n{block}```\n`qsgd-lab table x`"
     commands = list(shown_commands(page))
 
     assert len(commands) == 4
