@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from qsgd_lab.cli.errors import COMPILING
 from qsgd_lab.cli.options.quantities import format_duration
+from qsgd_lab.compilation import COMPILING
 from qsgd_lab.runs import events
 from qsgd_lab.runs.sweep import StopReason
 

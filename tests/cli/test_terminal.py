@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from qsgd_lab.cli.errors import COMPILING
 from qsgd_lab.cli.main import COMMANDS, cli
 from qsgd_lab.cli.measure.rows_output import Table, as_text
 from qsgd_lab.cli.sweep.progress import BarDisplay, LineDisplay, SweepProgress, display
+from qsgd_lab.compilation import COMPILING
 from qsgd_lab.runs import events
 from qsgd_lab.terminal import fill, text_width
 
