@@ -14,9 +14,6 @@ from qsgd_lab.errors import LabError
 INTERRUPTED = 130  # 128 + SIGINT, as a shell reports it
 READER_GONE = 141  # 128 + SIGPIPE
 
-#: Said on stderr before the first kernel is compiled.
-COMPILING = "Compiling kernels, once: 10 s to 2 minutes (see warm-up)."
-
 #: Failures of the machine rather than of the program: no space, quota used up, read-only file system.
 _MACHINE_ERRORS = frozenset({errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC), errno.EROFS})
 

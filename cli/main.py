@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import click
 
 from qsgd_lab import __version__
-from qsgd_lab.cli.errors import COMPILING, INTERRUPTED, READER_GONE, report_error
+from qsgd_lab.cli.errors import INTERRUPTED, READER_GONE, report_error
 from qsgd_lab.cli.lazy import Entry, LazyGroup, source_docstring
 from qsgd_lab.cli.standard_output import (
     ReaderGoneError,
@@ -16,7 +16,7 @@ from qsgd_lab.cli.standard_output import (
     flush_stdout,
     prepare_stdout,
 )
-from qsgd_lab.compilation import before_first_compilation
+from qsgd_lab.compilation import COMPILING, before_first_compilation
 
 #: One row a command. A command's module imports neither torch nor numba at its top.
 COMMANDS = {

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import sys
 from collections.abc import Callable
 from typing import Any
 
-_tell: list[Callable[[], None]] = []
+COMPILING = "Compiling kernels, once: 10 s to 2 minutes (see qsgd-lab warm-up)."
+
+
+def _log() -> None:
+    """Log a warning, which a program that has not set up logging shows on stderr; one process a machine."""
+    if os.environ.get("LOCAL_RANK", "0") == "0":  # torchrun's
+        logging.getLogger("qsgd_lab").warning(COMPILING)
+
+
+_tell: list[Callable[[], None]] = [_log]
 _listeners: list[object] = []
 _runs_plain = False
 
@@ -29,8 +40,9 @@ def kernels_run_plain() -> bool:
 def before_first_compilation(tell: Callable[[], None]) -> None:
     """Have `tell` called before the first kernel that this process compiles, and does not find in the cache.
 
-    It is called at most once; a function given later takes the place of one that was not called yet. Numba is
-    not loaded for this: where it is not loaded yet, `listen` is called as the kernels are imported.
+    It is called at most once; a function given later takes the place of one that was not called yet. Without
+    one, the logger ``qsgd_lab`` gets a warning. Numba is not loaded for this: where it is not loaded yet,
+    `listen` is called as the kernels are imported.
 
     Parameters
     ----------

@@ -69,7 +69,11 @@ def read_records(runs: Path, *, stale: bool = False) -> list[RunRecord]:
     """
     from qsgd_lab.runs.store import RunStore
 
-    contents = RunStore(runs).read()
+    return sound_records(RunStore(runs).read(), runs, stale=stale)
+
+
+def sound_records(contents: StoreContents, runs: Path, *, stale: bool = True) -> list[RunRecord]:
+    """Return the records of a store that was read, as `read_records` does."""
     contents.require_sound(runs)
     records = [record for record in contents.records if stale or not record.is_stale]
     left_out = len(contents.records) - len(records)

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from qsgd_lab.cli.errors import COMPILING
 from qsgd_lab.cli.options.quantities import format_duration
 from qsgd_lab.cli.standard_error import say_line
+from qsgd_lab.compilation import COMPILING
 from qsgd_lab.runs import events
 from qsgd_lab.runs.sweep import StopReason
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from qsgd_lab.cli.options.stored_runs import only, read_epochs, read_records, selection_options
+from qsgd_lab.cli.options.stored_runs import only, read_epochs, selection_options, sound_records
 from qsgd_lab.cli.standard_error import say_line
 from qsgd_lab.files import STANDARD_STREAM, check_place, save
 from qsgd_lab.runs import events
@@ -66,7 +66,8 @@ def report(
 
     check_place(output)
     store = RunStore(runs)
-    records = read_records(runs, stale=True)
+    found = store.read()
+    records = sound_records(found, runs)
     for name, wanted in (("preset", preset), ("dataset", dataset), ("model", model)):
         records = only(records, name, wanted)
     current = [record for record in records if not record.is_stale]
@@ -76,7 +77,7 @@ def report(
         # a folder without a record does not say which preset, data set or model it is of
         unfinished=() if preset or dataset or model else tuple(unfinished(store, store.unfinished())),
         left_out=[record for record in records if record.is_stale],
-        warning=store.read().warning,
+        warning=found.warning,
         commands=_commands(current),
         title=title,
         margins=margins(),

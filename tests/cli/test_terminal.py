@@ -13,12 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from qsgd_lab.cli.errors import COMPILING, report_error
+from qsgd_lab.cli.errors import report_error
 from qsgd_lab.cli.main import COMMANDS, cli
 from qsgd_lab.cli.measure.rows_output import Table, as_text
 from qsgd_lab.cli.sweep.data_sets import describe_data
 from qsgd_lab.cli.sweep.progress import BarDisplay, LineDisplay, SweepProgress, display
 from qsgd_lab.cli.sweep.theory_warnings import print_warnings
+from qsgd_lab.compilation import COMPILING
 from qsgd_lab.data.registry import DATASETS
 from qsgd_lab.errors import DataMissingError
 from qsgd_lab.runs import events
