@@ -42,11 +42,10 @@ EXEMPT = {
         **dict.fromkeys(("damped(qsgd)", "damped(qsgd(bits=1,bucket_size=model))"), _FACTOR),
     },
     "words": {"raw-small(qsgd)": "nothing is rounded", "fp32": "nothing is drawn"},
-    "error": {"hsq(mode=greedy,norm_bits=0)": "no formula is known"},
 }
 #: Rows whose formula is the mean over uniformly random rotations: Hadamard's come so near to it. And
 #: hsq's rounding of norms is estimated.
-NEAR = {"hsq": 0.01, "eden": 0.04, "eden(bits=1,scale=mse)": 0.04, "rotated-stochastic": 0.06}
+NEAR = {"hsq": 0.01, "hsq(mode=greedy,norm_bits=0)": 0.05, "eden": 0.04, "eden(bits=1,scale=mse)": 0.04, "rotated-stochastic": 0.06}
 #: Other options of formulas.
 FORMULAS = (
     "top-k(fraction=0.1)",
