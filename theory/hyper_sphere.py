@@ -155,9 +155,9 @@ class Cosines(NamedTuple):
 def rotations_cosines(segment_size: int, num_columns: int) -> Cosines:
     r"""Return the moments of the greedy variant's cosine in a union of K/d uniformly random rotations.
 
-    In one rotation it is the largest magnitude of a coordinate of a point u that is uniform on the sphere; the
-    largest of K/d of them has the distribution function F_d^{K/d}. Given u_1 = t the others are uniform on a
-    sphere of radius sqrt(1 - t^2), so that
+    In one rotation it is the largest magnitude of a coordinate of a point u that is uniform on the sphere;
+    the largest of K/d of them has the distribution function F_d^{K/d}. Given u_1 = t the others are uniform
+    on a sphere of radius sqrt(1 - t^2), so that
 
     .. math:: F_d(x) = \int_{-x}^{x} p_d(t) \, F_{d-1}(x / \sqrt{1 - t^2}) \, dt, \quad
               p_d(t) \propto (1 - t^2)^{(d-3)/2}, \quad F_2(x) = 1 - (4/\pi) \arccos x
@@ -212,7 +212,9 @@ def expected_error(
     choice("mode", mode, ("random", "greedy"))
     b = whole("norm_bits", norm_bits, least=0, most=16)
     cosines = rotations_cosines(d, codebook) if mode == "greedy" else None
-    squared_norm = 1 + variance if cosines is None else cosines.square  # of a codeword, for a segment of length 1
+    squared_norm = (
+        1 + variance if cosines is None else cosines.square
+    )  # of a codeword, for a segment of length 1
 
     def added(scaled: Floats) -> float:
         squares = np.add.reduceat(scaled * scaled, np.arange(0, scaled.size, d))

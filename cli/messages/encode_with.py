@@ -85,8 +85,8 @@ def _message_of(spec: Any, compressor: Any, payload: Any, num_coordinates: int) 
         if isinstance(damped, Damped):
             factor = 1 - damped.variance_factor(num_coordinates)
             raise ValueError(
-                f"{spec}: receivers multiply by {factor:.6g}, which follows from the configuration and is not "
-                f"in a message; leave out damped(...), and multiply what is decoded"
+                f"{spec}: receivers multiply by {factor:.6g}, which follows from the configuration and is "
+                "not in a message; leave out damped(...), and multiply what is decoded"
             )
     message = compressor.wire.pack(payload)
     try:

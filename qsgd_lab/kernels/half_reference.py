@@ -1,4 +1,4 @@
-"""Conversion of float32 to half of its bits in plain NumPy: no code of the kernels, whose bits it predicts."""
+"""Conversion of float32 to half of its bits in plain NumPy: no code of the kernels, which it predicts."""
 
 from __future__ import annotations
 
@@ -31,5 +31,5 @@ def widened(codes: NDArray[np.uint16], is_bfloat16: bool) -> NDArray[np.uint32]:
     wide = codes.view(np.float16).astype(np.float32).view(np.uint32)
     word = codes.astype(np.uint32)
     is_nan = (word & np.uint32(0x7FFF)) > 0x7C00  # processors make a NaN quiet
-    kept = (word & np.uint32(0x8000)) << np.uint32(16) | np.uint32(0x7F800000) | (word & 0x3FF) << np.uint32(13)
-    return np.where(is_nan, kept, wide).astype(np.uint32)
+    sign, payload = (word & 0x8000) << np.uint32(16), (word & 0x3FF) << np.uint32(13)
+    return np.where(is_nan, sign | np.uint32(0x7F800000) | payload, wide).astype(np.uint32)

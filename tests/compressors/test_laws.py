@@ -45,7 +45,13 @@ EXEMPT = {
 }
 #: Rows whose formula is the mean over uniformly random rotations: Hadamard's come so near to it. And
 #: hsq's rounding of norms is estimated.
-NEAR = {"hsq": 0.01, "hsq(mode=greedy,norm_bits=0)": 0.05, "eden": 0.04, "eden(bits=1,scale=mse)": 0.04, "rotated-stochastic": 0.06}
+NEAR = {
+    "hsq": 0.01,
+    "hsq(mode=greedy,norm_bits=0)": 0.05,
+    "eden": 0.04,
+    "eden(bits=1,scale=mse)": 0.04,
+    "rotated-stochastic": 0.06,
+}
 #: Other options of formulas.
 FORMULAS = (
     "top-k(fraction=0.1)",

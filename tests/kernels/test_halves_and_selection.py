@@ -15,7 +15,7 @@ EVERY_CODE = np.arange(2**16, dtype=np.uint32).astype(np.uint16)
 
 
 def hard_patterns():
-    """Return float32 patterns: random ones, and those beside every float16 and bfloat16 and half way between."""
+    """Return float32 patterns: random ones, and those at and beside halves and half way between them."""
     drawn = np.random.default_rng(0).integers(0, 2**32, 20_000, dtype=np.uint32)
     wide = [half_reference.widened(EVERY_CODE[::3], is_bfloat16) for is_bfloat16 in (False, True)]
     shifts = np.array([0, 1, -1, 0xFFF, 0x1000, 0x1001, 0x7FFF, 0x8000, 0x8001], np.int64)
@@ -26,7 +26,11 @@ def hard_patterns():
 def test_rounding_to_halves_has_the_bits_of_numpy():
     """To float16 and bfloat16: ties to even, subnormals, overflow to infinity, and one NaN each."""
     bits = hard_patterns()
-    x, codes, scratch = bits.view(np.float32), np.empty(bits.size, np.uint16), np.empty(half.PIECE, np.float32)
+    x, codes, scratch = (
+        bits.view(np.float32),
+        np.empty(bits.size, np.uint16),
+        np.empty(half.PIECE, np.float32),
+    )
     half.to_bfloat16(bits, codes)
     assert codes.tobytes() == half_reference.to_bfloat16(x).tobytes()
     half.to_float16(x, bits, scratch, scratch.view(np.uint32), codes)

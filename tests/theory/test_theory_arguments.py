@@ -219,10 +219,8 @@ OWN = {
     ("error_feedback", "sparsifier_contraction"): {"k": whole(2, 9)},
     ("hyper_sphere", "greedy_contraction"): {"segment": vector([3.0, 4.0], [0.0, 0.0], [1.0])},
     **dict.fromkeys((("hyper_sphere", name) for name in ("expected_error", "expected_bits")), HSQ),
-    **dict.fromkeys(
-        (("hyper_sphere", f"rotations_{name}") for name in ("variance", "cosines")),
-        {"segment_size": whole(4, 3, 32)},
-    ),
+    ("hyper_sphere", "rotations_variance"): {"segment_size": whole(4, 3, 32)},
+    ("hyper_sphere", "rotations_cosines"): {"segment_size": whole(4, 3, 32)},
     ("local_sgd", "local_sgd_error_bound"): {
         "beta": real(40.0, 0.0, 31.9),
         "schedule": ([5, 10], [[10, 5], [5, 5], [0, 5], [2.5], [5, 401]]),

@@ -1,21 +1,22 @@
 r"""A bound on the error of EDEN's unbiased scale for every vector, block size and rounds.
 
-Let z be the rotated coordinates of a block in root mean squares, c(z) their centroids, and e = 1 - <c, z>^2 /
-(|c|^2 |z|^2), which is the error of the least scale. The unbiased scale leaves e / (1 - e) of ||v||^2: the
-square of the tangent of the angle between c and z. For one bit, 1 / (1 - e) = 1 / (mean |z|)^2 <= mean z^4 by
-Hoelder, and E z^4 <= 3 as for a normal number (Khintchine), which gives E e / (1 - e) <= 2.
+Let z be the rotated coordinates of a block in root mean squares, c(z) their centroids, and e the error of the
+least scale, 1 - <c, z>^2 / (|c|^2 |z|^2). The unbiased scale leaves e / (1 - e) of ||v||^2: the square of the
+tangent of the angle between c and z. For one bit 1 / (1 - e) = 1 / (mean |z|)^2 <= mean z^4 by Hoelder, and
+E z^4 <= 3 as for a normal number (Khintchine), which gives E e / (1 - e) <= 2.
 
-For more bits, M = mean M(z), M(z) = \sum_k a_k z^{2k} with a_k >= 0 from k = 2 on, is to be at least e / (1 - e),
-that is e <= M / (1 + M): a concave function of M, below all its tangents. Of the tangent at m, this is so if
+For more bits, M is the mean of M(z) = \sum_k a_k z^{2k}, with a_k >= 0 from k = 2 on. It is to be at least
+e / (1 - e), that is e <= M / (1 + M): a concave function of M, below all its tangents. Of the tangent at m,
+this is so if
 
 .. math:: (z - t c(z))^2 \le \frac{M(z) + m^2}{(1 + m)^2} + b (z^2 - 1)
 
-for all z, some b, and some t or a mean of such squares over several t: mean (z - t c)^2 >= e, and mean z^2 = 1.
-Then E M <= \sum_k a_k (2k - 1)!!. The best a_k for many m are those of a linear program on a grid of z. What
-it misses between grid points is added; between the tangents, e / (1 - e) exceeds M by a known factor. Beyond
-the last tangent a cruder bound takes over: c_1 is the least centroid, and c^2 <= 2 z c + c_1^2, so that 1 / (1 -
-e) <= 2 / mean zc + c_1^2 / (mean zc)^2 <= 2 sqrt(m_4) / c_1 + m_4 with m_4 = mean z^4, while M grows as
-m_4^3, since mean z^8 >= m_4^3.
+for all z, some b, and some t, or a mean of such squares over several t: mean (z - t c)^2 >= e, and the mean of
+z^2 is 1. Then E M <= \sum_k a_k (2k - 1)!!. The best a_k for many m are those of a linear program on a grid of
+z. What it misses between grid points is added; between tangents, e / (1 - e) exceeds M by a known factor.
+Beyond the last tangent a cruder bound takes over. With c_1 the least centroid, c^2 <= 2 z c + c_1^2, so that
+1 / (1 - e) is at most 2 / mean zc + c_1^2 / (mean zc)^2 <= 2 sqrt(m_4) / c_1 + m_4, m_4 = mean z^4, while M
+grows as m_4^3, since mean z^8 >= m_4^3.
 """
 
 from __future__ import annotations
@@ -37,11 +38,11 @@ _MOMENTS = np.array([3.0, 15.0, 105.0])  # E z^4, E z^6, E z^8 of a normal numbe
 _POWERS = np.array([4, 6, 8])
 _RATIO = 1.5  # of neighbouring tangents
 _EXACT = {"primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1e-10}
-_ROUNDS = 3  # of adding to the grid where a finer one exceeds a condition
+_ROUNDS = 8  # of adding to the grid where a finer one exceeds a condition
 
 
 def unbiased_error_bound(bits: int) -> float:
-    """Return a bound on E||Q(v) - v||^2 / ||v||^2 of the scale "unbiased", for every v, block size and rounds.
+    """Return a bound on E||Q(v) - v||^2 / ||v||^2 of the scale "unbiased", for every v, size and rounds.
 
     Parameters
     ----------
@@ -78,16 +79,15 @@ def _bound(bits: int) -> float:
 
 
 class _Program:
-    """The linear program: its variables are a_0 and a_k times moments in units, then b and weights of each m."""
+    """The linear program: variables are a_0 and a_k times moments in units; room, b and weights of each m."""
 
     def __init__(self, book: Floats, unit: float, touched: Floats) -> None:
         self.book, self.unit, self.touched = book, unit, touched
         self.edges = (book[1:] + book[:-1]) / 2
-        # Where a tangent touches, the best t is near 1, or grows as coordinates fall below the least centroid.
         self.scales = [self._scales_of(m) for m in touched]
 
     def _scales_of(self, m: float) -> Floats:
-        """Return values of t: near 1 where e is small, and below where coordinates fall under the least centroid."""
+        """Return values of t: near 1 where e is small; else some by which c_1 nears most coordinates, too."""
         near = 1 + math.sqrt(min(m, 1.0) + self.unit) * np.linspace(-0.9, 1, 9)
         far = np.geomspace(0.3, 1.5, 6) / (math.sqrt(1 + m) * self.book[0])
         return near if m < 0.1 else np.unique(np.concatenate([near, far]))

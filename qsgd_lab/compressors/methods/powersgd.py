@@ -279,8 +279,8 @@ def _started(vectors: Floats, stream: Stream) -> Floats:
 def _scaled(vectors: Floats) -> Floats:
     """Return each vector times a power of two, by which the sums M q of 1024 nodes stay below float32's end.
 
-    Q' is as long as the matrix, so that M Q' itself leaves float32's range from 1e19 on. P is made orthonormal,
-    and no power of two changes what it is then.
+    Q' is as long as the matrix, so that M Q' itself leaves float32's range from 1e19 on. P is made
+    orthonormal, and no power of two changes what it is then.
     """
     exponents = np.frexp(np.abs(vectors).max(axis=1, keepdims=True, initial=0))[1]
     return np.ldexp(vectors, -exponents - vectors.shape[1].bit_length() - _NODE_BITS)

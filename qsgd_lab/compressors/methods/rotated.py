@@ -218,9 +218,8 @@ class EDEN(RotatedBlocks):
         super().__init__(bits, rotation.SCALES.index(scale), block_size, rounds)
 
     def variance_factor(self, num_coordinates: int) -> float:
-        """Return a bound for every vector; in the limit of large blocks it is D / (1 - D), or D at the least."""
-        least = LEAST_ERROR_BOUNDS[self.bits]
-        unbiased = UNBIASED_BOUNDS[self.bits]
+        """Return a bound for every vector; the limit of large blocks is D / (1 - D), or D at the least."""
+        least, unbiased = LEAST_ERROR_BOUNDS[self.bits], UNBIASED_BOUNDS[self.bits]
         bounds = {rotation.UNBIASED: unbiased, rotation.LEAST_ERROR: least, rotation.MATCHED_NORM: 2 * least}
         return bounds[self.kind] if num_coordinates else 0.0
 

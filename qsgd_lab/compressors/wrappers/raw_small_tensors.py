@@ -58,7 +58,7 @@ class RawSmallTensorsWire(Wire[RawSmallTensorsPayload]):
         self.compressor = compressor
 
     def size(self, payload: RawSmallTensorsPayload) -> Size:
-        """Return the wrapped compressor's size, and the number of raw coordinates; "message" is both whole."""
+        """Return the wrapped compressor's size and the number of raw coordinates; "message" is both."""
         raw = raw_size(payload.raw.shape[0])
         if payload.inner is None:
             return raw
