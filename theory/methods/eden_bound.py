@@ -11,12 +11,12 @@ this is so if
 
 .. math:: (z - t c(z))^2 \le \frac{M(z) + m^2}{(1 + m)^2} + b (z^2 - 1)
 
-for all z, some b, and some t, or a mean of such squares over several t: mean (z - t c)^2 >= e, and the mean of
-z^2 is 1. Then E M <= \sum_k a_k (2k - 1)!!. The best a_k for many m are those of a linear program on a grid of
-z. What it misses between grid points is added; between tangents, e / (1 - e) exceeds M by a known factor.
-Beyond the last tangent a cruder bound takes over. With c_1 the least centroid, c^2 <= 2 z c + c_1^2, so that
-1 / (1 - e) is at most 2 / mean zc + c_1^2 / (mean zc)^2 <= 2 sqrt(m_4) / c_1 + m_4, m_4 = mean z^4, while M
-grows as m_4^3, since mean z^8 >= m_4^3.
+for all z, some b, and some t, or a mean of such squares over several t, where mean (z - t c)^2 >= e.
+Then E M <= \sum_k a_k (2k - 1)!!. The best a_k for many m are those of a linear program on a grid of z.
+What it misses between grid points is added; between tangents, e / (1 - e) exceeds M by a known factor. Beyond
+the last tangent a cruder bound takes over. With c_1 the least centroid, c^2 <= 2 z c + c_1^2, so that 1 / (1 -
+e) is at most 2 / mean zc + c_1^2 / (mean zc)^2 <= 2 sqrt(m_4) / c_1 + m_4, m_4 = mean z^4, while M grows as
+m_4^3, since mean z^8 >= m_4^3.
 """
 
 from __future__ import annotations
@@ -144,7 +144,8 @@ class _Program:
         places = (np.concatenate(rows), np.concatenate(columns))
         table = coo_array((np.concatenate(values), places), (height, at)).tocsr()
         starts = np.cumsum([4, *(2 + scales.size for scales in self.scales)])
-        sums, bounds = np.zeros((self.touched.size, at)), [(None, None), *[(1e-4, None)] * 3]
+        sums = np.zeros((self.touched.size, at))
+        bounds: list[tuple[float | None, float | None]] = [(None, None), *[(1e-4, None)] * 3]
         cost = np.r_[np.ones(4), np.zeros(at - 4)]
         for which, (low, high) in enumerate(pairwise(starts)):
             sums[which, low + 2 : high] = 1

@@ -249,8 +249,8 @@ class BlockInt(Compressor):
             for payload in payloads[1:]:
                 total += self._finite(payload)
         if np.isinf(total).any():  # near the end of float32, whose sums have no room
-            wide = np.sum([self._finite(payload) for payload in payloads], axis=0, dtype=np.float64)
-            return (wide / len(payloads)).astype(np.float32)
+            wide = np.array([self._finite(payload) for payload in payloads], np.float64)
+            return np.asarray(wide.mean(axis=0), np.float32)
         return total / np.float32(len(payloads))
 
     def _finite(self, payload: BlockIntegers) -> NDArray[np.float32]:

@@ -283,7 +283,8 @@ def _scaled(vectors: Floats) -> Floats:
     orthonormal, and no power of two changes what it is then.
     """
     exponents = np.frexp(np.abs(vectors).max(axis=1, keepdims=True, initial=0))[1]
-    return np.ldexp(vectors, -exponents - vectors.shape[1].bit_length() - _NODE_BITS)
+    scaled: Floats = np.ldexp(vectors, -exponents - vectors.shape[1].bit_length() - _NODE_BITS)
+    return scaled
 
 
 def _times(matrix: Floats, vectors: Floats) -> Floats:
@@ -317,7 +318,7 @@ def _write_product(left: Floats, right: Floats, part: Part, out: Floats) -> None
     from qsgd_lab.kernels.cpu.methods.low_rank import outer_sum
 
     outer_sum(left, right, out.reshape(part.rows, part.columns))
-    if len(right) * np.abs(right).max(initial=0) > LARGEST_FLOAT / 2:  # a sum may round to infinity
+    if np.abs(right).max(initial=0) > LARGEST_FLOAT / (2 * len(right)):  # a sum may round to infinity
         np.clip(out, -LARGEST_FLOAT, LARGEST_FLOAT, out=out)
 
 
