@@ -219,8 +219,7 @@ OWN = {
     ("error_feedback", "sparsifier_contraction"): {"k": whole(2, 9)},
     ("hyper_sphere", "greedy_contraction"): {"segment": vector([3.0, 4.0], [0.0, 0.0], [1.0])},
     **dict.fromkeys((("hyper_sphere", name) for name in ("expected_error", "expected_bits")), HSQ),
-    ("hyper_sphere", "rotations_variance"): {"segment_size": whole(4, 3, 32)},
-    ("hyper_sphere", "rotations_cosines"): {"segment_size": whole(4, 3, 32)},
+    **{("hyper_sphere", f"rotations_{n}"): {"segment_size": whole(4, 3)} for n in ("variance", "cosines")},
     ("local_sgd", "local_sgd_error_bound"): {
         "beta": real(40.0, 0.0, 31.9),
         "schedule": ([5, 10], [[10, 5], [5, 5], [0, 5], [2.5], [5, 401]]),

@@ -14,9 +14,9 @@ this is so if
 for all z, some b, and some t, or a mean of such squares over several t, where mean (z - t c)^2 >= e.
 Then E M <= \sum_k a_k (2k - 1)!!. The best a_k for many m are those of a linear program on a grid of z.
 What it misses between grid points is added; between tangents, e / (1 - e) exceeds M by a known factor. Beyond
-the last tangent a cruder bound takes over. With c_1 the least centroid, c^2 <= 2 z c + c_1^2, so that 1 / (1 -
-e) is at most 2 / mean zc + c_1^2 / (mean zc)^2 <= 2 sqrt(m_4) / c_1 + m_4, m_4 = mean z^4, while M grows as
-m_4^3, since mean z^8 >= m_4^3.
+the last tangent a cruder bound takes over. With c_1 the least centroid, c^2 <= 2 z c + c_1^2, and 1 / (1 - e)
+is at most 2 / mean zc + c_1^2 / (mean zc)^2 <= 2 sqrt(m_4) / c_1 + m_4, m_4 = mean z^4; M grows as m_4^3,
+for mean z^8 >= m_4^3.
 """
 
 from __future__ import annotations
