@@ -19,7 +19,7 @@ METHODS = [
 ]
 WRAPPED = [f"{n}(qsgd)" for n, m in COMPRESSORS.methods().items() if m.is_listed and m.is_wrapper]
 ROWS = METHODS + WRAPPED
-TWO_LEVELS = ["block-int(machine=2)", "block-int(bits=8,rounding=stochastic,machine=3)"]
+TWO_LEVELS = ["block-int(machine=2)", *(f"block-int(bits={b},rounding=stochastic,machine=3)" for b in (4, 8))]
 STACKS = [
     *TWO_LEVELS,
     "ef(sign)",

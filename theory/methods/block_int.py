@@ -96,9 +96,10 @@ def expected_error(
     """Return E||Q(v) - v||^2 of a tensor of any size; in two levels that of a node alone.
 
     That node sends 8 bits to itself, and of what it reads the b bits that machines send to each other. Of
-    stochastic rounding both errors are added, as if the second were that of the vector itself.
+    stochastic rounding both errors are added, as if the second were that of the vector itself; 8 bits after 8
+    bits change nothing.
     """
-    levels = (bits,) if whole("machine", machine) == 1 else (8, bits)
+    levels = (bits,) if whole("machine", machine) == 1 or bits == 8 else (8, bits)
 
     def error(w: Floats) -> float:
         if rounding != "nearest":
