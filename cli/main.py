@@ -114,7 +114,8 @@ if cli.help is None:
 def main(args: Sequence[str] | None = None) -> int:
     """Run the command line.
 
-    A command ends by returning, by ``ctx.exit(code)`` or by raising.
+    A command ends by returning, by ``ctx.exit(code)`` or by raising. Its context's ``obj`` says whether the
+    process is its own, and ends with it.
 
     Parameters
     ----------
@@ -130,7 +131,7 @@ def main(args: Sequence[str] | None = None) -> int:
     prepare_stdout()
     before_first_compilation(lambda: click.echo(COMPILING, err=True))
     try:
-        code = cli.main(args, prog_name="qsgd-lab", standalone_mode=False)
+        code = cli.main(args, prog_name="qsgd-lab", standalone_mode=False, obj=args is None)
         flush_stdout()
     except (click.Abort, KeyboardInterrupt):
         click.echo("Interrupted.", err=True)

@@ -1,4 +1,4 @@
-"""The notice before kernels are compiled: the user waits some seconds, once on a machine."""
+"""Whether kernels are compiled, and the notice before: the user waits some seconds, once on a machine."""
 
 from __future__ import annotations
 
@@ -8,6 +8,22 @@ from typing import Any
 
 _tell: list[Callable[[], None]] = []
 _listeners: list[object] = []
+_runs_plain = False
+
+
+def run_kernels_plain() -> None:
+    """Have the kernels of this process run as plain Python: the same bits, for a few examples.
+
+    A few thousand coordinates take less time so than compiling. It is for a process that ends soon, and is
+    called before any kernel is loaded: later it changes nothing.
+    """
+    global _runs_plain
+    _runs_plain = True
+
+
+def kernels_run_plain() -> bool:
+    """Return whether `run_kernels_plain` was called."""
+    return _runs_plain
 
 
 def before_first_compilation(tell: Callable[[], None]) -> None:

@@ -10,6 +10,7 @@ from click.shell_completion import CompletionItem
 from qsgd_lab.cli.measure.compressors import compressor_option
 from qsgd_lab.cli.options.completion import next_of
 from qsgd_lab.cli.options.lists import DIMENSION, IntListType
+from qsgd_lab.cli.standard_error import say_line
 from qsgd_lab.errors import UsageError
 
 #: Written out, so that the help imports nothing; a test holds them equal to the suite's.
@@ -133,9 +134,7 @@ def bench(
     absent = absent_packages(against)
     if absent:
         packages = " ".join(dict.fromkeys(absent.values()))
-        click.echo(
-            f"Not installed, left out: {', '.join(absent)}; python -m pip install {packages}", err=True
-        )
+        say_line(f"Not installed, left out: {', '.join(absent)}; python -m pip install {packages}")
     figures = []
     for figure in measure(dim, levels, against, repeats):
         click.echo(f"{figure.name}: {figure.operation}", err=True)

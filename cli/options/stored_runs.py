@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from qsgd_lab.cli.options.completion import of_stored_runs
+from qsgd_lab.cli.standard_error import say_line
 from qsgd_lab.errors import DataMissingError
 from qsgd_lab.runs.packed import SUFFIX
 
@@ -76,16 +77,14 @@ def read_records(runs: Path, *, stale: bool = False) -> list[RunRecord]:
     if not records:
         raise DataMissingError(_no_runs(runs, left_out))
     if left_out:
-        click.echo(
-            f"Left out {left_out} runs made with other versions of the lab; --stale shows them.", err=True
-        )
+        say_line(f"Left out {left_out} runs made with other versions of the lab; --stale shows them.")
     return records
 
 
 def warn_of_damage(contents: StoreContents) -> None:
     """Say on stderr, in one line, how many runs were skipped as damaged, and name the first."""
     if contents.warning:
-        click.echo(f"Warning: {contents.warning}.", err=True)
+        say_line(f"Warning: {contents.warning}.")
 
 
 def check_takes_runs(store: RunStore, plan: Plan) -> None:
@@ -112,7 +111,7 @@ def read_epochs(runs: Path, records: Sequence[RunRecord]) -> dict[str, tuple[Epo
 
     found, damaged = RunStore(runs).all_epochs(records)
     if damaged:
-        click.echo(f"Warning: skipped the epochs of {len(damaged)} runs; the first: {damaged[0]}.", err=True)
+        say_line(f"Warning: skipped the epochs of {len(damaged)} runs; the first: {damaged[0]}.")
     return found
 
 

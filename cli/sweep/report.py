@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from qsgd_lab.cli.options.stored_runs import only, read_epochs, read_records, selection_options
+from qsgd_lab.cli.standard_error import say_line
 from qsgd_lab.files import STANDARD_STREAM, check_place, save
 from qsgd_lab.runs import events
 from qsgd_lab.training.presets import margins
@@ -85,10 +86,7 @@ def report(
     if output != STANDARD_STREAM:
         click.echo(str(output))
     if len(text) > _LARGE_BYTES:
-        click.echo(
-            f"Warning: the page has {len(text) / 1e6:.1f} MB; choose by --preset, --dataset or --model.",
-            err=True,
-        )
+        say_line(f"Warning: the page has {len(text) / 1e6:.1f} MB; choose by --preset, --dataset or --model.")
 
 
 def _commands(records: Sequence[RunRecord]) -> list[str]:
@@ -160,7 +158,7 @@ class LiveReport:
             save(self.path, self._page(is_last=is_last).encode())
         except Exception as error:  # whatever is wrong with the page, a night of training goes on
             if not self._has_failed:
-                click.echo(f"Warning: no report: {error}", err=True)
+                say_line(f"Warning: no report: {error}")
             self._has_failed = True
         end = time.monotonic()
         self._next = end + self._SHARE * (end - start)
