@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 
 import qsgd_lab as ql
 from qsgd_lab.coding.elias import CODES, read_integers, write_integers
+from qsgd_lab.coding.host import send_rest
+from qsgd_lab.coding.layouts import DEFAULT_CHUNK_SIZE
+from qsgd_lab.coding.payload import ChunkScheme
 from qsgd_lab.compressors.protocol import Gather, Layout, NodeRows, Rounds
 from qsgd_lab.compressors.registry import COMPRESSORS
 from qsgd_lab.kernels.crc32c import crc32c_after
@@ -43,6 +46,9 @@ def warm_up() -> Iterator[str]:
         ql.message_sizes(quantized)
         ql.quantize_and_encode(gradient, levels=levels)
         ql.quantize_and_encode(gradient, levels=levels, code="omega", layout="dense")
+        scheme = ChunkScheme("fixed", "auto", levels, DEFAULT_CHUNK_SIZE)
+        vectors = tuple(np.array([gradient, gradient, gradient, gradient]))
+        send_rest(vectors, quantized.partition, scheme, "max", True, Stream())
         yield f"decoder, {kind} levels"
         for message in map(bytes, messages):
             ql.decode(message)

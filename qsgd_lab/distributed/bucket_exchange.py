@@ -16,7 +16,7 @@ from qsgd_lab.coding.encode import encode
 from qsgd_lab.coding.host import send_rest
 from qsgd_lab.coding.layouts import DEFAULT_CHUNK_SIZE
 from qsgd_lab.coding.payload import ChunkScheme
-from qsgd_lab.compressors import QSGD
+from qsgd_lab.compressors import QSGD, FullPrecision
 from qsgd_lab.compressors.protocol import Compressor, Layout, divide
 from qsgd_lab.distributed.costs import MessageCosts, measure_messages
 from qsgd_lab.distributed.exchange import message_of
@@ -31,6 +31,8 @@ from qsgd_lab.stream import Stream
 Vector = NDArray[np.float32]
 Mask = NDArray[np.uint8]
 
+#: What small tensors are sent by, beside others.
+_RAW = FullPrecision()
 #: Coordinates of the gradient whose messages are timed.
 _SAMPLE = 1 << 18
 
@@ -159,7 +161,7 @@ class Gathered:
 
     def _message(self, run: Run, vector: Vector, read: Vector, step: int) -> Bytes:
         if run.is_raw:
-            return vector.view(np.uint8)
+            return _raw_message(vector)
         kept = None
         if self.residual is not None:
             kept = self.residual.now[run.kept], self.residual.after[run.kept]
@@ -266,7 +268,7 @@ class Sharded(Gathered):
         for run, vector, own_shards in zip(runs, vectors, shards, strict=True):
             shard = own_shards[owner]
             if shard.pieces and run.is_raw:
-                yield _part_of(shard, vector).view(np.uint8)
+                yield _raw_message(_part_of(shard, vector))
             elif shard.pieces:
                 at = (run.first, len(run.places), owner)
                 stream = Stream(self.seed, node, step, run.first)
@@ -275,7 +277,7 @@ class Sharded(Gathered):
     def _down(self, run: Run, shard: Shard, mean: Vector, step: int) -> Bytes:
         """Return the message of a shard's mean, with what was not sent before."""
         if run.is_raw:
-            return mean.view(np.uint8)
+            return _raw_message(mean)
         owned = None if self.residual is None else self.owned
         stream = Stream(self.seed, down_node(self.lane.size, self.lane.rank), step, run.first)
         return self._send_part(shard, mean, owned, run, stream, (run.first, len(run.places), -1))
@@ -327,16 +329,18 @@ class _Reader:
     def add(self, is_raw: bool, layout: Layout, total: Vector) -> None:
         """Add the next message's values to a sum."""
         rest = self.data[self.at :]
-        length = total.nbytes if is_raw else message_length(rest)
+        length = message_length(rest)
         self.at += length
-        if is_raw:
-            total += np.frombuffer(rest[:length].tobytes(), np.float32)
-        else:
-            self.compressor.add_decoded(bytes(rest[:length]), layout, total)
+        reader = _RAW if is_raw else self.compressor
+        reader.add_decoded(bytes(rest[:length]), layout, total)
 
     def skip(self) -> None:
         """Pass over the next message."""
         self.at += message_length(self.data[self.at :])
+
+
+def _raw_message(vector: Vector) -> Bytes:
+    return np.frombuffer(_RAW.wire.pack(vector), np.uint8)
 
 
 def _joined(parts: Sequence[Bytes]) -> Bytes:
