@@ -312,7 +312,9 @@ def _outcome(comparison: Comparison, method: ComparedMethod, nodes: int) -> Outc
     scaled = f", rate x {scale:g}" if comparison.settings.rate_scales.is_choice else ""
     entry = problem_entry(comparison.settings.problem)
     dimension = entry.make(nodes, comparison.settings.split, comparison.settings.seed).num_coordinates
-    return outcome_of(method.label + scaled, method.compressor.make().aggregates, dimension, blocks)
+    has_server = method.algorithm.make().uses_server
+    aggregates = "server" if has_server else method.compressor.make().aggregates
+    return outcome_of(method.label + scaled, aggregates, dimension, blocks)
 
 
 def _single(comparison: Comparison) -> NDArray[np.float64]:
