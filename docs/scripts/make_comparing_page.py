@@ -144,7 +144,7 @@ def table(task: Task) -> str:
 
 
 def _marks(methods: list[Outcome | None], fp32: Outcome | None) -> list[str]:
-    """Return the marks of the methods of one ratio and split: whether float32, and CSER, the first, differ."""
+    """Return the marks of the methods of one ratio and split: where float32, and CSER, the first, differ."""
     of_fp32, of_cser = _p_values(fp32, methods), _p_values(methods[0], methods[1:])
     return [
         ("*" if whole <= SIGNIFICANCE_LEVEL else "") + ("†" if cser <= SIGNIFICANCE_LEVEL else "")

@@ -122,9 +122,8 @@ def test_csv_has_a_line_a_run_and_checkpoint(capsys):
 
     assert len(last) == 120
     assert sum(last) / 120 == pytest.approx(rows[0]["mean"], rel=1e-12)
-    objects = [
-        json.loads(line) for line in compare(capsys, *COMMON, *METHODS, "--format", "jsonl")[0].splitlines()
-    ]
+    tidy = compare(capsys, *COMMON, *METHODS, "--format", "jsonl")[0]
+    objects = [json.loads(line) for line in tidy.splitlines()]
     assert [{name: "" if v is None else str(v) for name, v in one.items()} for one in objects] == lines
 
 

@@ -74,7 +74,7 @@ def _a_step(run: RunRecord) -> float:
 
 
 def _down_a_step(run: RunRecord) -> float:
-    """Return the bits that owners of shards, or a server, sent a step; by older records the model in float32."""
+    """Return the bits that owners of shards, or a server, sent a step; older records: a model in float32."""
     down = run.result.get("down")
     if down is None:
         return float(run.result["num_parameters"] * FLOAT_BITS)
