@@ -354,6 +354,7 @@ def test_options_of_the_other_kind_are_refused(capsys):
         (["--method", "synchronous(compressor=)"], "compressor= has no value"),
         (["--method", "ef-sgd(compressor=top-k,compressor=sign)"], "compressor is given twice"),
         (["--method", "local-sgd(rounds=61)"], "local-sgd(rounds=61): 61 rounds do not fit into 60 local"),
+        (["--method", "synchronous(collective=two-phase)"], "collective belongs to networks"),
         (["--nodes", "4,x"], "'--nodes'"),
         (["--import", "none.py"], "there is no such file"),
         (["--plot", "a.gif"], "has no known ending"),
