@@ -42,10 +42,9 @@ def network_outcome(
     code = sent_code(bits)
     shares = [_a_step(run) for run in runs]
     vectors = float(np.mean(shares)) / (nodes * n) if n else 0.0
-    sent: Floats = np.asarray(steps * vectors * n * (bits[code] if code else 0.0), np.float64)
-    back = steps * float(np.mean([_down_a_step(run) for run in runs]))
-    if aggregates == "two-phase":
-        sent, back = ((nodes - 1) / nodes * bits_ for bits_ in (sent, back))
+    moved = (nodes - 1) / nodes if aggregates == "two-phase" else 1.0
+    sent: Floats = np.asarray(moved * steps * vectors * n * (bits[code] if code else 0.0), np.float64)
+    back = moved * steps * float(np.mean([_down_a_step(run) for run in runs]))
     down: dict[str, Any] = {
         "sums": sent if nodes > 1 else 0 * sent,
         "gathers": sent * (nodes - 1),
