@@ -140,7 +140,7 @@ def table(task: Task) -> str:
             if any(row):
                 lines.append(_row(f"{ratio}", row, [column[index] for column in marks], fp32))
                 shown.append(text)
-    return "\n".join(lines) + f"\n\n{_command(task, split, shown)}\n"
+    return "\n".join(lines) + f"\n\n{_command(task, split, len(fp32.runs), shown)}\n"
 
 
 def _marks(methods: list[Outcome | None], fp32: Outcome | None) -> list[str]:
@@ -181,11 +181,11 @@ def _accuracy(outcome: Outcome | None, marks: str) -> str:
     return f"{values.mean():.1f} ± {standard_error(values) or 0:.1f}{written}{words} (η × {factor})"
 
 
-def _command(task: Task, split: str, methods: list[str]) -> str:
+def _command(task: Task, split: str, seeds: int, methods: list[str]) -> str:
     plugin = f"--import {PLUGIN} " if task.model == "pooled-perceptron" else ""
     lines = [
         f"qsgd-lab compare {plugin}--problem {task.dataset} --preset {task.preset} --model {task.model}",
-        f"--epochs {task.epochs} --nodes {task.nodes} --seeds 0..{task.seeds - 1} --split {split}",
+        f"--epochs {task.epochs} --nodes {task.nodes} --seeds 0..{seeds - 1} --split {split}",
         "--rate-scale coarse",
         *(f'--method "{text}"' for text in methods),
     ]
