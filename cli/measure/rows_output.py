@@ -53,6 +53,11 @@ def as_json(records: Sequence[Mapping[str, object]]) -> str:
     return json.dumps([dict(record) for record in records], indent=1, allow_nan=False) + "\n"
 
 
+def as_json_lines(records: Iterable[Mapping[str, object]]) -> str:
+    """Return a JSON object a line; NaN is refused."""
+    return "".join(f"{json.dumps(dict(record), allow_nan=False)}\n" for record in records)
+
+
 def as_csv(records: Sequence[Mapping[str, object]]) -> str:
     """Return CSV with a header, of at least one record; None is an empty cell."""
     stream = io.StringIO()

@@ -238,6 +238,7 @@ def _on_problem(
     rate_scales: str | None,
     folder: Path,
 ) -> tuple[ProblemEntry, Comparison, list[ComparedMethod]]:
+    from qsgd_lab.method_text import cut_option
     from qsgd_lab.problems.comparison import Comparison, Settings, methods_of
     from qsgd_lab.problems.rate_search import RateScales
     from qsgd_lab.problems.registry import problem_entry
@@ -245,6 +246,9 @@ def _on_problem(
     from qsgd_lab.runs.store import RunStore
 
     entry = problem_entry(problem)
+    for text in methods:
+        if cut_option(text, "collective")[1]:
+            raise ValueError(f"{text}: collective belongs to networks on a data set; leave it out")
     compared = methods_of(methods)
     made = [entry.make(count, split, seed) for count in nodes]
     settings = Settings(
@@ -312,7 +316,9 @@ def _outcome(comparison: Comparison, method: ComparedMethod, nodes: int) -> Outc
     scaled = f", rate x {scale:g}" if comparison.settings.rate_scales.is_choice else ""
     entry = problem_entry(comparison.settings.problem)
     dimension = entry.make(nodes, comparison.settings.split, comparison.settings.seed).num_coordinates
-    return outcome_of(method.label + scaled, method.compressor.make().aggregates, dimension, blocks)
+    has_server = method.algorithm.make().uses_server
+    aggregates = "server" if has_server else method.compressor.make().aggregates
+    return outcome_of(method.label + scaled, aggregates, dimension, blocks)
 
 
 def _single(comparison: Comparison) -> NDArray[np.float64]:

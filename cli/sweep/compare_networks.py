@@ -73,7 +73,7 @@ def network_outcomes(
     Raises
     ------
     click.UsageError
-        If a text names no method, or one that a training run does not count down for.
+        If a text names no method.
     click.exceptions.Exit
         If the sweep was stopped or runs failed.
     """
@@ -136,6 +136,8 @@ def _scaled(config: RunConfig, scale: float) -> RunConfig:
 def _cells(asked: NetworkRuns, methods: Sequence[str]) -> list[_Cell]:
     """Return what each number of nodes and method is trained with."""
     from qsgd_lab.problems.comparison import ComparedMethod
+    from qsgd_lab.runs.config import ALL_GATHER, TWO_PHASE
+    from qsgd_lab.training.methods import COLLECTIVES
     from qsgd_lab.training.presets import PRESETS, configurations
 
     protocol = PRESETS[asked.preset]
@@ -145,10 +147,11 @@ def _cells(asked: NetworkRuns, methods: Sequence[str]) -> list[_Cell]:
     cells = []
     for nodes in asked.nodes:
         for text in dict.fromkeys(methods):
-            algorithm, compressor = cut_option(text, "compressor")
-            method = ComparedMethod.parse(text)
-            if method.algorithm.options.get("down"):
-                raise ValueError(f"{text}: a training run does not count what is sent down; leave out down")
+            without, collective = cut_option(text, "collective")
+            if collective not in (None, *COLLECTIVES):
+                raise ValueError(f"{text}: collective must be one of: {', '.join(COLLECTIVES)}")
+            algorithm, compressor = cut_option(without, "compressor")
+            method = ComparedMethod.parse(without)
             tuning, *tests = configurations(
                 asked.preset,
                 [asked.model or next(iter(protocol.models))],
@@ -158,8 +161,10 @@ def _cells(asked: NetworkRuns, methods: Sequence[str]) -> list[_Cell]:
                 asked.settings,
                 algorithm,
                 asked.dataset,
+                collective=collective or ALL_GATHER,
             )
-            cells.append(_Cell(method.label, tuning, tests))
+            words = f", {TWO_PHASE}" if tuning.collective == TWO_PHASE else ""
+            cells.append(_Cell(method.label + words, tuning, tests))
     return cells
 
 
@@ -197,11 +202,15 @@ def _train(configs: Sequence[RunConfig], store: RunStore, jobs: int | None, max_
 
 def _outcome(label: str, configs: Sequence[RunConfig], store: RunStore) -> Outcome:
     from qsgd_lab.report.comparison.networks import network_outcome
+    from qsgd_lab.runs.config import TWO_PHASE
     from qsgd_lab.training.methods import algorithm_of, compressor_of
 
     records = [store.record(config) for config in configs]
     done = [record for record in records if record is not None]
     epochs = [store.epochs(record) or () for record in done]
-    has_server = algorithm_of(configs[0]).uses_server
-    aggregates = "server" if has_server else compressor_of(configs[0]).aggregates
+    aggregates = compressor_of(configs[0]).aggregates
+    if algorithm_of(configs[0]).uses_server:
+        aggregates = "server"
+    elif configs[0].collective == TWO_PHASE:
+        aggregates = TWO_PHASE
     return network_outcome(label, aggregates, done, epochs)

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from qsgd_lab.cli.measure.rows_output import NONE, Table, as_csv, as_json, as_latex, as_text
+from qsgd_lab.cli.measure.rows_output import NONE, Table, as_csv, as_json, as_json_lines, as_latex, as_text
 from qsgd_lab.report.comparison.outcome import Outcome
 from qsgd_lab.report.comparison.rows import Row
 from qsgd_lab.report.tables.units import format_seconds
 
-FORMATS = ("text", "json", "csv", "latex")
+FORMATS = ("text", "json", "jsonl", "csv", "latex")
 
 _HEADER = ("method", "{measure}", "rounds", "bits; up", "bits; down", "time", "speed-up", "p")
 
@@ -29,10 +29,15 @@ class Words:
 def render(rows: Sequence[Row], outcomes: Sequence[Outcome], words: Words, output_format: str) -> str:
     """Return the comparison as one of `FORMATS`, ending in a newline.
 
-    CSV is tidy: a line a run and checkpoint. JSON has the rows of the table and the means at checkpoints.
+    CSV and JSON lines are tidy: a line a run and checkpoint. JSON has the rows of the table.
     """
     if output_format == "csv":
         return as_csv(_tidy(outcomes, words))
+    if output_format == "jsonl":
+        return as_json_lines(
+            {name: None if value in (math.inf, -math.inf) else value for name, value in line.items()}
+            for line in _tidy(outcomes, words)
+        )
     if output_format == "json":
         return as_json([{**row.to_dict(), "measure": words.measure} for row in rows])
     header = [name.format(measure=words.measure) for name in _HEADER]
@@ -95,6 +100,10 @@ def _tidy(outcomes: Sequence[Outcome], words: Words) -> list[dict[str, Any]]:
             "bits_down": float(outcome.received_bits[checkpoint]),
             "measure": words.measure,
             "value": float(outcome.values[checkpoint, column]),
+            # Of networks: values are validation accuracies, and what the table compares is the test's.
+            "test_value": None
+            if outcome.final is None or checkpoint + 1 < outcome.steps.size
+            else float(outcome.final[column]),
             "diverged": bool(diverged[column]),
         }
         for outcome in outcomes

@@ -62,9 +62,11 @@ class DistributedExchange(CountingExchange):
     def server(self, compressor: Compressor) -> SimulatedExchange:
         """Return what a server sends by; see `Exchange.server`.
 
-        Every rank has the server's vector, and compresses it by the same words to the same bits.
+        Every rank has the server's vector, and compresses it by the same words to the same bits; rank 0
+        counts the message.
         """
-        return self._forked(SimulatedExchange(compressor, 1, self._fork_seed(), self.layout))
+        sender = SimulatedExchange(compressor, 1, self._fork_seed(), self.layout)
+        return self._forked(sender if self.rank else self._counted_down(sender))
 
     def total_ledgers(self) -> tuple[Ledger, Ledger]:
         """Return `ledger` and `down_ledger` of all ranks together; every rank must call it."""

@@ -29,12 +29,15 @@ class CountingExchange:
         # One count and seed for an exchange and all that it forks, so that no two have the same words.
         self._root, self._forks = self, 0
         self._ledger, self._down_ledger = Ledger(), Ledger()
+        self._server_of: CountingExchange | None = None
         #: Called after each agreement; training measures its time by it.
         self.after_mean: Callable[[], None] = lambda: None
 
     @property
     def ledger(self) -> Ledger:
-        """What the local nodes have sent, by this exchange and its forks."""
+        """What the local nodes have sent, by this exchange and its forks; of a server, what goes down."""
+        if self._server_of is not None:
+            return self._server_of.down_ledger
         return self._ledger if self._parent is None else self._parent.ledger
 
     @ledger.setter
@@ -45,7 +48,7 @@ class CountingExchange:
 
     @property
     def down_ledger(self) -> Ledger:
-        """What the owners of shards have sent, each message once; nothing where there are none."""
+        """What owners of shards, or a server, have sent, each message once; nothing where there are none."""
         return self._down_ledger if self._parent is None else self._parent.down_ledger
 
     @down_ledger.setter
@@ -71,6 +74,11 @@ class CountingExchange:
         root._forks += 1
         # Seeds of runs are below 2**32: no fork has the words of another run.
         return root.seed ^ (root._forks << 56)
+
+    def _counted_down(self, server: _Exchange) -> _Exchange:
+        """Return what a server sends by, counting in `down_ledger`: also after a checkpoint replaced it."""
+        server._server_of = self
+        return server
 
     def _forked(self, other: _Exchange) -> _Exchange:
         """Return an exchange whose agreements count as this one's."""

@@ -62,8 +62,9 @@ class SimulatedExchange(CountingExchange):
         return self._forked(SimulatedExchange(compressor, self.nodes, seed, self.layout, self._like, self))
 
     def server(self, compressor: Compressor) -> SimulatedExchange:
-        """Return what a server sends by; see `Exchange.server`. It counts in a ledger of its own."""
-        return self._forked(SimulatedExchange(compressor, 1, self._fork_seed(), self.layout, self._like))
+        """Return what a server sends by; see `Exchange.server`. It counts in `down_ledger`."""
+        sender = SimulatedExchange(compressor, 1, self._fork_seed(), self.layout, self._like)
+        return self._forked(self._counted_down(sender))
 
     def warm_up(self) -> None:
         """Compile, or load, what `mean` calls, so that the first step takes no longer than the others."""

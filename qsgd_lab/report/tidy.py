@@ -176,7 +176,7 @@ RUN_COLUMNS: tuple[Column, ...] = (
     Column("final_train_loss_nats", "float", "result.final_train_loss", "null: not finite"),
     Column("num_parameters", "int", "result.num_parameters", "coordinates of a gradient"),
     Column("coordinates_sent", "int", "result.coordinates_sent", "by all nodes in all steps"),
-    Column("coordinates_sent_down", "int", _down("coordinates"), "by owners of shards, in two phases"),
+    Column("coordinates_sent_down", "int", _down("coordinates"), "by owners of shards, or a server"),
     Column("bits_per_coordinate_down", "float", _down("bits"), "of whole messages of these"),
     Column("num_test", "int", "result.num_test", "test images; null in older runs"),
     *(_bits_of(code, f"bits under {code}, norms included") for code in _CODES),

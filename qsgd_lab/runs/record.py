@@ -31,9 +31,9 @@ class RunResult(TypedDict):
     is 0 when no epoch was finished; the two ``..._to_target`` are None when the target was never reached;
     `final_train_loss` is None when it is not finite; `bits_per_coordinate` has an entry a code, norms
     included. `num_test` (test images, by which an accuracy moves in steps) is not in older records. `down`,
-    in records of the two-phase collective alone, counts what the owners of shards have sent, each message
-    once: "coordinates", and "bits" a coordinate of whole messages; the other counts are then of what was sent
-    to them.
+    in records of the two-phase collective and of algorithms with a server, counts what the owners of shards,
+    or the server, have sent, each message once: "coordinates", and "bits" a coordinate of whole messages; the
+    other counts are then of what was sent to them. Older records with a server lack it.
     """
 
     test_accuracy: float

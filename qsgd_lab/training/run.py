@@ -289,7 +289,7 @@ class Run:
         return self._accuracy(self.dataset.test, in_training_mode=flawed)
 
     def _ledgers(self) -> tuple[Ledger, Ledger]:
-        """Return what all nodes have sent, and what came back from the owners of shards."""
+        """Return what all nodes have sent, and what came back from owners of shards, or a server."""
         exchange = self.trainer.exchange
         return exchange.ledger, exchange.down_ledger
 
@@ -311,7 +311,10 @@ class Run:
             bits_per_coordinate=ledger.bits_per_coordinate(),
             num_test=len(self.dataset.test),
         )
-        if self.config.collective == TWO_PHASE:
-            bits = down.bits_per_coordinate().get("message", 0.0)
-            result["down"] = {"coordinates": down.coordinates + down.raw_coordinates, "bits": bits}
+        if self.config.collective == TWO_PHASE or self.trainer.algorithm.uses_server:
+            bits = down.bits_per_coordinate()
+            result["down"] = {
+                "coordinates": down.coordinates + down.raw_coordinates,
+                "bits": bits.get("message", bits.get("fp32", 0.0)),
+            }
         return result

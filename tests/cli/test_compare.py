@@ -19,8 +19,9 @@ from qsgd_lab.cli.sweep.compare_output import Words, render
 from qsgd_lab.method_text import cut_option
 from qsgd_lab.problems.rate_search import RateScales
 from qsgd_lab.report.analysis.communication import Link
+from qsgd_lab.report.comparison.networks import network_outcome
 from qsgd_lab.report.comparison.outcome import Outcome
-from qsgd_lab.report.comparison.rows import Budget, rows_of
+from qsgd_lab.report.comparison.rows import Budget, rows_of, seconds_at
 
 COMMON = ["compare", "--problem", "kinked", "--nodes", "4,8", "--steps", "60", "--repeats", "120"]
 METHODS = ["--method", "synchronous", "--method", "local-sgd(rounds=4)"]
@@ -121,6 +122,9 @@ def test_csv_has_a_line_a_run_and_checkpoint(capsys):
 
     assert len(last) == 120
     assert sum(last) / 120 == pytest.approx(rows[0]["mean"], rel=1e-12)
+    tidy = compare(capsys, *COMMON, *METHODS, "--format", "jsonl")[0]
+    objects = [json.loads(line) for line in tidy.splitlines()]
+    assert [{name: "" if v is None else str(v) for name, v in one.items()} for one in objects] == lines
 
 
 def test_text_latex_and_figure(capsys, tmp_path):
@@ -215,6 +219,32 @@ def test_the_rate_of_networks_is_chosen_on_a_seed_of_its_own(monkeypatch):
     assert outcomes[1][1][0].learning_rate == 0.03 / 8
 
 
+@pytest.mark.parametrize(
+    ("aggregates", "down", "bits", "seconds"),
+    [
+        ("sums", None, (4000, 4000), 6 + 3 / 4 * 2 * 4000 / 8),
+        ("gathers", None, (4000, 12_000), 3 + 3 * 4000 / 8),
+        ("two-phase", {"coordinates": 10_000, "bits": 2.0}, (3000, 1500), 6 + 4500 / 8),
+        ("server", {"coordinates": 10_000, "bits": 2.0}, (4000, 2000), 2 + 4 * 6000 / 8),
+        ("server", None, (4000, 32_000), 2 + 4 * 36_000 / 8),
+    ],
+)
+def test_up_down_and_time_of_every_collective_by_hand(aggregates, down, bits, seconds):
+    """N = 4, 1000 coordinates, ten steps, messages of 4 bits a coordinate, 1 byte a second, 1 s a message."""
+    result = {"num_parameters": 1000, "coordinates_sent": 40_000, "steps": 10, "test_accuracy": 0.5}
+    result["bits_per_coordinate"] = {"message": 4.0}
+    config = SimpleNamespace(nodes=4, seed=0)
+    run = SimpleNamespace(config=config, status="done", result={**result, **({"down": down} if down else {})})
+    epochs = [SimpleNamespace(step=step, validation_accuracy=0.5) for step in (5, 10)]
+    outcome = network_outcome("m", aggregates, [run], [epochs])
+
+    assert [outcome.sent_bits.tolist(), outcome.received_bits.tolist()] == [
+        [5 * bits[0], 10 * bits[0]],
+        [5 * bits[1], 10 * bits[1]],
+    ]
+    assert seconds_at(outcome, Link(1.0, 1.0)) == pytest.approx([5 * seconds, 10 * seconds])
+
+
 def test_runs_that_diverged_are_marked(capsys):
     """An accuracy keeps its mean and says how many runs diverged; an error that is infinite has none."""
     one = Outcome(
@@ -261,7 +291,7 @@ def test_every_problem_of_the_package_and_every_form_of_a_budget(capsys, problem
 PAPER_RUNS = str(checkout.ROOT / "paper" / "compare-runs.jsonl")
 
 
-@pytest.mark.parametrize("output", ["text", "json", "csv", "latex"])
+@pytest.mark.parametrize("output", ["text", "json", "jsonl", "csv", "latex"])
 def test_fashion_mnist_from_a_packed_file(capsys, output):
     """Stored runs are read where they are packed; nothing is trained; three seeds, and the searched rate."""
     arguments = ["compare", "--problem", "fashion-mnist", "--preset", "own", "--model", "mlp", "--nodes", "4"]
@@ -283,6 +313,12 @@ def test_fashion_mnist_from_a_packed_file(capsys, output):
         )
     else:
         assert "local SGD (2 rounds), rate" in out
+    if output == "jsonl":
+        lines = [json.loads(line) for line in out.splitlines()]
+        assert [(line["method"][:11], line["run"], line["step"]) for line in lines] == [
+            (name, run, 1687) for name in ("synchronous", "local SGD (") for run in range(3)
+        ]
+        assert np.mean([line["test_value"] for line in lines[3:]]) == pytest.approx(83.5, abs=0.05)
 
 
 def test_options_of_the_other_kind_are_refused(capsys):
@@ -298,9 +334,9 @@ def test_options_of_the_other_kind_are_refused(capsys):
     assert "kinked is a problem with a known optimum; leave out --preset" in said
     _, said = compare(capsys, "compare", "--problem", "kinked", "--split", "shards:1", *common, code=2)
     assert "kinked is a problem without examples; leave out --split" in said
-    down = ["--method", "parameter-server(down=top-k)"]
-    _, said = compare(capsys, "compare", "--problem", "digits", *down, code=2)
-    assert "does not count what is sent down" in said
+    slow = ["--method", "synchronous(collective=slow)"]
+    _, said = compare(capsys, "compare", "--problem", "digits", *slow, code=2)
+    assert "collective must be one of: auto, all-gather, two-phase, all-reduce" in said
 
 
 @pytest.mark.parametrize(
@@ -318,6 +354,7 @@ def test_options_of_the_other_kind_are_refused(capsys):
         (["--method", "synchronous(compressor=)"], "compressor= has no value"),
         (["--method", "ef-sgd(compressor=top-k,compressor=sign)"], "compressor is given twice"),
         (["--method", "local-sgd(rounds=61)"], "local-sgd(rounds=61): 61 rounds do not fit into 60 local"),
+        (["--method", "synchronous(collective=two-phase)"], "collective belongs to networks"),
         (["--nodes", "4,x"], "'--nodes'"),
         (["--import", "none.py"], "there is no such file"),
         (["--plot", "a.gif"], "has no known ending"),

@@ -64,6 +64,9 @@ CASES = {
     "CSER": config_of("fp32", 2, algorithm="cser(ratio=32)"),
     "local SGD": config_of("qsgd(bits=4,norm=max)", 2, algorithm="local-sgd(interval=4)"),
     "QSVRG": config_of("qsgd(bits=4,norm=max)", 2, algorithm="qsvrg(interval=4)"),
+    "a server": config_of(
+        "ef(qsgd(bits=2,norm=max))", 2, algorithm="parameter-server(down=top-k(fraction=0.1))"
+    ),
     "two phases": config_of("ef(qsgd(bits=2,norm=max))", 4, collective="two-phase"),
     "local SGD in two phases": config_of(
         "qsgd(bits=4)", 4, algorithm="local-sgd(interval=4)", collective="two-phase"

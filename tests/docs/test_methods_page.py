@@ -17,16 +17,18 @@ PARAGRAPHS = checkout.ROOT / "docs" / "methods"
 #: What every algorithm's paragraph says after its update rule.
 ITEMS = ("Sent", "Proved", "Public code", "See it")
 OWN = [method.name for method in ALGORITHMS.methods().values() if method.origin == "qsgd_lab"]
+#: What keeps something between the steps has such a paragraph as well.
+WRAPPERS = ["ef", "ef21", "diana"]
 
 
-@pytest.mark.parametrize("name", OWN)
+@pytest.mark.parametrize("name", [*OWN, *WRAPPERS])
 def test_every_algorithm_says_what_it_sends_and_what_is_proved(name):
     """Update rule, what is sent, what is proved, what its public code does otherwise, and a command."""
     text = (PARAGRAPHS / f"{name}.md").read_text(encoding="utf-8")
     assert [item for item in ITEMS if f"* *{item}*: " not in text] == []
 
 
-@pytest.mark.parametrize("name", [*OWN, "ef21", "diana"])
+@pytest.mark.parametrize("name", [*OWN, *WRAPPERS])
 def test_the_commands_run(name):
     """Every comparison takes a few steps: its problem, its split and its methods exist and go together."""
     text = " ".join((PARAGRAPHS / f"{name}.md").read_text(encoding="utf-8").split())

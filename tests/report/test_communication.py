@@ -280,11 +280,13 @@ def test_every_collective_by_hand() -> None:
     method = {"bits": None, "rounding": None, "error_feedback": False, "norm": None, "bucket_size": None}
     adding = record(nodes=4, bits_per_coordinate=bits, compressor="powersgd", **method)
     server = record(nodes=4, bits_per_coordinate=bits, algorithm="parameter-server")
+    counted = dataclasses.replace(server, result={**server.result, "down": down})
     server_both = record(nodes=4, bits_per_coordinate=bits, algorithm="parameter-server(down=top-k)")
     expected = {
         "two-phase": (two_phase, 3 / 4 * (500 + 250), 6),
         "all-reduce": (adding, 3 / 4 * 2 * 500, 6),
         "parameter-server": (server, 4 * (500 + 4000), 2),
+        "server, counted": (counted, 4 * (500 + 250), 2),
         "server both ways": (server_both, 4 * (500 + 500), 2),
     }
     for name, (run, moved, rounds) in expected.items():

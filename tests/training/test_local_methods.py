@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -12,10 +13,12 @@ from torch import nn
 from qsgd_lab import models
 from qsgd_lab.algorithms.registry import ALGORITHMS
 from qsgd_lab.cli.main import main
+from qsgd_lab.compressors import COMPRESSORS, Layout
 from qsgd_lab.data import DATASETS, Dataset, DatasetEntry, Part, load_dataset, register_dataset, registry
 from qsgd_lab.models import MODELS, register_model
 from qsgd_lab.runs.config import RunConfig
 from qsgd_lab.runs.record import Interrupted, RunOutcome
+from qsgd_lab.stream import Stream
 from qsgd_lab.training.presets import configurations
 from qsgd_lab.training.run import run_training
 from qsgd_lab.training.trainer import Trainer
@@ -112,6 +115,24 @@ def test_traffic_is_that_of_the_rounds(tmp_path: Path) -> None:
         result = train(cell(algorithm), tmp_path / "none.npz").result
         assert result["coordinates_sent"] == 4 * rounds * result["num_parameters"]
         assert result["bits_per_coordinate"] == {"fp32": 32.0}
+
+
+def test_what_a_server_sends_down_is_counted(tmp_path: Path) -> None:
+    """Each message once: the model in float32, or whole messages of the server's compressor."""
+    sign, layout = COMPRESSORS.parse("sign").make(), Layout(((2, 16), (2,)))
+    payload, _ = sign.compress(np.ones(34, np.float32), sign.init(layout), Stream())
+    message = 8 * len(sign.wire.pack(payload))  # as long for every vector
+    for algorithm, bits in (
+        ("asynchronous", 32.0),
+        ("parameter-server", 32.0),
+        ("parameter-server(down=sign)", message / 34),
+    ):
+        config = cell(algorithm, "qsgd(bits=2)")
+        result = train(config, tmp_path / "none.npz").result
+        assert result["coordinates_sent"] == 4 * STEPS * result["num_parameters"]
+        assert result["down"]["coordinates"] == STEPS * result["num_parameters"]
+        assert result["down"]["bits"] == pytest.approx(bits, rel=1e-12)
+    assert "down" not in train(cell("synchronous"), tmp_path / "none.npz").result
 
 
 def test_nodes_see_only_images_of_their_own() -> None:

@@ -217,9 +217,10 @@ def exchange_of(records: Iterable[RunRecord], code: str | None = None) -> Exchan
     per_step = vectors / (steps * nodes * n) if local else 1.0
     collective = _collective(runs[0].config, code)
     down = 0.0
-    if collective == TWO_PHASE:
-        down = statistics.fmean(run.result.get("down", {}).get("bits", 0.0) for run in runs)
-    elif collective == SERVER:  # what a server sends is not counted: float32, or taken to be as what it got
+    counted = [run.result["down"]["bits"] for run in runs if "down" in run.result]
+    if collective in (TWO_PHASE, SERVER) and counted:
+        down = statistics.fmean(counted)
+    elif collective == SERVER:  # older records: float32, or taken to be as what the server got
         down = bits[code] if "down=" in runs[0].config.algorithm else float(FLOAT_BITS)
     return Exchange(nodes, n, code, bits[code], per_step, collective, down)
 

@@ -22,12 +22,13 @@ def network_outcome(
     """Return the outcome of the seeds of one method at one N; values are accuracies in percent.
 
     Bits and exchanges of an epoch are the steps' share of the run's. Received is, for sums, as much as is
-    sent, for gathers every other node's message, and from a server the model in float32 each step.
+    sent, for gathers every other node's message, and from a server what it sent. In two phases a node sends
+    what belongs to the other nodes' shards, and receives the means of these.
 
     Parameters
     ----------
     method : str
-    aggregates : {"sums", "gathers", "server"}
+    aggregates : {"sums", "gathers", "two-phase", "server"}
     runs : sequence of RunRecord
         At least one.
     epochs : sequence of sequence of EpochRecord
@@ -41,11 +42,14 @@ def network_outcome(
     code = sent_code(bits)
     shares = [_a_step(run) for run in runs]
     vectors = float(np.mean(shares)) / (nodes * n) if n else 0.0
-    sent: Floats = np.asarray(steps * vectors * n * (bits[code] if code else 0.0), np.float64)
+    moved = (nodes - 1) / nodes if aggregates == "two-phase" else 1.0
+    sent: Floats = np.asarray(moved * steps * vectors * n * (bits[code] if code else 0.0), np.float64)
+    back = moved * steps * float(np.mean([_down_a_step(run) for run in runs]))
     down: dict[str, Any] = {
         "sums": sent if nodes > 1 else 0 * sent,
         "gathers": sent * (nodes - 1),
-        "server": steps * float(n * FLOAT_BITS),
+        "two-phase": back,
+        "server": back,
     }
     return Outcome(
         nodes=nodes,
@@ -56,7 +60,7 @@ def network_outcome(
         sent_bits=sent,
         received_bits=np.asarray(down[aggregates], np.float64),
         values=np.array([_accuracies(own, steps.size) for own in epochs]).T,
-        aggregates="sums" if aggregates == "server" else aggregates,
+        aggregates=aggregates,
         dimension=n,
         final=np.array([100 * run.result["test_accuracy"] for run in runs]),
         astray=tuple(run.status == "diverged" for run in runs),
@@ -66,6 +70,14 @@ def network_outcome(
 def _a_step(run: RunRecord) -> float:
     """Return the coordinates that all nodes sent a step."""
     return run.result["coordinates_sent"] / max(1, run.result["steps"])
+
+
+def _down_a_step(run: RunRecord) -> float:
+    """Return the bits that owners of shards, or a server, sent a step; older records: a model in float32."""
+    down = run.result.get("down")
+    if down is None:
+        return float(run.result["num_parameters"] * FLOAT_BITS)
+    return down["coordinates"] * down["bits"] / max(1, run.result["steps"])
 
 
 def _accuracies(epochs: Sequence[EpochRecord], count: int) -> list[float]:

@@ -35,8 +35,8 @@ class Outcome:
         Errors, or validation accuracies in percent; an error that left the finite numbers is infinite.
     final : ndarray or None
         Shape (R,): what replaces the last row where a run is compared whole: test accuracies.
-    aggregates : {"sums", "gathers"}
-        Which collective the messages take.
+    aggregates : {"sums", "gathers", "two-phase", "server"}
+        Which collective the messages take: all-reduce, all-gather, by owners of shards, or by a server.
     dimension : int
         n, coordinates of a vector.
     astray : tuple of bool or None

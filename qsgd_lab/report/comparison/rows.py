@@ -13,7 +13,11 @@ from numpy.typing import NDArray
 from qsgd_lab.report.analysis.communication import Link
 from qsgd_lab.report.analysis.statistics import compare, holm
 from qsgd_lab.report.comparison.outcome import Floats, Outcome, standard_error
-from qsgd_lab.theory.network import allgather_seconds, ring_allreduce_seconds
+from qsgd_lab.theory.network import (
+    allgather_seconds,
+    parameter_server_seconds,
+    ring_allreduce_seconds,
+)
 
 #: Bytes of a float32 coordinate.
 _FLOAT_BYTES = 4
@@ -91,14 +95,20 @@ class Row:
 def seconds_at(outcome: Outcome, link: Link, compute: float = 0.0) -> NDArray[np.float64]:
     """Return the modelled time at each checkpoint, shape (C,): compute a step, and a collective a round."""
     rounds = np.maximum(outcome.rounds, 1)
-    messages = outcome.sent_bits / rounds / 8
-    once = np.array([_collective(outcome, float(message), link) for message in messages])
+    up, down = (bits / rounds / 8 for bits in (outcome.sent_bits, outcome.received_bits))
+    once = np.array([_collective(outcome, float(m), float(d), link) for m, d in zip(up, down, strict=True)])
     return np.asarray(outcome.steps * compute + outcome.rounds * once)
 
 
-def _collective(outcome: Outcome, message_bytes: float, link: Link) -> float:
+def _collective(outcome: Outcome, message_bytes: float, down_bytes: float, link: Link) -> float:
     if outcome.nodes == 1:
         return 0.0
+    if outcome.aggregates == "server":
+        return parameter_server_seconds(
+            outcome.nodes, message_bytes, down_bytes, link.latency, link.bandwidth
+        )
+    if outcome.aggregates == "two-phase":
+        return 2 * (outcome.nodes - 1) * link.latency + (message_bytes + down_bytes) / link.bandwidth
     if outcome.aggregates == "sums":
         words = max(1, round(message_bytes / _FLOAT_BYTES))
         return ring_allreduce_seconds(outcome.nodes, words, link.latency, link.bandwidth)
