@@ -174,7 +174,7 @@ def _simulate(
     rows: list[tuple[int, Traffic]] = []
     errors: list[Floats] = []
     for step in range(num_steps):
-        points = np.concatenate([lane.points() for lane in lanes], axis=1)
+        points = _joined([lane.points() for lane in lanes], axis=1)
         if needs_oracle:
             before = copy.deepcopy(noise)
             for oracle in oracles:
@@ -185,7 +185,7 @@ def _simulate(
             lane.step(np.ascontiguousarray(own), step, rate)
         if step + 1 in due:
             rows.append((step + 1, _sum([lane.exchange.traffic for lane in lanes])))
-            errors.append(problem.error(np.concatenate([lane.consensus() for lane in lanes])))
+            errors.append(problem.error(_joined([lane.consensus() for lane in lanes], axis=0)))
     share = nodes * len(repeats)
     return Trace(
         steps=np.array([step for step, _ in rows]),
@@ -196,6 +196,11 @@ def _simulate(
         ends_apart=any(bool((lane.parameters != lane.parameters[:1]).any()) for lane in lanes)
         and lanes[0].algorithm.replicas,
     )
+
+
+def _joined(parts: list[Floats], axis: int) -> Floats:
+    """Return the lanes' arrays side by side; those of one lane are read where they are."""
+    return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=axis)
 
 
 def _sum(parts: list[Traffic]) -> Traffic:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import multiprocessing
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -24,7 +24,10 @@ from qsgd_lab.problems.comparison import ComparedMethod
 from qsgd_lab.problems.problem import Problem
 from qsgd_lab.problems.simulate import simulate
 from qsgd_lab.stream import Purpose, generator
+from qsgd_lab.suite.cells import problem_of
+from qsgd_lab.suite.definition import Suite, Task
 from qsgd_lab.suite.node_exchange import Hub, NodeExchange
+from qsgd_lab.suite.submission import Submission
 
 #: Steps of an audit: a few rounds of methods that exchange every 8 steps.
 STEPS = 24
@@ -48,6 +51,9 @@ class Finding:
     check: str
     spec: str
     words: str
+
+    def __str__(self) -> str:
+        return f"{self.spec}: {self.check}: {self.words}"
 
 
 def audit_method(
@@ -86,6 +92,22 @@ def audit_method(
     if decode_apart and hub.messages:
         findings += _decoded_apart(spec, str(method.compressor), hub, problem.num_coordinates)
     return findings
+
+
+def audit_submission(
+    submission: Submission, suite: Suite, tasks: Sequence[Task]
+) -> Iterator[tuple[str, list[Finding]]]:
+    """Yield every method of a submission, and what is wrong with it on any of the problems among the tasks."""
+    for spec in dict.fromkeys(spec for specs in submission.specs.values() for spec in specs):
+        findings: dict[tuple[str, str], Finding] = {}
+        for place, task in enumerate(task for task in tasks if task.kind == "problem"):
+            problem = problem_of(task, task.seed, suite.nodes).problem
+            # One other process is enough: the decoder is the same on every task.
+            found = audit_method(
+                spec, problem, nodes=suite.nodes, seed=task.seed, decode_apart=place == 0
+            )
+            findings |= {(finding.check, finding.words): finding for finding in found}
+        yield spec, list(findings.values())
 
 
 def _by_nodes(
