@@ -34,6 +34,7 @@ class Scheduled(Problem):
     """
 
     num_steps = NUM_STEPS
+    keeps_noise = True
     peak: float
 
     def rate(self, step: int) -> float:

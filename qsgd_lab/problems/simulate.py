@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from qsgd_lab.algorithms.protocol import Algorithm, Hyperparameters
 from qsgd_lab.compressors import Compressor
+from qsgd_lab.problems.noise import replayed
 from qsgd_lab.problems.problem import Floats, Problem
 from qsgd_lab.problems.stacked_exchange import StackedExchange, Traffic
 from qsgd_lab.registry import Spec
@@ -169,7 +170,7 @@ def _simulate(
         for part, oracle in zip(parts, oracles, strict=True)
     ]
     needs_oracle = lanes[0].algorithm.needs_oracle
-    noise = generator(seed, Purpose.GRADIENT_NOISE, repeats.start)
+    noise = _noise(problem, shape, repeats.start, seed)
     due = {math.ceil(num_steps * i / CHECKPOINTS) for i in range(1, CHECKPOINTS + 1)}
     rows: list[tuple[int, Traffic]] = []
     errors: list[Floats] = []
@@ -196,6 +197,14 @@ def _simulate(
         ends_apart=any(bool((lane.parameters != lane.parameters[:1]).any()) for lane in lanes)
         and lanes[0].algorithm.replicas,
     )
+
+
+def _noise(problem: Problem, shape: tuple[int, int, int], first: int, seed: int) -> np.random.Generator:
+    def make() -> np.random.Generator:
+        return generator(seed, Purpose.GRADIENT_NOISE, first)
+
+    # Sizes and kinds of draws follow from the class and the shape where the problem says so.
+    return replayed((type(problem), shape, first, seed), make) if problem.keeps_noise else make()
 
 
 def _joined(parts: list[Floats], axis: int) -> Floats:
