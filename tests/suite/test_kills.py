@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import signal
+import sys
 
-import forked
 import numpy as np
 import pytest
 from small_suite import result_until
@@ -13,7 +14,7 @@ from small_suite import result_until
 KILLS = 20
 
 
-@pytest.mark.skipif(not forked.IS_POSSIBLE, reason="processes are forked on Linux alone")
+@pytest.mark.skipif(sys.platform != "linux", reason="processes are forked on Linux alone")
 def test_20_kills_change_no_bit(tmp_path):
     """Killed at 20 random gradients and file moves and begun again: runs and result but for times are equal."""
     whole = tmp_path / "whole"
@@ -29,7 +30,9 @@ def test_20_kills_change_no_bit(tmp_path):
         while True:
             # About four kills a cell: far enough apart that some block is finished between two.
             countdown = int(rng.integers(1, moments // 3))
-            process = forked.ForkedContext.Process(result_until, (folder, countdown), True)
+            process = multiprocessing.get_context("fork").Process(
+                target=result_until, args=(folder, countdown), daemon=True
+            )
             process.start()
             process.join(60)
             if process.exitcode == 0:

@@ -5,21 +5,24 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from small_suite import PEEKING, PLACEBOS, SMALL, SUBMISSION, TASK, entry, runner
+from small_suite import PEEKING, PLACEBOS, SMALL, SUBMISSION, TASK, SmallCurved, entry, runner
 
 from qsgd_lab import plugins
 from qsgd_lab.cli.main import main
+from qsgd_lab.problems.registry import ProblemEntry, register_problem
 from qsgd_lab.suite import anchors
 from qsgd_lab.suite.score import Board
 
-#: At 1x only float32 fits; at this rung of the small benchmark, a compressor of 2 bits does.
+#: Of 64 coordinates a message's frame is most; at the rungs of this benchmark there is space for it.
 ROOMY = replace(SMALL, tasks=(replace(TASK, ratios=(1, 2, 4)),))
+SHORT = replace(TASK, steps=16)
 TOP_K = "synchronous(compressor=ef({}top-k(fraction=0.05){}))"
 
 
 @pytest.fixture
 def plugin(tmp_path, monkeypatch):
-    """Return a function that loads a plug-in."""
+    """Return a function that loads a plug-in; the problem that some know by heart is there."""
+    register_problem(ProblemEntry("small-curved", "a test", "f", lambda n, _, seed: SmallCurved(n, seed)))
 
     def load(text):
         path = tmp_path / "plugin.py"
@@ -49,10 +52,9 @@ def test_float32_under_other_names_ties(tmp_path):
 def test_a_wrapper_that_does_nothing_ties_with_its_base(plugin, tmp_path):
     """The same bits, runs and rate: ratio 1.00 to its base in every column, and tied with it."""
     plugin(PLACEBOS)
-    base = runner(tmp_path).cell(TASK, "8x", [TOP_K.format("", "")])
-    idle = runner(tmp_path).cell(TASK, "8x", [TOP_K.format("idle(", ")")])
-    again = runner(tmp_path).cell(TASK, "8x", ["local-sgd(interval=8)"])
-    whole = runner(tmp_path).cell(TASK, "1x", ["synchronous"])
+    base = runner(tmp_path).cell(SHORT, "8x", [TOP_K.format("", "")])
+    idle = runner(tmp_path).cell(SHORT, "8x", [TOP_K.format("idle(", ")")])
+    whole = runner(tmp_path).cell(SHORT, "1x", ["synchronous"])
 
     assert idle.metric == base.metric
     assert (idle.sent, idle.received, idle.rounds, idle.scale) == (
@@ -64,7 +66,7 @@ def test_a_wrapper_that_does_nothing_ties_with_its_base(plugin, tmp_path):
     board = Board(ROOMY, [entry("fp32", whole), *(entry(n, c) for n, c in (("base", base), ("idle", idle)))])
     assert board.tied_with_best(ROOMY.tasks[0], "8x") == {"base", "idle"}
     # And one method entered twice.
-    twice = Board(ROOMY, [entry("fp32", whole), entry("one", again), entry("two", again)])
+    twice = Board(ROOMY, [entry("fp32", whole), entry("one", base), entry("two", base)])
     assert twice.tied_with_best(ROOMY.tasks[0], "8x") == {"one", "two"}
     assert twice.place("one", "8x") == twice.place("two", "8x") == 1
 
@@ -83,22 +85,24 @@ def test_a_scaled_rate_gains_nothing(plugin, tmp_path, factor, within):
 
 
 @pytest.mark.parametrize(("name", "reason"), [("peeking", "within"), ("learnt", "held_out_within")])
-def test_peeking_gains_nothing(plugin, tmp_path, baselines, name, reason):
+def test_peeking_gains_nothing(plugin, tmp_path, name, reason):
     """Who knows the test seeds is set back by the verification seeds, who knows the data by held-out data."""
     plugin(PEEKING)
-    made = runner(tmp_path)
-    honest = made.cell(TASK, "32x", ["local-sgd(interval=32)"])
-    peeked = made.cell(TASK, "32x", [name])
-    assert peeked.mean < honest.mean / 20
-    found = anchors.audit(made, "0123456789abcdef" * 4, [peeked], baselines)
-
+    task = replace(TASK, source="small-curved")
+    suite = replace(SMALL, tasks=(task,))
+    made = runner(tmp_path, suite)
+    whole = entry("fp32", made.cell(task, "1x", ["synchronous"]))
+    honest = made.cell(task, "32x", ["local-sgd(interval=32)"])
+    peeked = made.cell(task, "32x", [name])
+    found = anchors.audit(made, "0123456789abcdef" * 4, [peeked], [whole])
     (row,) = found.verification
+    board = Board(suite, [whole, entry("honest", honest), entry(name, peeked, audit=found)])
+
+    assert peeked.mean < honest.mean / 20
     assert row[reason] is False
-    board = Board(SMALL, [baselines[0], entry("honest", honest), entry(name, peeked, audit=found)])
-    ratios = {each: board.scored(each, TASK, "32x").ratio for each in ("honest", name)}
-    # At the level of another few seeds, or of other data: within the noise of the honest method.
-    assert ratios[name] > 0.75 * ratios["honest"] if name == "peeking" else ratios[name] > 20 * peeked.mean
-    assert board.score(name, "32x") <= board.score("honest", "32x") + 0.1
+    # With a few other seeds, or other data: no better than the honest method, but for noise.
+    ratios = [board.scored(each, task, "32x").ratio for each in (name, "honest")]
+    assert ratios[0] > 0.8 * ratios[1]
 
 
 @pytest.mark.usefixtures("small")

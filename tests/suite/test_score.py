@@ -134,6 +134,7 @@ def test_better_needs_more_than_the_lattice():
 def test_ranks_and_seconds():
     """Orders by other units are by cost, and modelled seconds grow where a link is slower."""
     few = entry("few", dict.fromkeys(ALL, 2.0), sent=0.1)
+    few = replace(few, cells={place: replace(each, rounds=16) for place, each in few.cells.items()})
     board = Board(SUITE, [reference(), entry("good", ALL), few])
 
     assert board.order("32x") == ["fp32", "good", "few"]

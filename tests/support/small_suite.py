@@ -7,6 +7,7 @@ import signal
 from dataclasses import replace
 
 from qsgd_lab import files
+from qsgd_lab.problems.benchmark import Curved
 from qsgd_lab.problems.quadratics import UnlikeCurvatures
 from qsgd_lab.runs.problem_store import ProblemStore
 from qsgd_lab.runs.store import RunStore
@@ -83,7 +84,7 @@ from qsgd_lab.algorithms.local_sgd import LocalSGD
 from qsgd_lab.algorithms.registry import ALGORITHMS, Method
 from qsgd_lab.problems.registry import problem_entry
 
-OPTIMUM = torch.from_numpy(problem_entry("unlike-curvatures").make(4, "iid", 0).optimum)
+OPTIMUM = torch.from_numpy(problem_entry("small-curved").make(4, "iid", 0).optimum)
 
 
 class Learnt(LocalSGD):
@@ -105,9 +106,18 @@ for name, made in {"learnt": Learnt, "peeking": Peeking}.items():
 """
 
 
-def runner(folder):
+class SmallCurved(Curved):
+    """The pinned task with 64 coordinates and steps; its data depend on the seed."""
+
+    num_steps = 64
+
+    def __init__(self, nodes, seed=0):
+        super().__init__(nodes, seed, dimension=64)
+
+
+def runner(folder, suite=SMALL):
     """Return a runner of the small benchmark."""
-    return cells.Runner(SMALL, ProblemStore(RunStore(folder)), lambda _: None)
+    return cells.Runner(suite, ProblemStore(RunStore(folder)), lambda _: None)
 
 
 def entry(name, *made, **options):
