@@ -2,10 +2,10 @@
 
 python benchmarks/suite_stability.py RUNS [curved|kinked|softmax]...
 
-RUNS is the folder of `qsgd-lab suite run`; what it lacks is run and kept. Searches from the four starts of the
-lattice of sqrt 2, and plain grids of a factor 2 and 4, read these runs. Printed are the least Kendall's tau
-between two starts, the largest change of a method's error, and how many winners there are; errors are means
-over the tuning seeds.
+RUNS is the folder of `qsgd-lab suite run`; what it lacks is run and kept. Searches from the four starts of
+the lattice of sqrt 2, and plain grids of a factor 2 and 4, read these runs. Printed are the least Kendall's
+tau between two starts, the largest change of a method's error, and how many winners there are; errors are
+means over the tuning seeds.
 """
 
 from __future__ import annotations
@@ -61,7 +61,11 @@ def main(folder: str, tasks: list[str]) -> None:
 
 def _start(stages: tuple[float, ...], offset: int) -> list[float]:
     """Return the first rates: the range of the suite's search at the first stage's spacing, shifted."""
-    first = SUITE.scales.first if stages[0] == SUITE.scales.stages[0] else (0.0625, 0.125, 0.25, 0.5, 1, 2, 4, 8, 16)
+    first = (
+        SUITE.scales.first
+        if stages[0] == SUITE.scales.stages[0]
+        else (0.0625, 0.125, 0.25, 0.5, 1, 2, 4, 8, 16)
+    )
     return [scale * 2 ** (offset / 2) for scale in first]
 
 

@@ -95,7 +95,9 @@ def run(
         write_atomically(output, lines)
 
 
-def _plan(submissions: Sequence[Submission], rungs: Sequence[str], keys: Sequence[str], audited: bool) -> None:
+def _plan(
+    submissions: Sequence[Submission], rungs: Sequence[str], keys: Sequence[str], audited: bool
+) -> None:
     from qsgd_lab.suite.definition import WHOLE, load_suite
     from qsgd_lab.suite.submission import baselines
 

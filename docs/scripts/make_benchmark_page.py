@@ -44,8 +44,8 @@ def content() -> str:
     ]
     for rung in suite.rungs:
         parts.append(
-            f"**At {rung}**, ratios to float32; \\*: the best, or not shown to be worse. Ranks are by score at "
-            "equal bits sent, and at equal bits up and down.\n\n"
+            f"**At {rung}**, ratios to float32; \\*: the best, or not shown to be worse. Ranks are by score "
+            "at equal bits sent, and at equal bits up and down.\n\n"
             + _table(board, rung, [*keys, "rank", "rank both"])
         )
     links = [f"s@{link}" for link in suite.links]

@@ -50,10 +50,11 @@ def suite_table() -> str:
         [
             r"\begin{table*}[tbp]",
             r"\centering",
-            rf"\caption{{The benchmark \command{{{suite.name}}} at {RUNG}, {suite.nodes} nodes: the largest compression "
-            r"$R^*$ at which nothing is lost; the error over float32's at the same compression (an asterisk: the "
-            r"best, or not shown to be worse); bits a coordinate and step, sent and in both directions, and "
-            r"exchanges a step; ranks at equal bits sent, and at equal bits in both directions.}",
+            rf"\caption{{The benchmark \command{{{suite.name}}} at {RUNG}, {suite.nodes} nodes: the "
+            r"largest compression $R^*$ at which nothing is lost; the error over float32's at the same "
+            r"compression (an asterisk: the best, or not shown to be worse); bits a coordinate and step, "
+            r"sent and in both directions, and exchanges a step; ranks at equal bits sent, and at equal bits "
+            r"in both directions.}",
             r"\label{tab:suite}",
             r"\scriptsize",
             r"\setlength{\tabcolsep}{3pt}",

@@ -117,8 +117,8 @@ def notes(board: Board, rung: str, rank: str) -> list[str]:
         "R*: the largest compression at which the ratio stays within the task's margin.",
         "sent, both: bits a coordinate and step, up, and up and down; rounds: exchanges a step; s@LINK: "
         "modelled seconds of a run on a ring, a unit of its own.",
-        f"rank: by score at equal bits sent; rank both: at equal bits up and down, {suite.nodes} times what the "
-        "rung allows up, where methods of sums may take a looser rung.",
+        f"rank: by score at equal bits sent; rank both: at equal bits up and down, {suite.nodes} times what "
+        "the rung allows up, where methods of sums may take a looser rung.",
         f"Ordered by {rank}. Score: mean of 1 - log ratio / log {suite.cap:g} over tasks, and its range if "
         "one is left out: a footnote, not a verdict.",
     ]
@@ -132,9 +132,7 @@ def notes(board: Board, rung: str, rank: str) -> list[str]:
             if not row.get("within"):
                 lines.append(f"{name}: on {row['task']} its verification seeds replace the public ones.")
             if row.get("held_out_within") is False:
-                lines.append(
-                    f"{name}: on {row['task']} its ratio on held-out data replaces the public one."
-                )
+                lines.append(f"{name}: on {row['task']} its ratio on held-out data replaces the public one.")
     for name, entry in board.entries.items():
         if entry.status != "baseline":
             audited = "" if entry.audit.verification else ", not audited"

@@ -168,7 +168,9 @@ class Board:
         """
         if name == REFERENCE or self.score(name, rung) is None:
             return None
-        scores = {each: self._ranked_score(each, rung, rank) for each in self.order(rung) if each != REFERENCE}
+        scores = {
+            each: self._ranked_score(each, rung, rank) for each in self.order(rung) if each != REFERENCE
+        }
         return 1 + sum(score > scores[name] + SAME_SCORE for score in scores.values())
 
     def _ranked_score(self, name: str, rung: str, rank: str) -> float:

@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from small_suite import PINNED, SMALL, SUBMISSION, TASK, runner
+from small_suite import PINNED, SMALL, SUBMISSION, TASK, SmallSoftmax, runner
 
 from qsgd_lab.cli.main import main
-from qsgd_lab.problems.benchmark import Curved, ManyKinks, SoftmaxDigits
+from qsgd_lab.problems.benchmark import Curved, ManyKinks
 from qsgd_lab.problems.comparison import FIRST_TUNING_REPEAT, ComparedMethod
 from qsgd_lab.suite import anchors, cells, definition, result_file, submission
 
@@ -197,14 +197,15 @@ def test_gradients_are_those_of_the_error(problem):
 
 def test_softmax_gradients_and_optimum():
     """The mean gradient is the value's slope; at f* the gradient bound proves that nothing is left."""
-    problem = SoftmaxDigits(8, "dirichlet:0.1", 3)
+    problem = SmallSoftmax(8, "dirichlet:0.1", 3)
+    n = problem.num_coordinates
     rng = np.random.default_rng(0)
-    point, step = rng.standard_normal(4090) / 10, 1e-5 * rng.standard_normal(4090)
-    slope = problem.full_gradients(np.broadcast_to(point, (8, 1, 4090)))[:, 0].mean(axis=0)
+    point, step = rng.standard_normal(n) / 10, 1e-5 * rng.standard_normal(n)
+    slope = problem.full_gradients(np.broadcast_to(point, (8, 1, n)))[:, 0].mean(axis=0)
 
     difference = problem.value(point + step) - problem.value(point - step)
     assert difference / 2 == pytest.approx(slope @ step, rel=1e-4)
-    draws = problem.gradients(np.broadcast_to(point, (8, 60, 4090)), np.random.default_rng(1))
+    draws = problem.gradients(np.broadcast_to(point, (8, 60, n)), np.random.default_rng(1))
     along = (draws[:, :, :] @ slope) / (slope @ slope)
     error = along.mean(axis=0).std(ddof=1) / np.sqrt(60)
     assert along.mean() == pytest.approx(1, abs=4 * error)

@@ -25,7 +25,7 @@ def test_the_example_can_be_submitted(monkeypatch):
     problem = Curved(suite.nodes, task.seed)
 
     assert found.origins[0].startswith("rotating-signs=rotating_signs.py sha256:")
-    assert audit_method(spec, problem, nodes=suite.nodes, seed=3, steps=8, decode_apart=False) == []
+    assert audit_method(spec, problem, nodes=suite.nodes, seed=3, steps=8) == []
     method = ComparedMethod.parse(spec)
     trace = simulate(
         problem, method.algorithm, method.compressor, nodes=suite.nodes, num_steps=8, repeats=range(1)

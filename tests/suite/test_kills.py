@@ -16,7 +16,7 @@ KILLS = 20
 
 @pytest.mark.skipif(sys.platform != "linux", reason="processes are forked on Linux alone")
 def test_20_kills_change_no_bit(tmp_path):
-    """Killed at 20 random gradients and file moves and begun again: runs and result but for times are equal."""
+    """Killed at 20 random gradients and file moves, and begun again: all files but for times are equal."""
     whole = tmp_path / "whole"
     (tmp_path / "killed").mkdir()
     whole.mkdir()

@@ -73,7 +73,7 @@ def test_a_wrapper_that_does_nothing_ties_with_its_base(plugin, tmp_path):
 
 @pytest.mark.parametrize(("factor", "within"), [(0.7, 0.02), (0.5, 1e-9), (0.841, 0.1)])
 def test_a_scaled_rate_gains_nothing(plugin, tmp_path, factor, within):
-    """The search takes the factor out: 0.7, almost a step of the lattice, within 2 %; half a step is a tie."""
+    """The search takes the factor out: 0.7, nearly a step, within 2 %; half a step is a tie."""
     plugin(PLACEBOS)
     scaled = runner(tmp_path).cell(TASK, "8x", [f"scaled(factor={factor})"])
     base = runner(tmp_path).cell(TASK, "8x", ["synchronous"])
@@ -86,9 +86,9 @@ def test_a_scaled_rate_gains_nothing(plugin, tmp_path, factor, within):
 
 @pytest.mark.parametrize(("name", "reason"), [("peeking", "within"), ("learnt", "held_out_within")])
 def test_peeking_gains_nothing(plugin, tmp_path, name, reason):
-    """Who knows the test seeds is set back by the verification seeds, who knows the data by held-out data."""
+    """Verification seeds set back who knows the test seeds, held-out data who knows the data."""
     plugin(PEEKING)
-    task = replace(TASK, source="small-curved")
+    task = replace(TASK, source="small-curved", steps=32)
     suite = replace(SMALL, tasks=(task,))
     made = runner(tmp_path, suite)
     whole = entry("fp32", made.cell(task, "1x", ["synchronous"]))
@@ -107,7 +107,7 @@ def test_peeking_gains_nothing(plugin, tmp_path, name, reason):
 
 @pytest.mark.usefixtures("small")
 def test_a_submission_that_is_not_honest_gets_no_result(plugin, small, capsys):
-    """`suite run` audits messages first: exit code 4, one line, no run and no file; so does `suite verify`."""
+    """`suite run` audits messages first: exit code 4, one line, no run; so does `suite verify`."""
     plugin(PEEKING)
     (small / "mine.toml").write_text(SUBMISSION.replace("local-sgd(interval=32)", "peeking"))
 

@@ -147,7 +147,8 @@ def test_the_second_rank_is_at_equal_bits_up_and_down():
     """A gather at 32x receives 7 times its bits; a sum may take its 8x cell for as many, and wins with it."""
     gathers = entry("gathers", dict.fromkeys(ALL, 1.5))
     gathers = replace(
-        gathers, cells={k: replace(c, received=7 * c.sent, aggregates="gathers") for k, c in gathers.cells.items()}
+        gathers,
+        cells={k: replace(c, received=7 * c.sent, aggregates="gathers") for k, c in gathers.cells.items()},
     )
     tight, loose = entry("sums", dict.fromkeys(ALL, 2.0)), entry("sums", ALL, "8x")
     loose = {k: replace(c, received=c.sent) for k, c in loose.cells.items()}
@@ -195,7 +196,8 @@ def test_the_digest_is_of_the_content():
     """The order of names changes no digest; a number changes it."""
     document = {
         **{"name": "x", "version": 1, "nodes": 8, "slack": 1.0, "rungs": [], "quick": {"rungs": []}},
-        **dict.fromkeys(["search", "network_search"], {"stages": [4.0], "first": [1.0]}),
+        **{"search": {"stages": [4.0], "first": [1.0]}},
+        **{"network_search": {"stages": [4.0], "first": [1.0]}},
         **{"tasks": [], "cap": 16.0, "level": 0.05, "mandatory": [], "links": []},
     }
     turned = dict(reversed(document.items()))
