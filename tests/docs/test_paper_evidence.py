@@ -159,7 +159,7 @@ def test_what_the_page_on_data_says_of_the_runs():
     assert "nine methods, five seeds, 45 runs" in page
 
 
-@pytest.mark.parametrize("name", ["flaw-runs", "setting-runs", "evidence"])
+@pytest.mark.parametrize("name", ["runs", "flaw-runs", "setting-runs", "evidence"])
 def test_stored_runs_name_their_code_and_have_epochs(name):
     """They were made from a commit without other changes; a diverged run stores its last epoch, too."""
     store = RunStore(PAPER / f"{name}.jsonl")
