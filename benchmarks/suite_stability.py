@@ -1,6 +1,6 @@
 """How stable the benchmark's ranking is: the stored baselines at 32x, searched from every start.
 
-python benchmarks/suite_stability.py RUNS [curved|kinked|softmax]...
+python benchmarks/suite_stability.py RUNS [TASK | BASELINE]...
 
 RUNS is the folder of `qsgd-lab suite run`; what it lacks is run and kept. Searches from the four starts of
 the lattice of sqrt 2, and plain grids of a factor 2 and 4, read these runs. Printed are the least Kendall's
@@ -30,19 +30,21 @@ RUNG = "32x"
 SUITE = load_suite()
 
 
-def main(folder: str, tasks: list[str]) -> None:
-    """Print the figures of some tasks."""
+def main(folder: str, words: list[str]) -> None:
+    """Print the figures of some tasks and baselines, by default of all."""
     runner = Runner(SUITE, ProblemStore(RunStore(Path(folder))), lambda _: None)
-    specs = [each.specs[RUNG][0] for each in baselines(SUITE).values() if RUNG in each.specs]
+    known = {name: each.specs[RUNG][0] for name, each in baselines(SUITE).items() if RUNG in each.specs}
+    specs = [known[word] for word in words if word in known] or list(known.values())
+    tasks = [word for word in words if word not in known]
     for key in tasks or [task.key for task in SUITE.scored]:
         task = SUITE.task(key)
         repeats = range(FIRST_TUNING_REPEAT, FIRST_TUNING_REPEAT + task.tuning)
 
         @cache
-        def error(spec: str, scale: float, task=task, repeats=repeats) -> float:  # type: ignore[no-untyped-def]
+        def error(spec: str, scale: float, task=task, repeats=repeats) -> float:
             return float(np.mean(runner.at(task, spec, scale, repeats).errors[-1]))
 
-        for words, stages, count in (
+        for label, stages, count in (
             ("search to sqrt 2", SUITE.scales.stages, 4),
             ("grid of 2", (2.0,), 2),
             ("grid of 4", (4.0,), 4),
@@ -54,7 +56,7 @@ def main(folder: str, tasks: list[str]) -> None:
             change = np.max(np.max(found, axis=0) / np.min(found, axis=0))
             winners = {int(np.argmin(row)) for row in found}
             sys.stdout.write(
-                f"{key}, {len(specs)} methods, {words}: least tau {min(taus):.3f}, largest change "
+                f"{key}, {len(specs)} methods, {label}: least tau {min(taus):.3f}, largest change "
                 f"{change:.3f}, {len(winners)} winners\n"
             )
 
@@ -69,7 +71,7 @@ def _start(stages: tuple[float, ...], offset: int) -> list[float]:
     return [scale * 2 ** (offset / 2) for scale in first]
 
 
-def _searched(error, spec: str, stages: tuple[float, ...], first: list[float]) -> float:  # type: ignore[no-untyped-def]
+def _searched(error, spec: str, stages: tuple[float, ...], first: list[float]) -> float:
     known: dict[float, float] = {}
     while wanted := next_scales(known, stages, first):
         known |= {scale: error(spec, scale) for scale in wanted}

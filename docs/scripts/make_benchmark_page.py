@@ -37,12 +37,14 @@ def content() -> str:
     minutes = math.fsum(entry.cpu for entry in board.entries.values()) / 60
     wanted = len(suite.scored) * sum(len(each.specs) for each in baselines(suite).values())
     parts = [
-        f"{cells} cells of {wanted}, in {minutes:.0f} CPU minutes.\n\n"
+        f"{cells} cells of {wanted} are stored, {minutes:.0f} CPU minutes"
+        + ("; the others were not run" if cells < wanted else "")
+        + ".\n\n"
         "**R\\*, the compression at which nothing is lost**, the one number of a method and task:\n\n"
         + _table(board, "32x", [f"R* {key}" for key in keys]),
         "![The baselines](figures/benchmark.svg)\n",
     ]
-    for rung in suite.rungs:
+    for rung in (rung for rung in suite.rungs if len(board.order(rung)) > 1):
         parts.append(
             f"**At {rung}**, ratios to float32; \\*: the best, or not shown to be worse. Ranks are by score "
             "at equal bits sent, and at equal bits up and down.\n\n"

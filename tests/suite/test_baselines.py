@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from scipy.stats import kendalltau
 
@@ -36,11 +37,11 @@ def ratio(name, task):
 
 
 def test_the_baselines_are_stored():
-    """All tasks at 32x, and all rungs of the mandatory ones, under the texts of baselines.json."""
+    """All tasks at 32x, under the texts of baselines.json, within their bits and with rates inside the search."""
     for name, submission in baselines(SUITE).items():
         entry = BOARD.entries[name]
         known = {(task, rung): specs for task in SCORED for rung, specs in submission.specs.items()}
-        due = {place for place in known if name in SUITE.mandatory or place[1] == "32x"}
+        due = {place for place in known if place[1] in ("32x", WHOLE)}
 
         assert due <= set(entry.cells) <= set(known)
         for place, cell in entry.cells.items():
@@ -63,10 +64,18 @@ def test_the_baselines_admit_the_tasks():
         assert whole.interior
 
 
-@pytest.mark.parametrize(("task", "least"), [("curved", 0.8), ("kinked", 0.8), ("softmax", 0.5)])
+@pytest.mark.parametrize(("task", "least"), [("curved", 0.8), ("kinked", 0.75), ("softmax", 0.6)])
 def test_the_order_is_that_of_other_code(task, least):
     """Kendall's tau of twelve methods to the independent simulation; docs/benchmark.md explains the rest."""
     place = list(SCORED).index(task)
     own = [ratio(name, task) for name in INDEPENDENT]
 
     assert kendalltau(own, [row[place] for row in INDEPENDENT.values()]).statistic >= least
+
+
+def test_the_scores_are_in_the_order_of_other_code():
+    """Over the three tasks the independent scores, 1 - log(ratio) / log(16) cut to [0, 1], order alike."""
+    scores = [np.clip(1 - np.log(row) / np.log(16), 0, 1).mean() for row in INDEPENDENT.values()]
+    own = [BOARD.score(name, "32x") for name in INDEPENDENT]
+
+    assert kendalltau(own, scores).statistic >= 0.85
