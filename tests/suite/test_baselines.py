@@ -37,7 +37,7 @@ def ratio(name, task):
 
 
 def test_the_baselines_are_stored():
-    """All tasks at 32x, under the texts of baselines.json, within their bits and with rates inside the search."""
+    """All tasks at 32x, under the texts of baselines.json, within their bits, rates inside the search."""
     for name, submission in baselines(SUITE).items():
         entry = BOARD.entries[name]
         known = {(task, rung): specs for task in SCORED for rung, specs in submission.specs.items()}
