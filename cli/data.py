@@ -11,6 +11,7 @@ import click
 from qsgd_lab.cli.errors import argument_errors
 from qsgd_lab.cli.lazy import Entry, LazyGroup
 from qsgd_lab.cli.options.training import import_option
+from qsgd_lab.cli.standard_error import say_line
 from qsgd_lab.data.registry import DATASETS, DEFAULT_DATASET, Source, dataset_entry
 
 _HERE = "qsgd_lab.cli.data"
@@ -75,7 +76,7 @@ def fetch(dataset: str, data_dir: Path | None, offline: bool, imports: Sequence[
     try:
         path = _sound_copy(source, folders)
     except IntegrityError as error:
-        click.echo(f"Not used: {error}", err=True)
+        say_line(f"Not used: {error}")
         path = None
     if path is None:
         with display() as show:
@@ -147,7 +148,7 @@ def _folders(data_dir: Path | None) -> list[Path]:
 
     folders = search_folders(data_dir)
     if data_dir and folders[0] != data_dir.expanduser():
-        click.echo(f"Warning: {DATA_VARIABLE}={folders[0]} overrides --data-dir {data_dir}", err=True)
+        say_line(f"Warning: {DATA_VARIABLE}={folders[0]} overrides --data-dir {data_dir}")
     return folders
 
 

@@ -1,4 +1,4 @@
-"""Errors as the user sees them: one line on stderr and a fixed exit code; a bug keeps its traceback."""
+"""Errors as the user sees them: one sentence on stderr and a fixed exit code; a bug keeps its traceback."""
 
 from __future__ import annotations
 
@@ -8,13 +8,11 @@ from contextlib import contextmanager
 
 import click
 
+from qsgd_lab.cli.standard_error import say_line
 from qsgd_lab.errors import LabError
 
 INTERRUPTED = 130  # 128 + SIGINT, as a shell reports it
 READER_GONE = 141  # 128 + SIGPIPE
-
-#: Said on stderr before the first kernel is compiled.
-COMPILING = "Compiling kernels, once: 10 s to 2 minutes (see warm-up)."
 
 #: Failures of the machine rather than of the program: no space, quota used up, read-only file system.
 _MACHINE_ERRORS = frozenset({errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC), errno.EROFS})
@@ -52,7 +50,7 @@ def argument_errors(option: str | None = None) -> Iterator[None]:
 
 
 def report_error(error: Exception) -> int:
-    """Print `error` as one line on stderr.
+    """Print `error` on stderr: in one line, which a terminal gets in lines of its width.
 
     Returns
     -------
@@ -66,17 +64,17 @@ def report_error(error: Exception) -> int:
         `error` itself, if it is neither of these: it is then a bug.
     """
     if isinstance(error, click.ClickException):
-        click.echo(f"Error: {_one_line(error.format_message()).rstrip('.')}{_help_hint(error)}", err=True)
+        say_line(f"Error: {_one_line(error.format_message()).rstrip('.')}{_help_hint(error)}")
         return error.exit_code
     if isinstance(error, LabError):
-        click.echo(f"Error: {_one_line(str(error))}", err=True)
+        say_line(f"Error: {_one_line(str(error))}")
         return error.exit_code
     if isinstance(error, OSError) and error.errno in _MACHINE_ERRORS:
         where = f": {error.filename}" if error.filename else ""
-        click.echo(f"Error: {error.strerror}{where}; free some space or write elsewhere", err=True)
+        say_line(f"Error: {error.strerror}{where}; free some space or write elsewhere")
         return 1
     if isinstance(error, OSError) and error.errno in _PLACE_ERRORS and error.filename:
-        click.echo(f"Error: {error.filename}: {error.strerror}; name another place", err=True)
+        say_line(f"Error: {error.filename}: {error.strerror}; name another place")
         return 2
     raise error
 

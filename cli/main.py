@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import click
 
 from qsgd_lab import __version__
-from qsgd_lab.cli.errors import COMPILING, INTERRUPTED, READER_GONE, report_error
+from qsgd_lab.cli.errors import INTERRUPTED, READER_GONE, report_error
 from qsgd_lab.cli.lazy import Entry, LazyGroup, source_docstring
 from qsgd_lab.cli.standard_output import (
     ReaderGoneError,
@@ -16,7 +16,7 @@ from qsgd_lab.cli.standard_output import (
     flush_stdout,
     prepare_stdout,
 )
-from qsgd_lab.compilation import before_first_compilation
+from qsgd_lab.compilation import COMPILING, before_first_compilation
 
 #: One row a command. A command's module imports neither torch nor numba at its top.
 COMMANDS = {
@@ -114,7 +114,8 @@ if cli.help is None:
 def main(args: Sequence[str] | None = None) -> int:
     """Run the command line.
 
-    A command ends by returning, by ``ctx.exit(code)`` or by raising.
+    A command ends by returning, by ``ctx.exit(code)`` or by raising. Its context's ``obj`` says whether the
+    process is its own, and ends with it.
 
     Parameters
     ----------
@@ -130,7 +131,7 @@ def main(args: Sequence[str] | None = None) -> int:
     prepare_stdout()
     before_first_compilation(lambda: click.echo(COMPILING, err=True))
     try:
-        code = cli.main(args, prog_name="qsgd-lab", standalone_mode=False)
+        code = cli.main(args, prog_name="qsgd-lab", standalone_mode=False, obj=args is None)
         flush_stdout()
     except (click.Abort, KeyboardInterrupt):
         click.echo("Interrupted.", err=True)

@@ -22,7 +22,8 @@ from qsgd_lab.terminal import fill
     help="How the list is printed.",
 )
 @import_option
-def methods(format_name: str, imports: Sequence[str]) -> None:
+@click.pass_obj
+def methods(has_own_process: bool | None, format_name: str, imports: Sequence[str]) -> None:
     """List compressors, wrappers of compressors, and algorithms, with their options and properties.
 
     Factors and bits are those of 4,096 normal coordinates at the method's defaults; a wrapper is shown around
@@ -35,9 +36,12 @@ def methods(format_name: str, imports: Sequence[str]) -> None:
     """
     from qsgd_lab import plugins
     from qsgd_lab.algorithms.registry import ALGORITHMS
+    from qsgd_lab.compilation import run_kernels_plain
     from qsgd_lab.compressors.registry import COMPRESSORS
     from qsgd_lab.report.methods import facts
 
+    if has_own_process:
+        run_kernels_plain()  # the examples take a second; compiling what they call, most of a minute
     with argument_errors():
         plugins.load(imports)
         rows = [*facts(COMPRESSORS), *facts(ALGORITHMS)]

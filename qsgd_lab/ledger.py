@@ -21,7 +21,7 @@ class Size(NamedTuple):
     coordinates : int
         Coordinates that are compressed.
     bits : mapping of str to int
-        Exact bits of these, by form.
+        Exact bits of these, by form; under "message" also the envelope of raw coordinates that have one.
     raw_coordinates : int
         Coordinates sent in float32 beside them: 32 bits each under every form.
     """
@@ -62,9 +62,9 @@ class Ledger:
 
     def add(self, size: Size) -> None:
         """Add the size of a payload; empty gradients send no message and cost nothing."""
-        self.raw_coordinates += size.raw_coordinates
-        if not size.coordinates:
+        if not (size.coordinates or size.raw_coordinates):
             return
+        self.raw_coordinates += size.raw_coordinates
         self.coordinates += size.coordinates
         for form, bits in size.bits.items():
             self.bits[form] = self.bits.get(form, 0) + bits

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from qsgd_lab.memory import machine_memory
 from qsgd_lab.theory.arrays import Floats, broadcast
 
 #: float64 holds every whole number up to here; beyond it "a whole number" could not be told.
@@ -78,6 +79,32 @@ def table_levels(num_levels: object, name: str = "num_levels") -> int:
         If it is not one whole number in that range.
     """
     return whole(name, num_levels, most=MOST_TABLE_LEVELS)
+
+
+def fits_memory(name: str, value: object, count: int, bytes_each: int) -> None:
+    """Refuse an argument that asks for arrays of more than half of this machine's memory.
+
+    Parameters
+    ----------
+    name : str
+        Of the argument, for the message.
+    value : object
+    count : int
+        Numbers that are listed.
+    bytes_each : int
+        That the function allocates for one of them, at its peak.
+
+    Raises
+    ------
+    ValueError
+        Before anything is allocated; where the system does not tell its memory, never.
+    """
+    memory, needed = machine_memory(), count * bytes_each
+    if memory is not None and needed > memory / 2:
+        raise ValueError(
+            f"{name} is {_shown(value)}, for which {count} numbers would take {needed / 2**30:,.0f} GiB; "
+            f"they must take at most half of this machine's {memory / 2**30:,.0f}"
+        )
 
 
 def optional_whole(name: str, value: object) -> int | None:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from qsgd_lab.levels import NORMS, Norm
-from qsgd_lab.theory.arguments import choice, optional_whole, vector, whole
+from qsgd_lab.theory.arguments import choice, fits_memory, optional_whole, vector, whole
 from qsgd_lab.theory.arrays import Floats
 
 
@@ -133,12 +133,20 @@ def level_positions(
 def bucket_lengths(num_coordinates: int, bucket_size: int | None) -> Floats:
     """Return the number of coordinates in each bucket, shape (B,), the last one possibly short.
 
+    `bucket_kinds` says the same without a list.
+
+    Raises
+    ------
+    ValueError
+        If a parameter is out of range, or the list would take more than half of this machine's memory.
+
     Examples
     --------
     >>> bucket_lengths(10, 4)
     array([4., 4., 2.])
     """
     lengths, counts = bucket_kinds(num_coordinates, bucket_size)
+    fits_memory("num_coordinates", num_coordinates, int(counts.sum()), 8)
     return np.repeat(lengths, counts.astype(np.int64))
 
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy.special import gammaln
 
-from qsgd_lab.theory.arguments import number, whole
+from qsgd_lab.theory.arguments import fits_memory, number, whole
 from qsgd_lab.theory.arrays import Floats
 from qsgd_lab.theory.lower_bound import contraction_bits
 
@@ -99,10 +99,16 @@ def lower_bound_curve(low: float, high: float, num_points: int = 200) -> tuple[F
         0 < low < high.
     num_points : int
         At least 2.
+
+    Raises
+    ------
+    ValueError
+        If a parameter is out of range, or the points would take more than half of this machine's memory.
     """
     low = number("low", low, above=0)
     high = number("high", high, above=low)
     num_points = whole("num_points", num_points, least=2)
+    fits_memory("num_points", num_points, num_points, 40)
     variances = np.geomspace(low, high, num_points)
     return variances, contraction_bits(variances / (1 + variances))
 

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from qsgd_lab.levels import NORMS, Norm
-from qsgd_lab.theory.arguments import choice, size_and_levels, vector, whole
+from qsgd_lab.theory.arguments import choice, fits_memory, size_and_levels, vector, whole
 from qsgd_lab.theory.arrays import Floats, in_squared_units, split_scale
 from qsgd_lab.theory.level_positions import level_positions
 from qsgd_lab.theory.odd_squares import is_sum_of_odd_squares, odd_roots
@@ -224,6 +224,11 @@ def worst_case_vector(num_coordinates: int, num_levels: int, *, norm: Norm = "l2
     ndarray of float64, shape (n,)
         Positive coordinates with squares summing to 1.
 
+    Raises
+    ------
+    ValueError
+        If a parameter is out of range, or the vector would take more than half of this machine's memory.
+
     Examples
     --------
     >>> float((worst_case_vector(8, 2) * 2).round(3).max())  # s <= sqrt(n): positions 1/2 and 3/2
@@ -231,6 +236,7 @@ def worst_case_vector(num_coordinates: int, num_levels: int, *, norm: Norm = "l2
     """
     n, s = whole("num_coordinates", num_coordinates), whole("num_levels", num_levels)
     choice("norm", norm, NORMS)
+    fits_memory("num_coordinates", num_coordinates, n, 24)
     positions = _worst_positions_l2(n, s) if norm == "l2" else _worst_positions_max(n, s)
     return positions / np.linalg.norm(positions)
 

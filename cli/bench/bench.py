@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import click
 from click.shell_completion import CompletionItem
 
 from qsgd_lab.cli.measure.compressors import compressor_option
+from qsgd_lab.cli.messages.files import load_gradient
 from qsgd_lab.cli.options.completion import next_of
 from qsgd_lab.cli.options.lists import DIMENSION, IntListType
+from qsgd_lab.cli.standard_error import say_line
 from qsgd_lab.errors import UsageError
 
 #: Written out, so that the help imports nothing; a test holds them equal to the suite's.
-RIVAL_NAMES = ("torch", "naive", "compintpy", "compintpy-gamma", "bitarray", "zstandard", "constriction")
+RIVAL_NAMES = (
+    "torch",
+    "naive",
+    "compintpy",
+    "compintpy-gamma",
+    "bitarray",
+    "zstandard",
+    "zstandard-3",
+    "constriction",
+)
 
 
 class RivalsType(click.ParamType):  # type: ignore[type-arg]
@@ -49,6 +61,13 @@ class RivalsType(click.ParamType):  # type: ignore[type-arg]
 @click.option(
     "--dim", type=DIMENSION, default=2**22, show_default="2^22", help="Coordinates of the gradient."
 )
+@click.option(
+    "--input",
+    "gradient_file",
+    metavar="GRADIENT",
+    type=click.Path(path_type=Path),
+    help="Measure the gradient of this file, as encode reads it, in place of --dim normal numbers.",
+)
 @click.option("--levels", type=IntListType(minimum=1, maximum=127), default="1,7,127", show_default=True)
 @click.option("--against", type=RivalsType(), default="none", show_default=True, help="all, none, or names.")
 @compressor_option(
@@ -79,6 +98,7 @@ class RivalsType(click.ParamType):  # type: ignore[type-arg]
 )
 def bench(
     dim: int,
+    gradient_file: Path | None,
     levels: tuple[int, ...],
     against: tuple[str, ...],
     compressors: tuple[str, ...],
@@ -91,20 +111,29 @@ def bench(
     """Measure quantizing and coding on this machine, beside other packages.
 
     All figures are of one thread's processor time, in one process, on the same levels of a gaussian
-    gradient: ratios between them mean more than the figures. Packages that are not installed are named and
-    left out.
+    gradient, or of one in a file: ratios between them mean more than the figures. Packages that are
+    not installed are named and left out.
 
     \b
     Example:
       qsgd-lab bench
       qsgd-lab bench --against all --dim 2^24
       qsgd-lab bench --against zstandard,compintpy --format json
+      qsgd-lab bench --against all --input grad.npy
       qsgd-lab bench --threads 2 --end-to-end
       qsgd-lab bench --compressor all
       qsgd-lab bench --backend cuda --dim 2^26
     """
+    if gradient_file is not None:
+        if compressors or threads or end_to_end or backend == "cuda":
+            raise UsageError(
+                "--input is for QSGD's codes and --against; leave out --compressor, --threads, --end-to-end "
+                "and --backend cuda"
+            )
+        gradient = load_gradient(gradient_file).reshape(-1).astype("float32")
+        dim = gradient.size
     if dim < 2**12:
-        raise UsageError(f"--dim {dim} is too short to measure; give at least 4096")
+        raise UsageError(f"a gradient of {dim} coordinates is too short to measure; give at least 4096")
     if compressors:
         if against or threads or end_to_end or backend == "cuda":
             raise UsageError(
@@ -127,17 +156,17 @@ def bench(
     from qsgd_lab.bench.end_to_end import measure_end_to_end
     from qsgd_lab.bench.rivals import absent_packages
     from qsgd_lab.bench.scaling import measure_scaling
-    from qsgd_lab.bench.suite import measure
+    from qsgd_lab.bench.suite import gaussian_gradient, measure
     from qsgd_lab.cli.bench.output import render
 
     absent = absent_packages(against)
     if absent:
         packages = " ".join(dict.fromkeys(absent.values()))
-        click.echo(
-            f"Not installed, left out: {', '.join(absent)}; python -m pip install {packages}", err=True
-        )
+        say_line(f"Not installed, left out: {', '.join(absent)}; python -m pip install {packages}")
     figures = []
-    for figure in measure(dim, levels, against, repeats):
+    if gradient_file is None:
+        gradient = gaussian_gradient(dim)
+    for figure in measure(gradient, levels, against, repeats):
         click.echo(f"{figure.name}: {figure.operation}", err=True)
         figures.append(figure)
     scalings = []

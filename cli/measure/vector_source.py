@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qsgd_lab.errors import UsageError
+from qsgd_lab.memory import machine_memory
 
 if TYPE_CHECKING:
     import numpy as np
@@ -95,11 +95,9 @@ def vector_source(
 
 def _check_memory(num_coordinates: int, bytes_per_coordinate: int) -> None:
     """Refuse what would be killed for its memory after minutes."""
-    if not hasattr(os, "sysconf"):  # Windows
-        return
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    memory = machine_memory()
     needed = num_coordinates * bytes_per_coordinate
-    if needed > memory:
+    if memory is not None and needed > memory:
         raise UsageError(
             f"{num_coordinates} coordinates need about {needed / 2**30:.0f} GiB of memory, "
             f"and this machine has {memory / 2**30:.0f}; choose a smaller --dim"

@@ -39,10 +39,11 @@ from qsgd_lab.levels import MAX_LEVELS, NORMS
 )
 @click.option(
     "--layout",
-    type=click.Choice(["auto", "fixed", "dense", "dense-signed", "sparse", "base3", "ranged"]),
+    type=click.Choice(["auto", "auto-any", "fixed", "dense", "dense-signed", "sparse", "base3", "ranged"]),
     default="auto",
     show_default=True,
-    help="'auto', here and for the code, takes the shortest of version 1. Of 2: 'base3' (s = 1), 'ranged'.",
+    help="'auto', here and for the code, takes the shortest of version 1, 'auto-any' of both. "
+    "Of version 2: 'base3' (s = 1), 'ranged'.",
 )
 @click.option(
     "--wire-version",

@@ -77,17 +77,17 @@ def _message_of(spec: Any, compressor: Any, payload: Any, num_coordinates: int) 
     ValueError
         If the method has none: a receiver needs more than the message.
     """
-    import numpy as np
-
     import qsgd_lab as ql
+    from qsgd_lab.compressors import Damped
     from qsgd_lab.errors import MessageError
-    from qsgd_lab.wire.kinds.raw import Raw
-    from qsgd_lab.wire.message import pack
 
-    if isinstance(payload, np.ndarray):  # fp32's own messages are bare coordinates
-        return bytes(pack(Raw(payload)))
-    if type(payload).__name__ == "DampedPayload":
-        raise ValueError(f"{spec}: the factor is not in the message; encode with what is damped")
+    for damped in compressor.chain():
+        if isinstance(damped, Damped):
+            factor = 1 - damped.variance_factor(num_coordinates)
+            raise ValueError(
+                f"{spec}: receivers multiply by {factor:.6g}, which follows from the configuration and is "
+                "not in a message; leave out damped(...), and multiply what is decoded"
+            )
     message = compressor.wire.pack(payload)
     try:
         ql.decode(message, max_coordinates=num_coordinates)

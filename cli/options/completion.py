@@ -94,8 +94,10 @@ def of_stored_runs(field: str) -> Complete:
         from qsgd_lab.errors import LabError
         from qsgd_lab.runs.store import RunStore
 
+        # click leaves an argument aside where the option after it has no value yet
+        given = (ctx.params.get("runs"), ctx.params.get("named"), *ctx.args)
         try:
-            records = RunStore(Path(ctx.params.get("runs") or "runs")).read().records
+            records = RunStore(Path(next(filter(None, given), "runs"))).read().records
         except (LabError, OSError):  # the command itself will say what is wrong
             return []
         found: dict[Any, None] = dict.fromkeys(getattr(record.config, field) for record in records)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from qsgd_lab.cli.options.completion import of_stored_runs
+from qsgd_lab.cli.standard_error import say_line
 from qsgd_lab.errors import DataMissingError
 from qsgd_lab.runs.packed import SUFFIX
 
@@ -68,7 +69,11 @@ def read_records(runs: Path, *, stale: bool = False) -> list[RunRecord]:
     """
     from qsgd_lab.runs.store import RunStore
 
-    contents = RunStore(runs).read()
+    return sound_records(RunStore(runs).read(), runs, stale=stale)
+
+
+def sound_records(contents: StoreContents, runs: Path, *, stale: bool = True) -> list[RunRecord]:
+    """Return the records of a store that was read, as `read_records` does."""
     contents.require_sound(runs)
     records = [record for record in contents.records if stale or not record.is_stale]
     left_out = len(contents.records) - len(records)
@@ -76,16 +81,14 @@ def read_records(runs: Path, *, stale: bool = False) -> list[RunRecord]:
     if not records:
         raise DataMissingError(_no_runs(runs, left_out))
     if left_out:
-        click.echo(
-            f"Left out {left_out} runs made with other versions of the lab; --stale shows them.", err=True
-        )
+        say_line(f"Left out {left_out} runs made with other versions of the lab; --stale shows them.")
     return records
 
 
 def warn_of_damage(contents: StoreContents) -> None:
     """Say on stderr, in one line, how many runs were skipped as damaged, and name the first."""
     if contents.warning:
-        click.echo(f"Warning: {contents.warning}.", err=True)
+        say_line(f"Warning: {contents.warning}.")
 
 
 def check_takes_runs(store: RunStore, plan: Plan) -> None:
@@ -112,7 +115,7 @@ def read_epochs(runs: Path, records: Sequence[RunRecord]) -> dict[str, tuple[Epo
 
     found, damaged = RunStore(runs).all_epochs(records)
     if damaged:
-        click.echo(f"Warning: skipped the epochs of {len(damaged)} runs; the first: {damaged[0]}.", err=True)
+        say_line(f"Warning: skipped the epochs of {len(damaged)} runs; the first: {damaged[0]}.")
     return found
 
 

@@ -18,6 +18,7 @@ import click
 from qsgd_lab.cli.errors import argument_errors
 from qsgd_lab.cli.options import completion
 from qsgd_lab.cli.options.completion import devices, one_of
+from qsgd_lab.cli.standard_error import say
 from qsgd_lab.levels import CONVENTIONS
 from qsgd_lab.runs.config import ALL_GATHER
 from qsgd_lab.training.flaws import FLAWS
@@ -27,6 +28,12 @@ from qsgd_lab.training.preset_table import PRESETS
 #: What `--help` says of the presets, each with its models.
 PRESETS_HELP = "Presets and their models:\n\n" + "\n\n".join(
     f"{name}: {preset.title} ({', '.join(preset.models)})" for name, preset in PRESETS.items()
+)
+
+#: What `--help` says of the residuals of error feedback, where the learning rate may change.
+RESIDUAL_UNITS = (
+    "ef(...) keeps residuals in units of the gradient; ef(..., unit=update) in those of the update, which "
+    "rescales them when the learning rate changes."
 )
 
 #: Where a driver for CUDA shows itself on Linux, also under Windows: without any of these torch need not be
@@ -95,7 +102,7 @@ def sweep_device(name: str, cores: int) -> Iterator[SweepDevice]:
         If the name means nothing, or a device that is not there.
     """
     chosen, words = _choose(name, cores)
-    click.echo(words, err=True)
+    say(words)
     before = os.environ.get("QSGD_LAB_DEVICE")
     os.environ["QSGD_LAB_DEVICE"] = chosen.name
     try:

@@ -19,7 +19,7 @@ from qsgd_lab.cli.options.lists import NODES_LIST, SEEDS_LIST
 from qsgd_lab.cli.options.quantities import BANDWIDTH, DURATION, SHORT_TIME, BandwidthType
 from qsgd_lab.cli.options.quantizer import plot_option
 from qsgd_lab.cli.options.stored_runs import runs_option
-from qsgd_lab.cli.options.training import import_option
+from qsgd_lab.cli.options.training import RESIDUAL_UNITS, import_option
 from qsgd_lab.cli.sweep.compare_output import FORMATS, Words, render
 from qsgd_lab.cli.sweep.theory_warnings import print_warnings
 from qsgd_lab.report.analysis.communication import Link
@@ -60,7 +60,7 @@ _BUDGET = re.compile(r"([0-9.]+(?:e[+-]?[0-9]+)?)(x|s@.*)?")
     shell_complete=one_of(completion.algorithms),
     help='An algorithm by its text, with its compressor: "local-sgd(rounds=16)", '
     '"synchronous(compressor=ef(top-k(fraction=0.01)))". May be given again; the first is what the others '
-    "are tested against. See qsgd-lab methods.",
+    f"are tested against. {RESIDUAL_UNITS} See qsgd-lab methods.",
 )
 @click.option("--steps", type=click.IntRange(min=1), help="Steps T.  [default: the problem's]")
 @click.option("--repeats", type=click.IntRange(1, 10**5), help="Repetitions R.  [default: 100]")

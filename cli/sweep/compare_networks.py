@@ -13,6 +13,7 @@ import click
 from qsgd_lab.cli.errors import argument_errors
 from qsgd_lab.cli.options.stored_runs import check_takes_runs
 from qsgd_lab.cli.options.training import sweep_device
+from qsgd_lab.cli.standard_error import say_line
 from qsgd_lab.cli.sweep.data_sets import data_folder, describe_data, require_data
 from qsgd_lab.cli.sweep.reproduce import WORKER, usable_cores
 from qsgd_lab.cli.sweep.theory_warnings import warn_of_theory
@@ -186,7 +187,7 @@ def _train(configs: Sequence[RunConfig], store: RunStore, jobs: int | None, max_
                 max_time_s=max_time,
             )
     for failure in outcome.failed:
-        click.echo(f"Error: {cell_name(failure.config)}: {failure.reason}", err=True)
+        say_line(f"Error: {cell_name(failure.config)}: {failure.reason}")
     if outcome.exit_code:
         if outcome.remaining:
             count = len(outcome.remaining)

@@ -7,8 +7,7 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import click
-
+from qsgd_lab.cli.standard_error import say, say_line
 from qsgd_lab.data.registry import DEFAULT_DATASET, Copy, Source, dataset_entry, dataset_origins
 from qsgd_lab.errors import DataMissingError
 
@@ -24,7 +23,7 @@ def data_folder(data_dir: Path | None) -> Iterator[list[Path]]:
     folders = search_folders(data_dir)
     if data_dir is None or os.environ.get(DATA_VARIABLE):
         if data_dir is not None and folders[0] != data_dir.expanduser():
-            click.echo(f"Warning: {DATA_VARIABLE}={folders[0]} overrides --data-dir {data_dir}", err=True)
+            say_line(f"Warning: {DATA_VARIABLE}={folders[0]} overrides --data-dir {data_dir}")
         yield folders
         return
     os.environ[DATA_VARIABLE] = str(data_dir)
@@ -41,7 +40,7 @@ def describe_data(datasets: Collection[str], folders: list[Path]) -> None:
         notice = entry.notice or f"Data: {entry.title}" + (", {files}." if entry.source else ".")
         copy = _found(entry.source, folders) if entry.source else None
         files = f"{copy.form} {copy.path}" if copy else f"not here; fetch it with: {_fetching(name)}"
-        click.echo(notice.replace("{files}", files), err=True)
+        say(notice.replace("{files}", files))
 
 
 def _found(source: Source, folders: list[Path]) -> Copy | None:

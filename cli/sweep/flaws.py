@@ -12,6 +12,7 @@ from qsgd_lab.cli.errors import argument_errors
 from qsgd_lab.cli.options.lists import BITS_LIST, SEEDS_LIST
 from qsgd_lab.cli.options.quantities import DURATION
 from qsgd_lab.cli.options.stored_runs import check_takes_runs, runs_option, warn_of_damage
+from qsgd_lab.cli.standard_error import say, say_line
 from qsgd_lab.terminal import fill, text_width
 from qsgd_lab.training.flaws import FLAWS
 from qsgd_lab.training.presets import FP32, PRESETS, Method, configurations
@@ -133,8 +134,8 @@ def _train(
     check_takes_runs(store, plan)
     warn_of_changes(plan)
     jobs = jobs or usable_cores()
-    click.echo(DATASETS[PRESETS[PRESET].dataset].notice, err=True)
-    click.echo(sentence(plan, jobs, plan.eta_s(jobs)), err=True)
+    say(DATASETS[PRESETS[PRESET].dataset].notice)
+    say(sentence(plan, jobs, plan.eta_s(jobs)))
     with display(plan.configs("missing", "stale", "running")) as shown:
         return run_sweep(
             plan.configs(),
@@ -187,7 +188,7 @@ def _finish(outcome: SweepOutcome, store: RunStore) -> None:
 
     for failure in outcome.failed:
         where = store.error_log_path(failure.config)
-        click.echo(f"Error: {cell_name(failure.config)}: {failure.reason} (see {where})", err=True)
+        say_line(f"Error: {cell_name(failure.config)}: {failure.reason} (see {where})")
     if outcome.remaining:
         click.echo(f"{len(outcome.remaining)} runs remain; the same command goes on with them.", err=True)
     if outcome.exit_code:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from qsgd_lab.cli.options.quantities import format_duration
+from qsgd_lab.cli.standard_error import say, say_line
 from qsgd_lab.training.presets import margins
 
 if TYPE_CHECKING:
@@ -32,8 +33,8 @@ def print_outcome(
         click.echo(render(records, format_name, options).encode(), nl=False)
     for failure in outcome.failed:
         where = store.error_log_path(failure.config)
-        click.echo(f"Error: {cell_name(failure.config)}: {failure.reason} (see {where})", err=True)
-    click.echo(_summary(outcome, records, seconds), err=True)
+        say_line(f"Error: {cell_name(failure.config)}: {failure.reason} (see {where})")
+    say(_summary(outcome, records, seconds))
     if outcome.remaining:
         click.echo(f"{len(outcome.remaining)} runs remain; the same command goes on with them.", err=True)
 

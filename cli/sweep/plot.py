@@ -13,6 +13,7 @@ from qsgd_lab.cli.options.completion import of_stored_runs
 from qsgd_lab.cli.options.lists import NODES_LIST
 from qsgd_lab.cli.options.quantities import SHORT_TIME
 from qsgd_lab.cli.options.stored_runs import only, read_epochs, read_records, selection_options
+from qsgd_lab.cli.standard_error import say_line
 from qsgd_lab.errors import DataMissingError, UsageError
 from qsgd_lab.files import check_folder, check_place, save
 from qsgd_lab.report.figures.registry import FIGURES, NEEDS
@@ -211,14 +212,14 @@ def _draw(
 
     for group, data in named.items():
         for remark in remarks(data, by_epoch=bool(_BY_EPOCH & set(chosen))):
-            click.echo(f"{group}: {remark}", err=True)
+            say_line(f"{group}: {remark}")
         for name in chosen:
             if name == "frontier" and not data.leads_family:
                 continue  # drawn with the first of its family
             with style():
                 figure = draw(name, data)
                 if figure is None:
-                    click.echo(f"{group}: no figure {name}, which takes {NEEDS[name]}", err=True)
+                    say_line(f"{group}: no figure {name}, which takes {NEEDS[name]}")
                     continue
                 for suffix in suffixes:
                     path = output if output.suffix in SUFFIXES else output / f"{group}-{name}{suffix}"

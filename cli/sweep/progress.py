@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from qsgd_lab.cli.errors import COMPILING
 from qsgd_lab.cli.options.quantities import format_duration
+from qsgd_lab.cli.standard_error import say_line
+from qsgd_lab.compilation import COMPILING
 from qsgd_lab.runs import events
 from qsgd_lab.runs.sweep import StopReason
 
@@ -101,7 +102,7 @@ class LineDisplay:
 
     def stopping(self, reason: StopReason) -> None:
         """Say at once that the sweep is stopping, and what it waits for."""
-        click.echo(STOPPING[reason], err=True)
+        say_line(STOPPING[reason])
 
 
 class BarDisplay:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from qsgd_lab.cli.options.stored_runs import only, read_epochs, read_records, selection_options
+from qsgd_lab.cli.options.stored_runs import only, read_epochs, selection_options, sound_records
+from qsgd_lab.cli.standard_error import say_line
 from qsgd_lab.files import STANDARD_STREAM, check_place, save
 from qsgd_lab.runs import events
 from qsgd_lab.training.presets import margins
@@ -65,7 +66,8 @@ def report(
 
     check_place(output)
     store = RunStore(runs)
-    records = read_records(runs, stale=True)
+    found = store.read()
+    records = sound_records(found, runs)
     for name, wanted in (("preset", preset), ("dataset", dataset), ("model", model)):
         records = only(records, name, wanted)
     current = [record for record in records if not record.is_stale]
@@ -75,7 +77,7 @@ def report(
         # a folder without a record does not say which preset, data set or model it is of
         unfinished=() if preset or dataset or model else tuple(unfinished(store, store.unfinished())),
         left_out=[record for record in records if record.is_stale],
-        warning=store.read().warning,
+        warning=found.warning,
         commands=_commands(current),
         title=title,
         margins=margins(),
@@ -85,10 +87,7 @@ def report(
     if output != STANDARD_STREAM:
         click.echo(str(output))
     if len(text) > _LARGE_BYTES:
-        click.echo(
-            f"Warning: the page has {len(text) / 1e6:.1f} MB; choose by --preset, --dataset or --model.",
-            err=True,
-        )
+        say_line(f"Warning: the page has {len(text) / 1e6:.1f} MB; choose by --preset, --dataset or --model.")
 
 
 def _commands(records: Sequence[RunRecord]) -> list[str]:
@@ -160,7 +159,7 @@ class LiveReport:
             save(self.path, self._page(is_last=is_last).encode())
         except Exception as error:  # whatever is wrong with the page, a night of training goes on
             if not self._has_failed:
-                click.echo(f"Warning: no report: {error}", err=True)
+                say_line(f"Warning: no report: {error}")
             self._has_failed = True
         end = time.monotonic()
         self._next = end + self._SHARE * (end - start)

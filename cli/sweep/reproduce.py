@@ -19,12 +19,14 @@ from qsgd_lab.cli.options.quantities import BUCKET_SIZE
 from qsgd_lab.cli.options.stored_runs import check_takes_runs, runs_option, warn_of_damage
 from qsgd_lab.cli.options.training import (
     PRESETS_HELP,
+    RESIDUAL_UNITS,
     computing_options,
     flaws_asked_for,
     import_option,
     protocol_options,
     sweep_device,
 )
+from qsgd_lab.cli.standard_error import say
 from qsgd_lab.cli.sweep.data_sets import data_folder, describe_data, require_data
 from qsgd_lab.cli.sweep.outcome_output import print_outcome
 from qsgd_lab.cli.sweep.theory_warnings import warn_of_theory
@@ -77,7 +79,7 @@ def usable_cores() -> int:
     metavar="METHOD",
     shell_complete=one_of(completion.compressors),
     help='A method by its text, such as "ef(top-k(fraction=0.01))"; may be given again. '
-    "See qsgd-lab methods.",
+    f"{RESIDUAL_UNITS} See qsgd-lab methods.",
 )
 @click.option(
     "--algorithm",
@@ -341,7 +343,7 @@ def _announce(plan: Plan, jobs: int) -> None:
     from qsgd_lab.cli.sweep.plan_output import sentence
 
     warn_of_changes(plan)
-    click.echo(sentence(plan, jobs, plan.eta_s(jobs)), err=True)
+    say(sentence(plan, jobs, plan.eta_s(jobs)))
 
 
 def warn_of_changes(plan: Plan) -> None:
@@ -349,10 +351,9 @@ def warn_of_changes(plan: Plan) -> None:
     from qsgd_lab.runs.environment import checkout
 
     if checkout()["dirty"] and plan.configs("missing", "stale"):
-        click.echo(
+        say(
             "Warning: the checkout of qsgd-lab has uncommitted changes, so that the commit which these runs "
-            "store is not the code that made them; commit first if they are to be published.",
-            err=True,
+            "store is not the code that made them; commit first if they are to be published."
         )
 
 
@@ -360,7 +361,7 @@ def _save_gradients(config: RunConfig, folder: Path) -> None:
     from qsgd_lab.training.gradient_capture import capture_gradients
 
     paths = capture_gradients(config, folder)
-    click.echo(f"Saved {len(paths)} gradients of {config.model}, {config.method}, in {folder}.", err=True)
+    say(f"Saved {len(paths)} gradients of {config.model}, {config.method}, in {folder}.")
 
 
 def _sweep(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-import click
+from qsgd_lab.cli.standard_error import say
 
 if TYPE_CHECKING:
     from qsgd_lab.runs.config import RunConfig
@@ -21,4 +21,4 @@ def warn_of_theory(configs: Sequence[RunConfig]) -> None:
 def print_warnings(lines: Iterable[str]) -> None:
     """Print each line once."""
     for line in dict.fromkeys(lines):
-        click.echo(f"Warning: {line}.", err=True)
+        say(f"Warning: {line}.")

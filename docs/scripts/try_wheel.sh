@@ -10,7 +10,7 @@ folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 "$python" -m venv "$folder/venv"
 cd "$folder"
-venv/bin/python -m pip install --quiet --constraint "$constraints" "$wheel"
+venv/bin/python -m pip install --quiet --no-compile --constraint "$constraints" "$wheel"
 venv/bin/qsgd-lab --version
 venv/bin/qsgd-lab reproduce --nodes 2 --bits 4 --seeds 0 --epochs 1
 venv/bin/qsgd-lab report

@@ -42,7 +42,7 @@ def _first(levels: Levels, most: int) -> tuple[Levels, float]:
     return part, part.size / levels.size
 
 
-def ours(layout: str, code: str) -> Callable[[Levels, int], Rival]:
+def ours(layout: str, code: str, effort: int = 1) -> Callable[[Levels, int], Rival]:
     """Return the builder of this library's messages, header and checksums included."""
 
     def build(levels: Levels, num_levels: int) -> Rival:
@@ -52,7 +52,9 @@ def ours(layout: str, code: str) -> Callable[[Levels, int], Rival]:
         parts = partition(levels.size)
         norms = np.ones(parts.num_buckets, np.float32)
         quantized = ql.QuantizedGradient(levels, norms, num_levels, "l2", parts, levels.shape)
-        return Rival(lambda: ql.encode(quantized, code, layout), lambda m: ql.decode(m).levels, len)
+        return Rival(
+            lambda: ql.encode(quantized, code, layout, effort=effort), lambda m: ql.decode(m).levels, len
+        )
 
     return build
 
@@ -114,16 +116,20 @@ def bitarray(levels: Levels, num_levels: int) -> Rival:
     return Rival(encode, lambda bits: list(bits.decode(tree)), lambda bits: -(-len(bits) // 8), share)
 
 
-def zstandard(levels: Levels, num_levels: int) -> Rival:
-    """Compress the levels' bytes with Zstandard, level 1."""
-    zstd = import_module("zstandard")
+def zstandard(level: int) -> Callable[[Levels, int], Rival]:
+    """Return the builder for Zstandard at a compression level, of the levels' bytes."""
 
-    del num_levels
-    raw = levels.tobytes()
-    coder, decoder = zstd.ZstdCompressor(level=1), zstd.ZstdDecompressor()
-    return Rival(
-        lambda: coder.compress(raw), lambda data: np.frombuffer(decoder.decompress(data), np.int8), len
-    )
+    def build(levels: Levels, num_levels: int) -> Rival:
+        zstd = import_module("zstandard")
+
+        del num_levels
+        raw = levels.tobytes()
+        coder, decoder = zstd.ZstdCompressor(level=level), zstd.ZstdDecompressor()
+        return Rival(
+            lambda: coder.compress(raw), lambda data: np.frombuffer(decoder.decompress(data), np.int8), len
+        )
+
+    return build
 
 
 def constriction(levels: Levels, num_levels: int) -> Rival:
@@ -151,6 +157,8 @@ OURS: dict[str, Callable[[Levels, int], Rival]] = {
     "dense gamma": ours("dense", "gamma"),
     "sparse omega": ours("sparse", "omega"),
     "fixed": ours("fixed", "auto"),
+    "ranged": ours("ranged", "auto", effort=0),
+    "ranged, classes": ours("ranged", "auto", effort=1),
 }
 
 #: Name -> builder. Adding a row adds a choice to ``qsgd-lab bench --against``.
@@ -159,7 +167,8 @@ RIVALS: dict[str, Callable[[Levels, int], Rival]] = {
     "compintpy": compintpy("omega"),
     "compintpy-gamma": compintpy("gamma"),
     "bitarray": bitarray,
-    "zstandard": zstandard,
+    "zstandard": zstandard(1),
+    "zstandard-3": zstandard(3),
     "constriction": constriction,
 }
 
@@ -169,6 +178,7 @@ PACKAGES = {
     "compintpy-gamma": "compintpy",
     "bitarray": "bitarray",
     "zstandard": "zstandard",
+    "zstandard-3": "zstandard",
     "constriction": "constriction",
 }
 

@@ -40,9 +40,10 @@ def encode(
     payload : QuantizedGradient, or a payload of another kind of docs/wire-format-2.md
     code : {"auto", "gamma", "delta", "omega"}
         The code of integers; omega is the paper's. It has no part in the fixed layout.
-    layout : {"auto", "fixed", "dense", "dense-signed", "sparse"}
+    layout : {"auto", "auto-any", "fixed", "dense", "dense-signed", "sparse", "base3", "ranged"}
         See `qsgd_lab.coding.layouts`. Version 2 has "fixed", for s = 1 "base3", and "ranged", which takes
-        about the entropy of the levels; "auto" never takes it.
+        about the entropy of the levels; "auto" never takes it, and "auto-any" takes the shortest message of
+        both versions.
     version : {1, 2}, optional
         Of the wire format. Version 1 carries levels under Elias codes, version 2 everything else; by default
         1 for a quantized gradient, unless something is asked for that only version 2 has.
@@ -97,10 +98,34 @@ def encode(
     threads = num_threads(threads)
     around = {"structure": structure, "key": key, "used": used}
     codec = codec_for(getattr(payload, "levels", None), backend)
+    if layout == "auto-any":
+        arguments = {"chunk_size": chunk_size, "effort": effort, "threads": threads, "backend": backend}
+        return _shortest(payload, code, version, around, arguments)
     if _version_for(payload, layout, version, around) == 2:
         return encode_version_2(payload, code, layout, around, codec.IS_DEVICE, effort)
     check_choice(code, layout)
     return codec.encode(payload, code, layout, chunk_size, threads, backend)
+
+
+def _shortest(
+    payload: Any, code: str, version: int | None, around: dict[str, Any], arguments: dict[str, Any]
+) -> Message | Any:
+    """Return the shortest message of the versions and layouts that the arguments leave open.
+
+    Raises
+    ------
+    TypeError
+        If the payload is not a quantized gradient.
+    """
+    if not isinstance(payload, QuantizedGradient):
+        raise TypeError(f'layout "auto-any" is of levels, which a {type(payload).__name__} does not have')
+    found = []
+    if _version_for(payload, "auto", version, around) == 1:
+        found.append(encode(payload, code, **arguments))
+    if version != 1 and (code == "auto" or not found):
+        for layout in ("fixed", "base3", "ranged") if payload.num_levels == 1 else ("fixed", "ranged"):
+            found.append(encode(payload, code, layout, version=2, **around, **arguments))
+    return min(found, key=len)
 
 
 def _refuse_arrays(payload: Any) -> None:

@@ -43,6 +43,19 @@ def sums_by_sign(x: Floats, parts: Partition, backend: str) -> tuple[NDArray[Any
     return sums, counts
 
 
+def bits_by_sign(x: Floats, parts: Partition, is_dead: NDArray[np.bool_], backend: str) -> NDArray[np.bool_]:
+    """Return whether each coordinate is not below 0; False throughout a dead bucket (one flag each)."""
+    if backend == "reference":
+        from qsgd_lab.kernels import level_set_reference
+
+        return level_set_reference.sign_bits(x, parts.bucket_offsets, is_dead)
+    from qsgd_lab.kernels.cpu.methods import level_sets
+
+    bits = np.empty(x.size, bool)
+    level_sets.sign_bits(x, parts.bucket_offsets, is_dead, bits)
+    return bits
+
+
 def round_to_levels(
     x: Floats, parts: Partition, stream: Stream, scales: Floats, grid: int, num_levels: int, backend: str
 ) -> NDArray[np.int16]:

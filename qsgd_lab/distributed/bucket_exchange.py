@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qsgd_lab.coding.encode import encode
+from qsgd_lab.compressors import FullPrecision
 from qsgd_lab.compressors.protocol import Compressor, Layout, divide
 from qsgd_lab.distributed.exchange import message_of
 from qsgd_lab.distributed.gradient_layout import Run, message_length
@@ -20,6 +21,9 @@ from qsgd_lab.stream import Stream
 
 Vector = NDArray[np.float32]
 Mask = NDArray[np.uint8]
+
+#: What small tensors are sent by.
+_RAW = FullPrecision()
 
 
 class Gathered:
@@ -110,7 +114,7 @@ class Gathered:
     ) -> tuple[Bytes, Vector]:
         """Return a message, and what receivers read of it."""
         if is_raw:
-            return own.view(np.uint8), own
+            return np.frombuffer(_RAW.wire.pack(own), np.uint8), own
         if at not in self._states:
             self._states[at] = self.compressor.init(layout)
         payload, self._states[at] = self.compressor.compress(own, self._states[at], stream)
@@ -211,14 +215,13 @@ class _Reader:
     def add(self, is_raw: bool, layout: Layout, total: Vector, known: Vector | None) -> None:
         """Add the next message's values, or what is known of them, to a sum."""
         rest = self.data[self.at :]
-        length = total.nbytes if is_raw else message_length(rest)
+        length = message_length(rest)
         self.at += length
         if known is not None:
             total += known
-        elif is_raw:
-            total += np.frombuffer(rest[:length].tobytes(), np.float32)
         else:
-            self.compressor.add_decoded(bytes(rest[:length]), layout, total)
+            reader = _RAW if is_raw else self.compressor
+            reader.add_decoded(bytes(rest[:length]), layout, total)
 
 
 def _joined(parts: Sequence[Bytes]) -> Bytes:

@@ -303,16 +303,24 @@ class RangedTables(NamedTuple):
         Low bits of a level that are not coded, where s > 127.
     frequencies : uint16, shape (K, 256)
         Of each byte, in 1/4096; 0 for a byte that is an exception.
-    entries : uint32, shape (K, 256)
-        frequency << 12 | start, of the escape for an exception.
-    reciprocals : float64, shape (K, 256)
-        1 / frequency of `entries`, rounded up a little.
-    slots : uint32, shape (K, 4096)
+    entries : uint64, shape (256 K,)
+        In the low half frequency | EXCEPTION | start << 20, of the escape for an exception, which is marked
+        by the bit EXCEPTION of `cpu.messages.ranged`. In the high half 1 / frequency, rounded down a little,
+        as the bits of a float32.
+    reciprocals : float64, shape (256 K,)
+        1 / frequency, rounded up a little.
+    slots : uint32, shape (4096 K,)
         By slot: frequency | slot - start << 12 | byte << 24.
+    allowed : bool, shape (256,)
+        Whether all fields of a byte are in -s..s, where s <= 127.
+    is_doubtful : bool
+        Whether a table knows a byte that is not, apart from the escape.
     """
 
     shifts: NDArray[np.uint8]
     frequencies: NDArray[np.uint16]
-    entries: NDArray[np.uint32]
+    entries: NDArray[np.uint64]
     reciprocals: NDArray[np.float64]
     slots: NDArray[np.uint32]
+    allowed: NDArray[np.bool_]
+    is_doubtful: bool

@@ -42,6 +42,13 @@ def sign_sums(
     return sums, counts
 
 
+def sign_bits(
+    x: NDArray[np.float32], offsets: NDArray[np.int64], is_dead: NDArray[np.bool_]
+) -> NDArray[np.bool_]:
+    """Return whether each coordinate is not below 0; False throughout a dead bucket."""
+    return np.asarray(~(x < 0) & ~np.repeat(is_dead, np.diff(offsets)))
+
+
 def round_to_levels(
     x: NDArray[np.float32],
     words: NDArray[np.uint32],

@@ -1,12 +1,13 @@
 """Layout `ranged` of levels: tables and classes in a message, and chunks between levels and bytes.
 
 How a writer chooses tables is `qsgd_lab.wire.ranged_choice`; the coding loops are in
-`qsgd_lab.kernels.cpu.messages.ranged` and `ranged_chunk`.
+`qsgd_lab.kernels.cpu.messages.ranged` and `ranged_vector`.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,7 +23,6 @@ TAIL_BYTES = 32  # zeros after the chunks, so that a reader may load sixteen wor
 MAX_SHIFT = 8
 TOTAL = 4096  # of the frequencies of a table
 BLOCK = 512  # symbols that share a class
-_OFFSETS = np.arange(0, TOTAL << 12, 1 << 12, dtype=np.uint32)  # of slots: what is added to their entries
 _LEAST_TABLE = 1 + 32 + 3  # shift, bitmap, and two frequencies of 12 bits
 
 _ERRORS = {
@@ -235,25 +235,55 @@ def check_frequencies(frequencies: NDArray[np.uint16]) -> None:
     require(good, "parameters", f"the frequencies of a table must be at most 4095 and sum to {TOTAL}")
 
 
-def kernel_tables(shifts: NDArray[np.uint8], frequencies: NDArray[np.uint16], escape: int) -> RangedTables:
+def kernel_tables(
+    shifts: NDArray[np.uint8], frequencies: NDArray[np.uint16], form: RangedFormat
+) -> RangedTables:
     """Return tables as kernels look them up; `frequencies` were checked."""
+    from qsgd_lab.kernels.cpu.messages.ranged_tables import fill_slots
+
+    frequencies = np.ascontiguousarray(frequencies, np.uint16)
+    slots = np.empty(len(frequencies) * TOTAL, np.uint32)
+    fill_slots(frequencies, slots)
+    entries, reciprocals = encode_tables(frequencies, form)
+    allowed = allowed_bytes(form.num_levels, form.field_bits)
+    known = np.asarray((frequencies > 0).any(axis=0))
+    known[escape_byte(form.field_bits)] = False
+    doubtful = bool((known & ~allowed).any())
+    return RangedTables(shifts.astype(np.uint8), frequencies, entries, reciprocals, slots, allowed, doubtful)
+
+
+def encode_tables(
+    frequencies: NDArray[np.uint16], form: RangedFormat
+) -> tuple[NDArray[np.uint64], NDArray[np.float64]]:
+    """Return the entries and reciprocals of `RangedTables`."""
+    from qsgd_lab.kernels.cpu.messages.ranged import EXCEPTION
+
+    escape = escape_byte(form.field_bits)
     starts = np.cumsum(frequencies, axis=1, dtype=np.uint32) - frequencies
-    entries = frequencies.astype(np.uint32) << 12 | starts
+    entries = frequencies.astype(np.uint32) | starts << np.uint32(20)
     # An exception is coded as the escape: the same stream as if the symbols had been rewritten.
-    coded = np.where(frequencies > 0, entries, entries[:, escape : escape + 1])
-    # A slot is frequency | slot - start << 12 | byte << 24: one number a byte, and the slot added to it.
-    bases = frequencies + (np.arange(256, dtype=np.uint32) << np.uint32(24)) - (starts << np.uint32(12))
-    slots = np.repeat(bases.reshape(-1), frequencies.reshape(-1)).reshape(-1, TOTAL)
-    slots += _OFFSETS
-    reciprocals = (1 + 2.0**-50) / np.maximum(coded >> np.uint32(12), 1).astype(np.float64)
-    arrays = (
-        shifts.astype(np.uint8),
-        frequencies.astype(np.uint16),
-        coded.astype(np.uint32),
-        reciprocals,
-        slots,
-    )
-    return RangedTables(*(np.ascontiguousarray(array) for array in arrays))
+    marked = entries[:, escape : escape + 1] | np.uint32(EXCEPTION)
+    coded = np.where(frequencies > 0, entries, marked)
+    coded[:, escape] = marked[:, 0]
+    divisors = np.maximum(coded & np.uint32(TOTAL - 1), 1)
+    pairs = np.stack([coded, float_reciprocals(divisors).view(np.uint32)], axis=2)
+    return pairs.view(np.uint64).reshape(-1), ((1 + 2.0**-50) / divisors.astype(np.float64)).reshape(-1)
+
+
+def float_reciprocals(divisors: NDArray[Any]) -> NDArray[np.float32]:
+    """Return 1 / divisor in float32, too small by about 2^-22.
+
+    A quotient below 2^20 is then the product's integer part or one more, whatever rounds on the way.
+    """
+    return ((1 - 2.0**-22) / divisors).astype(np.float32)
+
+
+@lru_cache(256)
+def allowed_bytes(num_levels: int, width: int) -> NDArray[np.bool_]:
+    """Return for each byte whether its fields of `width` bits are all in -s..s, where s <= 127."""
+    fields = (np.arange(256)[:, None] >> np.arange(0, 8, width)) & ((1 << width) - 1)
+    levels = fields - (fields >> (width - 1) << width)
+    return np.asarray((np.abs(levels) <= num_levels).all(axis=1))
 
 
 def escape_byte(bits: int) -> int:
@@ -269,42 +299,60 @@ def write_levels(levels: NDArray[Any], code: RangedCode, sizes: Sizes) -> tuple[
     MessageError
         If a table lacks the escape where it is needed.
     """
-    from qsgd_lab.kernels.cpu.messages.ranged_chunk import WriteScratch, write_chunks
+    from qsgd_lab.kernels.cpu.messages.ranged_chunk import SPARE, WriteBuffer, WriteScratch, write_chunks
 
     form = sizes.form
     symbols = symbols_of(min(1 << form.chunk_bits, max(levels.size, 1)), form)
     # Low bits, states, a word of 12 bits for each symbol at most, and exceptions: of a chunk, and of all.
     wide = 2 if form.num_levels > 127 else 0
     most = symbols * (wide // 2 + 2 + max(wide, 1)) + 4 * form.num_states + 16
-    buffer = np.empty(most * max(sizes.num_chunks, 1) + 8, np.uint8)
+    buffer = np.empty(-(-(most * max(sizes.num_chunks, 1) + 8) // 2), np.uint16)
+    together = _together(levels.size, form)
     scratch = WriteScratch(
-        np.empty(symbols, np.uint8),
-        np.empty(form.num_states, np.uint32),
-        np.empty(symbols + 1, np.uint16),
+        np.empty(together * symbols, np.uint8),
+        np.empty(together * form.num_states, np.uint32),
+        np.empty(together * (symbols + SPARE), np.uint16),
+        np.empty(together * -(-symbols // BLOCK), np.uint8),
     )
     lengths = np.empty(sizes.num_chunks, np.uint16)
-    tables = kernel_tables(code.shifts, code.frequencies, escape_byte(form.field_bits))
-    used, outcome, chunk = write_chunks(levels, form, tables, code.classes, scratch, buffer, lengths)
+    tables = kernel_tables(code.shifts, code.frequencies, form)
+    stream = WriteBuffer(buffer.view(np.uint8), buffer)
+    used, outcome, chunk = write_chunks(levels, form, tables, code.classes, scratch, stream, lengths)
     raise_unless_good(outcome, chunk, form.num_levels)
-    return lengths, buffer[:used].copy()
+    return lengths, stream.octets[:used]
+
+
+def _together(count: int, form: RangedFormat) -> int:
+    """Return how many chunks are coded in turn."""
+    return 4 if form.num_states == 16 and count >= 4 << form.chunk_bits else 1
 
 
 def read(
-    options: Any, side: Bytes, body: Bytes, count: int, start: int, stop: int, _out: Any = None
+    options: Any, side: Bytes, body: Bytes, count: int, start: int, stop: int, out: Any = None
 ) -> tuple[NDArray[Any], RangedCode]:
-    """Return levels start..stop-1 of `count`, and the code; raises a MessageError as `read_levels` does."""
+    """Return levels start..stop-1 of `count`, and the code; raises a MessageError as `read_levels` does.
+
+    All levels are read into `out`, if it is given.
+    """
     sizes, bits = options.sizes(count), options.chunk_bits
     code, starts = parse_side(side, options.num_tables, sizes)
     if start == stop:
         return np.empty(0, level_dtype(options.num_levels)), code
     first, end = start >> bits, min(count, -(-stop >> bits << bits))
     low = first << bits
-    levels = read_levels(body, starts, code, sizes, first, end - low)
-    return levels[start - low : stop - low], code
+    whole = out if end - low == count else None
+    levels = read_levels(body, starts, code, sizes, first, end - low, whole)
+    return levels if whole is not None else levels[start - low : stop - low], code
 
 
 def read_levels(
-    body: Bytes, starts: NDArray[np.int64], code: RangedCode, sizes: Sizes, first: int, count: int
+    body: Bytes,
+    starts: NDArray[np.int64],
+    code: RangedCode,
+    sizes: Sizes,
+    first: int,
+    count: int,
+    out: NDArray[Any] | None = None,
 ) -> NDArray[Any]:
     """Return `count` levels from the beginning of chunk `first` on, which end where a chunk does.
 
@@ -313,12 +361,12 @@ def read_levels(
     MessageError
         If a chunk is not what a writer writes.
     """
-    from qsgd_lab.kernels.cpu.messages.ranged_chunk import ReadScratch, read_chunks
+    from qsgd_lab.kernels.cpu.messages.ranged_read import ReadScratch, read_chunks
 
     form = sizes.form
-    tables = kernel_tables(code.shifts, code.frequencies, escape_byte(form.field_bits))
-    levels = np.empty(count, level_dtype(form.num_levels))
-    together = 4 if form.num_states == 16 and count >= 4 << form.chunk_bits else 1  # chunks decoded in turn
+    tables = kernel_tables(code.shifts, code.frequencies, form)
+    levels = np.empty(count, level_dtype(form.num_levels)) if out is None else out
+    together = _together(count, form)
     symbols = symbols_of(min(count, 1 << form.chunk_bits), form)
     wide = symbols if form.num_levels > 127 else 1
     states = np.empty(together * form.num_states, np.uint32)

@@ -29,7 +29,9 @@ _SAMPLE = 1 << 16  # levels beyond 127 that are looked at for a class's shift
 _COST_UNIT = 32  # of a bit, in costs of 16 bits
 _MOST_COST = 511
 #: How many bytes may have a frequency, among which the best number is taken.
-_KEPT = (1, 2, 3, 4, 5, 6, 7, 8, 12, 16, 20, 24, 32, 40, 48, 64, 80, 96, 112, 128, 160, 192, 256)
+_KEPT = np.array(
+    [1, 2, 3, 4, 5, 6, 7, 8, 12, 16, 20, 24, 32, 40, 48, 64, 80, 96, 112, 128, 160, 192, 256], np.int64
+)
 
 
 def choose(levels: NDArray[Any], num_levels: int, effort: int) -> RangedCode:
@@ -83,7 +85,7 @@ def _counts(
     symbols: NDArray[np.uint8], classes: NDArray[np.uint8], step: int, kinds: int
 ) -> NDArray[np.int64]:
     """Return how often each byte occurs, int64[K, 256], by class, in every `step`-th block."""
-    from qsgd_lab.kernels.cpu.messages.ranged import count_symbols
+    from qsgd_lab.kernels.cpu.messages.ranged_tables import count_symbols
 
     counts = np.zeros((kinds, 256), np.int64)
     count_symbols(symbols, classes, step, counts)
@@ -94,19 +96,27 @@ def _classes(
     symbols: NDArray[np.uint8], sizes: Sizes, table: NDArray[np.uint16], escape: int, step: int
 ) -> RangedCode:
     """Return eight tables: by quantiles of what blocks cost under one, then two rounds of the cheapest."""
-    from qsgd_lab.kernels.cpu.messages.ranged import assign_classes, block_costs
-
-    cost = np.empty(sizes.num_blocks, np.uint32)
-    block_costs(symbols, bit_costs(table, escape).astype(np.uint32), step, cost)
+    start = np.repeat(bit_costs(table, escape)[:, None], 8, axis=1)
+    cost = _block_costs(symbols, sizes.num_blocks, start, step)[:, 0]
     cuts = np.quantile(cost, np.arange(1, 8) / 8)
     classes = np.searchsorted(cuts, cost).astype(np.uint8)
-    tables = np.empty((8, 256), np.uint16)
     for _ in range(2):
-        tables[:] = [fit_table(row, escape, 8) for row in _counts(symbols, classes, step, 8)]
+        tables = [fit_table(row, escape, 8) for row in _counts(symbols, classes, step, 8)]
         costs = np.stack([bit_costs(row, escape) for row in tables], axis=1)
-        assign_classes(symbols, np.minimum(costs, _MOST_COST).astype(np.uint16), step, classes)
-    tables[:] = [fit_table(row, escape, 8) for row in _counts(symbols, classes, step, 8)]
+        classes = _block_costs(symbols, sizes.num_blocks, costs, step).argmin(axis=1).astype(np.uint8)
+    tables = [fit_table(row, escape, 8) for row in _counts(symbols, classes, step, 8)]
     return _code(sizes, tables, [0] * 8, classes)
+
+
+def _block_costs(
+    symbols: NDArray[np.uint8], num_blocks: int, costs: NDArray[np.int64], step: int
+) -> NDArray[np.uint32]:
+    """Return what each block costs under eight tables, uint32[blocks, 8], of every `step`-th word."""
+    from qsgd_lab.kernels.cpu.messages.ranged_tables import block_costs
+
+    totals = np.empty((num_blocks, 8), np.uint32)
+    block_costs(symbols, np.minimum(costs, _MOST_COST).astype(np.uint16), step, totals)
+    return totals
 
 
 def bit_costs(table: NDArray[np.uint16], escape: int, exception_bits: int = 8) -> NDArray[np.int64]:
@@ -145,44 +155,19 @@ def fit_table(counts: NDArray[np.int64], escape: int, exception_bits: int) -> ND
     exception_bits : int
         Of an exception, beside its symbol.
     """
-    known = np.flatnonzero(counts)
-    known = known[known != escape]
-    order = known[np.argsort(counts[known], kind="stable")[::-1]]  # the most frequent first
-    order = (
-        order if len(order) else np.zeros(1, np.int64)
-    )  # one value beside the escape, since 4095 is the most
-    ranked = counts[order].astype(np.float64)
-    total = max(float(counts.sum()), 1.0)
-    best, kept = np.inf, 0
-    for count in sorted({min(len(order), count) for count in _KEPT}):
-        outside = float(ranked[count:].sum()) + float(counts[escape])
-        share = np.maximum(np.append(ranked[:count], outside) * (TOTAL / total), 1.0)
-        share *= TOTAL / float(share.sum())
-        bits = float(np.append(ranked[:count], outside) @ np.log2(TOTAL / share))
-        bits += outside * exception_bits + 12 * (count + 1)
-        if bits < best:
-            best, kept = bits, count
-    values = np.append(order[:kept], escape)
-    weights = np.append(ranked[:kept], ranked[kept:].sum() + counts[escape])
-    table = np.zeros(256, np.uint16)
-    table[values] = whole_frequencies(weights)
+    from qsgd_lab.kernels.cpu.messages.ranged_tables import fit_frequencies
+
+    table = np.empty(256, np.uint16)
+    fit_frequencies(counts, escape, exception_bits, _KEPT, table)
     return table
 
 
 def whole_frequencies(weights: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Return integers from 1 to 4095 that sum to 4096 and are near the shares of two weights or more.
+    """Return integers from 1 to 4095 that sum to 4096 and are near the shares of two weights or more."""
+    from qsgd_lab.kernels.cpu.messages.ranged_tables import round_shares
 
-    What is over or missing after rounding goes where it costs the fewest bits.
-    """
-    share = np.maximum(weights, 1e-9)  # of nothing counted, all the same
-    share *= TOTAL / float(share.sum())
-    whole = np.clip(np.rint(share), 1, TOTAL - 1).astype(np.int64)
-    while (excess := int(whole.sum()) - TOTAL) != 0:
-        step = -1 if excess > 0 else 1
-        gain = weights * np.log2(np.maximum(whole + step, 1) / whole)
-        gain[(whole + step < 1) | (whole + step > TOTAL - 1)] = -np.inf
-        many = max(1, min(abs(excess), len(whole) // 2, int(np.isfinite(gain).sum())))
-        whole[np.argsort(gain, kind="stable")[::-1][:many]] += step
+    whole = np.empty(weights.size, np.int64)
+    round_shares(weights, whole)
     return whole
 
 

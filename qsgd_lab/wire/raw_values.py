@@ -55,10 +55,13 @@ def widened(values: NDArray[Any]) -> NDArray[np.float32]:
 
 def put_widened(values: NDArray[Any], wide: NDArray[np.float32]) -> None:
     """Write values as float32 to contiguous memory of shape (n,); a NaN keeps its payload."""
-    flat = values.reshape(-1)
-    if flat.dtype == np.uint16:
-        bits = wide.view(np.uint32)
-        bits[:] = flat
-        bits <<= np.uint32(16)
-    else:
+    flat = np.ascontiguousarray(values).reshape(-1)
+    if flat.dtype == np.float32:
         wide[:] = flat
+        return
+    from qsgd_lab.kernels.cpu.methods import half
+
+    if flat.dtype == np.uint16:
+        half.from_bfloat16(flat, wide.view(np.uint32))
+    else:
+        half.from_float16(flat.view(np.uint16), wide, wide.view(np.uint32))

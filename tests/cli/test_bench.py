@@ -36,6 +36,22 @@ def test_figures_name_what_they_are():
     assert {row["num_levels"] for row in coded} == {1, 7}
 
 
+def test_a_gradient_from_a_file_is_measured(tmp_path):
+    """The bits are those of the file's levels, GB/s of its float32 numbers; short files are refused."""
+    path = tmp_path / "gradient.npy"
+    np.save(path, np.zeros((2, 4096), np.float16))
+    found = json.loads(run("--input", str(path), "--levels", "7", "--format", "json").stdout)
+
+    rows = {row["name"]: row for row in found["figures"] if row["operation"] == "encode"}
+    assert found["conditions"]["coordinates"] == 8192
+    assert rows["ranged"]["bits"] < rows["dense omega"]["bits"]
+    assert all(row["gigabytes"] == pytest.approx(4 / row["ns"]) for row in found["figures"])
+    np.save(path, np.zeros(100, np.float32))
+    for refused in (["--input", str(path)], ["--input", str(path), "--threads", "2"]):
+        with pytest.raises(UsageError, match=r"too short|leave out"):
+            run(*refused)
+
+
 def test_rivals_decode_what_they_encode():
     """Rivals that need no further package are measured on the same levels; text shows all of them."""
     text = run("--levels", "7", "--against", "naive,torch").stdout

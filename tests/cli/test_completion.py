@@ -18,10 +18,13 @@ OPEN = {
     *("--nodes", "--bits", "--seeds", "--levels", "--dim", "--workers", "--steps", "--import"),
     *("--title", "--max-time", "--link", "--latency", "--compute", "--quantize", "--budget", "--rate-scale"),
     *("--parameters", "--bandwidth", "--inner-bandwidth", "--inner-latency", "--share", "--slurm-partition"),
+    "--shape",
 }
 #: What the folder of the runs has, if it is there.
 OF_STORED_RUNS = {
-    (name, f"--{field}") for name in ("table", "plot", "report") for field in ("preset", "dataset", "model")
+    (name, f"--{field}")
+    for name in ("table", "plot", "report", "runs list", "runs export")
+    for field in ("preset", "dataset", "model")
 }
 OF_STORED_RUNS |= {("plot", "--method")}
 
@@ -34,28 +37,34 @@ def complete(*typed: str) -> list[str]:
 
 
 def options() -> Iterator[tuple[str, str]]:
-    """Yield (command, option) for every option that takes a value other than a number or a path."""
+    """Yield (command, option) for every option that takes a value other than a number or a path.
+
+    A command of a group is two words, such as ``runs export``.
+    """
     context = click.Context(cli)
     for name in COMMANDS:
         command = cli.get_command(context, name)
         assert command is not None
-        for parameter in command.params:
-            is_plain = isinstance(parameter.type, click.types.IntParamType | click.types.FloatParamType)
-            is_flag = isinstance(parameter, click.Option) and parameter.is_flag
-            if isinstance(parameter, click.Option) and not (
-                is_flag or is_plain or isinstance(parameter.type, click.Path)
-            ):
-                yield name, parameter.opts[0]
+        inner = command.list_commands(context) if isinstance(command, click.Group) else []
+        found = {f"{name} {each}": command.get_command(context, each) for each in inner}  # type: ignore[attr-defined]
+        for words, each in {name: command, **found}.items():
+            for parameter in each.params if each is not None else ():
+                is_plain = isinstance(parameter.type, click.types.IntParamType | click.types.FloatParamType)
+                is_flag = isinstance(parameter, click.Option) and parameter.is_flag
+                if isinstance(parameter, click.Option) and not (
+                    is_flag or is_plain or isinstance(parameter.type, click.Path)
+                ):
+                    yield words, parameter.opts[0]
 
 
 @pytest.mark.parametrize(("command", "option"), sorted({*options()} - OF_STORED_RUNS))
 def test_known_values_are_offered(command: str, option: str) -> None:
     """Whatever has a known set of values offers those that begin as what was typed, and nothing else does."""
-    offered = complete(command, option, "")
+    offered = complete(*command.split(), option, "")
     assert bool(offered) == (option not in OPEN)
-    assert complete(command, option, "#") == []
+    assert complete(*command.split(), option, "#") == []
     if offered:
-        assert offered[0] in complete(command, option, offered[0][:1])
+        assert offered[0] in complete(*command.split(), option, offered[0][:1])
 
 
 def test_models_are_those_of_the_preset() -> None:
@@ -80,5 +89,6 @@ def test_what_the_runs_have_is_offered(tmp_path: Path) -> None:
         path.write_text(record.to_json())
     runs = ["--runs", str(store.path)]
     assert complete("table", *runs, "--preset", "") == ["demo"]
+    assert complete("runs", "export", str(store.path), "--preset", "") == ["demo"]
     assert complete("plot", *runs, "--method", "2 bit, nearest") == ["2 bit, nearest", "2 bit, nearest + EF"]
     assert complete("table", "--runs", str(tmp_path / "none"), "--preset", "") == []

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 import qsgd_lab as ql
 from qsgd_lab.cli.main import cli
-from qsgd_lab.compressors import COMPRESSORS, Layout
+from qsgd_lab.compressors import COMPRESSORS, Layout, Method
 from qsgd_lab.stream import Stream
 
 #: Every listed method that works alone, at its defaults, and some around others.
@@ -19,7 +19,15 @@ METHODS = [
 ]
 WRAPPED = [f"{n}(qsgd)" for n, m in COMPRESSORS.methods().items() if m.is_listed and m.is_wrapper]
 ROWS = METHODS + WRAPPED
-STACKS = ["ef(sign)", "ef21(top-k)", "diana(qsgd)", "nuqsgd(convention=published)", "damped(natural)"]
+TWO_LEVELS = ["block-int(machine=2)", *(f"block-int(bits={b},rounding=stochastic,machine=3)" for b in (4, 8))]
+STACKS = [
+    *TWO_LEVELS,
+    "ef(sign)",
+    "ef21(top-k)",
+    "diana(qsgd)",
+    "nuqsgd(convention=published)",
+    "damped(natural)",
+]
 N = 600
 
 
@@ -64,14 +72,15 @@ def test_code_length_counts_every_method():
 
 def test_rows_without_a_formula_are_named_in_one_line():
     """Where only the measurement is known, text says so; where all formulas are, there is no such line."""
-    two_levels = "block-int(machine=2)"
-    for command, known, names in (
-        ("variance", "eden", ["hsq(mode=greedy)", two_levels]),
-        ("code-length", "hsq", [two_levels]),
-    ):
-        told = " ".join(run(command, "--dim", 100, "--trials", 2, *asked(known, *names)).stdout.split())
-        assert f"is known: {', '.join(names)}." in told
-        assert "is known:" not in run(command, "--dim", 100, "--trials", 2, *asked(known)).stdout
+    plain = COMPRESSORS.parse("natural").make
+    COMPRESSORS.register(
+        Method("no-theory", plain, (), lambda _: "no theory", summary="it works", source="me")
+    )
+    for command in ("variance", "code-length"):
+        options = ("--dim", 100, "--trials", 2)
+        told = " ".join(run(command, *options, *asked("eden", "no-theory")).stdout.split())
+        assert "is known: no-theory." in told
+        assert "is known:" not in run(command, *options, *asked("eden", "hsq(mode=greedy)")).stdout
 
 
 def test_bench_and_tradeoff_measure_every_method():
@@ -166,6 +175,17 @@ def test_every_message_goes_through_files(name, tmp_path):
     assert np.load(received).reshape(-1).tobytes() == dense.tobytes()
 
 
+def test_one_array_is_encoded_by_what_raw_small_makes_of_it(tmp_path):
+    """A file has one tensor: in float32 if it is small, else the wrapped method's message; both decode."""
+    np.save(tmp_path / "g.npy", np.ones(10, np.float32))
+    for up_to, kind in ((10, "raw"), (9, "sparse")):
+        name, message = f"raw-small(top-k(fraction=1),up_to={up_to})", tmp_path / "m.qsgd"
+        told = run("encode", tmp_path / "g.npy", "-o", message, "--compressor", name)
+        assert told.exit_code == 0, told.output
+        assert json.loads(run("inspect", message, "--format", "json").stdout)["kind"] == kind
+        assert ql.decode_values(message.read_bytes(), max_coordinates=10).tolist() == [1] * 10
+
+
 def test_a_matrix_is_encoded_by_its_factors(tmp_path):
     """The array's shape is its matrix's: rank 2 of 64 x 100 is 2 (64 + 100) numbers, not 6400."""
     np.save(tmp_path / "g.npy", np.ones((64, 100), np.float32))
@@ -176,14 +196,11 @@ def test_a_matrix_is_encoded_by_its_factors(tmp_path):
 
 
 def test_messages_that_need_more_than_themselves_are_refused(tmp_path):
-    """Damping's factor, and where small tensors begin, are not in a message: encode says so."""
+    """Damping's factor is not in a message: encode says so, and which it is, 1 / (1 + 1/8)."""
     np.save(tmp_path / "g.npy", np.ones(10, np.float32))
-    for name, message in [
-        ("damped(natural)", "the factor is not in the message"),
-        ("raw-small(qsgd)", "cannot be read without the receiver's tensors"),
-    ]:
+    for name in ("damped(natural)", "ef(damped(natural))"):
         told = run("encode", tmp_path / "g.npy", "-o", tmp_path / "m.qsgd", "--compressor", name)
         assert told.exit_code == 2
-        assert message in told.stderr
+        assert "multiply by 0.888889, which follows from the configuration" in told.stderr
     assert not (tmp_path / "m.qsgd").exists()
     assert ql.decode(ql.encode(ql.quantize(np.ones(10, np.float32), 2))).shape == (10,)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 
 import click
 import pytest
@@ -12,10 +13,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from qsgd_lab.cli.errors import COMPILING
+from qsgd_lab.cli.errors import report_error
 from qsgd_lab.cli.main import COMMANDS, cli
 from qsgd_lab.cli.measure.rows_output import Table, as_text
+from qsgd_lab.cli.sweep.data_sets import describe_data
 from qsgd_lab.cli.sweep.progress import BarDisplay, LineDisplay, SweepProgress, display
+from qsgd_lab.cli.sweep.theory_warnings import print_warnings
+from qsgd_lab.compilation import COMPILING
+from qsgd_lab.data.registry import DATASETS
+from qsgd_lab.errors import DataMissingError
 from qsgd_lab.runs import events
 from qsgd_lab.terminal import fill, text_width
 
@@ -102,3 +108,47 @@ def test_help_fits_80_columns(name: str) -> None:
         shown = CliRunner().invoke(cli, [*arguments, "--help"], prog_name="qsgd-lab", terminal_width=80)
         assert shown.exit_code == 0
         assert [line for line in shown.output.splitlines() if len(line) > 80] == []
+
+
+LONG = "a word and another " * 9 + "end"
+
+
+class Screen(io.StringIO):
+    """What is written to a terminal, or to a pipe."""
+
+    def __init__(self, *, is_terminal: bool) -> None:
+        super().__init__()
+        self.is_terminal = is_terminal
+
+    def isatty(self) -> bool:
+        """Whether it is a terminal."""
+        return self.is_terminal
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_errors_fit_a_terminal_and_are_one_line_elsewhere(
+    monkeypatch: pytest.MonkeyPatch, is_terminal: bool
+) -> None:
+    """On a terminal no line of an error is too long; a pipe gets one line; no word is lost."""
+    monkeypatch.setenv("COLUMNS", "80")
+    screen = Screen(is_terminal=is_terminal)
+    monkeypatch.setattr("sys.stderr", screen)
+    for error in (DataMissingError(LONG), click.UsageError(LONG)):
+        screen.truncate(screen.seek(0))
+        report_error(error)
+        lines = screen.getvalue().splitlines()
+        assert (len(lines) == 1) != is_terminal
+        assert not is_terminal or max(map(len, lines)) <= 80
+        assert " ".join(lines).split() == f"Error: {LONG}".split()
+
+
+def test_notices_fit_80_columns(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """What a sweep says before it runs: its data sets, found or not, and what speaks against its methods."""
+    (tmp_path / "cifar-10-binary.tar.gz").touch()
+    describe_data(DATASETS, [tmp_path])
+    print_warnings([LONG])
+    notices = capsys.readouterr().err
+    assert notices.count("Data: ") == len(DATASETS)
+    assert " ".join(notices.split()).endswith(f"Warning: {LONG}.")
+    longest = max(len(line) for line in notices.splitlines() if str(tmp_path) not in line)
+    assert longest <= 80

@@ -180,3 +180,28 @@ def test_memory_that_does_not_fit_is_refused():
         ql.decode_values(message, out=np.empty(9, np.float32))
     with pytest.raises(ValueError, match="not for a range"):
         ql.decode(message, 1, 3, out=np.empty(2, np.int8))
+
+
+@pytest.mark.parametrize("levels", [1, 7, 300])
+@pytest.mark.parametrize("size", [0, 10, 3000])
+def test_auto_any_is_the_shortest_of_both_versions(size, levels):
+    """No layout and code of either version gives a shorter message, and the levels come back."""
+    q = ql.quantize(GRADIENT[:size], levels=levels, seed=2)
+    message = ql.encode(q, layout="auto-any")
+
+    both = [ql.encode(q), *(ql.encode(q, layout=name, version=2) for name in ("fixed", "ranged"))]
+    assert len(message) == min(map(len, [*both, *([ql.encode(q, layout="base3")] if levels == 1 else [])]))
+    assert np.array_equal(ql.decode(message).levels, q.levels)
+
+
+def test_auto_any_keeps_to_what_is_asked_for():
+    """A version, a code or a key leave fewer messages to choose from, and other payloads have no layouts."""
+    q = ql.quantize(GRADIENT, levels=7, seed=2)
+
+    assert ql.encode(q, layout="auto-any", version=1) == ql.encode(q)
+    assert ql.encode(q, "omega", "auto-any") == ql.encode(q, "omega")
+    assert ql.encode(q, layout="auto-any", version=2) == ql.encode(q, layout="ranged")
+    with pytest.raises(ValueError, match="version 2 has no code"):
+        ql.encode(q, "omega", "auto-any", version=2)
+    with pytest.raises(TypeError, match="auto-any"):
+        ql.encode(Raw(GRADIENT), layout="auto-any")

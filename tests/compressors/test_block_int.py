@@ -187,6 +187,21 @@ def test_two_levels_of_few_coordinates_and_machines_that_hold_all_nodes():
         assert np.abs(out - rows.mean(axis=0)).max(initial=0) < 1.5
 
 
+def test_two_levels_keep_within_float32():
+    """Near the end of float32 sums of nodes have no room; the mean, and what a node sent, stay finite."""
+    largest = np.finfo(np.float32).max
+    signs = np.random.default_rng(4).choice([-1, 1], 300)
+    for rows in (np.full((4, 300), largest), np.tile(largest * signs, (4, 1))):
+        one, out = two_level(4, 2, "nearest", feedback=True, n=300), np.empty(300, np.float32)
+        one.mean(rows.astype(np.float32), 0, out)
+        assert error(out / largest, np.float32(rows[0] / largest)) < 0.1
+        assert np.isfinite([state.residual for state in one.states]).all()
+    rows[1, 5] = np.nan
+    one.mean(rows.astype(np.float32), 1, out)
+    assert np.isnan(out[:128]).all()
+    assert np.isfinite(out[128:]).all()
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [

@@ -35,21 +35,23 @@ _PARTS = "two lists of tensors, which the receiver's layout puts together"
 _FACTOR = "the factor follows from the configuration and is not sent"
 #: Law -> row -> why it is not asked.
 EXEMPT = {
-    "damage": dict.fromkeys(("fp32", "raw-small(qsgd)"), "bare values: a flipped bit is another value"),
     "page": {
-        "fp32": "bare values",
         "powersgd": "factors, whose product the receiver takes",
         **dict.fromkeys(("grbs", "grbs(ratio=3,values=unbiased)"), _SHARD),
         **dict.fromkeys(("raw-small(qsgd)", "raw-small(qsgd,up_to=20)"), _PARTS),
         **dict.fromkeys(("damped(qsgd)", "damped(qsgd(bits=1,bucket_size=model))"), _FACTOR),
     },
-    "huge": {"powersgd": "its factors hold the norms of rows and columns, which can exceed float32"},
     "words": {"raw-small(qsgd)": "nothing is rounded", "fp32": "nothing is drawn"},
-    "error": {"hsq(mode=greedy,norm_bits=0)": "no formula is known"},
 }
 #: Rows whose formula is the mean over uniformly random rotations: Hadamard's come so near to it. And
 #: hsq's rounding of norms is estimated.
-NEAR = {"hsq": 0.01, "eden": 0.04, "eden(bits=1,scale=mse)": 0.04, "rotated-stochastic": 0.06}
+NEAR = {
+    "hsq": 0.01,
+    "hsq(mode=greedy,norm_bits=0)": 0.05,
+    "eden": 0.04,
+    "eden(bits=1,scale=mse)": 0.04,
+    "rotated-stochastic": 0.06,
+}
 #: Other options of formulas.
 FORMULAS = (
     "top-k(fraction=0.1)",
@@ -129,8 +131,10 @@ def test_a_message_gives_back_what_the_payload_decodes_to(name, data):
         )
     size = compressor.wire.size(payload)
 
+    # fp32 is counted as an all-reduce of bare coordinates; its messages have 48 bytes around up8(4 n).
+    apart = 8 * (48 + 4 * (x.size % 2)) if name == "fp32" else 0
     assert same_bits(*values)
-    assert size.bits.get("message", 0) + 32 * size.raw_coordinates == 8 * len(message)
+    assert size.bits.get("message", 0) + 32 * size.raw_coordinates + apart == 8 * len(message)
 
 
 def read_by_page(message):
@@ -204,7 +208,7 @@ def test_degenerate_vectors_have_defined_outcomes(name):
     """Zeros stay zeros, finite vectors never become NaN; what is not finite stays so, or is not sent."""
     compressor = EVERY[name]()
     for n in (1, 2, 704):
-        for value in VALUES[:-2] if name in EXEMPT["huge"] else VALUES:
+        for value in VALUES:
             constant, one = np.full(n, value, np.float32), np.zeros(n, np.float32)
             one[n // 2] = value
             for x in (constant, one):

@@ -112,6 +112,36 @@ def test_all_nodes_agree_and_each_contribution_averages_to_the_mean():
             assert a.tobytes() == b.tobytes()
 
 
+@pytest.mark.parametrize("magnitude", [2.0**-96, 2.0**-40, 2.0**63, 2.0**125])
+def test_powers_of_two_change_nothing(magnitude):
+    """Gradients times a power of two give the same factors and means, times it, over several steps.
+
+    Without a scale of its own M Q' is as long as M squared, and leaves float32 at 1e19 and at 1e-23.
+    """
+    layout = Layout(((24, 20),))
+    means = []
+    for scale in (1.0, magnitude):
+        one, out = exchange(2, 3, feedback=False, layout=layout), np.empty(480, np.float32)
+        for step in range(3):
+            one.mean(vectors(step, 3)[:, :480] * np.float32(scale / 8), step, out)
+        means.append(out / np.float32(scale))
+
+    assert means[0].tobytes() == means[1].tobytes()
+
+
+def test_matrices_at_the_end_of_float32_are_projected():
+    """Factors and products beyond float32 count as its largest number: never NaN, never a larger error."""
+    largest, layout = np.finfo(np.float32).max, Layout(((24, 20),))
+    rng = np.random.default_rng(4)
+    compressor = PowerSGD(2)
+    for matrix in (np.ones((24, 20)), rng.choice([-1.0, 1.0], (24, 20)), rng.uniform(-1, 1, (24, 20))):
+        x, state = (largest * matrix.reshape(-1)).astype(np.float32), compressor.init(layout)
+        for step in range(3):
+            payload, state = compressor.compress(x, state, Stream(step=step))
+            lost = x / largest - compressor.decompress(payload) / largest
+            assert lost @ lost <= 1.001 * (matrix**2).sum()
+
+
 @pytest.mark.parametrize("bad", [0.0, np.nan, np.inf])
 def test_vectors_start_anew_after_zero_or_broken_gradients(bad):
     """A step of zeros sends zeros, one with NaN is seen; the step after works as from a fresh start."""

@@ -13,6 +13,8 @@ from qsgd_lab.compressors.wrappers.raw_small_tensors import RawSmallTensors
 from qsgd_lab.errors import MessageError
 from qsgd_lab.ledger import Ledger
 from qsgd_lab.stream import Stream
+from qsgd_lab.wire.kinds.raw import Raw
+from qsgd_lab.wire.message import pack
 
 SIZES = st.lists(st.integers(0, 40), min_size=1, max_size=8).filter(sum)
 
@@ -49,8 +51,12 @@ def test_large_tensors_are_quantized_alone_and_small_ones_kept(
     for row in rows:
         total += row[~large]
     assert mean[~large].tobytes() == (total / np.float32(nodes)).tobytes()
-    assert (tally.coordinates, tally.bits) == (alone.coordinates, alone.bits)
-    assert tally.raw_coordinates == nodes * int((~large).sum())
+    small = int((~large).sum())
+    around = 8 * (48 + 4 * (small % 2)) * nodes if small else 0  # of the small tensors' messages
+    assert tally.raw_coordinates == nodes * small
+    assert tally.coordinates == alone.coordinates
+    assert tally.bits.get("message", 0) == alone.bits.get("message", 0) + around
+    assert {**tally.bits, "message": 0} == {**alone.bits, "message": 0}
 
 
 @settings(max_examples=25, deadline=None)
@@ -93,7 +99,7 @@ def test_a_negative_size_is_refused() -> None:
 
 @pytest.mark.parametrize("inner", ["qsgd", "top-k", "hsq"])
 def test_no_empty_message_is_sent(inner):
-    """Where all tensors are small, the message is the raw coordinates, and the ledger counts its bits."""
+    """Where all tensors are small, there is the raw message alone, and the ledger counts its bits."""
     compressor = COMPRESSORS.parse(f"raw-small({inner},up_to=9)").make()
     layout, gradient = Layout(((3, 3), (2,))), np.arange(11, dtype=np.float32)
     payload, _ = compressor.compress(gradient, compressor.init(layout), Stream(5))
@@ -101,10 +107,27 @@ def test_no_empty_message_is_sent(inner):
     out, ledger = np.empty(11, np.float32), Ledger()
     compressor.mean(NodeRows(gradient[None].copy()), compressor.init_nodes(1, layout), Stream(5), out, ledger)
 
-    assert message == gradient.tobytes()
+    assert message == pack(Raw(gradient)).tobytes()
     assert compressor.decompress(compressor.wire.unpack(message, layout)).tobytes() == gradient.tobytes()
     assert out.tobytes() == gradient.tobytes()
-    assert (ledger.raw_coordinates, ledger.coordinates, ledger.bits) == (11, 0, {})
+    assert (ledger.raw_coordinates, ledger.coordinates) == (11, 0)
+    assert ledger.bits["message"] + 32 * 11 == 8 * len(message)
     assert compressor.wire.size(payload).raw_coordinates == 11
     with pytest.raises(MessageError):
         compressor.wire.unpack(bytes(40) + message, layout)
+
+
+@pytest.mark.parametrize("text", ["raw-small(qsgd,up_to=20)", "raw-small(top-k,up_to=20)"])
+def test_a_damaged_message_of_large_and_small_tensors_is_refused(text):
+    """Every cut, and every flipped bit of either part, raises MessageError and nothing else."""
+    compressor, layout = COMPRESSORS.parse(text).make(), Layout.of(63, (13, 40, 10))
+    payload, _ = compressor.compress(gradients(1, 63)[0], compressor.init(layout), Stream(1))
+    message = compressor.wire.pack(payload)
+    for stop in range(0, len(message), 3):
+        with pytest.raises(MessageError):
+            compressor.wire.unpack(message[:stop], layout)
+    for bit in range(0, 8 * len(message), 5):
+        damaged = bytearray(message)
+        damaged[bit // 8] ^= 1 << bit % 8
+        with pytest.raises(MessageError):
+            compressor.wire.unpack(bytes(damaged), layout)

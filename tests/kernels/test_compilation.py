@@ -43,6 +43,23 @@ def test_the_first_compilation_of_the_lab_is_told() -> None:
     assert told == ["now"]
 
 
+@pytest.mark.parametrize(("rank", "expected"), [(None, 1), ("0", 1), ("1", 0)])
+def test_programs_are_told_by_the_log(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, rank: str | None, expected: int
+) -> None:
+    """Where nobody else asked to be told, a warning says it: once, and by the first process of a machine."""
+    monkeypatch.setattr(compilation, "_tell", [compilation._log])
+    monkeypatch.delenv("LOCAL_RANK", raising=False)
+    if rank is not None:
+        monkeypatch.setenv("LOCAL_RANK", rank)
+    compilation.listen()
+    for _ in range(2):
+        kernel("qsgd_lab.kernels.made_up")(1)  # type: ignore[operator]
+    assert [record.message for record in caplog.records if record.name == "qsgd_lab"] == [
+        compilation.COMPILING
+    ] * expected
+
+
 COVERAGE = """
 import importlib, pkgutil
 from numba.core.dispatcher import Dispatcher

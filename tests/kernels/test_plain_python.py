@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
+import checkout
 import kernel_results
 import numpy as np
 import pytest
@@ -52,3 +54,18 @@ def test_commands_run_in_plain_python(arguments, tmp_path):
     assert "Traceback" not in result.stderr
     assert result.returncode == 0
     assert ("NUMBA_DISABLE_JIT" in result.stdout) == (arguments[0] == "doctor")
+
+
+def test_listing_methods_compiles_nothing(tmp_path):
+    """`methods` states the bits that compiled kernels give, those of docs/methods.md, without compiling."""
+    command = [sys.executable, "-m", "qsgd_lab", "methods", "--format", "json"]
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+
+    assert result.stderr == ""
+    assert list(tmp_path.iterdir()) == []
+    page = (checkout.ROOT / "docs" / "methods.md").read_text(encoding="utf-8")
+    stated = [row for row in json.loads(result.stdout) if row["bits"] is not None]
+    assert len(stated) > 15
+    for row in stated:
+        assert re.search(rf"^\| `{re.escape(row['spec'])}` \|.* \| {row['bits']:.4g} \|", page, re.MULTILINE)

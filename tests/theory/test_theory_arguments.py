@@ -219,7 +219,7 @@ OWN = {
     ("error_feedback", "sparsifier_contraction"): {"k": whole(2, 9)},
     ("hyper_sphere", "greedy_contraction"): {"segment": vector([3.0, 4.0], [0.0, 0.0], [1.0])},
     **dict.fromkeys((("hyper_sphere", name) for name in ("expected_error", "expected_bits")), HSQ),
-    ("hyper_sphere", "rotations_variance"): {"segment_size": whole(4, 3, 32)},
+    **{("hyper_sphere", f"rotations_{n}"): {"segment_size": whole(4, 3)} for n in ("variance", "cosines")},
     ("local_sgd", "local_sgd_error_bound"): {
         "beta": real(40.0, 0.0, 31.9),
         "schedule": ([5, 10], [[10, 5], [5, 5], [0, 5], [2.5], [5, 401]]),
@@ -230,6 +230,7 @@ OWN = {
     ("qsvrg", "qsvrg_contraction"): {"step": real(0.01, 0.0, -0.1, 0.1)},
     ("methods.block_int", ""): {"bits": (4, [0, 2, 5, 16, 4.0, *NO_NUMBERS]), "machine": whole(1)},
     ("methods.block_int", "relative_error"): {"block_size": whole(3, 2), "vector": vector(VECTOR, [0.0] * 3)},
+    ("methods.eden_bound", ""): {"bits": whole(2, 9)},
     ("methods.eden", ""): {"bits": whole(3, 9), "scale": name("unbiased")},
     ("methods.eden", "entropy_coded"): {"step": real(1.0, 0.0, -1.0)},
     ("methods.eden", "bits_of_blocks"): {"num_coordinates": whole(8, least=0), "block_size": whole(4, 3, 6)},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import inspect
 import math
@@ -149,6 +150,19 @@ def test_powers_of_two_refuse_what_does_not_fit():
         times_power_of_two(1.0, 1024, "x")
 
 
+@contextlib.contextmanager
+def address_space(more):
+    """Let this process have so many bytes more while inside, where the system limits them."""
+    resource = pytest.importorskip("resource")
+    limits = resource.getrlimit(resource.RLIMIT_AS)
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + more, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, limits)
+
+
 SCALED = {"bucket", "counts", "gradient", "matrix", "probabilities", "rotated", "segment", "vector"}
 #: Not c^p times as much for c v: formats and scales with a unit of their own, and results of several parts.
 OTHER_LAWS = {
@@ -257,3 +271,19 @@ def test_a_format_has_its_own_range():
     assert half.squared_error([1e200], "bf16") == math.inf
     with pytest.raises(ValueError, match="the error is too small"):
         half.squared_error([1e-200], "bf16")
+
+
+def counts_things(module, function, name):
+    """Whether a parameter is one whole number."""
+    return name not in walk.OPAQUE and type(walk.domain(module, function, name)[0]) is int
+
+
+@pytest.mark.parametrize(("module", "function", "name"), [*walked(counts_things)])
+def test_sizes_beyond_the_memory_give_a_number_or_one_line(module, function, name, monkeypatch):
+    """A size of 2^31 or 2^53 is refused before an array of so many numbers is allocated, or needs none."""
+    monkeypatch.setattr(walk.arguments, "machine_memory", lambda: 2**30)
+    good = walk.good_arguments(module, function)
+    with address_space(2**32):
+        for size in (2**31, 2**31 + 1, 2**53):
+            with contextlib.suppress(ValueError):
+                function(**{**good, name: size})

@@ -13,9 +13,15 @@ import wire2_contents
 
 import qsgd_lab as ql
 from qsgd_lab.errors import MessageError
-from qsgd_lab.kernels.cpu.messages import ranged_vector
+from qsgd_lab.kernels.arguments import RangedFormat
 from qsgd_lab.kernels.cpu.messages.ranged import decode_symbols, encode_symbols
-from qsgd_lab.kernels.cpu.messages.ranged_vector import decode_four, decode_wide
+from qsgd_lab.kernels.cpu.messages.ranged_turns import HAS_VECTORS
+from qsgd_lab.kernels.cpu.messages.ranged_vector import (
+    decode_four,
+    decode_vectors,
+    encode_four,
+    encode_vectors,
+)
 from qsgd_lab.partition import Partition
 from qsgd_lab.wire import ranged, ranged_choice
 from qsgd_lab.wire.kinds.levels import Levels
@@ -175,45 +181,82 @@ def test_what_cannot_be_written_is_refused():
         pack(Levels(np.int8([3]), np.ones(1, np.float32), 2, "l2", Partition((1,), 512), (1,), "ranged"))
 
 
-@pytest.mark.skipif(not ranged_vector.HAS_WIDE_VECTORS, reason="the processor has no AVX-512")
-def test_all_forms_of_the_loop_read_alike():
+@pytest.mark.skipif(not HAS_VECTORS, reason="the processor has no vectors for it")
+@pytest.mark.parametrize("changed", [None, 0, 7, 100, 1000, 1500])
+def test_all_forms_of_the_loop_read_alike(changed):
     """One chunk in vectors, four in turn and the scalar loop give the same verdicts, and bytes where good."""
+    words, ends, states, tables, symbols = four_chunks()
+    if changed is not None:
+        words[changed] ^= 1 << 3
+    classes, flat = np.zeros(16, np.uint8), tables.slots
+    found, positions, rows = np.empty((3, 4, 2048), np.uint8), ends[:4].copy(), states.copy()
+
+    decode_four(words, positions, ends[1:], classes, flat, rows, found[0].reshape(-1), 2048)
+
+    for i in range(4):
+        arguments, others = (words, ends[i], ends[i + 1], classes[:4]), states.reshape(4, 16)[i].copy()
+        scalar = states.reshape(4, 16)[i].copy()
+        vector = decode_vectors(*arguments, flat, others, found[1, i])
+        position = decode_symbols(*arguments, tables.slots, scalar, found[2, i])
+        where, kept = [positions[i], vector, position], [rows.reshape(4, 16)[i], others, scalar]
+        if position > ends[i + 1]:  # beyond a chunk's end each reads what it likes
+            assert min(where) > ends[i + 1]
+            continue
+        assert where == [position] * 3
+        assert all((row == scalar).all() for row in kept)
+        assert (found[:2, i] == found[2, i]).all()
+        if changed is None:
+            assert position == ends[i + 1]
+            assert (scalar == 1 << 16).all()
+            known = tables.frequencies[0, symbols[i]] > 0
+            assert (found[2, i] == np.where(known, symbols[i], 0x80)).all()
+
+
+def four_chunks():
+    """Return (words, where they begin and end, states, tables, symbols) of four chunks, coded one by one."""
     rng = np.random.default_rng(5)
     quantized = ql.quantize(rng.standard_normal(4 * 2048).astype(np.float32), levels=127)
     code = Levels.of(quantized, "ranged", 0).code
-    tables = ranged.kernel_tables(code.shifts, code.frequencies, 0x80)
-    streams, classes = [], np.zeros(4, np.uint8)
-    for part in quantized.levels.reshape(4, 2048):
-        states, words = np.empty(16, np.uint32), np.empty(2049, np.uint16)
-        own = part.view(np.uint8)
-        first = encode_symbols(own, classes, tables.entries, tables.reciprocals, states, words)
-        streams.append((states, words[first:]))
-    stream = np.concatenate([*(words for _, words in streams), np.zeros(16, np.uint16)])
-    ends = np.cumsum([0, *(words.size for _, words in streams)])
-    for flip in (None, 0, 7, 100, 1000, 1500):
-        changed = stream.copy()
-        if flip is not None:
-            changed[flip] ^= 1 << 3
-        found = np.empty((3, 4, 2048), np.uint8)
-        positions, flat = ends[:4].copy(), tables.slots.reshape(-1)
-        decode_four(
-            changed,
-            positions,
-            ends[1:],
-            np.zeros(16, np.uint8),
-            flat,
-            np.concatenate([states for states, _ in streams]),
-            found[0].reshape(-1),
-            2048,
-        )
-        for i, (states, _) in enumerate(streams):
-            arguments = changed, ends[i], ends[i + 1], classes
-            other = decode_wide(*arguments, flat, states.copy(), found[1, i])
-            scalar = decode_symbols(*arguments, tables.slots, states.copy(), found[2, i])
-            good = [0 <= position <= ends[i + 1] for position in (positions[i], other, scalar)]
-            assert good in ([True] * 3, [False] * 3)  # beyond a chunk's end each reads what it likes
-            if good[0]:
-                assert positions[i] == other == scalar
-                assert (found[0, i] == found[1, i]).all()
-                assert (found[0, i] == found[2, i]).all()
-        assert flip is not None or positions.tolist() == ends[1:].tolist()
+    tables = ranged.kernel_tables(code.shifts, code.frequencies, RangedFormat(127, 8, 12, 16))
+    parts, rows = [], np.empty((4, 16), np.uint32)
+    symbols = quantized.levels.reshape(4, 2048).view(np.uint8)
+    for part, row in zip(symbols, rows, strict=True):
+        words, own = np.empty(2064, np.uint16), (np.zeros(4, np.uint8), tables.entries, tables.reciprocals)
+        first = encode_symbols(part, *own, row, words, np.empty(4, np.uint8))
+        parts.append(words[first:])
+    ends = np.cumsum([0, *(words.size for words in parts)])
+    return np.concatenate([*parts, np.zeros(16, np.uint16)]), ends, rows.reshape(-1), tables, symbols
+
+
+@pytest.mark.skipif(not HAS_VECTORS, reason="the processor has no vectors for it")
+def test_all_forms_of_the_loop_write_alike():
+    """One chunk in vectors and four in turn write the words, states and marks of the scalar loop."""
+    words, ends, states, tables, symbols = four_chunks()
+    classes, flat = np.zeros(16, np.uint8), tables.entries
+    rows, space, flags = np.empty(64, np.uint32), np.empty(4 * 2064, np.uint16), np.empty(16, np.uint8)
+    positions = np.empty(4, np.int64)
+
+    encode_four(symbols.reshape(-1), 2048, classes, flat, rows, space, positions, flags)
+
+    assert (rows == states).all()
+    for i in range(4):
+        coded = words[ends[i] : ends[i + 1]]
+        assert np.array_equal(space[positions[i] : (i + 1) * 2064], coded)
+        row, own, marks = np.empty(16, np.uint32), np.empty(2064, np.uint16), np.empty(4, np.uint8)
+        first = encode_vectors(symbols[i], classes[:4], flat, row, own, marks)
+        assert np.array_equal(own[first:], coded)
+        assert (row == states.reshape(4, 16)[i]).all()
+        known = tables.frequencies[0, symbols[i]].reshape(4, 512) > 0
+        assert (marks == ~known.all(axis=1)).all()
+        assert (flags[4 * i : 4 * i + 4] == marks).all()
+
+
+def test_quotients_are_exact():
+    """A float32 reciprocal gives the quotient or one less, at the states where it could err."""
+    frequencies = np.arange(1, 4096)
+    reciprocals = ranged.float_reciprocals(frequencies)[:, None]
+    for quotient in (1, 2, 1023, 65535, 2**19, 2**20 - 1):
+        last = quotient * frequencies[:, None]
+        for x in (last - 1, last, last + frequencies[:, None] - 1):
+            estimate = (x.astype(np.uint32).astype(np.float32) * reciprocals).astype(np.int64)
+            assert np.isin(x // frequencies[:, None] - estimate, (0, 1)).all()

@@ -54,6 +54,12 @@ def relative_error(vector: ArrayLike, bits: int, block_size: int, rounding: str,
 
 def _squared_error(x: Floats, bits: int, block_size: int, rounding: str, smoother: int) -> float:
     """Return E||Q(v) - v||^2; the last block may be short, and a smoother's last group is padded."""
+    errors = _errors(x, bits, block_size, rounding, smoother)
+    return float((errors**2).sum() if rounding == "nearest" else errors.sum())
+
+
+def _errors(x: Floats, bits: int, block_size: int, rounding: str, smoother: int) -> Floats:
+    """Return each coordinate's error of the nearest integers, or its mean square of stochastic rounding."""
     s, d = _levels(bits), whole("block_size", block_size)
     choice("rounding", rounding, ("nearest", "stochastic"))
     choice("smoother", smoother, (0, _GROUP))
@@ -71,12 +77,12 @@ def _squared_error(x: Floats, bits: int, block_size: int, rounding: str, smoothe
     if rounding == "nearest":
         errors = scale * (np.rint(place) - place)
         back = (errors.reshape(-1, _GROUP) @ hadamard(_GROUP)) if smoother else errors
-        return float((back.reshape(-1)[: x.size] ** 2).sum())
+        return np.asarray(back.reshape(-1)[: x.size])
     part = place - np.floor(place)
     squares = scale**2 * part * (1 - part)
     if smoother:  # errors of a group are independent, and each is in all 32 coordinates
         squares = np.repeat(squares.reshape(-1, _GROUP).sum(axis=1), _GROUP)
-    return float(squares.reshape(-1)[: x.size].sum())
+    return np.asarray(squares.reshape(-1)[: x.size])
 
 
 def expected_error(
@@ -86,14 +92,24 @@ def expected_error(
     rounding: str = "nearest",
     smoother: int = 32,
     machine: int = 1,
-) -> float | None:
-    """Return E||Q(v) - v||^2 of a tensor of any size, flat; in two levels it is not known: None."""
-    flat = in_squared_units(
-        vector("gradient", gradient),
-        lambda w: _squared_error(w, bits, block_size, rounding, smoother),
-        "the error",
-    )
-    return flat if whole("machine", machine) == 1 else None
+) -> float:
+    """Return E||Q(v) - v||^2 of a tensor of any size; in two levels that of a node alone.
+
+    That node sends 8 bits to itself, and of what it reads the b bits that machines send to each other. Of
+    stochastic rounding both errors are added, as if the second were that of the vector itself; 8 bits after 8
+    bits change nothing.
+    """
+    levels = (bits,) if whole("machine", machine) == 1 or bits == 8 else (8, bits)
+
+    def error(w: Floats) -> float:
+        if rounding != "nearest":
+            return sum(_squared_error(w, one, block_size, rounding, smoother) for one in levels)
+        lost = np.zeros_like(w)
+        for one in levels:
+            lost = lost + _errors(w + lost, one, block_size, rounding, smoother)
+        return float(lost @ lost)
+
+    return in_squared_units(vector("gradient", gradient), error, "the error")
 
 
 def expected_bits(
@@ -103,13 +119,14 @@ def expected_bits(
     smoother: int = 32,
     machine: int = 1,
     **_: object,
-) -> int | None:
-    """Return the bits of integers and scales, flat; in two levels they depend on the nodes: None."""
+) -> int:
+    """Return the bits of integers and scales; in two levels those of a node alone: of 8 bits, then of b."""
     n, d = whole("num_coordinates", num_coordinates), whole("block_size", block_size)
     choice("smoother", smoother, (0, _GROUP))
     _levels(bits)
     codes = -(-n // _GROUP) * _GROUP if smoother else n
-    return bits * codes + 32 * -(-n // d) if whole("machine", machine) == 1 else None
+    levels = (bits,) if whole("machine", machine) == 1 else (8, bits)
+    return sum(one * codes + 32 * -(-n // d) for one in levels)
 
 
 def bound(bits: int, block_size: int, rounding: str) -> float:

@@ -22,6 +22,7 @@ from qsgd_lab.compressors.protocol import (
 )
 from qsgd_lab.compressors.registry import Method, Option
 from qsgd_lab.kernels.arguments import BlockScheme, StreamKey
+from qsgd_lab.kernels.rotation import LARGEST_FLOAT
 from qsgd_lab.ledger import Ledger, Size
 from qsgd_lab.levels import FLOAT_BITS
 from qsgd_lab.stream import Stream
@@ -233,19 +234,29 @@ class BlockInt(Compressor):
         place = stream.node - groups[own].start
         low, high = self._share(vector.size, place, len(groups[own]))
         between = yield Gather(self._integers(means[own][low:high], self.bits, stream, Role.MEAN, low))
-        received = [np.concatenate([self.decompress(between[node]) for node in group]) for group in groups]
+        received = [np.concatenate([self._finite(between[node]) for node in group]) for group in groups]
         total = np.zeros(vector.size, np.float64)
         for group, values in zip(groups, received, strict=True):
             total += len(group) * values.astype(np.float64)
         mean = (total / nodes).astype(np.float32)
-        sent = self.decompress(inside[stream.node]) + (received[own] - means[own])
-        return Agreed(mean, sent, state)
+        with np.errstate(over="ignore"):
+            sent = self._finite(inside[stream.node]) + (received[own] - means[own])
+        return Agreed(mean, np.clip(sent, -LARGEST_FLOAT, LARGEST_FLOAT), state)
 
     def _mean_of(self, payloads: list[BlockIntegers]) -> NDArray[np.float32]:
-        total: NDArray[np.float32] = self.decompress(payloads[0])
-        for payload in payloads[1:]:
-            total += self.decompress(payload)
+        total = self._finite(payloads[0])
+        with np.errstate(over="ignore"):
+            for payload in payloads[1:]:
+                total += self._finite(payload)
+        if np.isinf(total).any():  # near the end of float32, whose sums have no room
+            wide = np.array([self._finite(payload) for payload in payloads], np.float64)
+            return np.asarray(wide.mean(axis=0), np.float32)
         return total / np.float32(len(payloads))
+
+    def _finite(self, payload: BlockIntegers) -> NDArray[np.float32]:
+        """Return the values of a message, of which those beyond float32 count as its largest; a NaN stays."""
+        values: NDArray[np.float32] = self.decompress(payload)
+        return np.clip(values, -LARGEST_FLOAT, LARGEST_FLOAT, out=values)
 
     def _share(self, n: int, place: int, nodes: int) -> tuple[int, int]:
         """Return the part of the coordinates that a node of a machine sends to others: whole blocks."""

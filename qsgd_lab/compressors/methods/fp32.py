@@ -11,11 +11,18 @@ from qsgd_lab.compressors.protocol import Array, Compressor, Layout, NodeRows, W
 from qsgd_lab.compressors.registry import Method
 from qsgd_lab.errors import MessageError
 from qsgd_lab.ledger import Ledger, Size
+from qsgd_lab.levels import FLOAT_BITS
 from qsgd_lab.stream import Stream
+from qsgd_lab.wire import message
+from qsgd_lab.wire.kinds.raw import Raw
 
 
 class RawWire(Wire[Array]):
-    """Little-endian float32 coordinates, and nothing around them."""
+    """Kind "raw" of wire format 2: float32 coordinates in an envelope, so that damage is seen.
+
+    An all-reduce adds bare coordinates, and that is what fp32 is counted as: 32 bits each. The envelope of a
+    message is `envelope_bits` besides, and not in the size.
+    """
 
     kind = "raw"
 
@@ -24,17 +31,29 @@ class RawWire(Wire[Array]):
         return Size(0, {}, math.prod(payload.shape))
 
     def pack(self, payload: Array) -> bytes:
-        """Return the coordinates' bytes."""
+        """Return the message."""
         host = payload.cpu().numpy() if is_torch(payload) else payload
-        return bytes(host.astype("<f4").tobytes())
+        return bytes(message.pack(Raw(np.asarray(host, np.float32).reshape(-1))))
 
-    def unpack(self, message: bytes, layout: Layout) -> Array:
+    def unpack(self, received: bytes, layout: Layout) -> Array:
         """Return the coordinates."""
-        if len(message) != 4 * layout.num_coordinates:
-            raise MessageError(
-                f"{len(message)} bytes do not hold {layout.num_coordinates} float32 coordinates"
-            )
-        return np.frombuffer(message, "<f4").astype(np.float32)
+        n = layout.num_coordinates
+        values = message.unpack(received, max_coordinates=n, kinds=["raw"]).values
+        if values.dtype != np.float32 or values.shape != (n,):
+            raise MessageError(f"the message is not of {n} coordinates in float32")
+        return np.array(values)
+
+
+def envelope_bits(num_coordinates: int) -> int:
+    """Return the bits of a message of n float32 coordinates that are not coordinates: 48 bytes and padding.
+
+    Examples
+    --------
+    >>> envelope_bits(2), envelope_bits(3)
+    (384, 416)
+    """
+    values = np.broadcast_to(np.float32(0), (num_coordinates,))
+    return message.size(Raw(values)) - FLOAT_BITS * num_coordinates
 
 
 class FullPrecision(Compressor):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from qsgd_lab.arrays import flat_float32
 from qsgd_lab.compressors.message_wire import MessageWire
@@ -17,22 +16,11 @@ from qsgd_lab.wire.raw_values import widened
 DTYPES: dict[str, type] = {"fp16": np.float16, "bf16": np.uint16}
 
 
-def bfloat16_bits(values: NDArray[np.float32]) -> NDArray[np.uint16]:
-    """Return the patterns of the nearest bfloat16, ties to even; every NaN becomes one quiet NaN.
-
-    Values above the largest bfloat16 (3.39e38) round to infinity.
-    """
-    bits = values.view(np.uint32)
-    # Half a unit of what is cut off, less one where the last bit kept is 0: ties go to even.
-    rounded = (bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))) >> np.uint32(16)
-    return np.where(np.isnan(values), np.uint32(0x7FC0), rounded).astype(np.uint16)
-
-
 class HalfPrecision(Compressor):
     """Rounds every coordinate to the nearest float16 or bfloat16, ties to even.
 
     What exceeds the format's range becomes an infinity, and is seen: float16 ends at 65504, bfloat16 at
-    3.39e38. Below 2^-25, float16 rounds to 0.
+    3.39e38. Below 2^-25, float16 rounds to 0. Each format has one NaN.
 
     Parameters
     ----------
@@ -54,11 +42,16 @@ class HalfPrecision(Compressor):
 
     def compress(self, gradient: Array, state: None, stream: Stream) -> tuple[Raw, None]:
         """Return (the rounded coordinates, None)."""
+        from qsgd_lab.kernels.cpu.methods import half
+
         x = flat_float32(gradient)
+        codes = np.empty(x.size, np.uint16)
         if self.format == "bf16":
-            return Raw(bfloat16_bits(x)), None
-        with np.errstate(over="ignore"):  # an infinity is the answer
-            return Raw(x.astype(np.float16)), None
+            half.to_bfloat16(x.view(np.uint32), codes)
+            return Raw(codes), None
+        scratch = np.empty(half.PIECE, np.float32)
+        half.to_float16(x, x.view(np.uint32), scratch, scratch.view(np.uint32), codes)
+        return Raw(codes.view(np.float16)), None
 
     def decompress(self, payload: Raw) -> Array:
         """Return the coordinates in float32."""

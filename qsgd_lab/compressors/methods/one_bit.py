@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from qsgd_lab.arrays import check_backend, flat_float32
-from qsgd_lab.compressors.level_sets import sums_by_sign
+from qsgd_lab.compressors.level_sets import bits_by_sign, sums_by_sign
 from qsgd_lab.compressors.message_wire import MessageWire
 from qsgd_lab.compressors.methods.rand_k import check_choice
 from qsgd_lab.compressors.protocol import Array, Compressor, Layout
@@ -81,10 +81,7 @@ class OneBitQuantizer(Compressor):
         # A tiny mean magnitude may round to 0; bits are then 0, too, as in a bucket of NaN.
         dead = ~finite if self.values == "means" else ~finite | (scales[:, 0] == 0)
         scales[~finite] = np.nan
-        bits = ~(x < 0)
-        if dead.any():
-            bits &= ~np.repeat(dead, np.diff(state.bucket_offsets))
-        return OneBit(bits, scales, state), state
+        return OneBit(bits_by_sign(x, state, dead, self.backend), scales, state), state
 
     @property
     def wire(self) -> MessageWire:

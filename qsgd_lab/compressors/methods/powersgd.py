@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from qsgd_lab.compressors.protocol import Agreed, Array, Compressor, Layout, Reduce, Rounds, Wire
 from qsgd_lab.compressors.registry import Method, Option
 from qsgd_lab.errors import MessageError
+from qsgd_lab.kernels.rotation import LARGEST_FLOAT
 from qsgd_lab.ledger import Size
 from qsgd_lab.levels import FLOAT_BITS
 from qsgd_lab.stream import Stream
@@ -23,6 +24,7 @@ from qsgd_lab.wire.structure import Structure
 
 Floats = NDArray[np.float32]
 _LEAST_SHRINKING = 2
+_NODE_BITS = 10
 
 
 class Part(NamedTuple):
@@ -101,6 +103,8 @@ class PowerSGD(Compressor):
     that at least halves it; other tensors travel in float32 with the first round. Q starts from random words
     that all nodes share, and goes on from the last step; vectors that became zero or not finite start again.
     A node's own contribution is P Q_i' with its own factor, so that residuals of unlike nodes stay bounded.
+    Entries of Q and of the product that exceed float32 count as its largest number, which is still a
+    contraction; the sum of several nodes' Q can become infinite, as that of their gradients.
     The method is biased, a projection: the error is (1 - delta) ||v||^2, where delta depends on the data. It
     is meant for error feedback, `ef(powersgd)`.
 
@@ -196,7 +200,7 @@ class PowerSGD(Compressor):
             own = vector[part.start : part.stop]
             if part.rank:
                 started = _started(next(vectors), stream._replace(tensor=stream.tensor + number))
-                compressed.append(_Matrix(own.reshape(part.rows, part.columns), started))
+                compressed.append(_Matrix(own.reshape(part.rows, part.columns), _scaled(started)))
             else:
                 raw.append(own)
         return _Tensors(compressed, raw)
@@ -272,6 +276,17 @@ def _started(vectors: Floats, stream: Stream) -> Floats:
     return np.where(fresh[:, None], drawn.astype(np.float32) * np.float32(2.0**-31), vectors)
 
 
+def _scaled(vectors: Floats) -> Floats:
+    """Return each vector times a power of two, by which the sums M q of 1024 nodes stay below float32's end.
+
+    Q' is as long as the matrix, so that M Q' itself leaves float32's range from 1e19 on. P is made
+    orthonormal, and no power of two changes what it is then.
+    """
+    exponents = np.frexp(np.abs(vectors).max(axis=1, keepdims=True, initial=0))[1]
+    scaled: Floats = np.ldexp(vectors, -exponents - vectors.shape[1].bit_length() - _NODE_BITS)
+    return scaled
+
+
 def _times(matrix: Floats, vectors: Floats) -> Floats:
     from qsgd_lab.kernels.cpu.methods.low_rank import times_vectors
 
@@ -295,6 +310,7 @@ def _right_factors(found: list[_Matrix], left: list[Floats]) -> list[Floats]:
     for (matrix, _), factor in zip(found, left, strict=True):
         right.append(np.empty((len(factor), matrix.shape[1]), np.float32))
         transposed_times_vectors(matrix, factor, right[-1])
+        np.clip(right[-1], -LARGEST_FLOAT, LARGEST_FLOAT, out=right[-1])  # a NaN stays
     return right
 
 
@@ -302,6 +318,8 @@ def _write_product(left: Floats, right: Floats, part: Part, out: Floats) -> None
     from qsgd_lab.kernels.cpu.methods.low_rank import outer_sum
 
     outer_sum(left, right, out.reshape(part.rows, part.columns))
+    if np.abs(right).max(initial=0) > LARGEST_FLOAT / (2 * len(right)):  # a sum may round to infinity
+        np.clip(out, -LARGEST_FLOAT, LARGEST_FLOAT, out=out)
 
 
 METHOD = Method(

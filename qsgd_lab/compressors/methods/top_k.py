@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from qsgd_lab.arrays import flat_float32
 from qsgd_lab.compressors.protocol import Array, Compressor, Layout, Wire
 from qsgd_lab.compressors.registry import Method, Option
 from qsgd_lab.errors import MessageError
@@ -89,18 +90,16 @@ class TopK(Compressor):
 
     def compress(self, gradient: Array, state: None, stream: Stream) -> tuple[SparseValues, None]:
         """Return (the largest coordinates, None)."""
-        n = gradient.size
-        k = self.kept(n)
-        # Magnitudes are ordered by their bits, sign cleared: exact, and NaN comes last.
-        order = np.ascontiguousarray(gradient).view(np.uint32) & np.uint32(0x7FFFFFFF)
-        if k == n:
-            indices = np.arange(n)
+        x = flat_float32(gradient)
+        indices = np.empty(self.kept(x.size), np.int64)
+        if indices.size == x.size:
+            indices[:] = np.arange(x.size)
         else:
-            least = np.partition(order, n - k)[n - k]
-            above = np.flatnonzero(order > least)
-            equal = np.flatnonzero(order == least)[: k - above.size]
-            indices = np.sort(np.concatenate([above, equal]))
-        return SparseValues(indices.astype(np.int64), gradient[indices].astype(np.float32), n), None
+            from qsgd_lab.kernels.cpu.methods.selection import largest
+
+            # Magnitudes are ordered by their bits, sign cleared: exact, and NaN comes last.
+            largest(x.view(np.uint32), np.uint32(0x7FFFFFFF), np.uint32(0), indices)
+        return SparseValues(indices, x[indices], x.size), None
 
     def decompress(self, payload: SparseValues) -> Array:
         """Return the vector with zeros elsewhere."""

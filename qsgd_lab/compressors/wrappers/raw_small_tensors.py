@@ -9,11 +9,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from qsgd_lab.compressors.methods.fp32 import FullPrecision
+from qsgd_lab.compressors.methods.fp32 import FullPrecision, envelope_bits
 from qsgd_lab.compressors.protocol import Array, Compressor, Layout, NodeRows, Wire
 from qsgd_lab.compressors.registry import Method, Option
 from qsgd_lab.errors import MessageError
 from qsgd_lab.ledger import Ledger, Size
+from qsgd_lab.levels import FLOAT_BITS
 from qsgd_lab.stream import Stream
 
 
@@ -42,9 +43,9 @@ class RawSmallTensorsPayload:
 
 
 class RawSmallTensorsWire(Wire[RawSmallTensorsPayload]):
-    """The wrapped compressor's message, then the raw coordinates, whose number the layout tells.
+    """The wrapped compressor's message, then one of kind "raw" with the small tensors.
 
-    Where all tensors are small there is no message of the wrapped compressor.
+    There is no message of the wrapped compressor where all tensors are small, and no raw one where none is.
 
     Parameters
     ----------
@@ -57,28 +58,37 @@ class RawSmallTensorsWire(Wire[RawSmallTensorsPayload]):
         self.compressor = compressor
 
     def size(self, payload: RawSmallTensorsPayload) -> Size:
-        """Return the wrapped compressor's size, and the number of raw coordinates."""
-        raw = payload.raw.shape[0]
+        """Return the wrapped compressor's size and the number of raw coordinates; "message" is both."""
+        raw = raw_size(payload.raw.shape[0])
         if payload.inner is None:
-            return Size(0, {}, raw)
+            return raw
         inner = self.compressor.inner.wire.size(payload.inner)
-        return Size(inner.coordinates, inner.bits, inner.raw_coordinates + raw)
+        bits = {form: count + raw.bits.get(form, 0) for form, count in inner.bits.items()}
+        return Size(inner.coordinates, bits, inner.raw_coordinates + raw.raw_coordinates)
 
     def pack(self, payload: RawSmallTensorsPayload) -> bytes:
         """Return both messages, one after the other."""
-        raw = _RAW.wire.pack(payload.raw)
+        raw = _RAW.wire.pack(payload.raw) if payload.raw.shape[0] else b""
         return raw if payload.inner is None else self.compressor.inner.wire.pack(payload.inner) + raw
 
     def unpack(self, message: bytes, layout: Layout) -> RawSmallTensorsPayload:
-        """Cut the message where the raw coordinates begin, and read both."""
+        """Cut the message where the raw one begins, whose length the layout tells, and read both."""
         large, small, segments = self.compressor.split(layout)
-        cut = len(message) - 4 * small.num_coordinates
+        raw = raw_size(small.num_coordinates)
+        cut = len(message) - (raw.bits.get("message", 0) + FLOAT_BITS * raw.raw_coordinates) // 8
         if cut < 0:
             raise MessageError(f"{len(message)} bytes cannot hold {small.num_coordinates} raw coordinates")
         if large.num_coordinates == 0 and cut:
             raise MessageError(f"{cut} bytes before the raw coordinates, which are all there are")
         inner = self.compressor.inner.wire.unpack(message[:cut], large) if large.num_coordinates else None
-        return RawSmallTensorsPayload(inner, _RAW.wire.unpack(message[cut:], small), segments)
+        values = _RAW.wire.unpack(message[cut:], small) if raw.raw_coordinates else np.empty(0, np.float32)
+        return RawSmallTensorsPayload(inner, values, segments)
+
+
+def raw_size(num_coordinates: int) -> Size:
+    """Return the size of the small tensors' message: no bits where there are none."""
+    bits = {"message": envelope_bits(num_coordinates)} if num_coordinates else {}
+    return Size(0, bits, num_coordinates)
 
 
 class RawSmallTensors(Compressor):
@@ -193,7 +203,9 @@ class RawSmallTensors(Compressor):
         inner = states.inner
         if large.shape[-1]:  # else no message of the wrapped compressor is sent
             inner = self.inner.mean(own[0], states.inner, stream, large_mean, ledger)
-        _RAW.mean(own[1], [None] * len(small), stream, small_mean, ledger)
+        _RAW.mean(own[1], [None] * len(small), stream, small_mean, Ledger())
+        for _ in small:  # fp32 alone is counted without envelopes
+            ledger.add(raw_size(small.shape[-1]))
         if rows.gradients is None:
             _scatter(large, whole, states.segments.large)
             _scatter(small, whole, states.segments.small)

@@ -149,8 +149,9 @@ _Identity = tuple[bool, tuple[tuple[str, Any], ...]]
 
 def _identity(record: RunRecord, config: RunConfig) -> _Identity:
     """Return what a record of this configuration shares with its group: its version, and outer fields."""
-    fields = dataclasses.asdict(config.canonical())
-    outer = tuple((name, value) for name, value in fields.items() if name not in INNER_FIELDS)
+    canonical = config.canonical()
+    names = (field.name for field in dataclasses.fields(canonical))
+    outer = tuple((name, getattr(canonical, name)) for name in names if name not in INNER_FIELDS)
     return not record.is_stale, outer
 
 

@@ -62,6 +62,9 @@ _DATELESS: dict[str, dict[str, Any]] = {
     ".png": {"Software": None},
 }
 
+#: Dots an inch: of images, and of drawings, whose unit is the point.
+_PIXELS, _POINTS = 200, 72
+
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
 _INVISIBLE = 0.01  # points of the drawing
 
@@ -122,10 +125,32 @@ def figure_bytes(figure: Figure, suffix: str) -> bytes:
     # It remarks on the dates inside the fonts that it embeds.
     logging.getLogger("fontTools").setLevel(logging.ERROR)
     stream = io.BytesIO()
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _laid_out(figure, suffix):
         warnings.filterwarnings("ignore", "Glyph")  # a stored name may have letters that the font lacks
-        figure.savefig(stream, format=suffix.removeprefix("."), dpi=200, metadata=_DATELESS[suffix])
+        figure.savefig(stream, format=suffix.removeprefix("."), dpi=_PIXELS, metadata=_DATELESS[suffix])
     return stream.getvalue()
+
+
+@contextmanager
+def _laid_out(figure: Figure, suffix: str) -> Iterator[None]:
+    """Place the parts of a figure as saving it would, and save it without drawing it twice.
+
+    Matplotlib draws a figure that has a layout engine once for the layout and once for the file.
+    """
+    from matplotlib.backend_bases import get_registered_canvas_class
+
+    engine = figure.get_layout_engine()
+    if engine is None:
+        yield
+        return
+    get_registered_canvas_class(suffix.removeprefix("."))(figure)  # its renderer measures text
+    figure.set_dpi(_PIXELS if suffix == ".png" else _POINTS)
+    engine.execute(figure)
+    figure.set_layout_engine(None)
+    try:
+        yield
+    finally:
+        figure.set_layout_engine(engine)
 
 
 def save(figure: Figure, path: Path) -> None:

@@ -34,7 +34,7 @@ _SECTIONS = {
 }
 _CURVES = (
     "Validation accuracy (%) by epoch: a thin line a seed, a thick line their mean, a dashed line the mean "
-    "of fp32 at the same N. Select a cell of a table to see only its runs here and below."
+    "of fp32 at the same N. The filter, or a click on a cell of a table, chooses the runs here and below."
 )
 _NO_SCRIPT = "The curves need JavaScript; the figure of validation accuracy by epoch above shows their means."
 

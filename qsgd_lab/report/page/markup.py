@@ -20,7 +20,10 @@ def escape(value: object) -> str:
 
     Control characters, and format characters that reverse or hide text, become U+FFFD.
     """
-    return html.escape("".join(map(_visible, str(value))), quote=True)
+    text = str(value)
+    if not text.isprintable():
+        text = "".join(map(_visible, text))
+    return html.escape(text, quote=True)
 
 
 def _visible(character: str) -> str:

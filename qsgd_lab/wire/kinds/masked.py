@@ -109,12 +109,11 @@ def mask_positions(key: Key, count: int, num_coordinates: int) -> NDArray[np.int
     """
     if count == 0:
         return np.empty(0, np.int64)
-    drawn = words(key, Purpose.MASK, num_coordinates)
-    last = np.partition(drawn, count - 1)[count - 1]
-    chosen = drawn < last
-    ties = np.flatnonzero(drawn == last)[: count - np.count_nonzero(chosen)]
-    chosen[ties] = True
-    return np.flatnonzero(chosen)
+    from qsgd_lab.kernels.cpu.methods.selection import largest
+
+    positions, every = np.empty(count, np.int64), np.uint32(0xFFFFFFFF)
+    largest(words(key, Purpose.MASK, num_coordinates), every, every, positions)  # of the complements
+    return positions
 
 
 KIND = MaskedKind()

@@ -19,20 +19,21 @@ from qsgd_lab.kernels.jit import njit
 
 BLOCK_BITS = 9  # log2 of the symbols that share a class
 LEAST_STATE = 1 << 16
+EXCEPTION = 1 << 12  # in an entry: the byte is one that a table does not know, or the escape
 
 _LOW = np.uint32(0xFFFF)
+_LOW_HALF = np.uint64(0xFFFFFFFF)
 _SLOT = np.uint32(4095)
 _LEAST = np.uint32(LEAST_STATE)
 _HALF = np.uint32(16)
 _TWELVE = np.uint32(12)
 _TWENTY = np.uint32(20)
 _BYTE = np.uint32(24)
-_ONE = np.uint32(1)
 _BITS = np.int64(BLOCK_BITS)
 
 
 @njit(cache=True, fastmath=False)
-def encode_symbols(symbols, classes, entries, reciprocals, states, words):
+def encode_symbols(symbols, classes, entries, reciprocals, states, words, flags):
     """Encode symbols from the last to the first; return where in `words` the first word is.
 
     Parameters
@@ -40,36 +41,41 @@ def encode_symbols(symbols, classes, entries, reciprocals, states, words):
     symbols : uint8[N]
     classes : uint8[ceil(N / 512)]
         The class of each block.
-    entries : uint32[K, 256]
-        frequency << 12 | start, of the escape for a byte that has no frequency.
-    reciprocals : float64[K, 256]
+    entries : uint64[256 K]
+        In the low half frequency | EXCEPTION | start << 20, of the escape for a byte without a frequency.
+    reciprocals : float64[256 K]
         Of the same frequencies, rounded up a little.
     states : uint32[L]
         Written: what a reader begins with.
-    words : uint16[N + 1]
-        Written from its end on.
+    words : uint16
+        At least N + 1, written from its end on.
+    flags : uint8[ceil(N / 512)]
+        Written: whether a block has exceptions.
     """
     symbols, classes, states, words = map_unowned(symbols, classes, states, words)
     entries, reciprocals = unowned_view(entries), unowned_view(reciprocals)
     mask = np.int64(states.size - 1)
-    states[:] = _LEAST
+    for state in range(states.size):
+        states[state] = _LEAST
     position = np.int64(words.size)
     for block in range(classes.size - 1, -1, -1):
-        kind = np.int64(classes[block])
+        table, seen = np.int64(classes[block]) << 8, np.uint32(0)
         first = block << _BITS
         for i in range(min(symbols.size, first + 512) - 1, first - 1, -1):
-            value = np.int64(symbols[i])
-            entry = entries[kind, value]
-            frequency = entry >> _TWELVE
+            value = table + np.int64(symbols[i])
+            entry = np.uint32(entries[value] & _LOW_HALF)
+            seen |= entry
+            frequency = entry & _SLOT
             x = states[i & mask]
             full = np.uint32(x >= np.uint32(frequency << _TWENTY))
             words[position - 1] = np.uint16(x & _LOW)  # written in any case, and kept if the state is full
             position -= np.int64(full)
             x >>= np.uint32(full << np.uint32(4))
             # Exact: the quotient is below 2^20, and the reciprocal too large by less than 2^-49 of it.
-            quotient = np.uint32(np.int64(np.float64(x) * reciprocals[kind, value]))
+            quotient = np.uint32(np.int64(np.float64(x) * reciprocals[value]))
             rest = np.uint32(x - quotient * frequency)
-            states[i & mask] = np.uint32((quotient << _TWELVE) + rest + (entry & _SLOT))
+            states[i & mask] = np.uint32((quotient << _TWELVE) + rest + (entry >> _TWENTY))
+        flags[block] = np.uint8((seen & np.uint32(EXCEPTION)) != 0)
     return position
 
 
@@ -81,10 +87,10 @@ def map_unowned(first, second, third, fourth):
 
 @njit(cache=True, fastmath=False)
 def decode_symbols(stream, word, last_word, classes, slots, states, symbols):
-    """Decode symbols; return the number of the word that follows those read, or -1.
+    """Decode symbols; return the number of the word that follows those read.
 
-    -1 means a state that did not end at 2^16. More words may have been asked for than there are: the
-    caller compares.
+    More words may have been asked for than there are: the caller compares, and then whether all states
+    ended at 2^16.
 
     Parameters
     ----------
@@ -93,7 +99,7 @@ def decode_symbols(stream, word, last_word, classes, slots, states, symbols):
     word, last_word : int
         The first word, and the one after the last that may be read.
     classes : uint8[ceil(N / 512)]
-    slots : uint32[K, 4096]
+    slots : uint32[4096 K]
         By slot: frequency | slot - start << 12 | byte << 24.
     states : uint32[L]
         As the chunk has them; used up.
@@ -103,11 +109,11 @@ def decode_symbols(stream, word, last_word, classes, slots, states, symbols):
     slots = unowned_view(slots)
     mask = np.int64(states.size - 1)
     for block in range(classes.size):
-        table = slots[np.int64(classes[block])]
+        table = np.int64(classes[block]) << 12
         first = block << _BITS
         for i in range(first, min(symbols.size, first + 512)):
             x = states[i & mask]
-            entry = table[np.int64(x & _SLOT)]
+            entry = slots[table + np.int64(x & _SLOT)]
             x = np.uint32((entry & _SLOT) * (x >> _TWELVE) + ((entry >> _TWELVE) & _SLOT))
             short = np.uint32(x < _LEAST)
             found = np.uint32(stream[min(word, last_word)])  # beyond the end, whatever is there: then refused
@@ -115,66 +121,4 @@ def decode_symbols(stream, word, last_word, classes, slots, states, symbols):
             word += np.int64(short)
             states[i & mask] = x
             symbols[i] = np.uint8(entry >> _BYTE)
-    for state in range(states.size):
-        if states[state] != _LEAST:
-            return np.int64(-1)
     return word
-
-
-@njit(cache=True, fastmath=False, nogil=True)
-def count_symbols(symbols, classes, stride, counts):
-    """Add to ``counts`` (int64[K, 256]) how often each byte occurs, by the class of its block.
-
-    Of every `stride` blocks one is counted.
-    """
-    even, odd = np.zeros((2, counts.shape[0], 256), np.int64)  # in turn: equal neighbours would wait
-    for block in range(0, classes.size, stride):
-        kind = np.int64(classes[block])
-        first, last = block << _BITS, min(symbols.size, (block + 1) << _BITS)
-        for i in range(first, last - 1, 2):
-            even[kind, np.int64(symbols[i])] += 1
-            odd[kind, np.int64(symbols[i + 1])] += 1
-        if (last - first) & 1:
-            even[kind, np.int64(symbols[last - 1])] += 1
-    for kind in range(counts.shape[0]):
-        for value in range(256):
-            counts[kind, value] += even[kind, value] + odd[kind, value]
-
-
-@njit(cache=True, fastmath=False, nogil=True)
-def assign_classes(symbols, costs, stride, classes):
-    """Give each block the class under which its bytes are cheapest, the first among equals.
-
-    ``costs`` is uint16[256, 8], in units of 1/32 bit, at most 511: so a sum of 128 fits 16 bits. Of every
-    `stride` words of eight bytes one is looked at.
-    """
-    sums = np.empty(8, np.uint32)
-    partial = np.empty(8, np.uint16)
-    for block in range(classes.size):
-        first, last = block << _BITS, min(symbols.size, (block + 1) << _BITS)
-        sums[:] = 0
-        for at in range(first, last, 128):
-            partial[:] = 0
-            for word in range(at, min(last, at + 128), 8 * stride):
-                for i in range(word, min(last, word + 8)):
-                    row = costs[np.int64(symbols[i])]
-                    for kind in range(8):
-                        partial[kind] += row[kind]
-            for kind in range(8):
-                sums[kind] += partial[kind]
-        best = 0
-        for kind in range(1, 8):
-            best = kind if sums[kind] < sums[best] else best
-        classes[block] = best
-
-
-@njit(cache=True, fastmath=False, nogil=True)
-def block_costs(symbols, costs, stride, totals):
-    """Write what the bytes of each block cost (uint32[blocks]), of every `stride` words of eight bytes."""
-    for block in range(totals.size):
-        first, last = block << _BITS, min(symbols.size, (block + 1) << _BITS)
-        total = np.uint32(0)
-        for word in range(first, last, 8 * stride):
-            for i in range(word, min(last, word + 8)):
-                total += costs[np.int64(symbols[i])]
-        totals[block] = total

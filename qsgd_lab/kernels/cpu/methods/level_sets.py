@@ -61,6 +61,19 @@ def sign_sums(x, bucket_offsets, sums, counts):
 
 
 @njit(cache=True, fastmath=False, nogil=True)
+def sign_bits(x, bucket_offsets, is_dead, bits):
+    """Write whether a coordinate is not below 0; nothing is set in a dead bucket (bool, one a bucket)."""
+    for bucket in range(is_dead.size):
+        low, high = bucket_offsets[bucket], bucket_offsets[bucket + 1]
+        part, own = x[low:high], bits[low:high]
+        if is_dead[bucket]:
+            own[:] = False
+        else:
+            for i in range(part.size):
+                own[i] = not part[i] < np.float32(0.0)
+
+
+@njit(cache=True, fastmath=False, nogil=True)
 def round_to_levels(x, x_bits, bucket_offsets, tensor_offsets, key, scales, grid, num_levels, levels):
     """Write the codes (int16) of n coordinates; ``key`` is a `StreamKey`.
 
