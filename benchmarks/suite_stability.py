@@ -1,10 +1,11 @@
-"""How stable the benchmark's ranking is: the same search from every start, on a task with fewer coordinates.
+"""How stable the benchmark's ranking is: the stored baselines at 32x, searched from every start.
 
-python benchmarks/suite_stability.py [curved|kinked]
+python benchmarks/suite_stability.py RUNS [TASK | BASELINE]...
 
-Every method runs once at each rate of the lattice of sqrt 2; searches from four starts, and plain grids of a
-factor 2 and 4, then read these runs. Printed are Kendall's tau between starts, and the largest change of a
-method's error.
+RUNS is the folder of `qsgd-lab suite run`; what it lacks is run and kept. Searches from the four starts of
+the lattice of sqrt 2, and plain grids of a factor 2 and 4, read these runs. Printed are the least Kendall's
+tau between two starts, the largest change of a method's error, and how many winners there are; errors are
+means over the tuning seeds.
 """
 
 from __future__ import annotations
@@ -12,74 +13,70 @@ from __future__ import annotations
 import itertools
 import sys
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 from scipy.stats import kendalltau
 
-from qsgd_lab.problems.benchmark import Curved, ManyKinks
-from qsgd_lab.problems.comparison import ComparedMethod
+from qsgd_lab.problems.comparison import FIRST_TUNING_REPEAT
 from qsgd_lab.problems.rate_search import best_scale, next_scales
-from qsgd_lab.problems.simulate import simulate
+from qsgd_lab.runs.problem_store import ProblemStore
+from qsgd_lab.runs.store import RunStore
+from qsgd_lab.suite.cells import Runner
 from qsgd_lab.suite.definition import load_suite
+from qsgd_lab.suite.submission import baselines
 
-METHODS = (
-    "minibatch(interval=32)",
-    "local-sgd(interval=32)",
-    "diloco(interval=32)",
-    "local-sgd(schedule=growing,rounds=16)",
-    "synchronous(compressor=ef(top-k(fraction=0.02)))",
-    "minibatch(interval=2,compressor=ef(sign))",
-    "minibatch(interval=2,compressor=eden(bits=1))",
-    "qsparse-local-sgd(interval=4,compressor=top-k(fraction=0.1))",
-)
+RUNG = "32x"
 SUITE = load_suite()
 
 
-def main(task: str) -> None:
-    """Print the figures of a task."""
-    problem = {"curved": Curved, "kinked": ManyKinks}[task](8, 3, dimension=128)
+def main(folder: str, words: list[str]) -> None:
+    """Print the figures of some tasks and baselines, by default of all."""
+    runner = Runner(SUITE, ProblemStore(RunStore(Path(folder))), lambda _: None)
+    known = {name: each.specs[RUNG][0] for name, each in baselines(SUITE).items() if RUNG in each.specs}
+    specs = [known[word] for word in words if word in known] or list(known.values())
+    tasks = [word for word in words if word not in known]
+    for key in tasks or [task.key for task in SUITE.scored]:
+        task = SUITE.task(key)
+        repeats = range(FIRST_TUNING_REPEAT, FIRST_TUNING_REPEAT + task.tuning)
 
-    @cache
-    def errors(spec: str, scale: float) -> tuple[float, float]:
-        """Return the errors of a tuning and of a test repetition."""
-        method = ComparedMethod.parse(spec)
-        trace = simulate(
-            problem,
-            method.algorithm,
-            method.compressor,
-            nodes=8,
-            num_steps=problem.num_steps,
-            repeats=range(2),
-            seed=3,
-            rate_scale=scale,
-        )
-        tuning, test = np.nan_to_num(trace.errors[-1], nan=np.inf)
-        return float(tuning), float(test)
+        @cache
+        def error(spec: str, scale: float, task=task, repeats=repeats) -> float:
+            return float(np.mean(runner.at(task, spec, scale, repeats).errors[-1]))
 
-    def searched(spec: str, stages: tuple[float, ...], first: list[float]) -> float:
-        known: dict[float, float] = {}
-        while wanted := next_scales(known, stages, first):
-            known |= {scale: errors(spec, scale)[0] for scale in wanted}
-        return errors(spec, best_scale(known))[1]
+        for label, stages, count in (
+            ("search to sqrt 2", SUITE.scales.stages, 4),
+            ("grid of 2", (2.0,), 2),
+            ("grid of 4", (4.0,), 4),
+        ):
+            starts = [_start(stages, offset) for offset in range(count)]
+            scales = [[_searched(error, spec, stages, first) for spec in specs] for first in starts]
+            found = [[error(spec, scale) for spec, scale in zip(specs, row, strict=True)] for row in scales]
+            taus = [kendalltau(a, b).statistic for a, b in itertools.combinations(found, 2)]
+            change = np.max(np.max(found, axis=0) / np.min(found, axis=0))
+            winners = {int(np.argmin(row)) for row in found}
+            sys.stdout.write(
+                f"{key}, {len(specs)} methods, {label}: least tau {min(taus):.3f}, largest change "
+                f"{change:.3f}, {len(winners)} winners\n"
+            )
 
-    for words, stages, count in (
-        ("search to sqrt 2", SUITE.scales.stages, 4),
-        ("grid of 2", (2.0,), 2),
-        ("grid of 4", (4.0,), 4),
-    ):
-        starts = [
-            [2 ** (offset / 2) * stages[0] ** step for step in range(-3, 4) if stages[0] ** abs(step) <= 16]
-            for offset in range(count)
-        ]
-        found = [[searched(spec, stages, first) for spec in METHODS] for first in starts]
-        taus = [kendalltau(a, b).statistic for a, b in itertools.combinations(found, 2)]
-        change = np.max(np.max(found, axis=0) / np.min(found, axis=0))
-        winners = {METHODS[int(np.argmin(row))] for row in found}
-        sys.stdout.write(
-            f"{task}, {words}: least tau {min(taus):.2f}, largest change {change:.3f}, "
-            f"{len(winners)} winners\n"
-        )
+
+def _start(stages: tuple[float, ...], offset: int) -> list[float]:
+    """Return the first rates: the range of the suite's search at the first stage's spacing, shifted."""
+    first = (
+        SUITE.scales.first
+        if stages[0] == SUITE.scales.stages[0]
+        else (0.0625, 0.125, 0.25, 0.5, 1, 2, 4, 8, 16)
+    )
+    return [scale * 2 ** (offset / 2) for scale in first]
+
+
+def _searched(error, spec: str, stages: tuple[float, ...], first: list[float]) -> float:
+    known: dict[float, float] = {}
+    while wanted := next_scales(known, stages, first):
+        known |= {scale: error(spec, scale) for scale in wanted}
+    return best_scale(known)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1] if len(sys.argv) > 1 else "curved")
+    main(sys.argv[1], sys.argv[2:])

@@ -32,6 +32,7 @@ def list_suite(format_name: str) -> None:
             "coordinates": task.dimension,
             "steps": task.steps,
             "seeds": task.tests,
+            "tuning": f"{task.tuning}, to {suite.search(task).stages[-1]:.3g}",
             **{rung: f"{suite.ratio(task, rung)}x" for rung in suite.rungs},
             "scored": "yes" if task.scored else "no",
         }

@@ -18,8 +18,10 @@ if TYPE_CHECKING:
     from qsgd_lab.suite.result_file import Entry
     from qsgd_lab.suite.submission import Submission
 
-#: Seconds of a processor that a cell of a convex task takes, for the plan: measured on the stored baselines.
+#: Seconds of a processor that a cell takes, for the plan, where no baseline of its task is stored.
 CELL_SECONDS = 20.0
+#: What the audits of a task take, in cells: 8 seeds of two anchors and 7 others, where a cell has about 27.
+AUDIT_CELLS = 0.85
 
 
 @click.command()
@@ -40,7 +42,7 @@ CELL_SECONDS = 20.0
 )
 @task_option
 @click.option("--dry-run", is_flag=True, help="Say which cells are missing and what they cost; run nothing.")
-@click.option("--no-audit", is_flag=True, help="Leave out anchors, verification seeds and held-out data.")
+@click.option("--no-audit", is_flag=True, help="Leave out the audits; tables say so.")
 @click.option(
     "-o",
     "--output",
@@ -64,8 +66,9 @@ def run(
 
     A submission is a TOML file (docs/benchmark.md) or the name of a baseline. Each cell is tuned on seeds of
     its own and then run on the test seeds. Finished runs are kept, and the same command goes on where it was
-    stopped. Beside the cells, baselines are run again as anchors, and the method on seeds and data that only
-    the submission's digest names.
+    stopped. Before the cells, messages are audited as by `suite verify`: a method that is not honest about
+    its bits gets no result (exit code 4). Beside them, baselines are run again as anchors, and the method on
+    seeds and data that only the submission's digest names.
 
     \b
     Example:
@@ -83,7 +86,7 @@ def run(
         chosen = [submission_named(text, imports) for text in submissions]
         keys = [suite.task(key).key for key in tasks] or [task.key for task in suite.tasks]
     if dry_run:
-        _plan(chosen, wanted, keys)
+        _plan(chosen, wanted, keys, not no_audit)
         return
     lines = "".join(to_json(_result(each, wanted, keys, folder, not no_audit), suite) for each in chosen)
     if output is None:
@@ -92,24 +95,40 @@ def run(
         write_atomically(output, lines)
 
 
-def _plan(submissions: Sequence[Submission], rungs: Sequence[str], keys: Sequence[str]) -> None:
+def _plan(
+    submissions: Sequence[Submission], rungs: Sequence[str], keys: Sequence[str], audited: bool
+) -> None:
     from qsgd_lab.suite.definition import WHOLE, load_suite
+    from qsgd_lab.suite.submission import baselines
 
     suite = load_suite()
-    total = 0
+    problems = [key for key in keys if suite.task(key).kind == "problem"]
+    cells, work = 0, 0.0
     for submission in submissions:
         for rung in (*rungs, WHOLE):
             for spec in submission.specs.get(rung, ()):
-                problems = [key for key in keys if suite.task(key).kind == "problem"]
-                total += len(problems)
+                cells += len(problems)
+                work += sum(map(_cell_seconds, problems))
                 click.echo(f"{submission.name}, {rung}: {spec} on {', '.join(problems)}")
-    click.echo(f"{total} cells, about {total * CELL_SECONDS / 60:.0f} CPU minutes without what is stored.")
+        if audited and submission != baselines(suite).get(submission.name):
+            work += AUDIT_CELLS * sum(map(_cell_seconds, problems))
+    click.echo(f"{cells} cells, about {work / 60:.1f} CPU minutes without what is stored.")
+
+
+def _cell_seconds(key: str) -> float:
+    """Return the mean time of the stored baselines' cells of a task."""
+    from qsgd_lab.suite.definition import load_suite
+    from qsgd_lab.suite.result_file import stored_entries
+
+    entries = stored_entries(load_suite())
+    known = [cell.cpu for entry in entries for (task, _), cell in entry.cells.items() if task == key]
+    return sum(known) / len(known) if known else CELL_SECONDS
 
 
 def _result(
     submission: Submission, rungs: Sequence[str], keys: Sequence[str], folder: Path, audited: bool
 ) -> Entry:
-    from qsgd_lab.problems.comparison import ComparedMethod
+    from qsgd_lab.errors import IntegrityError
     from qsgd_lab.runs.environment import collect_environment
     from qsgd_lab.runs.problem_store import ProblemStore
     from qsgd_lab.runs.store import RunStore
@@ -118,8 +137,15 @@ def _result(
     from qsgd_lab.suite.definition import WHOLE, load_suite
     from qsgd_lab.suite.result_file import entry_of, stored_entries
     from qsgd_lab.suite.submission import baselines
+    from qsgd_lab.suite.verify import audit_submission
 
     suite = load_suite()
+    is_baseline = submission == baselines(suite).get(submission.name)
+    if audited and not is_baseline:
+        with argument_errors():
+            for _, findings in audit_submission(submission, suite, [suite.task(key) for key in keys]):
+                if findings:
+                    raise IntegrityError(f"refused: {findings[0]}")
     runner = Runner(suite, ProblemStore(RunStore(folder)), lambda words: click.echo(f"{words}.", err=True))
     found, missing = [], {}
     for key in keys:
@@ -130,10 +156,7 @@ def _result(
         check_data(suite, task)
         for rung in (*rungs, WHOLE):
             if rung in submission.specs:
-                for spec in submission.specs[rung]:
-                    ComparedMethod.parse(spec)
                 found.append(runner.cell(task, rung, submission.specs[rung]))
-    is_baseline = submission == baselines(suite).get(submission.name)
     digest = "" if is_baseline else submission.digest(suite)
     checked = None if is_baseline or not audited else audit(runner, digest, found, stored_entries(suite))
     return entry_of(

@@ -34,29 +34,17 @@ def verify(ctx: click.Context, submission: str, tasks: Sequence[str], imports: S
       qsgd-lab suite verify my.toml
       qsgd-lab suite verify ef-top-k --task curved
     """
-    from qsgd_lab.suite.cells import problem_of
     from qsgd_lab.suite.definition import load_suite
-    from qsgd_lab.suite.verify import audit_method
+    from qsgd_lab.suite.verify import audit_submission
 
     suite = load_suite()
     with argument_errors():
         found = submission_named(submission, imports)
-        keys = [suite.task(key).key for key in tasks] or [task.key for task in suite.scored]
+        chosen = [suite.task(key) for key in tasks] or suite.scored
     failed = False
-    specs = dict.fromkeys(spec for each in found.specs.values() for spec in each)
-    for spec in specs:
-        findings = []
-        for place, key in enumerate(keys):
-            task = suite.task(key)
-            if task.kind != "problem":
-                continue
-            problem = problem_of(task, task.seed, suite.nodes).problem
-            # One other process is enough: the decoder is the same on every task.
-            findings += audit_method(
-                spec, problem, nodes=suite.nodes, seed=task.seed, decode_apart=place == 0
-            )
-        for finding in {(f.check, f.words) for f in findings}:
-            click.echo(f"{spec}: {finding[0]}: {finding[1]}")
+    for spec, findings in audit_submission(found, suite, chosen):
+        for finding in findings:
+            click.echo(str(finding))
         if not findings:
             click.echo(f"{spec}: messages, sizes, order and a fresh decoder agree")
         failed |= bool(findings)

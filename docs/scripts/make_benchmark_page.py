@@ -9,13 +9,13 @@ The baselines are qsgd_lab/suite/baselines.jsonl; `qsgd-lab suite run` makes the
 from __future__ import annotations
 
 import math
-import tempfile
 from pathlib import Path
 
 import click
 
-from qsgd_lab.report.figures.suite import save_suite
-from qsgd_lab.suite.columns import loss_free_cell, ratio_cell, shown_tasks
+from qsgd_lab.report.figures.style import same_drawing
+from qsgd_lab.report.figures.suite import suite_bytes
+from qsgd_lab.suite.columns import header, rows, shown_tasks
 from qsgd_lab.suite.definition import load_suite
 from qsgd_lab.suite.figure import figure_of
 from qsgd_lab.suite.result_file import stored_entries
@@ -32,45 +32,54 @@ def content() -> str:
     """Return what is between the marks."""
     suite = load_suite()
     board = Board(suite, stored_entries(suite))
-    tasks = shown_tasks(board)
-    parts = []
-    for rung in suite.rungs:
-        names = board.order(rung)
-        if len(names) == 1:
-            continue
-        header = ["method", *(f"`{task.key}`" for task in tasks), *(f"R* {task.key}" for task in tasks)]
-        header += ["bits sent", "both ways", "rounds"]
-        lines = [_line(header), "| --- |" + " ---: |" * (len(header) - 1)]
-        tied = {task.key: board.tied_with_best(task, rung) for task in tasks}
-        for name in names:
-            ratios = [ratio_cell(board, name, task, rung, best=name in tied[task.key]) for task in tasks]
-            stars = [loss_free_cell(board, name, task) for task in tasks]
-            costs = [f"{board.cost(name, rung, unit):.3g}" for unit in ("sent", "received", "rounds")]
-            lines.append(_line([board.entries[name].title, *ratios, *stars, *costs]))
-        parts.append(f"At {rung}:\n\n" + "\n".join(lines) + "\n")
+    keys = [task.key for task in shown_tasks(board)]
     cells = sum(len(entry.cells) for entry in board.entries.values())
     minutes = math.fsum(entry.cpu for entry in board.entries.values()) / 60
     wanted = len(suite.scored) * sum(len(each.specs) for each in baselines(suite).values())
-    head = (
-        "Ratios to float32; \\*: the best, or not shown to be worse. Bits are a coordinate and step, rounds "
-        f"a step. {cells} cells of {wanted} are run so far, in {minutes:.1f} CPU minutes; "
-        'the others are "n/a".\n\n'
+    parts = [
+        f"{cells} cells of {wanted} are stored, {minutes:.0f} CPU minutes"
+        + ("; the others were not run" if cells < wanted else "")
+        + ".\n\n"
+        "**R\\*, the compression at which nothing is lost**, the one number of a method and task:\n\n"
+        + _table(board, "32x", [f"R* {key}" for key in keys]),
+        "![The baselines](figures/benchmark.svg)\n",
+    ]
+    for rung in (rung for rung in suite.rungs if len(board.order(rung)) > 1):
+        parts.append(
+            f"**At {rung}**, ratios to float32; \\*: the best, or not shown to be worse. Ranks are by score "
+            "at equal bits sent, and at equal bits up and down.\n\n"
+            + _table(board, rung, [*keys, "rank", "rank both"])
+        )
+    links = [f"s@{link}" for link in suite.links]
+    parts.append(
+        "**What a run costs at 32x**: bits a coordinate and step, rounds a step, modelled seconds, and as a "
+        "footnote the score and its range with a task left out.\n\n"
+        + _table(board, "32x", ["sent", "both", "rounds", *links, "score", "range"])
     )
-    return head + "\n".join(parts) + "\n![The baselines](figures/benchmark.svg)\n"
+    return "\n".join(parts)
+
+
+def _table(board: Board, rung: str, columns: list[str]) -> str:
+    """Return some columns of `suite table`."""
+    names = header(board)
+    places = [names.index(column) for column in columns]
+    lines = [
+        _line(["method", *columns]),
+        "| --- |" + " ---: |" * len(columns),
+        *(_line([row[0], *(row[place] for place in places)]) for row in rows(board, rung, "sent")),
+    ]
+    return "\n".join(lines) + "\n"
 
 
 def _line(cells: list[str]) -> str:
     return "| " + " | ".join(cell.replace("*", "\\*") for cell in cells) + " |"
 
 
-def figure() -> bytes:
+def figure() -> str:
     """Return the figure as SVG."""
     suite = load_suite()
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "figure.svg"
-        shown = figure_of(Board(suite, stored_entries(suite)))
-        save_suite(shown, path, title=f"{suite.name}, {suite.nodes} nodes")
-        return path.read_bytes()
+    shown = figure_of(Board(suite, stored_entries(suite)))
+    return suite_bytes(shown, ".svg", title=f"{suite.name}, {suite.nodes} nodes").decode()
 
 
 @click.command()
@@ -83,8 +92,8 @@ def main(check: bool) -> None:
     drawn = figure()
     if not check:
         PAGE.write_text(new, encoding="utf-8")
-        FIGURE.write_bytes(drawn)
-    elif new != page or not FIGURE.exists() or FIGURE.read_bytes() != drawn:
+        FIGURE.write_text(drawn, encoding="utf-8")
+    elif new != page or not FIGURE.exists() or not same_drawing(drawn, FIGURE.read_text(encoding="utf-8")):
         raise SystemExit("docs/benchmark.md is not current; run: python docs/scripts/make_benchmark_page.py")
 
 

@@ -31,6 +31,7 @@ from quantizer_table import quantizer_table
 from quoted_numbers import quoted_numbers
 from settings_table import settings_table
 from step_times import speed_table
+from suite_table import suite_figure, suite_table
 from worked_example import example_table
 
 import qsgd_lab
@@ -77,6 +78,7 @@ def generated_texts(runs: PaperRuns) -> dict[Path, str | None]:
         "published.tex": _header() + published_table(),
         "speed.tex": _header() + speed_table(runs),
         "local-sgd.tex": _header() + local_sgd_floats(),
+        "suite.tex": _header() + suite_table(),
         "tasks.tex": tasks_table(),
     }
     return {GENERATED / name: text for name, text in texts.items()}
@@ -148,7 +150,7 @@ def main(folder: Path | None, check: bool) -> None:
         texts = generated_texts(runs)
         if folder is not None:
             texts[RESULTS] = render(runs.records, "latex")
-        figures = {} if check else {**figure_files(runs), **local_sgd_figures()}
+        figures = {} if check else {**figure_files(runs), **local_sgd_figures(), "suite.pdf": suite_figure()}
     except LabError as error:
         raise click.ClickException(str(error)) from error
     _report(runs, strictly=runs.store.resolve() == COMMITTED_RUNS)

@@ -34,6 +34,7 @@ class Scheduled(Problem):
     """
 
     num_steps = NUM_STEPS
+    keeps_noise = True
     peak: float
 
     def rate(self, step: int) -> float:
@@ -85,13 +86,17 @@ class Curved(Scheduled):
 
     def full_gradients(self, points: Floats) -> Floats:
         """Return h (x - c)."""
-        return np.asarray(self.curvatures * (points - self.centres))
+        gradients = points - self.centres
+        gradients *= self.curvatures
+        return np.asarray(gradients)
 
     def gradients(self, points: Floats, generator: np.random.Generator) -> Floats:
         """Return each node's own gradient and normal noise."""
         noise = generator.standard_normal(points.shape, dtype=np.float32)
         noise *= self.deviation
-        return self.full_gradients(points) + noise
+        gradients = self.full_gradients(points)
+        gradients += noise
+        return gradients
 
     def error(self, points: Floats) -> Floats:
         """Return f(x) - f*."""
@@ -122,13 +127,18 @@ class ManyKinks(Scheduled):
 
     def full_gradients(self, points: Floats) -> Floats:
         """Return a phi'(x)."""
-        return np.where(points < 0, points, 4 * points) * self.scales
+        gradients = 4 * points
+        np.copyto(gradients, points, where=points < 0)
+        gradients *= self.scales
+        return gradients
 
     def gradients(self, points: Floats, generator: np.random.Generator) -> Floats:
         """Return the gradient and normal noise."""
         noise = generator.standard_normal(points.shape, dtype=np.float32)
         noise *= self.deviation
-        return self.full_gradients(points) + noise
+        gradients = self.full_gradients(points)
+        gradients += noise
+        return gradients
 
     def error(self, points: Floats) -> Floats:
         """Return f(x), as f* = 0."""

@@ -19,10 +19,14 @@ class Problem(ABC):
         Where all nodes begin.
     num_steps : int
         T, if the user names none.
+    keeps_noise : bool
+        Whether `gradients` makes one call of the generator, whose arguments follow from the class and the
+        shape of the points. Its noise is then kept in memory for the next run.
     """
 
     start: Floats
     num_steps: int
+    keeps_noise = False
 
     @property
     def num_coordinates(self) -> int:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from qsgd_lab.algorithms.protocol import Algorithm, Hyperparameters
 from qsgd_lab.compressors import Compressor
+from qsgd_lab.problems.noise import replayed
 from qsgd_lab.problems.problem import Floats, Problem
 from qsgd_lab.problems.stacked_exchange import StackedExchange, Traffic
 from qsgd_lab.registry import Spec
@@ -169,12 +170,12 @@ def _simulate(
         for part, oracle in zip(parts, oracles, strict=True)
     ]
     needs_oracle = lanes[0].algorithm.needs_oracle
-    noise = generator(seed, Purpose.GRADIENT_NOISE, repeats.start)
+    noise = _noise(problem, shape, repeats.start, seed)
     due = {math.ceil(num_steps * i / CHECKPOINTS) for i in range(1, CHECKPOINTS + 1)}
     rows: list[tuple[int, Traffic]] = []
     errors: list[Floats] = []
     for step in range(num_steps):
-        points = np.concatenate([lane.points() for lane in lanes], axis=1)
+        points = _joined([lane.points() for lane in lanes], axis=1)
         if needs_oracle:
             before = copy.deepcopy(noise)
             for oracle in oracles:
@@ -185,7 +186,7 @@ def _simulate(
             lane.step(np.ascontiguousarray(own), step, rate)
         if step + 1 in due:
             rows.append((step + 1, _sum([lane.exchange.traffic for lane in lanes])))
-            errors.append(problem.error(np.concatenate([lane.consensus() for lane in lanes])))
+            errors.append(problem.error(_joined([lane.consensus() for lane in lanes], axis=0)))
     share = nodes * len(repeats)
     return Trace(
         steps=np.array([step for step, _ in rows]),
@@ -196,6 +197,19 @@ def _simulate(
         ends_apart=any(bool((lane.parameters != lane.parameters[:1]).any()) for lane in lanes)
         and lanes[0].algorithm.replicas,
     )
+
+
+def _noise(problem: Problem, shape: tuple[int, int, int], first: int, seed: int) -> np.random.Generator:
+    def make() -> np.random.Generator:
+        return generator(seed, Purpose.GRADIENT_NOISE, first)
+
+    # Sizes and kinds of draws follow from the class and the shape where the problem says so.
+    return replayed((type(problem), shape, first, seed), make) if problem.keeps_noise else make()
+
+
+def _joined(parts: list[Floats], axis: int) -> Floats:
+    """Return the lanes' arrays side by side; those of one lane are read where they are."""
+    return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=axis)
 
 
 def _sum(parts: list[Traffic]) -> Traffic:

@@ -140,7 +140,7 @@ class Runner:
             task.tests,
             task.seed if seed is None else seed,
             task.split,
-            self.suite.scales,
+            self.suite.search(task),
             task.tuning,
         )
         return Comparison(settings, self.store, self.announce)

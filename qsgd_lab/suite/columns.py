@@ -74,6 +74,8 @@ def header(board: Board) -> list[str]:
         "both",
         "rounds",
         *links,
+        "rank",
+        "rank both",
         "score",
         "range",
     ]
@@ -92,11 +94,13 @@ def rows(board: Board, rung: str, rank: str) -> list[list[str]]:
         times = [board.cost(name, rung, f"seconds@{link}") for link in board.suite.links]
         score, span = board.score(name, rung), board.leave_one_out(name, rung)
         label = board.entries[name].title + (f" ({at})" if name == REFERENCE else "")
+        places = [board.place(name, rung), board.place(name, rung, "received")]
+        ranks = [NOT_ENTERED if place is None else str(place) for place in places]
         footnote = ["--", "--"]
         if score is not None and span is not None and name != REFERENCE:
             footnote = [f"{score:.2f}", f"{span[0]:.2f} to {span[1]:.2f}"]
         result.append(
-            [label, *cells, *stars, *(f"{c:.3g}" for c in costs), *(f"{t:.3g}" for t in times), *footnote]
+            [label, *cells, *stars, *(f"{cost:.3g}" for cost in (*costs, *times)), *ranks, *footnote]
         )
     return result
 
@@ -113,6 +117,8 @@ def notes(board: Board, rung: str, rank: str) -> list[str]:
         "R*: the largest compression at which the ratio stays within the task's margin.",
         "sent, both: bits a coordinate and step, up, and up and down; rounds: exchanges a step; s@LINK: "
         "modelled seconds of a run on a ring, a unit of its own.",
+        f"rank: by score at equal bits sent; rank both: at equal bits up and down, {suite.nodes} times what "
+        "the rung allows up, where methods of sums may take a looser rung.",
         f"Ordered by {rank}. Score: mean of 1 - log ratio / log {suite.cap:g} over tasks, and its range if "
         "one is left out: a footnote, not a verdict.",
     ]
@@ -126,12 +132,11 @@ def notes(board: Board, rung: str, rank: str) -> list[str]:
             if not row.get("within"):
                 lines.append(f"{name}: on {row['task']} its verification seeds replace the public ones.")
             if row.get("held_out_within") is False:
-                lines.append(
-                    f"{name}: on {row['task']} it is worse on held-out data than on the public ones."
-                )
-    lines += [
-        f"{name}: {entry.status}." for name, entry in board.entries.items() if entry.status != "baseline"
-    ]
+                lines.append(f"{name}: on {row['task']} its ratio on held-out data replaces the public one.")
+    for name, entry in board.entries.items():
+        if entry.status != "baseline":
+            audited = "" if entry.audit.verification else ", not audited"
+            lines.append(f"{name}: {entry.status}{audited}.")
     return lines
 
 

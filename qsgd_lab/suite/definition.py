@@ -84,8 +84,8 @@ class Suite:
         Realised bits may exceed a rung by this factor.
     rungs, quick_rungs : tuple of str
     tasks : tuple of Task
-    scales : RateScales
-        The search for the learning rate.
+    scales, network_scales : RateScales
+        The search for the learning rate, on problems and on networks.
     cap : float
         The ratio to the reference at which a cell's score is 0.
     level : float
@@ -103,10 +103,15 @@ class Suite:
     quick_rungs: tuple[str, ...]
     tasks: tuple[Task, ...]
     scales: RateScales
+    network_scales: RateScales
     cap: float
     level: float
     mandatory: tuple[str, ...]
     links: dict[str, Link] = field(hash=False)
+
+    def search(self, task: Task) -> RateScales:
+        """Return the search for learning rates on a task."""
+        return self.scales if task.kind == "problem" else self.network_scales
 
     def task(self, key: str) -> Task:
         """Return a task by its key.
@@ -159,7 +164,10 @@ def suite_of(document: dict[str, Any]) -> Suite:
         Task(**{**task, "ratios": tuple(task["ratios"]), "reference": tuple(task["reference"])})
         for task in document["tasks"]
     ]
-    search = document["search"]
+    searches = [
+        RateScales((), tuple(search["stages"]), tuple(search["first"]))
+        for search in (document["search"], document["network_search"])
+    ]
     return Suite(
         name=f"{document['name']}/{document['version']}",
         digest="sha256:" + hashlib.sha256(text.encode()).hexdigest(),
@@ -168,7 +176,8 @@ def suite_of(document: dict[str, Any]) -> Suite:
         rungs=tuple(document["rungs"]),
         quick_rungs=tuple(document["quick"]["rungs"]),
         tasks=tuple(tasks),
-        scales=RateScales((), tuple(search["stages"]), tuple(search["first"])),
+        scales=searches[0],
+        network_scales=searches[1],
         cap=document["cap"],
         level=document["level"],
         mandatory=tuple(document["mandatory"]),

@@ -22,6 +22,8 @@ from qsgd_lab.suite.definition import REFERENCE, WHOLE, Suite, Task
 from qsgd_lab.suite.result_file import Entry
 
 RANKS = ("sent", "received", "rounds", "seconds")
+#: Scores that differ by less share a rank.
+SAME_SCORE = 0.005
 #: Ratios at which a profile is taken.
 PROFILE = (1.0, 1.25, 2.0, 4.0, 16.0, 64.0)
 
@@ -93,7 +95,7 @@ class Board:
         cell, reference = self.entries[name].cells.get((task.key, rung)), self.reference(task)
         if cell is None or reference is None:
             return None
-        cell = self._held_to_verification(name, cell)
+        cell = self._held_to_audit(name, cell, reference)
         ratio = cell.mean / reference.mean
         over = cell.sent / task.allowed_bits(self.suite.ratio(task, rung))
         is_void = over > self.suite.slack
@@ -108,18 +110,22 @@ class Board:
             not cell.interior,
         )
 
-    def _held_to_verification(self, name: str, cell: CellResult) -> CellResult:
-        """Return a cell at the level of the verification seeds, where these contradict the public ones.
+    def _held_to_audit(self, name: str, cell: CellResult, reference: CellResult) -> CellResult:
+        """Return a cell at the level of the verification seeds and held-out data, where it was better.
 
-        Who recognised the test seeds did so at every rung: all of the task's cells are scaled.
+        Who recognised the test seeds or the data did so at every rung: all of the task's cells are scaled.
         """
-        for row in self.entries[name].audit.verification:
-            audited = self.entries[name].cells.get((cell.task, str(row.get("rung"))))
-            if row.get("task") == cell.task and row.get("within") is not True and audited is not None:
-                value = row.get("metric")
-                worse = value / audited.mean if isinstance(value, int | float) else math.inf
-                return replace(cell, metric=tuple(each * max(worse, 1.0) for each in cell.metric))
-        return cell
+        entry, worse = self.entries[name], 1.0
+        for row in entry.audit.verification:
+            audited = entry.cells.get((cell.task, str(row.get("rung"))))
+            if row.get("task") != cell.task or audited is None:
+                continue
+            if row.get("within") is not True:
+                worse = max(worse, _number(row.get("metric")) / audited.mean)
+            if row.get("held_out_within") is False:
+                ratio = audited.mean / reference.mean
+                worse = max(worse, _number(row.get("held_out_ratio")) / ratio)
+        return replace(cell, metric=tuple(each * worse for each in cell.metric)) if worse > 1 else cell
 
     def _score(self, cell: CellResult, reference: float) -> float:
         # A seed that diverged counts as the cap, and none counts as better than the reference.
@@ -133,6 +139,42 @@ class Board:
         if not any(cells):
             return None
         return sum(cell.score if cell else 0.0 for cell in cells) / len(tasks)
+
+    def at_equal_total(self, name: str, task: Task, rung: str) -> Scored | None:
+        """Return an entry's best cell among those whose bits, up and down, are at most N times the rung's.
+
+        That is what a message to all others costs at this rung. Methods of sums receive no more than they
+        send, and therefore may enter with a looser rung.
+        """
+        most = self.suite.nodes * self.suite.slack * task.allowed_bits(self.suite.ratio(task, rung))
+        found = [
+            scored
+            for each in self.suite.rungs
+            if (scored := self.scored(name, task, each)) is not None
+            and not scored.is_void
+            and scored.cell.sent + scored.cell.received <= most
+        ]
+        return min(found, key=lambda scored: scored.ratio, default=None)
+
+    def total_score(self, name: str, rung: str) -> float:
+        """Return an entry's mean score at equal bits up and down; a task without a cell that fits is 0."""
+        cells = [self.at_equal_total(name, task, rung) for task in self.suite.scored]
+        return sum(cell.score if cell else 0.0 for cell in cells) / len(cells)
+
+    def place(self, name: str, rung: str, rank: str = "sent") -> int | None:
+        """Return an entry's place by score, 1 the best, at equal bits sent or ("received") up and down.
+
+        None for the reference, and where the rung was not entered.
+        """
+        if name == REFERENCE or self.score(name, rung) is None:
+            return None
+        scores = {
+            each: self._ranked_score(each, rung, rank) for each in self.order(rung) if each != REFERENCE
+        }
+        return 1 + sum(score > scores[name] + SAME_SCORE for score in scores.values())
+
+    def _ranked_score(self, name: str, rung: str, rank: str) -> float:
+        return self.total_score(name, rung) if rank == "received" else self.score(name, rung) or 0.0
 
     def leave_one_out(self, name: str, rung: str) -> tuple[float, float] | None:
         """Return the least and largest score with one task left out; None where there is none."""
@@ -180,13 +222,13 @@ class Board:
         ----------
         rung : str
         rank : str
-            sent, received, rounds or seconds@LINK. ``sent`` orders by score at equal bits sent. The others
-            order by what a run costs in that unit, among those within the margin of the best score.
+            sent, received, rounds or seconds@LINK. ``sent`` orders by score at equal bits sent, ``received``
+            by score at equal bits up and down; the others by what a run costs in that unit.
         """
         unit, _, _ = rank.partition("@")
         entered = [name for name in self.entries if name != REFERENCE and self.score(name, rung) is not None]
-        by_score = sorted(entered, key=lambda name: (-(self.score(name, rung) or 0.0), name))
-        if unit == "sent":
+        by_score = sorted(entered, key=lambda name: (-self._ranked_score(name, rung, unit), name))
+        if unit in ("sent", "received"):
             return [REFERENCE, *by_score]
         return [REFERENCE, *sorted(by_score, key=lambda name: self.cost(name, rung, rank))]
 
@@ -238,6 +280,11 @@ class Board:
             if p_value >= self.suite.level or cells[name].ratio <= grain * cells[best].ratio:
                 tied.add(name)
         return tied
+
+
+def _number(value: object) -> float:
+    """Return a number of an audit; what is none is as bad as can be."""
+    return float(value) if isinstance(value, int | float) else math.inf
 
 
 def p_worse(cell: CellResult, other: CellResult) -> float:

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import multiprocessing
-from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +24,10 @@ from qsgd_lab.problems.comparison import ComparedMethod
 from qsgd_lab.problems.problem import Problem
 from qsgd_lab.problems.simulate import simulate
 from qsgd_lab.stream import Purpose, generator
+from qsgd_lab.suite.cells import problem_of
+from qsgd_lab.suite.definition import Suite, Task
 from qsgd_lab.suite.node_exchange import Hub, NodeExchange
+from qsgd_lab.suite.submission import Submission
 
 #: Steps of an audit: a few rounds of methods that exchange every 8 steps.
 STEPS = 24
@@ -49,9 +52,18 @@ class Finding:
     spec: str
     words: str
 
+    def __str__(self) -> str:
+        return f"{self.spec}: {self.check}: {self.words}"
+
 
 def audit_method(
-    spec: str, problem: Problem, *, nodes: int, seed: int, steps: int = STEPS, decode_apart: bool = True
+    spec: str,
+    problem: Problem,
+    *,
+    nodes: int,
+    seed: int,
+    steps: int = STEPS,
+    decoder: Executor | None = None,
 ) -> list[Finding]:
     """Return what is wrong with a method; an empty list if nothing is.
 
@@ -61,8 +73,9 @@ def audit_method(
     problem : Problem
         Made for these nodes.
     nodes, seed, steps : int
-    decode_apart : bool
-        Whether messages are also decoded in another process, which takes seconds to start.
+    decoder : Executor, optional
+        A process that has never seen a sender (`fresh_process`), which takes seconds to start; without one,
+        nobody else decodes the messages.
     """
     method = ComparedMethod.parse(spec)
     # First the simulation: what a method keeps in its classes is then there, and must change nothing.
@@ -83,9 +96,31 @@ def audit_method(
         findings.append(Finding("nodes", spec, ORDER))
     if hub.bits != hub.claimed or hub.bits != round(trace.sent_bits[-1] * nodes):
         findings.append(Finding("size", spec, SIZE.format(claimed=hub.claimed, bits=hub.bits)))
-    if decode_apart and hub.messages:
-        findings += _decoded_apart(spec, str(method.compressor), hub, problem.num_coordinates)
+    if decoder is not None and hub.messages:
+        findings += _decoded_apart(spec, str(method.compressor), hub, problem.num_coordinates, decoder)
     return findings
+
+
+def audit_submission(
+    submission: Submission, suite: Suite, tasks: Sequence[Task]
+) -> Iterator[tuple[str, list[Finding]]]:
+    """Yield each method of a submission, and what is wrong with it on the problems among the tasks."""
+    problems = [task for task in tasks if task.kind == "problem"]
+    with fresh_process() as decoder:
+        for spec in dict.fromkeys(spec for specs in submission.specs.values() for spec in specs):
+            findings: dict[tuple[str, str], Finding] = {}
+            for task in problems:
+                problem = problem_of(task, task.seed, suite.nodes).problem
+                # One task is enough for the decoder, which is the same on every other.
+                other = decoder if task is problems[0] else None
+                found = audit_method(spec, problem, nodes=suite.nodes, seed=task.seed, decoder=other)
+                findings |= {(finding.check, finding.words): finding for finding in found}
+            yield spec, list(findings.values())
+
+
+def fresh_process() -> ProcessPoolExecutor:
+    """Return a process that has seen no sender; it starts, and loads the plug-ins, when it is first used."""
+    return ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
 
 
 def _by_nodes(
@@ -114,11 +149,10 @@ def _by_nodes(
         return problem.error(ends[0][None])
 
 
-def _decoded_apart(spec: str, compressor: str, hub: Hub, dimension: int) -> list[Finding]:
+def _decoded_apart(spec: str, compressor: str, hub: Hub, dimension: int, decoder: Executor) -> list[Finding]:
     messages = [message for fork, message, _ in hub.messages if fork == 0][::-1]
     own = [hashlib.sha256(decoded).hexdigest() for fork, _, decoded in hub.messages if fork == 0][::-1]
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-        found = pool.submit(decode, compressor, messages, dimension).result()
+    found = decoder.submit(decode, compressor, messages, dimension).result()
     if isinstance(found, str):
         return [Finding("decoder", spec, UNREADABLE.format(error=found))]
     return [] if found == own else [Finding("decoder", spec, DECODER)]

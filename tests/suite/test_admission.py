@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from small_suite import SmallSoftmax
 
 from qsgd_lab.problems.benchmark import Curved, ManyKinks
 from qsgd_lab.suite.admission import frame_refusals, refusals
@@ -11,19 +12,29 @@ from qsgd_lab.suite.definition import load_suite
 SUITE = load_suite()
 
 
-def found(problem):
-    return [reason.partition(":")[0] for reason in refusals(problem, 8, 512, SUITE.scales, seed=3)]
+def found(problem, steps):
+    """Return the kinds of the reasons against a task."""
+    problem.num_steps = steps
+    return [reason.partition(":")[0] for reason in refusals(problem, 8, steps, SUITE.scales, seed=3)]
 
 
 def test_the_null_task_is_refused():
     """One curvature for all nodes: local methods, CSEA and CSER's code end where synchronous SGD ends."""
-    assert "null" in found(Curved(8, 3, dimension=64, is_alike=True))
+    assert "null" in found(Curved(8, 3, dimension=64, is_alike=True), 128)
 
 
-@pytest.mark.parametrize("problem", [Curved(8, 3, dimension=128), ManyKinks(8, 3, dimension=128)])
-def test_the_tasks_of_the_suite_are_admitted(problem):
-    """The same problems with fewer coordinates are neither null, nor trivial, nor limited by the edge."""
-    assert found(problem) == []
+@pytest.mark.parametrize(
+    ("problem", "steps"),
+    [
+        (Curved(8, 3, dimension=64), 256),
+        (ManyKinks(8, 3, dimension=64), 256),
+        (SmallSoftmax(8, SUITE.task("softmax").split, 3), 128),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_the_tasks_of_the_suite_are_admitted(problem, steps):
+    """The same problems with fewer coordinates and steps pass all three tests."""
+    assert found(problem, steps) == []
 
 
 def test_frames():

@@ -7,68 +7,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from small_suite import PINNED, SMALL, SUBMISSION, TASK, SmallSoftmax, runner
 
 from qsgd_lab.cli.main import main
-from qsgd_lab.problems.benchmark import Curved, ManyKinks, SoftmaxDigits
+from qsgd_lab.problems.benchmark import Curved, ManyKinks
 from qsgd_lab.problems.comparison import FIRST_TUNING_REPEAT, ComparedMethod
-from qsgd_lab.runs.problem_store import ProblemStore
-from qsgd_lab.runs.store import RunStore
 from qsgd_lab.suite import anchors, cells, definition, result_file, submission
-from qsgd_lab.suite.score import Board
-
-PINNED = definition.load_suite()
-#: One small task: 64 coordinates and steps.
-TASK = replace(
-    PINNED.task("curved"), source="unlike-curvatures", dimension=64, steps=64, tests=5, seed=0, reference=()
-)
-SMALL = replace(PINNED, name="small/0", digest="sha256:small", tasks=(TASK,), nodes=4)
-SUBMISSION = """
-suite = "small/0"
-name = "mine"
-title = "My method"
-authors = ["J. Doe"]
-license = "MIT"
-
-[specs]
-"32x" = ["local-sgd(interval=32)"]
-"""
-
-
-@pytest.fixture
-def small(monkeypatch, tmp_path):
-    """Let the commands see the small benchmark, and run in a folder of their own."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(definition, "load_suite", lambda: SMALL)
-    monkeypatch.setattr(cells, "check_data", lambda *_: None)
-    monkeypatch.setattr(result_file, "stored_entries", lambda _: stored())
-    (tmp_path / "mine.toml").write_text(SUBMISSION)
-    return tmp_path
-
-
-def runner(folder):
-    """Return a runner of the small benchmark."""
-    return cells.Runner(SMALL, ProblemStore(RunStore(folder)), lambda _: None)
-
-
-_STORED = []
-
-
-def stored():
-    """Return float32 and minibatch on the small benchmark, run once."""
-    return tuple(_STORED)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _baselines(tmp_path_factory):
-    made = runner(tmp_path_factory.mktemp("runs"))
-    for name, rung, spec in (
-        ("fp32", "1x", "synchronous"),
-        ("minibatch", "32x", "minibatch(interval=32)"),
-    ):
-        cell = made.cell(TASK, rung, [spec])
-        _STORED.append(
-            result_file.Entry(name, name, "baseline", {(cell.task, cell.rung): cell}, environment={})
-        )
 
 
 def run(capsys, *arguments, code=0):
@@ -76,28 +20,6 @@ def run(capsys, *arguments, code=0):
     assert main(["suite", *arguments]) == code
     out, err = capsys.readouterr()
     return out, err
-
-
-def test_placebos_tie_on_the_product(tmp_path):
-    """float32 under other names, H = 1 of two algorithms, has the same runs: ratio 1.00, tied."""
-    specs = ["synchronous", "minibatch(interval=1)", "synchronous(compressor=fp32)"]
-    made = [runner(tmp_path).cell(TASK, "1x", [spec]) for spec in specs]
-    entries = [
-        result_file.Entry(f"p{i}" if i else "fp32", "p", "baseline", {(c.task, c.rung): c})
-        for i, c in enumerate(made)
-    ]
-
-    for cell in made[1:]:
-        assert cell.metric == pytest.approx(made[0].metric, rel=1e-12)
-        assert (cell.scale, cell.sent) == (made[0].scale, made[0].sent)
-    # As entries of a rung: what the reference sends is over its bits, and said to be.
-    board = Board(SMALL, [entries[0], _moved(entries[1]), _moved(entries[2])])
-    assert board.scored("p1", TASK, "32x").ratio == pytest.approx(1)
-    assert board.scored("p1", TASK, "32x").is_void
-
-
-def _moved(entry):
-    return replace(entry, cells={(t, "32x"): replace(c, rung="32x") for (t, _), c in entry.cells.items()})
 
 
 def test_the_best_of_several_specs_within_the_bits_counts(tmp_path):
@@ -193,12 +115,12 @@ def test_results_that_cannot_be_compared_end_with_one_line(capsys, small):
         assert said.count("\n") == 1
 
 
-def test_a_missing_cell_is_named(monkeypatch, tmp_path, capsys):
+def test_a_missing_cell_is_named(monkeypatch, tmp_path, capsys, baselines):
     """A result that entered a rung must have all its scored tasks there."""
     two = replace(SMALL, digest="sha256:two", tasks=(TASK, replace(TASK, key="second")))
     monkeypatch.setattr(definition, "load_suite", lambda: two)
-    monkeypatch.setattr(result_file, "stored_entries", lambda _: stored())
-    (tmp_path / "one.json").write_text(result_file.to_json(replace(stored()[1], name="one"), two))
+    monkeypatch.setattr(result_file, "stored_entries", lambda _: baselines)
+    (tmp_path / "one.json").write_text(result_file.to_json(replace(baselines[1], name="one"), two))
 
     _, said = run(capsys, "table", "--against", str(tmp_path / "one.json"), code=4)
     assert "lacks second at 32x" in said
@@ -275,14 +197,15 @@ def test_gradients_are_those_of_the_error(problem):
 
 def test_softmax_gradients_and_optimum():
     """The mean gradient is the value's slope; at f* the gradient bound proves that nothing is left."""
-    problem = SoftmaxDigits(8, "dirichlet:0.1", 3)
+    problem = SmallSoftmax(8, "dirichlet:0.1", 3)
+    n = problem.num_coordinates
     rng = np.random.default_rng(0)
-    point, step = rng.standard_normal(4090) / 10, 1e-5 * rng.standard_normal(4090)
-    slope = problem.full_gradients(np.broadcast_to(point, (8, 1, 4090)))[:, 0].mean(axis=0)
+    point, step = rng.standard_normal(n) / 10, 1e-5 * rng.standard_normal(n)
+    slope = problem.full_gradients(np.broadcast_to(point, (8, 1, n)))[:, 0].mean(axis=0)
 
     difference = problem.value(point + step) - problem.value(point - step)
     assert difference / 2 == pytest.approx(slope @ step, rel=1e-4)
-    draws = problem.gradients(np.broadcast_to(point, (8, 60, 4090)), np.random.default_rng(1))
+    draws = problem.gradients(np.broadcast_to(point, (8, 60, n)), np.random.default_rng(1))
     along = (draws[:, :, :] @ slope) / (slope @ slope)
     error = along.mean(axis=0).std(ddof=1) / np.sqrt(60)
     assert along.mean() == pytest.approx(1, abs=4 * error)

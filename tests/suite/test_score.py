@@ -134,12 +134,35 @@ def test_better_needs_more_than_the_lattice():
 def test_ranks_and_seconds():
     """Orders by other units are by cost, and modelled seconds grow where a link is slower."""
     few = entry("few", dict.fromkeys(ALL, 2.0), sent=0.1)
+    few = replace(few, cells={place: replace(each, rounds=16) for place, each in few.cells.items()})
     board = Board(SUITE, [reference(), entry("good", ALL), few])
 
     assert board.order("32x") == ["fp32", "good", "few"]
-    assert board.order("32x", "received") == ["fp32", "few", "good"]
+    assert board.order("32x", "rounds") == ["fp32", "few", "good"]
     times = [board.cost("good", "32x", f"seconds@{link}") for link in SUITE.links]
     assert times == sorted(times, reverse=True)
+
+
+def test_the_second_rank_is_at_equal_bits_up_and_down():
+    """A gather at 32x receives 7 times its bits; a sum may take its 8x cell for as many, and wins with it."""
+    gathers = entry("gathers", dict.fromkeys(ALL, 1.5))
+    gathers = replace(
+        gathers,
+        cells={k: replace(c, received=7 * c.sent, aggregates="gathers") for k, c in gathers.cells.items()},
+    )
+    tight, loose = entry("sums", dict.fromkeys(ALL, 2.0)), entry("sums", ALL, "8x")
+    loose = {k: replace(c, received=c.sent) for k, c in loose.cells.items()}
+    board = Board(SUITE, [reference(), gathers, replace(tight, cells={**tight.cells, **loose})])
+    task = SUITE.task("curved")
+
+    assert board.order("32x") == ["fp32", "gathers", "sums"]
+    assert board.order("32x", "received") == ["fp32", "sums", "gathers"]
+    assert [board.place(name, "32x") for name in ("fp32", "gathers", "sums")] == [None, 1, 2]
+    assert [board.place(name, "32x", "received") for name in ("gathers", "sums")] == [2, 1]
+    assert board.at_equal_total("sums", task, "32x").cell.rung == "8x"
+    # At 64x as many bits are half of it: the gather's cell at 32x no longer fits, the sum's does.
+    assert board.at_equal_total("gathers", task, "deep") is None
+    assert board.at_equal_total("sums", task, "deep").cell.rung == "32x"
 
 
 def test_peeking_at_test_seeds_gains_nothing():
@@ -156,12 +179,26 @@ def test_peeking_at_test_seeds_gains_nothing():
     assert board.scored("lucky", task, "32x").ratio == board.scored("clean", task, "32x").ratio
 
 
+def test_learning_the_data_by_heart_gains_nothing():
+    """Where the score on held-out data is far lower, that ratio counts; where it diverged, nothing does."""
+    row = {"task": "curved", "rung": "32x", "metric": 0.5, "within": True, "held_out_within": False}
+    learnt = replace(
+        entry("learnt", dict.fromkeys(ALL, 0.5)), audit=Audit(verification=({**row, "held_out_ratio": 5.0},))
+    )
+    lost = replace(learnt, name="lost", audit=Audit(verification=({**row, "held_out_ratio": None},)))
+    board = Board(SUITE, [reference(), learnt, lost])
+
+    assert board.scored("learnt", SUITE.task("curved"), "32x").ratio == pytest.approx(5.0)
+    assert board.scored("lost", SUITE.task("curved"), "32x").score == 0
+
+
 def test_the_digest_is_of_the_content():
     """The order of names changes no digest; a number changes it."""
     document = {
         **{"name": "x", "version": 1, "nodes": 8, "slack": 1.0, "rungs": [], "quick": {"rungs": []}},
-        **{"search": {"stages": [4.0], "first": [1.0]}, "tasks": [], "cap": 16.0, "level": 0.05},
-        **{"mandatory": [], "links": []},
+        **{"search": {"stages": [4.0], "first": [1.0]}},
+        **{"network_search": {"stages": [4.0], "first": [1.0]}},
+        **{"tasks": [], "cap": 16.0, "level": 0.05, "mandatory": [], "links": []},
     }
     turned = dict(reversed(document.items()))
 

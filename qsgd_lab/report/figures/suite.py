@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from qsgd_lab.report.figures.data import plain
-from qsgd_lab.report.figures.style import save, style
+from qsgd_lab.report.figures.style import figure_bytes, save, style
 
 #: Ratios beyond are drawn at the edge, with an arrow.
 LIMIT = 64.0
@@ -78,6 +78,12 @@ def save_suite(shown: SuiteFigure, path: Path, *, title: str) -> None:
     """
     with style():
         save(_draw(shown, title), path)
+
+
+def suite_bytes(shown: SuiteFigure, suffix: str, *, title: str) -> bytes:
+    """Return the figure as a file's bytes; arguments as of `save_suite`, and .pdf, .png or .svg."""
+    with style():
+        return figure_bytes(_draw(shown, title), suffix)
 
 
 def _draw(shown: SuiteFigure, title: str) -> Figure:
