@@ -38,6 +38,7 @@ from qsgd_lab.kernels.arguments import (
     ChunkFormat,
     ChunkRange,
     DecodeTables,
+    EncodeTables,
     Offsets,
     Quantizer,
     ReadDirectory,
@@ -115,6 +116,18 @@ def _write_reference(
     return np.frombuffer(stream, np.uint8), directory
 
 
+def _in_one_pass(
+    parts: Partition, scheme: ChunkScheme, norm: str, stochastic: bool, stream: Stream
+) -> tuple[Offsets, StreamKey, Quantizer, ChunkFormat, EncodeTables]:
+    """Return what a kernel that quantizes and encodes in one pass is told."""
+    from qsgd_lab.kernels.fixed_point import fraction_bits
+
+    s = scheme.num_levels
+    quantizer = Quantizer(NORMS.index(norm), stochastic, np.uint32(s), np.uint32(fraction_bits(s)))
+    offsets, key = Offsets(parts.bucket_offsets, parts.tensor_offsets), StreamKey(*stream.kernel_key())
+    return offsets, key, quantizer, scheme.format(), encode_tables(scheme.layout, scheme.code, s)
+
+
 def quantize_and_encode(
     gradient: Any,
     parts: Partition,
@@ -126,15 +139,12 @@ def quantize_and_encode(
 ) -> Message:
     """Return the message of a gradient in one pass; no part of the scheme is "auto"."""
     from qsgd_lab.kernels.cpu.messages.quantize_encode import CHUNKS_AT_A_TIME, quantize_and_encode_chunks
-    from qsgd_lab.kernels.fixed_point import fraction_bits
 
     s, shape = scheme.num_levels, tuple(np.shape(gradient))
     x = flat_float32(gradient)
     # Magnitudes compare like their bits, which a maximum norm does in integers.
     x_bits, norms = x.view(np.int32), np.empty(parts.num_buckets, np.float32)
-    offsets, key = Offsets(parts.bucket_offsets, parts.tensor_offsets), StreamKey(*stream.kernel_key())
-    quantizer = Quantizer(NORMS.index(norm), stochastic, np.uint32(s), np.uint32(fraction_bits(s)))
-    form, tables = scheme.format(), encode_tables(scheme.layout, scheme.code, s)
+    offsets, key, quantizer, form, tables = _in_one_pass(parts, scheme, norm, stochastic, stream)
 
     def write(first: int, last: int, target: NDArray[np.uint8], directory: Directory) -> int:
         chunks = ChunkRange(x.size, scheme.chunk_size, first, last)
@@ -170,14 +180,11 @@ def send_rest(
     """
     from qsgd_lab.kernels.cpu.messages.quantize_encode import CHUNKS_AT_A_TIME
     from qsgd_lab.kernels.cpu.messages.send_rest import send_rest_chunks
-    from qsgd_lab.kernels.fixed_point import fraction_bits
 
     s = scheme.num_levels
     gradient, residual, rest, values = vectors
     norms = np.empty(parts.num_buckets, np.float32)
-    offsets, key = Offsets(parts.bucket_offsets, parts.tensor_offsets), StreamKey(*stream.kernel_key())
-    quantizer = Quantizer(NORMS.index(norm), stochastic, np.uint32(s), np.uint32(fraction_bits(s)))
-    form, tables = scheme.format(), encode_tables(scheme.layout, scheme.code, s)
+    offsets, key, quantizer, form, tables = _in_one_pass(parts, scheme, norm, stochastic, stream)
 
     def write(first: int, last: int, target: NDArray[np.uint8], directory: Directory) -> int:
         chunks = ChunkRange(rest.size, scheme.chunk_size, first, last)

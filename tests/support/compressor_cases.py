@@ -5,9 +5,11 @@ from __future__ import annotations
 from functools import partial
 
 import numpy as np
+import pytest
 
 from qsgd_lab.compressors import COMPRESSORS
 from qsgd_lab.compressors.protocol import NodeRows
+from qsgd_lab.errors import MessageError
 from qsgd_lab.ledger import Ledger
 
 
@@ -63,3 +65,15 @@ def average_one(compressor, gradient, layout, stream):
     out, ledger = np.empty(gradient.size, np.float32), Ledger()
     compressor.mean(NodeRows(gradient[None]), compressor.init_nodes(1, layout), stream, out, ledger)
     return out, ledger
+
+
+def refuses_damage(compressor, message, layout):
+    """Check that every third cut, and every fifth flipped bit, raises MessageError and nothing else."""
+    damaged = [message[:stop] for stop in range(0, len(message), 3)]
+    for bit in range(0, 8 * len(message), 5):
+        flipped = bytearray(message)
+        flipped[bit // 8] ^= 1 << bit % 8
+        damaged.append(bytes(flipped))
+    for other in damaged:
+        with pytest.raises(MessageError):
+            compressor.wire.unpack(other, layout)
