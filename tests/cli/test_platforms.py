@@ -10,9 +10,9 @@ import sys
 import numpy as np
 import pytest
 
-#: Makes this interpreter, and those that it starts, one without; locks are filelock's affair, loaded before.
+#: Makes this interpreter, and those that it starts, one without. What is loaded before needs it on Linux: filelock, asyncio.
 SITE = """
-import errno, filelock, multiprocessing.util, os, select, signal, subprocess, sys
+import asyncio, errno, filelock, multiprocessing.util, os, select, signal, subprocess, sys
 for module, names in (
     (signal, ("pthread_sigmask", "SIGPIPE", "SIGHUP")),
     (select, ("poll", "epoll")),
