@@ -218,7 +218,8 @@ class ErrorFeedback(Compressor):
 
     def rounds(self, vector: Array, state: ErrorFeedbackState, stream: Stream) -> Rounds:
         """Agree on gradient + residual by the inner compressor's rounds, and keep what was not sent."""
-        corrected = vector + state.residual
+        with np.errstate(invalid="ignore", over="ignore"):
+            corrected = vector + state.residual
         if self.skip_nonfinite:
             _are_finite(corrected[None])
         agreed = yield from self.inner.rounds(corrected, state.inner, stream)
