@@ -345,11 +345,15 @@ def test_feedback_without_a_contraction_is_warned_of():
     assert "another" in next(stacking_warnings(make("ef(terngrad)"), 1000))
     (line,) = stacking_warnings(make("ef(hsq)"), 1000)
     assert "wrap it in damped" in line
-    for text in ("ef(terngrad(scale=shared))", "ef(qsgd-shared(bits=1))", "ef(eden)"):
+    assert next(stacking_warnings(make("ef(eden(bits=1))"), 1000)).startswith(
+        "the variance factor under error f"
+    )
+    for text in ("ef(terngrad(scale=shared))", "ef(qsgd-shared(bits=1))"):
         (line,) = stacking_warnings(make(text), 1000)
         assert line.startswith("no contraction is known")
     for text in (
         "ef(powersgd)",
+        "ef(eden)",
         "ef(damped(hsq))",
         "ef(hsq(mode=greedy))",
         "ef(rand-k(values=plain))",
