@@ -10,7 +10,7 @@ import sys
 import numpy as np
 import pytest
 
-#: Makes this interpreter, and those that it starts, one without. What is loaded before needs it on Linux: filelock, asyncio.
+#: Makes this interpreter, and those that it starts, one without. On Linux filelock and asyncio load with it.
 SITE = """
 import asyncio, errno, filelock, multiprocessing.util, os, select, signal, subprocess, sys
 for module, names in (
