@@ -125,9 +125,10 @@ def figure_bytes(figure: Figure, suffix: str) -> bytes:
     # It remarks on the dates inside the fonts that it embeds.
     logging.getLogger("fontTools").setLevel(logging.ERROR)
     stream = io.BytesIO()
-    with warnings.catch_warnings(), _laid_out(figure, suffix):
+    with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph")  # a stored name may have letters that the font lacks
-        figure.savefig(stream, format=suffix.removeprefix("."), dpi=_PIXELS, metadata=_DATELESS[suffix])
+        with _laid_out(figure, suffix):
+            figure.savefig(stream, format=suffix.removeprefix("."), dpi=_PIXELS, metadata=_DATELESS[suffix])
     return stream.getvalue()
 
 
