@@ -343,11 +343,8 @@ def test_feedback_without_a_contraction_is_warned_of():
     assert next(stacking_warnings(make("ef(rand-k)"), 1000)).startswith("the variance factor under error f")
     assert "damped" in next(stacking_warnings(make("raw-small(ef(rand-k))"), 1000))
     assert "another" in next(stacking_warnings(make("ef(terngrad)"), 1000))
-    (line,) = stacking_warnings(make("ef(hsq)"), 1000)
-    assert "wrap it in damped" in line
-    assert next(stacking_warnings(make("ef(eden(bits=1))"), 1000)).startswith(
-        "the variance factor under error f"
-    )
+    assert "wrap it in damped" in next(stacking_warnings(make("ef(hsq)"), 1000))
+    assert "take another" in next(stacking_warnings(make("ef(eden(bits=1))"), 1000))
     for text in ("ef(terngrad(scale=shared))", "ef(qsgd-shared(bits=1))"):
         (line,) = stacking_warnings(make(text), 1000)
         assert line.startswith("no contraction is known")
