@@ -131,6 +131,7 @@ def test_inside_torch_compile_values_are_the_same(name):
     assert torch.equal(compiled(vector), expected)
 
 
+@pytest.mark.filterwarnings("ignore:Guards may run slower")  # torch's remark on Python 3.13.0
 @pytest.mark.parametrize("make", [lambda: QSGD(bits=2), lambda: ErrorFeedback(Damped(QSGD(bits=2)))])
 def test_a_compressor_inside_torch_compile_gives_the_same(make):
     """A compressor's methods are not traced, wrapped or not."""
