@@ -122,9 +122,8 @@ class DistributedExchange(CountingExchange):
         stream = Stream(self.seed, self.rank, step)
         mean = np.zeros(self.layout.num_coordinates, np.float32)
         if self.compressor.interactive or self.compressor.decodes_differences:
-            sent = self._play_rounds(
-                vector, stream, mean
-            )  # of differences, the receivers' mean moves as well
+            # Of differences, the receivers' mean moves as well.
+            sent = self._play_rounds(vector, stream, mean)
         else:
             payload, after = self.compressor.compress(vector, self.state, stream)
             self.ledger.add(self.compressor.wire.size(payload))

@@ -188,7 +188,7 @@ def test_two_levels_of_few_coordinates_and_machines_that_hold_all_nodes():
 
 
 def test_two_levels_keep_within_float32():
-    """Near the end of float32 sums of nodes have no room; the mean, and what a node sent, stay finite."""
+    """Near the largest float32 sums of nodes overflow; the mean, and what a node sent, stay finite."""
     largest = np.finfo(np.float32).max
     signs = np.random.default_rng(4).choice([-1, 1], 300)
     for rows in (np.full((4, 300), largest), np.tile(largest * signs, (4, 1))):
@@ -197,7 +197,7 @@ def test_two_levels_keep_within_float32():
         assert error(out / largest, np.float32(rows[0] / largest)) < 0.1
         assert np.isfinite([state.residual for state in one.states]).all()
     rows[1, 5] = np.nan
-    one = two_level(4, 2, "nearest", feedback=True, n=300)  # residuals of before would be beyond the end
+    one = two_level(4, 2, "nearest", feedback=True, n=300)  # with the residuals of before it would overflow
     one.mean(rows.astype(np.float32), 1, out)
     assert np.isnan(out[:128]).all()
     assert np.isfinite(out[128:]).all()

@@ -15,7 +15,7 @@ from qsgd_lab.problems.simulate import simulate
 
 @pytest.fixture(autouse=True)
 def _nothing_kept(monkeypatch):
-    monkeypatch.setattr(noise, "_tapes", {})
+    monkeypatch.setattr(noise, "_recordings", {})
 
 
 def draws(generator, count=6):
@@ -41,13 +41,13 @@ def test_played_again_is_what_a_generator_draws(monkeypatch, kept):
 
 
 def test_the_longest_unused_is_given_up(monkeypatch):
-    """Memory is for all together: a new tape takes the place of the oldest."""
+    """Memory is for all together: a new recording takes the place of the oldest."""
     monkeypatch.setattr(noise, "KEPT_BYTES", 1000)
     for seed in (1, 2, 3):
         draws(noise.replayed(seed, lambda seed=seed: np.random.default_rng(seed)))
-        assert sum(tape.bytes for tape in noise._tapes.values()) < 1000 + 400
+        assert sum(each.bytes for each in noise._recordings.values()) < 1000 + 400
 
-    assert 1 not in noise._tapes
+    assert 1 not in noise._recordings
     assert (
         draws(noise.replayed(1, lambda: np.random.default_rng(1))) == draws(np.random.default_rng(1))
     ).all()

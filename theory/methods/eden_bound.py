@@ -79,7 +79,7 @@ def _bound(bits: int) -> float:
 
 
 class _Program:
-    """The linear program: variables are a_0 and a_k times moments in units; room, b and weights of each m."""
+    """The linear program in a_0, the a_k times moments (in units), and the slack, b and weights of each m."""
 
     def __init__(self, book: Floats, unit: float, touched: Floats) -> None:
         self.book, self.unit, self.touched = book, unit, touched
@@ -131,9 +131,9 @@ class _Program:
         for m, scales, z in zip(self.touched, self.scales, grids, strict=True):
             shrink, powers = (1 + m) ** 2, z[:, None] ** _POWERS / _MOMENTS
             ours = np.hstack([np.ones((z.size, 1)), powers]) * -self.unit / shrink
-            # A room that costs little keeps conditions that bind nothing away from their limits.
-            room = np.full((z.size, 1), 0.02 * (self.unit if m < 1 else 1 / (1 + m)))
-            own = np.hstack([ours, room, 1 - z[:, None] ** 2, self.squares(z, scales)])
+            # A slack that costs little keeps conditions that bind nothing away from their limits.
+            slack = np.full((z.size, 1), 0.02 * (self.unit if m < 1 else 1 / (1 + m)))
+            own = np.hstack([ours, slack, 1 - z[:, None] ** 2, self.squares(z, scales)])
             size = np.maximum(np.abs(own[:, 5:]).max(axis=1), self.unit)
             i, j = np.indices(own.shape)
             rows.append(height + i.ravel())

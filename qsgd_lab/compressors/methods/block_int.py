@@ -248,7 +248,7 @@ class BlockInt(Compressor):
         with np.errstate(over="ignore"):
             for payload in payloads[1:]:
                 total += self._finite(payload)
-        if np.isinf(total).any():  # near the end of float32, whose sums have no room
+        if np.isinf(total).any():  # near the largest float32, where sums overflow
             wide = np.array([self._finite(payload) for payload in payloads], np.float64)
             return np.asarray(wide.mean(axis=0), np.float32)
         return total / np.float32(len(payloads))

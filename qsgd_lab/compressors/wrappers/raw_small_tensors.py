@@ -204,8 +204,9 @@ class RawSmallTensors(Compressor):
         if large.shape[-1]:  # else no message of the wrapped compressor is sent
             inner = self.inner.mean(own[0], states.inner, stream, large_mean, ledger)
         _RAW.mean(own[1], [None] * len(small), stream, small_mean, Ledger())
-        for _ in small:  # fp32 alone is counted without envelopes
-            ledger.add(raw_size(small.shape[-1]))
+        size = raw_size(small.shape[-1])  # fp32 alone is counted without envelopes
+        for _ in small:
+            ledger.add(size)
         if rows.gradients is None:
             _scatter(large, whole, states.segments.large)
             _scatter(small, whole, states.segments.small)
