@@ -236,6 +236,16 @@ def test_interrupt(store: RunStore) -> None:
     assert store.checkpoint_path(configs[0]).exists()
 
 
+def test_interrupt_of_a_sweep_in_the_background(store: RunStore) -> None:
+    """A shell's `command &` starts with SIGINT ignored: a Ctrl-C meant for another program stops nothing."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        outcome = sweep(make_configs(2), store, on_event=_interrupt_at_first_progress())
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert (outcome.stopped_by, outcome.exit_code, outcome.remaining) == (None, 0, ())
+
+
 def _interrupt_at_first_progress() -> Callable[[events.Event], None]:
     interrupted = threading.Event()
 

@@ -149,8 +149,6 @@ def main() -> None:
     options = parser.parse_args()
     if options.gate:
         os.environ["FAKE_GATE"] = options.gate
-    # A shell that starts the tests in the background leaves SIGINT ignored in all below it.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
     configs = [make_config(seed, epochs=options.epochs, model=options.model) for seed in range(options.cells)]
     outcome = run_sweep(
         configs,
