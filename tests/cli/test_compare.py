@@ -20,8 +20,9 @@ from qsgd_lab.method_text import cut_option
 from qsgd_lab.problems.rate_search import RateScales
 from qsgd_lab.report.analysis.communication import Link
 from qsgd_lab.report.comparison.networks import network_outcome
-from qsgd_lab.report.comparison.outcome import Outcome
+from qsgd_lab.report.comparison.outcome import FlowSoFar, Outcome
 from qsgd_lab.report.comparison.rows import Budget, rows_of, seconds_at
+from qsgd_lab.runs.epochs import EpochRecord
 
 COMMON = ["compare", "--problem", "kinked", "--nodes", "4,8", "--steps", "60", "--repeats", "120"]
 METHODS = ["--method", "synchronous", "--method", "local-sgd(rounds=4)"]
@@ -235,7 +236,7 @@ def test_up_down_and_time_of_every_collective_by_hand(aggregates, down, bits, se
     result["bits_per_coordinate"] = {"message": 4.0}
     config = SimpleNamespace(nodes=4, seed=0)
     run = SimpleNamespace(config=config, status="done", result={**result, **({"down": down} if down else {})})
-    epochs = [SimpleNamespace(step=step, validation_accuracy=0.5) for step in (5, 10)]
+    epochs = [EpochRecord(epoch, 5 * epoch, None, 0.5) for epoch in (1, 2)]
     outcome = network_outcome("m", aggregates, [run], [epochs])
 
     assert [outcome.sent_bits.tolist(), outcome.received_bits.tolist()] == [
@@ -253,10 +254,8 @@ def test_runs_that_diverged_are_marked(capsys):
         (0, 1, 2),
         np.array([5]),
         np.ones(1),
-        np.ones(1),
-        np.ones(1),
+        {"sums": FlowSoFar(np.ones(1), np.ones(1), np.ones(1))},
         np.array([[9.0, 11, 10]]),
-        "sums",
         4,
         np.array([9.0, 11, 10]),
         (False, True, True),
