@@ -258,7 +258,7 @@ def _share_sent(epoch: EpochRecord, last: EpochRecord | None, steps: int) -> flo
     """Return the share of a run's bits that were sent by an epoch's end: as counted, or as its steps'."""
     if last is None or epoch.flows is None or last.flows is None:
         return epoch.step / steps
-    sent, whole = (sum(flow.sent_bits for flow in one.flows.values()) for one in (epoch, last))
+    sent, whole = (sum(flow.sent_bits for flow in one.values()) for one in (epoch.flows, last.flows))
     return sent / whole if whole else 0.0
 
 
