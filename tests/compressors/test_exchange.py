@@ -70,10 +70,11 @@ def test_nodes_with_equal_gradients_round_differently():
 
 @pytest.mark.parametrize("bucket_size", [100, 512, "tensor", "model"])
 @pytest.mark.parametrize("norm", ["l2", "max"])
-@pytest.mark.parametrize("nodes", [1, 3])
-def test_the_fused_average_equals_nodes_one_by_one(nodes, norm, bucket_size):
+@pytest.mark.parametrize(("nodes", "version"), [(1, 2), (3, 1), (3, 2)])
+def test_the_fused_average_equals_nodes_one_by_one(nodes, version, norm, bucket_size):
     """Fused over nodes, two steps with error feedback give the bits of single messages."""
-    compressor = ErrorFeedback(QSGD(bits=2, norm=norm, bucket_size=bucket_size))
+    quantizer = QSGD(bits=2, norm=norm, bucket_size=bucket_size, stream_version=version)
+    compressor = ErrorFeedback(quantizer)
     exchange = SimulatedExchange(compressor, nodes, 9, LAYOUT)
     states, tally = [compressor.init(LAYOUT) for _ in range(nodes)], Ledger()
     for step in range(2):

@@ -222,7 +222,9 @@ def accumulate_pieces(arrays, offsets, key, quantizer, average, counter, buffers
                 if quantizer.stochastic:
                     own_node = np.uint32(key.node + np.uint32(node))
                     own_tensor = np.uint32(key.tensor + np.uint32(tensor))
-                    stream = StreamKey(key.low_seed, key.high_seed, key.step, own_tensor, own_node)
+                    stream = StreamKey(
+                        key.low_seed, key.high_seed, key.step, own_tensor, own_node, key.version
+                    )
                     fill_groups(words, (first - start) // GROUP, last - first, stream)
                 send_piece(
                     sent[node, first:last],
