@@ -9,7 +9,7 @@ import pytest
 from compressor_cases import CASES
 
 from qsgd_lab.compressors import QSGD, Damped, ErrorFeedback, FullPrecision
-from qsgd_lab.compressors.protocol import Layout
+from qsgd_lab.compressors.protocol import Layout, NodeRows
 from qsgd_lab.exchange import SimulatedExchange
 from qsgd_lab.ledger import Ledger
 from qsgd_lab.stream import Stream
@@ -164,6 +164,21 @@ def test_the_reference_backend_agrees_on_the_same_bits(feedback):
     assert both[0].ledger.to_dict() == both[1].ledger.to_dict()
     if feedback:
         assert both[0].buffer.tobytes() == both[1].buffer.tobytes()
+
+
+@pytest.mark.parametrize("levels", [1, 7, 15, 16])
+def test_looked_up_values_are_those_of_levels(levels):
+    """Up to 15 levels are looked up sixteen at a time: same mean and residuals, -0 and ends included."""
+    gradients, kept = gradients_of(2, seed=levels), np.full((2, N), -0.0, np.float32)
+    gradients[:, ::3] = -0.0
+    found = []
+    for backend in ("cpu", "reference"):
+        quantizer = QSGD(levels=levels, bucket_size=77, backend=backend, stream_version=2)
+        rows, mean = NodeRows(gradients.copy(), kept.copy()), np.empty(N, np.float32)
+        quantizer.mean(rows, quantizer.init_nodes(2, LAYOUT), Stream(3), mean, Ledger())
+        found.append(mean.tobytes() + rows.residuals.tobytes())
+
+    assert found[0] == found[1]
 
 
 def test_a_method_without_device_kernels_says_that_it_copies():
