@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from qsgd_lab.compressors.calls import check_wrapped
 from qsgd_lab.compressors.protocol import (
     Agreed,
     Array,
@@ -45,6 +46,11 @@ class ShiftState:
     inner: Any
     shift: Array
     mean: Array
+
+    @property
+    def num_coordinates(self) -> int:
+        """Coordinates of the gradients that are taken."""
+        return int(self.mean.shape[0])
 
 
 @dataclass(frozen=True)
@@ -111,6 +117,8 @@ class Shifted(Compressor):
 
     Raises
     ------
+    TypeError
+        If `inner` is no compressor.
     ValueError
         If the theory forbids what is wrapped: EF21 needs a contraction, DIANA an unbiased compressor, and
         neither can wrap a compressor that keeps errors or shifts itself.
@@ -127,6 +135,7 @@ class Shifted(Compressor):
         self, inner: Compressor, *, biased: bool, rate: float = 0.0, first: str = "compressed"
     ) -> None:
         name = "EF21" if biased else "DIANA"
+        check_wrapped(inner, Compressor, name)
         if inner.interactive:
             raise ValueError(f"{name} does not wrap a compressor of several rounds")
         if inner.keeps_errors or inner.decodes_differences:
