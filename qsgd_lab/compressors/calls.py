@@ -10,7 +10,6 @@ import struct
 from collections.abc import Callable, Generator
 from typing import Any, ParamSpec, TypeVar
 
-from qsgd_lab.arrays import flat_gradient
 from qsgd_lab.stream import Stream
 
 P = ParamSpec("P")
@@ -18,6 +17,12 @@ R = TypeVar("R")
 
 #: The smallest denormal number, from its bits: the product is 0 in a thread that flushes, and nowhere else.
 _DENORMAL, _ONE = struct.unpack("<d", b"\1" + bytes(7))[0], 1.0
+
+
+def put_around(cls: type, around: dict[str, Callable[[Any], Any]]) -> None:
+    """Replace the functions that a class itself writes by what `around` makes of them."""
+    for name in around.keys() & vars(cls).keys():
+        setattr(cls, name, around[name](vars(cls)[name]))
 
 
 def exact(function: Callable[P, R]) -> Callable[P, R]:
@@ -115,7 +120,7 @@ def _read(compressor: Any, gradient: Any, state: Any, stream: Any) -> Any:
     """
     if not isinstance(stream, Stream):
         raise TypeError(f"stream is {_described(stream)}; it must be a Stream, such as Stream(seed=1)")
-    x = flat_gradient(gradient, compressor.takes_device_arrays)
+    x = compressor.read(gradient)
     expected = getattr(state, "num_coordinates", None)
     if expected is not None and x.shape[0] != expected:
         raise ValueError(

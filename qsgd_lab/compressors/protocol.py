@@ -19,8 +19,8 @@ from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
 import numpy as np
 
-from qsgd_lab.arrays import is_torch, like_input, not_compiled
-from qsgd_lab.compressors.calls import exact, gradient_first, gradient_first_in_rounds, layout_first
+from qsgd_lab.arrays import flat_gradient, is_torch, like_input, not_compiled
+from qsgd_lab.compressors import calls
 from qsgd_lab.ledger import Ledger, Size
 from qsgd_lab.stream import Stream
 from qsgd_lab.wire import message
@@ -134,6 +134,10 @@ class Wire(ABC, Generic[P]):
 
     kind: ClassVar[str]
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        calls.put_around(cls, dict.fromkeys(("size", "pack", "unpack"), calls.exact))
+
     @abstractmethod
     def size(self, payload: P) -> Size:
         """Return the exact size by form, without coding; the form "message" is 8 len(pack(payload))."""
@@ -154,14 +158,14 @@ class Wire(ABC, Generic[P]):
 
 
 #: Functions of a method that `torch.compile` must not trace: their arithmetic is NumPy's or Numba's.
-_NOT_COMPILED = frozenset({"compress", "decompress", "mean", "add_decoded"})
+_NOT_COMPILED = dict.fromkeys(("compress", "decompress", "mean", "add_decoded"), not_compiled)
 #: What is put around the functions that a method writes.
 _AROUND = {
-    "init": layout_first,
-    "init_nodes": layout_first,
-    "compress": gradient_first,
-    "rounds": gradient_first_in_rounds,
-    **dict.fromkeys(("decompress", "mean", "add_decoded", "at_rate"), exact),
+    "init": calls.layout_first,
+    "init_nodes": calls.layout_first,
+    "compress": calls.gradient_first,
+    "rounds": calls.gradient_first_in_rounds,
+    **dict.fromkeys(("decompress", "mean", "add_decoded", "at_rate"), calls.exact),
 }
 
 
@@ -204,9 +208,8 @@ class Compressor(ABC):
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
-        for name in _AROUND.keys() & vars(cls).keys():
-            function = _AROUND[name](vars(cls)[name])
-            setattr(cls, name, not_compiled(function) if name in _NOT_COMPILED else function)
+        calls.put_around(cls, _AROUND)
+        calls.put_around(cls, _NOT_COMPILED)
 
     def __repr__(self) -> str:
         """Return the call that makes the compressor, without arguments at their default."""
@@ -226,7 +229,7 @@ class Compressor(ABC):
             yield one
             one = getattr(one, "inner", None)
 
-    @layout_first
+    @calls.layout_first
     def init(self, layout: Layout) -> Any:
         """Return the first state for gradients of a layout; by default None: there is no state.
 
@@ -235,12 +238,16 @@ class Compressor(ABC):
         """
         return None
 
+    def read(self, gradient: Any) -> Array:
+        """Return a gradient as `compress` is given it, by `flat_gradient`."""
+        return flat_gradient(gradient, self.takes_device_arrays)
+
     @abstractmethod
     def compress(self, gradient: Array, state: Any, stream: Stream) -> tuple[Any, Any]:
         """Return (payload, next state); the arguments are left as they are."""
 
     @not_compiled
-    @exact
+    @calls.exact
     def decompress(self, payload: Any) -> Array:
         """Return the gradient that a receiver reads from a payload, float32, shape (n,).
 
@@ -289,7 +296,7 @@ class Compressor(ABC):
         """
         return after
 
-    @layout_first
+    @calls.layout_first
     def init_nodes(self, nodes: int, layout: Layout, like: Array | None = None) -> Any:
         """Return the first states of N nodes, for `mean`.
 
@@ -298,7 +305,7 @@ class Compressor(ABC):
         """
         return [self.init(layout) for _ in range(nodes)]
 
-    @exact
+    @calls.exact
     def mean(self, rows: NodeRows, states: Any, stream: Stream, out: Array, ledger: Ledger) -> Any:
         """Write the mean of what a receiver decodes of N nodes to `out`, and return the next states.
 
@@ -332,7 +339,7 @@ class Compressor(ABC):
         divide(out, len(after))
         return after
 
-    @exact
+    @calls.exact
     def add_decoded(self, message: bytes, layout: Layout, total: Array) -> None:
         """Add the values of a received message to `total`, float32, shape (n,).
 
@@ -345,7 +352,7 @@ class Compressor(ABC):
         """
         total += self.decompress(self.wire.unpack(message, layout))
 
-    @gradient_first_in_rounds
+    @calls.gradient_first_in_rounds
     def rounds(self, vector: Array, state: Any, stream: Stream) -> Rounds:
         """Agree with the other nodes round by round; the default is one exchange of payloads."""
         payload, state = self.compress(vector, state, stream)

@@ -70,14 +70,14 @@ class DenseStartWire(Wire[Any]):
 
     def size(self, payload: Any) -> Size:
         """Return the wrapped wire's size; of a first message all forms are equal but for the envelope."""
-        if not isinstance(payload, Raw):
+        if not _is_dense_start(payload):
             return self.inner.size(payload)
         forms = {"fixed": FLOAT_BITS * payload.values.size, "message": message.size(payload)}
         return Size(payload.values.size, forms)
 
     def pack(self, payload: Any) -> bytes:
         """Return the message."""
-        return bytes(message.pack(payload)) if isinstance(payload, Raw) else self.inner.pack(payload)
+        return bytes(message.pack(payload)) if _is_dense_start(payload) else self.inner.pack(payload)
 
     def unpack(self, received: bytes, layout: Layout) -> Any:
         """Read a message of either kind."""
@@ -86,9 +86,16 @@ class DenseStartWire(Wire[Any]):
             payload = message.unpack(received, max_coordinates=n, kinds=["raw"])
         except MessageError:
             return self.inner.unpack(received, layout)
-        if payload.values.shape != (n,) or payload.values.dtype != np.float32:
+        if not _is_dense_start(payload):
+            return self.inner.unpack(received, layout)
+        if payload.values.shape != (n,):
             raise MessageError(f"the message is not of {n} coordinates in float32")
         return payload
+
+
+def _is_dense_start(payload: Any) -> bool:
+    """Whether a payload is a dense first message: in float32, for fp16 and bf16 send values of kind raw too."""
+    return isinstance(payload, Raw) and payload.values.dtype == np.float32
 
 
 class Shifted(Compressor):
@@ -196,7 +203,7 @@ class Shifted(Compressor):
 
     def decompress(self, payload: Any) -> Array:
         """Return the difference that a payload carries; a receiver adds the mean of the shifts."""
-        return payload.values if isinstance(payload, Raw) else self.inner.decompress(payload)
+        return payload.values if _is_dense_start(payload) else self.inner.decompress(payload)
 
     @property
     def wire(self) -> Wire[Any]:
