@@ -43,7 +43,11 @@ REFUSED = {
     "complex": (X.astype(np.complex64), TypeError, "gradient is complex64"),
     "other byte order": (X.astype(">f4"), TypeError, "gradient is >f4"),
     "sparse": (T.to_sparse(), TypeError, "gradient is a sparse_coo tensor"),
-    "nested": (torch.nested.nested_tensor([T, T], layout=torch.jagged), TypeError, "gradient is a nested tensor"),
+    "nested": (
+        torch.nested.nested_tensor([T, T], layout=torch.jagged),
+        TypeError,
+        "gradient is a nested tensor",
+    ),
     "meta": (T.to("meta"), TypeError, "gradient is a meta tensor"),
     "short": (X[:10], ValueError, f"gradient has 10 coordinates, but the state is for {N}"),
     "long": (np.zeros(N + 1, np.float32), ValueError, f"gradient has {N + 1} coordinates"),
