@@ -7,19 +7,20 @@ from __future__ import annotations
 
 import functools
 import struct
-from collections.abc import Callable, Generator
-from typing import Any, ParamSpec, TypeVar
+from collections.abc import Callable, Generator, Mapping
+from typing import Any, ParamSpec, TypeVar, cast
 
 from qsgd_lab.stream import Stream
 
 P = ParamSpec("P")
 R = TypeVar("R")
+F = TypeVar("F", bound=Callable[..., Any])
 
 #: The smallest denormal number, from its bits: the product is 0 in a thread that flushes, and nowhere else.
 _DENORMAL, _ONE = struct.unpack("<d", b"\1" + bytes(7))[0], 1.0
 
 
-def put_around(cls: type, around: dict[str, Callable[[Any], Any]]) -> None:
+def put_around(cls: type, around: Mapping[str, Callable[[Any], Any]]) -> None:
     """Replace the functions that a class itself writes by what `around` makes of them."""
     for name in around.keys() & vars(cls).keys():
         setattr(cls, name, around[name](vars(cls)[name]))
@@ -48,7 +49,7 @@ def exact(function: Callable[P, R]) -> Callable[P, R]:
     return call
 
 
-def gradient_first(compress: Callable[..., Any]) -> Callable[..., Any]:
+def gradient_first(compress: F) -> F:
     """Return `compress` that is given a flat float32 gradient of the state's length, or is not called."""
 
     @functools.wraps(compress)
@@ -61,10 +62,10 @@ def gradient_first(compress: Callable[..., Any]) -> Callable[..., Any]:
                 raise TypeError("state is None; give what init(layout) or the last call returned") from error
             raise
 
-    return exact(call)
+    return cast(F, exact(call))
 
 
-def gradient_first_in_rounds(rounds: Callable[..., Any]) -> Callable[..., Any]:
+def gradient_first_in_rounds(rounds: F) -> F:
     """Return `rounds` with the same reader; while it waits for an answer, the caller's float mode is back."""
 
     @functools.wraps(rounds)
@@ -78,10 +79,10 @@ def gradient_first_in_rounds(rounds: Callable[..., Any]) -> Callable[..., Any]:
                 return end.value
             answer = yield move
 
-    return call
+    return cast(F, call)
 
 
-def layout_first(init: Callable[..., Any]) -> Callable[..., Any]:
+def layout_first(init: F) -> F:
     """Return `init` or `init_nodes` that refuses what is no layout."""
     place = 2 if init.__name__ == "init_nodes" else 1
 
@@ -94,7 +95,7 @@ def layout_first(init: Callable[..., Any]) -> Callable[..., Any]:
             )
         return init(*args, **kwargs)
 
-    return call
+    return cast(F, call)
 
 
 def check_wrapped(inner: Any, protocol: type, name: str) -> None:

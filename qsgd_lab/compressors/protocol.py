@@ -12,7 +12,7 @@ from __future__ import annotations
 import inspect
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
@@ -160,7 +160,7 @@ class Wire(ABC, Generic[P]):
 #: Functions of a method that `torch.compile` must not trace: their arithmetic is NumPy's or Numba's.
 _NOT_COMPILED = dict.fromkeys(("compress", "decompress", "mean", "add_decoded"), not_compiled)
 #: What is put around the functions that a method writes.
-_AROUND = {
+_AROUND: dict[str, Callable[[Any], Any]] = {
     "init": calls.layout_first,
     "init_nodes": calls.layout_first,
     "compress": calls.gradient_first,

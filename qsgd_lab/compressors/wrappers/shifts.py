@@ -94,7 +94,7 @@ class DenseStartWire(Wire[Any]):
 
 
 def _is_dense_start(payload: Any) -> bool:
-    """Whether a payload is a dense first message: in float32, for fp16 and bf16 send values of kind raw too."""
+    """Whether a payload is a dense first message: of float32, for fp16 and bf16 send kind raw, too."""
     return isinstance(payload, Raw) and payload.values.dtype == np.float32
 
 
