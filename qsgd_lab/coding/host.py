@@ -295,7 +295,7 @@ def _read_cpu(
 
     header, directory = frame.header, frame.index.directory
     n, size = header.num_coordinates, header.chunk_size
-    form, tables = map(tuple, _kernel_arguments(frame))
+    form, tables = map(tuple, kernel_arguments(frame))
     lists = (frame.starts, directory.checksums, directory.num_nonzeros)
     if buffer is None:
         buffer = np.empty(min(last * size, n) - first * size, level_dtype(header.num_levels))
@@ -312,7 +312,7 @@ def _read_cpu(
     return levels
 
 
-def _kernel_arguments(frame: Frame) -> tuple[ChunkFormat, DecodeTables]:
+def kernel_arguments(frame: Frame) -> tuple[ChunkFormat, DecodeTables]:
     """Return the format and the tables of a message's chunks."""
     header = frame.header
     form = chunk_format(header.layout, header.code, header.num_levels)
@@ -362,7 +362,7 @@ def _put_values(frame: Frame, values: NDArray[np.float32], *, add: bool, threads
     from qsgd_lab.kernels.cpu.messages.decode import GROUP, decode_to_values
 
     header, index = frame.header, frame.index
-    form, tables = _kernel_arguments(frame)
+    form, tables = kernel_arguments(frame)
     lists = ReadDirectory(frame.starts, index.directory.checksums, index.directory.num_nonzeros)
     buckets = index.partition.bucket_offsets
 

@@ -77,7 +77,10 @@ def measure_network(lane: Group) -> Network:
 
 
 def measure_messages(
-    lane: Group, make: Callable[[], bytes], read: Callable[[bytes], None], scale: float
+    lane: Group,
+    make: Callable[[], NDArray[np.uint8]],
+    read: Callable[[NDArray[np.uint8]], None],
+    scale: float,
 ) -> MessageCosts:
     """Return what messages take; every rank calls this.
 
