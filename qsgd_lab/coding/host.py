@@ -116,16 +116,16 @@ def _write_reference(
     return np.frombuffer(stream, np.uint8), directory
 
 
-def _in_one_pass(
-    parts: Partition, scheme: ChunkScheme, norm: str, stochastic: bool, stream: Stream
-) -> tuple[Offsets, StreamKey, Quantizer, ChunkFormat, EncodeTables]:
-    """Return what a kernel that quantizes and encodes in one pass is told."""
+def in_one_pass(
+    parts: Partition, scheme: ChunkScheme, norm: str, stochastic: bool
+) -> tuple[Offsets, Quantizer, ChunkFormat, EncodeTables]:
+    """Return what a kernel that quantizes and encodes in one pass is told, but for the stream's key."""
     from qsgd_lab.kernels.fixed_point import fraction_bits
 
     s = scheme.num_levels
     quantizer = Quantizer(NORMS.index(norm), stochastic, np.uint32(s), np.uint32(fraction_bits(s)))
-    offsets, key = Offsets(parts.bucket_offsets, parts.tensor_offsets), StreamKey(*stream.kernel_key())
-    return offsets, key, quantizer, scheme.format(), encode_tables(scheme.layout, scheme.code, s)
+    offsets = Offsets(parts.bucket_offsets, parts.tensor_offsets)
+    return offsets, quantizer, scheme.format(), encode_tables(scheme.layout, scheme.code, s)
 
 
 def quantize_and_encode(
@@ -144,7 +144,8 @@ def quantize_and_encode(
     x = flat_float32(gradient)
     # Magnitudes compare like their bits, which a maximum norm does in integers.
     x_bits, norms = x.view(np.int32), np.empty(parts.num_buckets, np.float32)
-    offsets, key, quantizer, form, tables = _in_one_pass(parts, scheme, norm, stochastic, stream)
+    offsets, quantizer, form, tables = in_one_pass(parts, scheme, norm, stochastic)
+    key = StreamKey(*stream.kernel_key())
 
     def write(first: int, last: int, target: NDArray[np.uint8], directory: Directory) -> int:
         chunks = ChunkRange(x.size, scheme.chunk_size, first, last)
@@ -157,60 +158,6 @@ def quantize_and_encode(
         return size
 
     payload, directory = write_payload(write, x.size, scheme, threads, lead_bytes(parts, shape, scheme))
-    return _assemble(payload, directory, norms, scheme, norm, parts, shape)
-
-
-def send_rest(
-    vectors: tuple[NDArray[np.float32], ...],
-    parts: Partition,
-    scheme: ChunkScheme,
-    norm: str,
-    stochastic: bool,
-    stream: Stream,
-) -> Message:
-    """Return the message of gradient + residual, in the same pass that splits this sum.
-
-    Parameters
-    ----------
-    vectors : (gradient, residual, rest, values), each float32, shape (n,), contiguous
-        `rest` and `values` are overwritten: by what was not sent, and by what receivers read, with 0 for -0.
-        Gradient and values may be the same memory.
-    parts, scheme, norm, stochastic, stream
-        As in `quantize_and_encode`.
-    """
-    from qsgd_lab.kernels.cpu.messages.quantize_encode import CHUNKS_AT_A_TIME
-    from qsgd_lab.kernels.cpu.messages.send_rest import send_rest_chunks
-
-    s = scheme.num_levels
-    gradient, residual, rest, values = vectors
-    norms = np.empty(parts.num_buckets, np.float32)
-    offsets, key, quantizer, form, tables = _in_one_pass(parts, scheme, norm, stochastic, stream)
-
-    def write(first: int, last: int, target: NDArray[np.uint8], directory: Directory) -> int:
-        chunks = ChunkRange(rest.size, scheme.chunk_size, first, last)
-        scratch = np.empty(CHUNKS_AT_A_TIME * scheme.chunk_size, level_dtype(s))
-        lists = ChunkDirectory(directory.num_words, directory.checksums, directory.num_nonzeros)
-        size: int = send_rest_chunks(
-            gradient,
-            residual,
-            rest,
-            rest.view(np.int32),
-            values,
-            offsets,
-            key,
-            quantizer,
-            chunks,
-            form,
-            tables,
-            scratch,
-            target,
-            lists,
-            norms,
-        )
-        return size
-
-    shape = (rest.size,)
-    payload, directory = write_payload(write, rest.size, scheme, 1, lead_bytes(parts, shape, scheme))
     return _assemble(payload, directory, norms, scheme, norm, parts, shape)
 
 

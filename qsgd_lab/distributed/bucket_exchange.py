@@ -23,7 +23,7 @@ from qsgd_lab.distributed.bucket_messages import (
     add_raw,
     groups_of,
     joined,
-    raw_message,
+    raw_bytes,
 )
 from qsgd_lab.distributed.costs import MessageCosts, measure_messages
 from qsgd_lab.distributed.exchange import message_of
@@ -134,7 +134,7 @@ class Gathered:
                 read = bucket.outs[i] if own_first else self._read[run.kept]
                 parts.append(self._message(run, bucket.vectors[i], read, bucket.step))
             if group.raw:
-                parts.append(raw_message(raw))
+                parts.append(raw_bytes(raw))
             whole = joined(parts)
             lengths = [whole.size] * self.lane.size if self._is_length_known(group) else None
             begun.append((group, raw, head.size, self.lane.start([whole] * self.lane.size, lengths)))
@@ -178,7 +178,7 @@ class Gathered:
                 if rank == self.lane.rank:
                     total += own
                 else:
-                    add_raw(reader.next(), total)
+                    add_raw(reader.rest(), total)
         return total
 
     def costs(self) -> MessageCosts:
@@ -288,7 +288,7 @@ class Sharded(Gathered):
             own_raw = [_part_of(shards[i][owner], bucket.vectors[i]) for i in group.raw]
             raw.append(np.concatenate([np.empty(0, np.float32), *own_raw]))
             if raw[-1].size:
-                messages.append(raw_message(raw[-1]))
+                messages.append(raw_bytes(raw[-1]))
             parts.append(joined(messages))
         is_known = self._is_length_known(group)
         up = self.lane.start(parts, [parts[rank].size] * size if is_known else None)
@@ -318,7 +318,7 @@ class Sharded(Gathered):
             total = self._raw_sum(way.raw[rank], readers, bucket.step)
             divide_sum(total, size)
             way.raw[rank][...] = total
-            messages.append(raw_message(total))
+            messages.append(raw_bytes(total))
         return joined(messages)
 
     def _end(self, bucket: Bucket, way: _OnTheWay, received: Sequence[Bytes]) -> bool:
@@ -343,7 +343,7 @@ class Sharded(Gathered):
             if not is_own and total.size:
                 total[...] = 0
                 with message_of(owner, bucket.step):
-                    add_raw(reader.next(), total)
+                    add_raw(reader.rest(), total)
             is_finite &= divide_sum(total, 1)
             at = 0
             for i in way.group.raw:

@@ -9,24 +9,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qsgd_lab.coding.encode import encode
-from qsgd_lab.coding.host import send_rest
+from qsgd_lab.coding.header import crc32c
 from qsgd_lab.coding.layouts import DEFAULT_CHUNK_SIZE
 from qsgd_lab.coding.mean import divide_sum, end_mean
 from qsgd_lab.coding.message import version_of
-from qsgd_lab.coding.payload import ChunkScheme
-from qsgd_lab.compressors import QSGD, FullPrecision
+from qsgd_lab.coding.rest import RestEncoder
+from qsgd_lab.compressors import QSGD
 from qsgd_lab.compressors.protocol import Compressor, Layout
 from qsgd_lab.distributed.gradient_layout import Run, message_length
 from qsgd_lab.distributed.lane import Bytes
+from qsgd_lab.errors import MessageError
 from qsgd_lab.quantization import QuantizedGradient
 from qsgd_lab.stream import Stream
 
 Vector = NDArray[np.float32]
 
-#: What small tensors are sent by, beside others.
-_RAW = FullPrecision()
 #: Coordinates from which on runs are sent, while those after them are encoded.
 _ENOUGH = 1 << 17
+#: After values in float32.
+CHECKSUM_BYTES = 4
 #: Bytes at multiples of which a message begins in memory, or it is copied.
 _ALIGNMENT = 8
 
@@ -39,7 +40,7 @@ class Group(NamedTuple):
     coded : list of int
         Each has a message.
     raw : list of int
-        In float32: they have one together.
+        In float32, with one checksum, after the messages.
     """
 
     coded: list[int]
@@ -76,9 +77,8 @@ class RunMessages:
         is_plain = type(compressor) is QSGD and layout == "fixed"
         #: The compressor, where the length of a message follows from its tensors.
         self._fixed: QSGD | None = compressor if is_plain else None  # type: ignore[assignment]
-        self._scheme: ChunkScheme | None = None
-        if self._fixed is not None and self._fixed.backend != "reference":
-            self._scheme = ChunkScheme("fixed", "auto", self._fixed.levels, DEFAULT_CHUNK_SIZE)
+        self._is_fused = self._fixed is not None and self._fixed.backend != "reference"
+        self._encoders: dict[tuple[int, ...], RestEncoder] = {}
 
     @property
     def is_length_known(self) -> bool:
@@ -88,6 +88,7 @@ class RunMessages:
     def forget(self, at: tuple[int, ...]) -> None:
         """Drop the compressor's state of a key."""
         self._states.pop(at, None)
+        self._encoders.pop(at, None)
 
     def make(
         self,
@@ -111,21 +112,33 @@ class RunMessages:
         at : tuple of int
             The key of the compressor's state.
         """
-        compressor, fixed = self.compressor, self._fixed
+        if kept is not None and self._is_fused:
+            encoder = self._encoder(layout, at)
+            message = np.empty(encoder.num_bytes, np.uint8)
+            encoder.encode((vector, *kept, read), stream, message)
+            return message
+        compressor = self.compressor
         if at not in self._states:
             self._states[at] = compressor.init(layout)
-        if kept is not None and fixed is not None and self._scheme is not None:
-            stochastic = fixed.rounding == "stochastic"
-            vectors = (vector, *kept, read)
-            return send_rest(vectors, self._states[at], self._scheme, fixed.norm, stochastic, stream)
         own = vector if kept is None else np.add(vector, kept[0], out=kept[1])
         payload, self._states[at] = compressor.compress(own, self._states[at], stream)
         is_fixed = isinstance(payload, QuantizedGradient) and self.layout == "fixed"
-        message = encode(payload, layout="fixed") if is_fixed else compressor.wire.pack(payload)
+        packed = encode(payload, layout="fixed") if is_fixed else compressor.wire.pack(payload)
         np.add(compressor.decompress(payload), np.float32(0), out=read)
         if kept is not None:
             kept[1][...] -= read
-        return np.frombuffer(message, np.uint8)
+        return np.frombuffer(packed, np.uint8)
+
+    def _encoder(self, layout: Layout, at: tuple[int, ...]) -> RestEncoder:
+        found = self._encoders.get(at)
+        if found is None:
+            qsgd = self._fixed
+            assert qsgd is not None
+            is_stochastic = qsgd.rounding == "stochastic"
+            parts = qsgd.init(layout)
+            found = RestEncoder(parts, qsgd.levels, DEFAULT_CHUNK_SIZE, qsgd.norm, stochastic=is_stochastic)
+            self._encoders[at] = found
+        return found
 
     def add(self, message: Bytes, layout: Layout, total: Vector) -> None:
         """Add a message's values to a sum."""
@@ -133,7 +146,7 @@ class RunMessages:
 
     def end(self, message: Bytes, layout: Layout, total: Vector, nodes: int) -> bool:
         """Add the last message's values to a sum, and divide it; return whether all of the mean is finite."""
-        if self._scheme is None or version_of(message) != 1:
+        if not self._is_fused or version_of(message) != 1:
             self.add(message, layout, total)
             return divide_sum(total, nodes)
         if message.__array_interface__["data"][0] % _ALIGNMENT:  # kernels are compiled for aligned norms
@@ -146,6 +159,10 @@ class Reader:
 
     def __init__(self, data: Bytes) -> None:
         self._data = data
+
+    def rest(self) -> Bytes:
+        """Return what follows the messages that were read."""
+        return self._data
 
     def next(self) -> Bytes:
         """Return the next message.
@@ -160,14 +177,26 @@ class Reader:
         return message
 
 
-def raw_message(vector: Vector) -> Bytes:
-    """Return the message of values in float32."""
-    return np.frombuffer(_RAW.wire.pack(vector), np.uint8)
+def raw_bytes(values: Vector) -> Bytes:
+    """Return values in float32 as bytes, with a checksum."""
+    whole = np.empty(values.nbytes + CHECKSUM_BYTES, np.uint8)
+    whole[:-CHECKSUM_BYTES] = values.view(np.uint8)
+    whole[-CHECKSUM_BYTES:] = np.array([crc32c(values)], np.uint32).view(np.uint8)
+    return whole
 
 
-def add_raw(message: Bytes, total: Vector) -> None:
-    """Add a message of values in float32 to a sum."""
-    _RAW.add_decoded(bytes(message), Layout.of(total.size), total)
+def add_raw(data: Bytes, total: Vector) -> None:
+    """Add values in float32 to a sum.
+
+    Raises
+    ------
+    MessageError
+        If they are damaged.
+    """
+    size = total.nbytes
+    if data.size != size + CHECKSUM_BYTES or crc32c(data[:size]) != int.from_bytes(data[size:], "little"):
+        raise MessageError("values in float32 do not match their checksum", "damaged")
+    total += data[:size].view(np.float32)
 
 
 def joined(parts: Sequence[Bytes]) -> Bytes:
