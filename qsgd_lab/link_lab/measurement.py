@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from qsgd_lab.coding.threads import num_threads
-from qsgd_lab.distributed.costs import MessageCosts, processor_seconds
 from qsgd_lab.errors import RunFailedError
 from qsgd_lab.link_lab.load import LoadMeter
 from qsgd_lab.link_lab.namespaces import Place, loopback, shaped
@@ -71,8 +70,9 @@ class Measured(NamedTuple):
     counted_bytes : float or None
         Median of what the hook counts as sent by rank 0; None for torch's hooks.
     modelled_bytes, modelled_s : float or None
-        By the formulas; None for PowerSGD. The rate is that of the shaped link; over loopback the one that
-        the lab's hook measures, and seconds are None without it.
+        By the formulas; None for PowerSGD. Seconds are those of a step without exchange, of the processor in
+        the hook's thread, and of the network, one after the other. The rate is that of the shaped link; over
+        loopback the one that the lab's hook measures, and seconds are None without it.
     is_equal : bool
         Whether all ranks ended with the same parameters.
     """
@@ -184,9 +184,9 @@ def run_ranks(
 
 
 def _row(name: str, asked: Asked, first: dict[str, Any], network: Network | None) -> Measured:
-    seconds, processor, sent, counted = zip(*first["steps"][name], strict=True)
-    cost, extra = modelled(name, asked.nodes, first["parameters"], first["messages"])
-    step = Step(first["compute_s"], extra)
+    seconds, processor, sent, counted, of_hook = zip(*first["steps"][name], strict=True)
+    cost = modelled(name, asked.nodes, first["parameters"], first["message_bytes"])
+    step = Step(first["compute_s"], 0.0 if None in of_hook else statistics.median(of_hook))
     return Measured(
         method=name,
         steps=len(seconds),
@@ -202,18 +202,19 @@ def _row(name: str, asked: Asked, first: dict[str, Any], network: Network | None
     )
 
 
-def modelled(
-    name: str, nodes: int, parameters: int, messages: dict[str, dict[str, float]]
-) -> tuple[Cost | None, float]:
-    """Return what a method's collective takes, and the seconds of its messages; None for PowerSGD.
+def modelled(name: str, nodes: int, parameters: int, message_bytes: dict[str, int]) -> Cost | None:
+    """Return what a method's collective takes; None for PowerSGD.
 
-    See `qsgd_lab.distributed.costs.processor_seconds`.
+    Parameters
+    ----------
+    name : str
+    nodes, parameters : int
+    message_bytes : dict
+        The length of one message of all parameters by its bits.
     """
     if name in (FP32, FP16):
-        return collective_cost("all-reduce", nodes, parameters, 32.0 if name == FP32 else 16.0), 0.0
+        return collective_cost("all-reduce", nodes, parameters, 32.0 if name == FP32 else 16.0)
     if name == POWERSGD:
-        return None, 0.0
+        return None
     bits, collective = name.split(":")
-    message = MessageCosts(**messages[bits])
-    cost = collective_cost(collective, nodes, parameters, 8 * message.bytes / parameters)
-    return cost, processor_seconds(collective, nodes, message)
+    return collective_cost(collective, nodes, parameters, 8 * message_bytes[bits] / parameters)

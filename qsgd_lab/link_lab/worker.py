@@ -19,7 +19,6 @@ from torch import nn
 from torch.distributed.algorithms.ddp_comm_hooks import default_hooks, powerSGD_hook
 from torch.nn.parallel import DistributedDataParallel
 
-from qsgd_lab.coding.decode_sum import add_decoded
 from qsgd_lab.coding.encode import encode
 from qsgd_lab.data.registry import dataset_entry
 from qsgd_lab.distributed.hook import QSGDHook
@@ -32,6 +31,8 @@ WARM_UP = 4
 #: What torch's documentation of PowerSGD asks for: steps in float32 first; fewer here, nothing is trained.
 _POWERSGD_START = 2
 _CLASSES = 10
+#: What is left of a step without exchange: DDP still fills its buckets.
+NOTHING = "nothing"
 
 
 class Method:
@@ -44,8 +45,12 @@ class Method:
         self.hook: QSGDHook | None = None
         # PowerSGD starts a second all-reduce from a callback; with several buckets gloo aborts.
         most = 1 << 14 if name == "powersgd" else None
-        self.ddp = DistributedDataParallel(module, broadcast_buffers=False, bucket_cap_mb=most)
-        if name == "fp16":
+        self.ddp = DistributedDataParallel(
+            module, broadcast_buffers=False, bucket_cap_mb=most, gradient_as_bucket_view=True
+        )
+        if name == NOTHING:
+            self.ddp.register_comm_hook(None, _exchange_nothing)
+        elif name == "fp16":
             self.ddp.register_comm_hook(None, default_hooks.fp16_compress_hook)
         elif name == "powersgd":
             state = powerSGD_hook.PowerSGDState(
@@ -73,6 +78,12 @@ class Method:
         return bool(torch.equal(low, high))
 
 
+def _exchange_nothing(_state, bucket):  # type: ignore[no-untyped-def]  # DDP compares annotations with classes
+    future: torch.futures.Future[torch.Tensor] = torch.futures.Future()
+    future.set_result(bucket.buffer())
+    return future
+
+
 def sent_bytes(interface: str) -> int:
     """Return the interface's counter of bytes that have left."""
     return int(Path(f"/sys/class/net/{interface}/statistics/tx_bytes").read_text())
@@ -81,10 +92,13 @@ def sent_bytes(interface: str) -> int:
 def timed(method: Method, batch: tuple[torch.Tensor, torch.Tensor], interface: str) -> list[float | None]:
     """Return seconds of a step on the slowest rank, of processor on this one, and bytes that left.
 
-    The bytes are those of the interface's counter, and those that the hook has counted, if it is the lab's.
+    The bytes are those of the interface's counter, and, if the hook is the lab's, those that it has counted;
+    last come the seconds of processor of the hook's thread.
     """
     dist.barrier()
-    counted = 0 if method.hook is None else method.hook.bytes_sent
+    counted, own_processor = 0, 0.0
+    if method.hook is not None:
+        counted, own_processor = method.hook.bytes_sent, method.hook.processor_seconds
     bytes_before, processor, start = sent_bytes(interface), time.process_time(), time.perf_counter()
     method.step(*batch)
     seconds = torch.tensor([time.perf_counter() - start], dtype=torch.float64)
@@ -92,18 +106,19 @@ def timed(method: Method, batch: tuple[torch.Tensor, torch.Tensor], interface: s
     dist.all_reduce(seconds, op=dist.ReduceOp.MAX)
     # After it all ranks have received what was sent; before it a shaped link may still hold some.
     sent = sent_bytes(interface) - bytes_before
-    own = None if method.hook is None else method.hook.bytes_sent - counted
-    return [float(seconds), used, sent, own]
+    if method.hook is None:
+        return [float(seconds), used, sent, None, None]
+    of_hook = method.hook.bytes_sent - counted, method.hook.processor_seconds - own_processor
+    return [float(seconds), used, sent, *of_hook]
 
 
 def compute_seconds(method: Method, batch: tuple[torch.Tensor, torch.Tensor], repeats: int) -> float:
-    """Return the median time of a step without exchange, all ranks at work."""
+    """Return the median time of steps of a method that exchanges nothing, all ranks at work."""
     found = []
     for _ in range(repeats):
         dist.barrier()
         start = time.perf_counter()
-        with method.ddp.no_sync():
-            method.step(*batch)
+        method.step(*batch)
         found.append(time.perf_counter() - start)
     return float(np.median(found))
 
@@ -118,18 +133,10 @@ def latency_seconds() -> float:
     return min(found) / (2 * (dist.get_world_size() - 1))
 
 
-def message_seconds(bits: int, num_coordinates: int) -> dict[str, float]:
-    """Return the least seconds of processor to make one message, and to read one; and its bytes."""
+def message_bytes(bits: int, num_coordinates: int) -> int:
+    """Return the length of one message of all coordinates."""
     vector = np.random.default_rng(0).normal(size=num_coordinates).astype(np.float32)
-    total, made, read = np.zeros_like(vector), [], []
-    for _ in range(4):
-        start = time.thread_time()
-        message = bytes(encode(quantize(vector, bits=bits, norm="max"), layout="fixed"))
-        made.append(time.thread_time() - start)
-        start = time.thread_time()
-        add_decoded([message], total)
-        read.append(time.thread_time() - start)
-    return {"make_s": min(made), "read_s": min(read), "bytes": len(message)}
+    return len(encode(quantize(vector, bits=bits, norm="max"), layout="fixed"))
 
 
 def measure(settings: dict[str, Any], rank: int) -> dict[str, Any]:
@@ -140,7 +147,8 @@ def measure(settings: dict[str, Any], rank: int) -> dict[str, Any]:
     images = torch.randn(settings["batch"], *entry.inputs.shape, generator=draw)
     batch = images, torch.randint(0, _CLASSES, (settings["batch"],), generator=draw)
     methods = [Method(name, settings) for name in settings["methods"]]
-    for method in methods:
+    nothing = Method(NOTHING, settings)
+    for method in (*methods, nothing):
         for _ in range(WARM_UP):
             method.step(*batch)
     steps: dict[str, list[list[float | None]]] = {method.name: [] for method in methods}
@@ -152,11 +160,10 @@ def measure(settings: dict[str, Any], rank: int) -> dict[str, Any]:
     widths = sorted({int(name.split(":")[0]) for name in settings["methods"] if ":" in name})
     found = {
         "parameters": n,
-        # Ranks go their own ways from here.
-        "compute_s": compute_seconds(methods[0], batch, max(3, settings["steps"] // 2)),
+        "compute_s": compute_seconds(nothing, batch, max(3, settings["steps"] // 2)),
         "latency_s": latency_seconds(),
         "bandwidth": next((m.hook.statistics().bytes_per_s for m in methods if m.hook is not None), None),
-        "messages": {str(bits): message_seconds(bits, n) for bits in widths},
+        "message_bytes": {str(bits): message_bytes(bits, n) for bits in widths},
         "steps": steps,
         "equal": equal,
     }
