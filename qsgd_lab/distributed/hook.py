@@ -110,12 +110,11 @@ class QSGDHook:
             raise ValueError(f"collective is {collective!r}; it must be one of: {', '.join(COLLECTIVES)}")
         if compressor is None:
             compressor = f"qsgd(bits={bits},norm={norm},bucket_size={bucket_size},rounding={rounding})"
-            self.spec = str(COMPRESSORS.parse(compressor))
+        if isinstance(compressor, str):
+            method = COMPRESSORS.parse(compressor)
+            self.spec, made = str(method), method.make()
         else:
-            self.spec = (
-                str(COMPRESSORS.parse(compressor)) if isinstance(compressor, str) else repr(compressor)
-            )
-        made = COMPRESSORS.parse(compressor).make() if isinstance(compressor, str) else compressor
+            self.spec, made = repr(compressor), compressor
         if isinstance(made, ErrorFeedback):
             if (made.unit, made.beta, made.decay) != ("gradient", 1, 1):
                 raise ValueError(
@@ -325,12 +324,10 @@ class QSGDHook:
                 self._end_step()
         except Exception as error:
             self.error = error
+            self._pipeline.fail(error)
         self.seconds += time.perf_counter() - start
         self.processor_seconds += time.thread_time() - processor
-        # What is counted is counted before DDP goes on.
-        if self.error is not None:
-            self._pipeline.fail(self.error)
-        self._pipeline.release()
+        self._pipeline.release()  # last: DDP goes on, and what is counted may be read
 
     def _begin_step(self) -> None:
         self._has_begun = True
@@ -378,12 +375,11 @@ class QSGDHook:
     def _runs_of(self, indices: tuple[int, ...]) -> list[Run]:
         """Return a bucket's runs, which are the same in most steps."""
         is_warm = self.synchronisation < self.warmup_steps
-        found = self._runs.get((is_warm, *indices))
-        if found is None:
-            is_raw = [True] * len(self._raw) if is_warm else self._raw
-            found = runs_of(indices, [self._sizes[i] for i in indices], self._starts, is_raw)
-            self._runs[is_warm, *indices] = found
-        return found
+        key = (is_warm, *indices)
+        if key not in self._runs:
+            sizes, is_raw = [self._sizes[i] for i in indices], [is_warm or raw for raw in self._raw]
+            self._runs[key] = runs_of(indices, sizes, self._starts, is_raw)
+        return self._runs[key]
 
     def _keep(self, part: slice) -> None:
         """Leave a part of the residuals as it was before the step."""
