@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import statistics
 import subprocess
@@ -70,9 +71,9 @@ class Measured(NamedTuple):
     counted_bytes : float or None
         Median of what the hook counts as sent by rank 0; None for torch's hooks.
     modelled_bytes, modelled_s : float or None
-        By the formulas; None for PowerSGD. Seconds are those of a step without exchange, of the processor in
-        the hook's thread, and of the network, one after the other. The rate is that of the shaped link; over
-        loopback the one that the lab's hook measures, and seconds are None without it.
+        By the formulas; None for PowerSGD. Seconds are those of a step without exchange, of the processor
+        beyond what that takes, and of the network, one after the other. The rate is that of the shaped link;
+        over loopback only messages take time, since bytes are moved by the processor.
     is_equal : bool
         Whether all ranks ended with the same parameters.
     """
@@ -130,9 +131,9 @@ def run(asked: Asked) -> Outcome:
         settings = {**asked._asdict(), "interfaces": [place.interface for place in found]}
         results = run_ranks([sys.executable, "-m", "qsgd_lab.link_lab.worker"], settings, Path(folder), found)
     load, first = meter.others(), results[0]
-    bandwidth = asked.bandwidth or first["bandwidth"]
-    network = None if bandwidth is None else Network(bandwidth, first["latency_s"])
-    rows = [_row(name, asked, first, network) for name in asked.methods]
+    # Loopback has no wire: what moving bytes takes is time of the processor, which is measured.
+    network = Network(asked.bandwidth or math.inf, first["latency_s"])
+    rows = [_row(name, asked, first, network, max(1.0, asked.nodes / cores)) for name in asked.methods]
     return Outcome(asked, first["parameters"], first["compute_s"], first["latency_s"], load, cores, rows)
 
 
@@ -183,10 +184,12 @@ def run_ranks(
     return [json.loads((folder / f"rank{rank}.json").read_text()) for rank in range(len(places))]
 
 
-def _row(name: str, asked: Asked, first: dict[str, Any], network: Network | None) -> Measured:
-    seconds, processor, sent, counted, of_hook = zip(*first["steps"][name], strict=True)
+def _row(name: str, asked: Asked, first: dict[str, Any], network: Network, turns: float) -> Measured:
+    """Return what a method took; ranks that share a core take `turns`."""
+    seconds, processor, sent, counted = zip(*first["steps"][name], strict=True)
     cost = modelled(name, asked.nodes, first["parameters"], first["message_bytes"])
-    step = Step(first["compute_s"], 0.0 if None in of_hook else statistics.median(of_hook))
+    more = max(0.0, statistics.median(processor) - first["compute_processor_s"])
+    step = Step(first["compute_s"], turns * more)
     return Measured(
         method=name,
         steps=len(seconds),
@@ -197,7 +200,7 @@ def _row(name: str, asked: Asked, first: dict[str, Any], network: Network | None
         sent_bytes=statistics.median(sent),
         counted_bytes=None if None in counted else statistics.median(counted),
         modelled_bytes=None if cost is None else cost.bytes,
-        modelled_s=None if cost is None or network is None else step.seconds(cost.seconds(network)),
+        modelled_s=None if cost is None else step.seconds(cost.seconds(network)),
         is_equal=first["equal"][name],
     )
 

@@ -92,13 +92,10 @@ def sent_bytes(interface: str) -> int:
 def timed(method: Method, batch: tuple[torch.Tensor, torch.Tensor], interface: str) -> list[float | None]:
     """Return seconds of a step on the slowest rank, of processor on this one, and bytes that left.
 
-    The bytes are those of the interface's counter, and, if the hook is the lab's, those that it has counted;
-    last come the seconds of processor of the hook's thread.
+    The bytes are those of the interface's counter, and those that the hook has counted, if it is the lab's.
     """
     dist.barrier()
-    counted, own_processor = 0, 0.0
-    if method.hook is not None:
-        counted, own_processor = method.hook.bytes_sent, method.hook.processor_seconds
+    counted = 0 if method.hook is None else method.hook.bytes_sent
     bytes_before, processor, start = sent_bytes(interface), time.process_time(), time.perf_counter()
     method.step(*batch)
     seconds = torch.tensor([time.perf_counter() - start], dtype=torch.float64)
@@ -106,21 +103,8 @@ def timed(method: Method, batch: tuple[torch.Tensor, torch.Tensor], interface: s
     dist.all_reduce(seconds, op=dist.ReduceOp.MAX)
     # After it all ranks have received what was sent; before it a shaped link may still hold some.
     sent = sent_bytes(interface) - bytes_before
-    if method.hook is None:
-        return [float(seconds), used, sent, None, None]
-    of_hook = method.hook.bytes_sent - counted, method.hook.processor_seconds - own_processor
-    return [float(seconds), used, sent, *of_hook]
-
-
-def compute_seconds(method: Method, batch: tuple[torch.Tensor, torch.Tensor], repeats: int) -> float:
-    """Return the median time of steps of a method that exchanges nothing, all ranks at work."""
-    found = []
-    for _ in range(repeats):
-        dist.barrier()
-        start = time.perf_counter()
-        method.step(*batch)
-        found.append(time.perf_counter() - start)
-    return float(np.median(found))
+    own = None if method.hook is None else method.hook.bytes_sent - counted
+    return [float(seconds), used, sent, own]
 
 
 def latency_seconds() -> float:
@@ -146,9 +130,8 @@ def measure(settings: dict[str, Any], rank: int) -> dict[str, Any]:
     draw = torch.Generator().manual_seed(rank)
     images = torch.randn(settings["batch"], *entry.inputs.shape, generator=draw)
     batch = images, torch.randint(0, _CLASSES, (settings["batch"],), generator=draw)
-    methods = [Method(name, settings) for name in settings["methods"]]
-    nothing = Method(NOTHING, settings)
-    for method in (*methods, nothing):
+    methods = [Method(name, settings) for name in (*settings["methods"], NOTHING)]
+    for method in methods:
         for _ in range(WARM_UP):
             method.step(*batch)
     steps: dict[str, list[list[float | None]]] = {method.name: [] for method in methods}
@@ -158,11 +141,12 @@ def measure(settings: dict[str, Any], rank: int) -> dict[str, Any]:
     equal = {method.name: method.is_equal_everywhere() for method in methods}
     n = sum(p.numel() for p in methods[0].ddp.parameters())
     widths = sorted({int(name.split(":")[0]) for name in settings["methods"] if ":" in name})
+    compute, processor, *_ = zip(*steps.pop(NOTHING), strict=True)
     found = {
         "parameters": n,
-        "compute_s": compute_seconds(nothing, batch, max(3, settings["steps"] // 2)),
+        "compute_s": float(np.median(compute)),
+        "compute_processor_s": float(np.median(processor)),
         "latency_s": latency_seconds(),
-        "bandwidth": next((m.hook.statistics().bytes_per_s for m in methods if m.hook is not None), None),
         "message_bytes": {str(bits): message_bytes(bits, n) for bits in widths},
         "steps": steps,
         "equal": equal,
