@@ -133,8 +133,8 @@ def with_collective(config: RunConfig, asked: str) -> RunConfig:
             algorithm = algorithm_of(config)
             if algorithm.uses_server or algorithm.keeps_errors:
                 raise ValueError(
-                    f"{config.algorithm}: two phases requantize what the run's compressor sends, and there is "
-                    "none; give one that it takes, or leave out two-phase"
+                    f"{config.algorithm}: two phases requantize what the run's compressor sends, and there "
+                    "is none; give one that it takes, or leave out two-phase"
                 )
         return config
     compressor = compressor_of(config)

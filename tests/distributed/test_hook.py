@@ -100,6 +100,17 @@ def test_two_phases_have_the_simulations_bits(four_ranks, ddp):
         assert np.array_equal(parameters.view(np.uint32), there.view(np.uint32))
 
 
+@pytest.mark.parametrize(
+    ("collective", "layout"), [("all-gather", "fixed"), ("all-gather", "auto"), ("two-phase", "auto")]
+)
+def test_late_buckets_change_nothing(two_ranks, collective, layout):
+    """Ranks whose gradients are ready at other times begin the same exchanges: the simulation's bits."""
+    parameters, _ = simulate("ef(qsgd(bits=2,norm=max))", 2, 8, two_phase=collective == "two-phase")
+    options = {**PLAIN, "collective": collective, "layout": layout}
+    for there, *_ in two_ranks.call(rank_cases.trained, "plain", 8, options, SMALL_BUCKETS, {"late": True}):
+        assert np.array_equal(parameters.view(np.uint32), there.view(np.uint32))
+
+
 def test_the_fastest_collective_is_named_and_kept(two_ranks):
     """All ranks take the same one, with its bits; a state goes on with its own, whatever is faster now."""
     asked = {**PLAIN, "collective": "fastest"}
