@@ -218,9 +218,37 @@ def flat_device_float32(array: Any, name: str = "gradient") -> Any:
     TypeError, ValueError
         As `device_view` does.
     """
-    if _is_torch(array) and str(array.dtype) in ("torch.float16", "torch.bfloat16"):
+    if _half_of(array) is not None and _is_torch(array):
         array = array.detach().to(_torch().float32)
     return device_view(array, np.float32, name).reshape((math.prod(array.shape),))
+
+
+def flat_device_reals(array: Any, name: str = "gradient") -> Any:
+    """Return a gradient's memory as a flat Numba array, for kernels that widen half precision themselves.
+
+    Returns
+    -------
+    float32, or int16 with the bits of float16, or uint16 with those of bfloat16
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `device_view` does.
+    """
+    bits = _half_of(array)
+    if bits is None:
+        return flat_device_float32(array, name)
+    array = array.detach().view(_torch().int16) if _is_torch(array) else array
+    view = device_view(array, (np.int16, np.float16), name)
+    return view.reshape((math.prod(array.shape),)).view(bits)
+
+
+def _half_of(array: Any) -> Any:
+    """Return the dtype of the bits of half precision: int16 for float16, uint16 for bfloat16, else None."""
+    if _is_torch(array):
+        return {"torch.float16": np.int16, "torch.bfloat16": np.uint16}.get(str(array.dtype))
+    dtype = _dtype_of(array) if hasattr(array, "__cuda_array_interface__") else getattr(array, "dtype", None)
+    return np.int16 if dtype == np.float16 else None
 
 
 def to_host(array: Any) -> NDArray[Any]:

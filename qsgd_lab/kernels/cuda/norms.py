@@ -14,6 +14,7 @@ from numba import cuda
 
 from qsgd_lab.kernels.constants import L2
 from qsgd_lab.kernels.cuda.launch import current_launch_shape
+from qsgd_lab.kernels.cuda.ops import real
 from qsgd_lab.kernels.fixed_point import FLOAT32_MAX, storable_norm
 
 LANES = 32
@@ -48,7 +49,7 @@ def bounds_of(offsets, row, is_own):
 def load_row(part, size, lane, values):
     """Load a thread's 16 coordinates of a row; those beyond its end are 0."""
     for k in range(PER_LANE):
-        values[k] = part[at(lane, k)] if is_inside(lane, k, size) else np.float32(0.0)
+        values[k] = real(part[at(lane, k)]) if is_inside(lane, k, size) else np.float32(0.0)
 
 
 @cuda.jit(device=True, cache=False, fastmath=False)
@@ -56,7 +57,8 @@ def load_sum(part, addend, size, lane, values):
     """Load the sum of a row and an addend, added in float32."""
     for k in range(PER_LANE):
         i = at(lane, k)
-        values[k] = np.float32(part[i] + addend[i]) if is_inside(lane, k, size) else np.float32(0.0)
+        inside = is_inside(lane, k, size)
+        values[k] = np.float32(real(part[i]) + real(addend[i])) if inside else np.float32(0.0)
 
 
 @cuda.jit(device=True, cache=False, fastmath=False)
@@ -100,7 +102,7 @@ def block_totals(x, addend, add, offsets, kind, finish, totals, norms):
 
     Parameters
     ----------
-    x, addend : float32[N, n]
+    x, addend : float32[N, n]; int16[N, n] or uint16[N, n] without `add`
     add : bool
         First add `addend` to `x`, in place.
     offsets : int64[K + 1]
@@ -125,7 +127,7 @@ def block_totals(x, addend, add, offsets, kind, finish, totals, norms):
             load_sum(part, addend[node, low:high], size, lane, values)
             for k in range(PER_LANE):
                 if is_inside(lane, k, size):
-                    part[at(lane, k)] = values[k]
+                    part[at(lane, k)] = values[k]  # float32 here: nothing is added to half precision
         else:
             load_row(part, size, lane, values)
         total = fold_warp(lane_term(values, kind), kind)
