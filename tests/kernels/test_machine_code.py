@@ -9,6 +9,8 @@ import pytest
 from machine_code import Code, machine_code
 
 NORM = ["DFMA", "MUFU.RSQ64H", "STG.E desc", "MUFU.RCP"]  # an l2 norm, stored, and a division
+#: Of error feedback's pass, for a node: gradient and residual added, norm, scale, step; residuals are stored.
+SUM = ["FADD", "DFMA", "MUFU.RSQ64H", "MUFU.RCP", "MUFU.RCP64H"]
 #: Kernel -> (what its loop holds, what the usual path passes, coordinates a lane and turn, most instructions
 #: a coordinate). That of encoding writes four words; checksums are outside of its loop.
 LOOPS = {
@@ -18,6 +20,16 @@ LOOPS = {
     "unpack_full_rows_2": ("STG.E.128", ["MUFU.RCP64H", "SHFL.IDX", *["STG.E.128"] * 8], 32, 8),
     "unpack_full_rows_4": ("STG.E.128", ["MUFU.RCP64H", "SHFL.IDX", *["STG.E.128"] * 8], 32, 8),
     "unpack_full_rows_8": ("STG.E.128", ["MUFU.RCP64H", *["STG.E.128"] * 8], 32, 8),
+    "pack_full_rows_4-float16": ("DFMA", [*NORM, *["STG.E.U16"] * 4], 16, 29),
+    "pack_full_rows_4-bfloat16": ("DFMA", [*NORM, *["STG.E.U16"] * 4], 16, 29),
+    "pack_full_rows_with_norms_2": ("STG.E.U8", ["STG.E.U8"] * 4, 16, 25),
+    "pack_full_rows_with_norms_4": ("STG.E.U16", ["STG.E.U16"] * 4, 16, 25),
+    "pack_full_rows_with_norms_8": ("STG.E desc", ["STG.E desc"] * 4, 16, 25),
+    "quantize_whole_rows-int8": ("DFMA", [*NORM, *["STG.E.U8"] * 16], 16, 30),
+    "quantize_whole_rows-int16": ("DFMA", [*NORM, *["STG.E.U16"] * 16], 16, 30),
+    "dequantize_whole_rows-int8": ("STG.E desc", ["MUFU.RCP64H", *["STG.E desc"] * 16], 16, 8),
+    "dequantize_whole_rows-int16": ("STG.E desc", ["MUFU.RCP64H", *["STG.E desc"] * 16], 16, 8),
+    "accumulate_whole_rows-int8": ("DFMA", [*SUM, *["STG.E desc"] * 16], 16, 39),
     "encode_dense_chunks": ("SHFL.UP", ["SHFL.IDX", *["ATOMS.OR"] * 4], 16, 13),
 }
 

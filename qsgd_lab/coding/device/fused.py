@@ -73,5 +73,5 @@ def quantize_and_pack_on_device(
             checksums,
         )
         directory = (num_words, checksums, num_words)
-        seal_on_device(context, words, scheme, norm, parts, shape, norms, directory)
+        seal_on_device(context, words, scheme, norm, parts, shape, norms, directory, keeps_lead=True)
     return message

@@ -105,6 +105,25 @@ class DeviceContext:
             with self.active():
                 cuda.synchronize()
 
+    def is_captured(self) -> bool:
+        """Whether launches on the stream go into a graph of torch instead of being run."""
+        can_be = self.package == "torch" and not SIMULATED
+        return can_be and bool(_torch().cuda.is_current_stream_capturing())
+
+    def require_no_capture(self) -> None:
+        """Check that the stream's launches are run, not captured in a graph: tables are made outside of one.
+
+        Raises
+        ------
+        RuntimeError
+            If torch captures them.
+        """
+        if self.is_captured():
+            raise RuntimeError(
+                "tables of this call are not on the device yet, and a capture cannot wait for them: "
+                "make the same call once before the capture"
+            )
+
     def empty(self, shape: int | tuple[int, ...], dtype: DTypeLike) -> Any:
         """Return an uninitialised array of the library, on the device."""
         if self.package == "torch":
@@ -207,6 +226,9 @@ def device_view(array: Any, dtypes: DTypeLike | tuple[DTypeLike, ...], name: str
         raise ValueError(f"{name} is not contiguous in device memory; make a contiguous copy first")
     if context.package == "numba" and getattr(array, "__cuda_ndarray__", False):
         return array
+    if context.package == "torch" and not SIMULATED:
+        # Its memory may be another stream's, which must not give it away before this one has read it.
+        array.record_stream(_torch().cuda.current_stream(array.device))
     return _view(array, tuple(array.shape), dtype, context.stream)
 
 

@@ -97,14 +97,16 @@ def finished_norm(total, kind):
 
 
 @cuda.jit(cache=True, fastmath=False)
-def block_totals(x, addend, add, offsets, kind, finish, totals, norms):
+def block_totals(x, addend, joined, add, offsets, kind, finish, totals, norms):
     """Write the total of each block of coordinates, or the norm where a bucket is a block.
 
     Parameters
     ----------
-    x, addend : float32[N, n]; int16[N, n] or uint16[N, n] without `add`
+    x, addend : float32[N, n], or int16[N, n] or uint16[N, n] with the bits of float16 or bfloat16
+    joined : float32
+        With `add`, of the shape of x, which it may be: their sum, which is written. Else not used.
     add : bool
-        First add `addend` to `x`, in place.
+        Take the norms of the sum.
     offsets : int64[K + 1]
         Boundaries of the blocks.
     finish : bool
@@ -123,11 +125,12 @@ def block_totals(x, addend, add, offsets, kind, finish, totals, norms):
         low, high, size = bounds_of(offsets, block, item == first + warp)
         part = x[node, low:high]
         if add:
-            # Added in float32 and written back: what is quantized later is this sum.
+            # Added in float32 and written: what is quantized later is this sum.
+            target = joined[node, low:high]
             load_sum(part, addend[node, low:high], size, lane, values)
             for k in range(PER_LANE):
                 if is_inside(lane, k, size):
-                    part[at(lane, k)] = values[k]  # float32 here: nothing is added to half precision
+                    target[at(lane, k)] = values[k]
         else:
             load_row(part, size, lane, values)
         total = fold_warp(lane_term(values, kind), kind)
@@ -197,7 +200,7 @@ def launch_norms(context, tables, x, addend, add, kind, norms):
         folded = context.scratch((1, 1) if finish else (nodes, blocks), np.float64)
         shape = (*current_launch_shape().grid(nodes * blocks), context.stream)
         if level == 0:
-            block_totals[shape](x, addend, add, offsets, kind, finish, folded, norms)
+            block_totals[shape](x, addend, x if add else norms, add, offsets, kind, finish, folded, norms)
         else:
             fold_totals[shape](totals, offsets, kind, finish, folded, norms)
         totals = folded

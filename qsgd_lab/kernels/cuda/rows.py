@@ -164,6 +164,7 @@ def row_tables(parts: Partition, context: DeviceContext) -> RowTables:
     """Return the tables of a partition on a device, copying them there at first."""
     key = (parts, context.package, context.device)
     if key not in _tables:
+        context.require_no_capture()
         rows = rows_of(parts)
         arrays = (rows.offsets, rows.tensor, rows.group, rows.bucket, rows.left)
         divided = _divided(rows, parts.bucket_size)

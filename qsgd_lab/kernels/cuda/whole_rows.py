@@ -205,15 +205,20 @@ def begin_sums(total, low, lane, average, sums):
 
 
 @cuda.jit(device=True, cache=False, fastmath=False)
-def end_sums(total, low, lane, divisor, sums):
-    """Store a lane's sums, divided."""
+def end_sums(total, low, lane, nodes, share, sums):
+    """Store a lane's sums times `share`, or if that is 0, over the number of nodes."""
     for k in range(PER_LANE):
-        store(total, low, add(lane, U32(32 * k)), np.float32(sums[k] / divisor))
+        if share != np.float32(0.0):  # the whole grid: a power of two, with which both are the same
+            sums[k] = np.float32(sums[k] * share)
+        else:
+            sums[k] = np.float32(sums[k] / np.float32(nodes))
+    for k in range(PER_LANE):
+        store(total, low, add(lane, U32(32 * k)), sums[k])
 
 
 @cuda.jit(cache=True, fastmath=False)
 def accumulate_whole_rows(
-    gradients, residuals, keep, join, whole, keys, stream, kind, scheme, nodes, average, total, levels
+    gradients, residuals, keep, join, whole, keys, stream, kind, scheme, nodes, average, share, total, levels
 ):
     """Add to `total` what a receiver decodes of every node's gradient, of rows that are buckets.
 
@@ -227,6 +232,8 @@ def accumulate_whole_rows(
         N.
     average : bool
         Write the mean over the nodes, whatever `total` held.
+    share : float32
+        What sums are multiplied by: 1, for a mean 1 / N if that is a power of two, else 0.
     total : float32[n]
     levels : int8[N n] or int16[N n]
         Overwritten.
@@ -237,7 +244,6 @@ def accumulate_whole_rows(
     count = shr(U32(whole.size), U32(2))
     values = cuda.local.array(PER_LANE, np.float32)
     sums = cuda.local.array(PER_LANE, np.float32)
-    divisor = np.float32(nodes) if average else np.float32(1.0)
     while row < count:
         begin, tensor, group, _ = load_four(whole, np.int64(0), shl(row, U32(2)))
         low = np.int64(U32(begin))
@@ -271,7 +277,7 @@ def accumulate_whole_rows(
                     store(levels, here, place, level)
             here += np.int64(total.size)
             node = add(node, U32(1))
-        end_sums(total, low, lane, divisor, sums)
+        end_sums(total, low, lane, nodes, share, sums)
         row = add(row, stride)
 
 
@@ -289,6 +295,7 @@ def accumulate_whole_rows_with_norms(
     buckets,
     nodes,
     average,
+    share,
     total,
     levels,
 ):
@@ -310,7 +317,6 @@ def accumulate_whole_rows_with_norms(
     count = U32(lefts.size)
     values = cuda.local.array(PER_LANE, np.float32)
     sums = cuda.local.array(PER_LANE, np.float32)
-    divisor = np.float32(nodes) if average else np.float32(1.0)
     while row < count:
         begin, tensor, group, bucket = load_four(whole, np.int64(0), shl(row, U32(2)))
         low, left = np.int64(U32(begin)), load(lefts, np.int64(0), row)
@@ -319,18 +325,21 @@ def accumulate_whole_rows_with_norms(
         here, there, node = low, np.int64(0), U32(0)
         while node < nodes:
             load_lane(sent, here, lane, values)
+            factor, scale = load(factors, there, U32(bucket)), load(scales, there, U32(bucket))
+            distance = load(steps, there, U32(bucket))
             own_node = add(first_node, node)
             for turn in range(2):
                 words = words_of_place(group, add(lane, U32(32 * turn)), step, own_tensor, own_node, keys)
                 for w in range(8):
                     k = turn + 2 * w
                     place = add(lane, U32(32 * k))
-                    own = bucket_of(place, left, bucket, inverse_size)
-                    scale = load(scales, there, own)
+                    if left < ROW:  # the whole warp
+                        own = bucket_of(place, left, bucket, inverse_size)
+                        factor, scale = load(factors, there, own), load(scales, there, own)
+                        distance = load(steps, there, own)
                     cap = top if scale != np.float32(0.0) else np.float32(0.0)
-                    factor = load(factors, there, own)
                     level = level_of_word(values[k], factor, scale, cap, words[w], fraction)
-                    value = np.float32(level_value(level, load(steps, there, own)))
+                    value = np.float32(level_value(level, distance))
                     sums[k] = np.float32(sums[k] + value)
                     if keep:
                         store(sent, here, place, np.float32(values[k] - value))
@@ -338,7 +347,7 @@ def accumulate_whole_rows_with_norms(
             here += np.int64(total.size)
             there += np.int64(buckets)
             node = add(node, U32(1))
-        end_sums(total, low, lane, divisor, sums)
+        end_sums(total, low, lane, nodes, share, sums)
         row = add(row, stride)
 
 
@@ -433,6 +442,7 @@ def launch_accumulate_whole(context, tables, addend, sent, flags, key, kind, sch
         scheme,
         np.uint32(sent.shape[0]),
         average,
+        share_of(sent.shape[0], average),
         total,
         flat(levels),
     )
@@ -456,9 +466,17 @@ def launch_accumulate_whole_with_norms(
         np.uint32(tables.num_buckets),
         np.uint32(sent.shape[0]),
         average,
+        share_of(sent.shape[0], average),
         total,
         flat(levels),
     )
+
+
+def share_of(nodes, average):
+    """Return what `end_sums` multiplies by, float32."""
+    if not average:
+        return np.float32(1.0)
+    return np.float32(1.0 / nodes if nodes & (nodes - 1) == 0 else 0.0)
 
 
 def flat(matrix):

@@ -18,7 +18,7 @@ from numba import cuda, uint8, uint16, uint32
 from qsgd_lab.kernels.cuda.device import address_of
 from qsgd_lab.kernels.cuda.full_rows import PACK, UNITS, UNPACK, round_keys
 from qsgd_lab.kernels.cuda.full_rows_with_norms import PACK_WITH_NORMS
-from qsgd_lab.kernels.cuda.launch import current_launch_shape
+from qsgd_lab.kernels.cuda.launch import HEAVY, current_launch_shape
 from qsgd_lab.kernels.cuda.norms import (
     LANES,
     PER_LANE,
@@ -314,7 +314,7 @@ def launch_quantize_pack(context, tables, x, key, kind, stochastic, num_levels, 
         chosen = tables.others if with_full else tables.all_rows
         if chosen.size == 0:
             return
-        blocks, threads = current_launch_shape().grid(chosen.size)
+        blocks, threads = current_launch_shape().grid(chosen.size, HEAVY)
         launch = (blocks, threads, context.stream, threads // LANES * ROW * np.dtype(np.uint16).itemsize)
         given = tables.is_bucket_a_row, (factors, scales), np.int64(width), words, norms
         quantize_pack_rows[launch](x, tables.rows, chosen, stream, scheme, kind, *given)
