@@ -21,7 +21,7 @@ from qsgd_lab.partition import partition
 #: Whole rows at multiples of four and of none, and rows that are shorter.
 SIZES = (1024, 7, 1030) if IS_COMPILED else (512, 3, 513)
 N = sum(SIZES)
-#: s, bucket size: all rows in one bucket or several, boundaries in fours or not; widths of 2, 4, 8, 10, 16 bits.
+#: s, bucket size: rows in one bucket or several, boundaries in fours or not; widths of 2 to 16 bits.
 SCHEMES = [
     *((1, 512), (7, 512), (127, 512), (300, 512), (32767, 512)),
     *((1, 100), (7, 100), (7, "tensor"), (127, 768), (3, 1024), (300, "model"), (7, 7), (300, 100)),
@@ -56,11 +56,11 @@ def launches(monkeypatch):
 
 
 @pytest.mark.parametrize(("s", "bucket_size"), SCHEMES if IS_COMPILED else TWINS)
-@pytest.mark.parametrize("norm", ["l2", "max"])
-def test_levels_values_and_messages_are_those_of_the_cpu(s, bucket_size, norm, launches):
+def test_levels_values_and_messages_are_those_of_the_cpu(s, bucket_size, launches):
     """Whole rows go through their own kernels, whatever their buckets, with the CPU's bits."""
     x = nasty()
-    scheme = {"levels": s, "bucket_size": bucket_size, "norm": norm, "tensor_sizes": SIZES, "seed": 3}
+    scheme = {"levels": s, "bucket_size": bucket_size, "tensor_sizes": SIZES, "seed": 3}
+    scheme["norm"] = "max" if s in (1, 300) else "l2"
     expected = quantize(x, **scheme)
     with launch_shape(2, 2):
         q = quantize(cuda.to_device(x), **scheme)
@@ -109,9 +109,9 @@ def test_float16_arrays_of_numba_are_read():
 
 
 @pytest.mark.parametrize(("s", "bucket_size"), SCHEMES[1:] if IS_COMPILED else TWINS[:1])
-@pytest.mark.parametrize("nodes", [1, 3, 4] if IS_COMPILED else [2])
-def test_error_feedback_is_that_of_the_cpu(s, bucket_size, nodes, launches):
+def test_error_feedback_is_that_of_the_cpu(s, bucket_size, launches):
     """Mean, residuals and counts of whole rows agree, in at most eight launches a step."""
+    nodes = {7: 3, 300: 4}.get(s, 2)  # by division, and by multiplication
     gradients = np.stack([np.roll(nasty(), 11 * node) for node in range(nodes)])
     results = []
     for backend in ("auto", "cuda"):
