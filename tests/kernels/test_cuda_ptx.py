@@ -50,7 +50,9 @@ TAKE_NORMS = {
 #: By what a name has before a dash: those launched in blocks of at most 16 warps, and those of which 40 warps
 #: fit on a multiprocessor.
 MOST_REGISTERS = {
-    **dict.fromkeys(["accumulate_rows", "accumulate_rows_with_norms", "quantize_pack_rows"], 128),
+    **dict.fromkeys(
+        ["accumulate_rows", "accumulate_rows_with_norms", "quantize_pack_rows", "block_totals"], 128
+    ),
     "accumulate_whole_rows": 96,
     "accumulate_whole_rows_with_norms": 128,
     "chunk_costs": 96,

@@ -41,6 +41,9 @@ def has_device() -> bool:
     return SIMULATED or bool(cuda.is_available())
 
 
+_found = [False]  # once there is a device, asking again would take a tenth of a call
+
+
 def require_device() -> None:
     """Check that there is a device.
 
@@ -49,7 +52,10 @@ def require_device() -> None:
     ValueError
         If there is none, with the driver's reason where it gave one.
     """
-    if not has_device():
+    if _found[0]:
+        return
+    _found[0] = has_device()
+    if not _found[0]:
         reason = cuda.cuda_error() or "no libnvvm" if hasattr(cuda, "cuda_error") else ""
         said = " ".join(str(reason).split()).removeprefix("Error at driver init: ").partition(". ")[0]
         raise ValueError(NO_DEVICE.format(why=f" ({said.rstrip('.')})" if said else ""))

@@ -13,7 +13,7 @@ import numpy as np
 from numba import cuda
 
 from qsgd_lab.kernels.constants import L2
-from qsgd_lab.kernels.cuda.launch import current_launch_shape
+from qsgd_lab.kernels.cuda.launch import HEAVY, current_launch_shape
 from qsgd_lab.kernels.cuda.ops import real
 from qsgd_lab.kernels.fixed_point import FLOAT32_MAX, storable_norm
 
@@ -198,7 +198,7 @@ def launch_norms(context, tables, x, addend, add, kind, norms):
         finish = level == len(tables.block_levels) - 1  # then each bucket is one block
         blocks = offsets.size - 1
         folded = context.scratch((1, 1) if finish else (nodes, blocks), np.float64)
-        shape = (*current_launch_shape().grid(nodes * blocks), context.stream)
+        shape = (*current_launch_shape().grid(nodes * blocks, HEAVY), context.stream)
         if level == 0:
             block_totals[shape](x, addend, x if add else norms, add, offsets, kind, finish, folded, norms)
         else:

@@ -242,15 +242,14 @@ def launch_full_rows_pack(context, tables, x, key, kind, num_levels, width, word
 
 def launch_full_rows_pack_with_norms(context, tables, x, key, num_levels, width, of_buckets, words):
     """Quantize and pack full rows whose factors and scales are known."""
-    k0, k1, *others = key
     launch = (*current_launch_shape().grid(tables.full_left.size), context.stream)
     PACK_WITH_NORMS[width][launch](
         x,
         tables.full,
         tables.full_left,
         tables.rows[5],
-        round_keys(k0, k1),
-        tuple(others),
+        round_keys(key[0], key[1]),
+        tuple(key[2:5]),
         scheme_of(num_levels)[0],
         flat(of_buckets[0]),
         flat(of_buckets[1]),
