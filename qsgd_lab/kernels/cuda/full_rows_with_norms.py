@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numba import cuda
 
-from qsgd_lab.kernels.cuda.full_rows import drawn, four_codes, store_codes
+from qsgd_lab.kernels.cuda.full_rows import four_codes, store_codes, words_of_lane
 from qsgd_lab.kernels.cuda.ops import add, load, load_four, load_reals, shl
 from qsgd_lab.kernels.cuda.whole_rows import bucket_of, first_row
 
@@ -37,7 +37,7 @@ def scaled_four(x, low, place, buckets, factors, scales):
 @cuda.jit(device=True, cache=False, fastmath=False)
 def pack_rows(x, full, lefts, inverse_size, keys, stream, top, mask, width, factors, scales, words):
     """Write the packed levels of all full rows, a warp a row."""
-    step, first_tensor, node = stream
+    step, first_tensor, node, version = stream
     lane, row, stride = first_row()
     first, count = shl(lane, U32(2)), U32(lefts.size)
     while row < count:
@@ -49,14 +49,10 @@ def pack_rows(x, full, lefts, inverse_size, keys, stream, top, mask, width, fact
         a2, b2, c2, d2 = scaled_four(x, low, add(first, U32(256)), buckets, factors, scales)
         a3, b3, c3, d3 = scaled_four(x, low, add(first, U32(384)), buckets, factors, scales)
         own = add(first_tensor, U32(tensor))
-        block = add(shl(U32(group), U32(7)), first)
-        drawn0 = drawn(block, step, own, node, keys)
+        drawn0, drawn1, drawn2, drawn3 = words_of_lane(U32(group), lane, step, own, node, version, keys)
         g0 = four_codes(a0, a1, a2, a3, drawn0, ONE, top, mask, width)
-        drawn1 = drawn(add(block, U32(1)), step, own, node, keys)
         g1 = four_codes(b0, b1, b2, b3, drawn1, ONE, top, mask, width)
-        drawn2 = drawn(add(block, U32(2)), step, own, node, keys)
         g2 = four_codes(c0, c1, c2, c3, drawn2, ONE, top, mask, width)
-        drawn3 = drawn(add(block, U32(3)), step, own, node, keys)
         g3 = four_codes(d0, d1, d2, d3, drawn3, ONE, top, mask, width)
         store_codes(words, np.int64(begin), lane, g0, g1, g2, g3, width, mask)
         row = add(row, stride)

@@ -7,7 +7,7 @@ order, too, so that each coordinate is read once, and nothing has to be aligned.
 
 ``whole`` holds four int32 a row: where it begins (32 bits), tensor, group and the bucket of its first
 coordinate; ``lefts`` how many of its coordinates are in that bucket (int32). ``keys`` are the twenty keys of
-Philox, ``stream`` is (step, first tensor, first node) and ``scheme`` is that of ``cuda.quantize``.
+Philox, ``stream`` is (step, first tensor, first node, version), ``scheme`` that of ``cuda.quantize``.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import math
 import numpy as np
 from numba import cuda
 
-from qsgd_lab.kernels.constants import L2
+from qsgd_lab.kernels.constants import L2, SHARED_WORDS
 from qsgd_lab.kernels.cuda.full_rows import INFINITE, MAGNITUDE, NOT_A_NUMBER, drawn, round_keys
 from qsgd_lab.kernels.cuda.launch import HEAVY, current_launch_shape
 from qsgd_lab.kernels.cuda.norms import ALL_LANES, PER_LANE
@@ -32,6 +32,7 @@ from qsgd_lab.kernels.cuda.ops import (
     load,
     load_four,
     mul,
+    permuted,
     real,
     shl,
     shr,
@@ -56,8 +57,17 @@ def first_row():
 
 
 @cuda.jit(device=True, cache=False, fastmath=False)
-def words_of_place(group, place, step, tensor, node, keys):
+def turned(word):
+    """Return a uint32 rotated by 16 bits."""
+    return permuted(word, word, U32(0x1032))
+
+
+@cuda.jit(device=True, cache=False, fastmath=False)
+def words_of_place(group, place, step, tensor, node, version, keys):
     """Return the words of coordinates `place` + 64 m, m = 0 to 7, of a group; `place` is below 64."""
+    if version == SHARED_WORDS:  # the same for the whole grid
+        c0, c1, c2, c3 = drawn(add(shl(U32(group), U32(6)), place), step, tensor, node, keys)
+        return c0, c1, c2, c3, turned(c0), turned(c1), turned(c2), turned(c3)
     block = add(shl(U32(group), U32(7)), place)
     a0, a1, a2, a3 = drawn(block, step, tensor, node, keys)
     b0, b1, b2, b3 = drawn(add(block, U32(64)), step, tensor, node, keys)
@@ -111,10 +121,10 @@ def bucket_of(place, left, bucket, inverse_size):
 @cuda.jit(device=True, cache=False, fastmath=False)
 def put_levels(values, low, lane, drawn_for, factors, fraction, levels):
     """Store a lane's levels of a row whose coordinates have one bucket."""
-    group, step, tensor, node, keys = drawn_for
+    group, step, tensor, node, version, keys = drawn_for
     factor, scale, cap = factors
     for turn in range(2):
-        words = words_of_place(group, add(lane, U32(32 * turn)), step, tensor, node, keys)
+        words = words_of_place(group, add(lane, U32(32 * turn)), step, tensor, node, version, keys)
         for w in range(8):
             k = turn + 2 * w
             level = level_of_word(values[k], factor, scale, cap, words[w], fraction)
@@ -133,7 +143,7 @@ def quantize_whole_rows(x, whole, keys, stream, kind, scheme, levels, norms):
     levels : int8[n] or int16[n]
     norms : float32[B]
     """
-    step, first_tensor, node = stream
+    step, first_tensor, node, version = stream
     top, fraction, _ = scheme
     lane, row, stride = first_row()
     count = shr(U32(whole.size), U32(2))
@@ -147,7 +157,7 @@ def quantize_whole_rows(x, whole, keys, stream, kind, scheme, levels, norms):
             store(norms, np.int64(0), U32(bucket), norm)
         factor, scale = bucket_factors(norm, top)
         cap = top if scale != np.float32(0.0) else np.float32(0.0)
-        drawn_for = group, step, add(first_tensor, U32(tensor)), node, keys
+        drawn_for = group, step, add(first_tensor, U32(tensor)), node, version, keys
         put_levels(values, low, lane, drawn_for, (factor, scale, cap), fraction, levels)
         row = add(row, stride)
 
@@ -168,7 +178,7 @@ def quantize_whole_rows_with_norms(
     factors, scales : float32[B]
         Of ``cuda.quantize.bucket_tables``.
     """
-    step, first_tensor, node = stream
+    step, first_tensor, node, version = stream
     top, fraction, _ = scheme
     lane, row, stride = first_row()
     count = U32(lefts.size)
@@ -177,7 +187,7 @@ def quantize_whole_rows_with_norms(
         begin, tensor, group, bucket = load_four(whole, np.int64(0), shl(row, U32(2)))
         low, left = np.int64(U32(begin)), load(lefts, np.int64(0), row)
         load_lane(x, low, lane, values)
-        drawn_for = group, step, add(first_tensor, U32(tensor)), node, keys
+        drawn_for = group, step, add(first_tensor, U32(tensor)), node, version, keys
         if left >= ROW:  # the whole warp
             factor = load(factors, np.int64(0), U32(bucket))
             scale = load(scales, np.int64(0), U32(bucket))
@@ -185,7 +195,8 @@ def quantize_whole_rows_with_norms(
             put_levels(values, low, lane, drawn_for, (factor, scale, cap), fraction, levels)
         else:
             for turn in range(2):
-                words = words_of_place(group, add(lane, U32(32 * turn)), step, drawn_for[2], node, keys)
+                place = add(lane, U32(32 * turn))
+                words = words_of_place(group, place, step, drawn_for[2], node, version, keys)
                 for w in range(8):
                     k = turn + 2 * w
                     place = add(lane, U32(32 * k))
@@ -238,7 +249,7 @@ def accumulate_whole_rows(
     levels : int8[N n] or int16[N n]
         Overwritten.
     """
-    step, first_tensor, first_node = stream
+    step, first_tensor, first_node, version = stream
     top, fraction, num_levels = scheme
     lane, row, stride = first_row()
     count = shr(U32(whole.size), U32(2))
@@ -265,7 +276,8 @@ def accumulate_whole_rows(
             distance = np.float64(level_step(norm, num_levels))
             own_node = add(first_node, node)
             for turn in range(2):
-                words = words_of_place(group, add(lane, U32(32 * turn)), step, own_tensor, own_node, keys)
+                place = add(lane, U32(32 * turn))
+                words = words_of_place(group, place, step, own_tensor, own_node, version, keys)
                 for w in range(8):
                     k = turn + 2 * w
                     level = level_of_word(values[k], factor, scale, cap, words[w], fraction)
@@ -310,7 +322,7 @@ def accumulate_whole_rows_with_norms(
     buckets : uint32
         B.
     """
-    step, first_tensor, first_node = stream
+    step, first_tensor, first_node, version = stream
     top, fraction, _ = scheme
     factors, scales, steps = tables
     lane, row, stride = first_row()
@@ -329,7 +341,8 @@ def accumulate_whole_rows_with_norms(
             distance = load(steps, there, U32(bucket))
             own_node = add(first_node, node)
             for turn in range(2):
-                words = words_of_place(group, add(lane, U32(32 * turn)), step, own_tensor, own_node, keys)
+                place = add(lane, U32(32 * turn))
+                words = words_of_place(group, place, step, own_tensor, own_node, version, keys)
                 for w in range(8):
                     k = turn + 2 * w
                     place = add(lane, U32(32 * k))
@@ -384,15 +397,10 @@ def dequantize_whole_rows(levels, norms, whole, lefts, inverse_size, num_levels,
         row = add(row, stride)
 
 
-def draws_own_words(key):
-    """Whether each coordinate has a word of its own: version 1 of the stream, which these kernels draw."""
-    return len(key) == 5 or key[5] == 1
-
-
 def launch_quantize_whole(context, tables, x, key, kind, scheme, levels, norms):
     """Quantize whole rows that are buckets; arguments as of ``cuda.quantize.launch_quantize``."""
     launch = (*current_launch_shape().grid(tables.whole_left.size), context.stream)
-    keys, stream = round_keys(key[0], key[1]), tuple(key[2:5])
+    keys, stream = round_keys(key[0], key[1]), tuple(key[2:])
     quantize_whole_rows[launch](x, tables.whole, keys, stream, kind, scheme, levels, norms)
 
 
@@ -405,7 +413,7 @@ def launch_quantize_whole_with_norms(context, tables, x, key, scheme, of_buckets
         tables.whole_left,
         tables.rows[5],
         round_keys(key[0], key[1]),
-        tuple(key[2:5]),
+        tuple(key[2:]),
         scheme,
         flat(of_buckets[0]),
         flat(of_buckets[1]),
@@ -437,7 +445,7 @@ def launch_accumulate_whole(context, tables, addend, sent, flags, key, kind, sch
         *flags,
         tables.whole,
         round_keys(key[0], key[1]),
-        tuple(key[2:5]),
+        tuple(key[2:]),
         kind,
         scheme,
         np.uint32(sent.shape[0]),
@@ -460,7 +468,7 @@ def launch_accumulate_whole_with_norms(
         tables.whole_left,
         tables.rows[5],
         round_keys(key[0], key[1]),
-        tuple(key[2:5]),
+        tuple(key[2:]),
         scheme,
         tuple(flat(table) for table in of_buckets),
         np.uint32(tables.num_buckets),

@@ -31,7 +31,8 @@ from qsgd_lab.kernels.cuda.norms import (
     load_row,
 )
 from qsgd_lab.kernels.cuda.quantize import (
-    QUARTERS,
+    EIGHT,
+    TURNS,
     bucket_at,
     draw_words,
     launch_norm_tables,
@@ -40,7 +41,7 @@ from qsgd_lab.kernels.cuda.quantize import (
     level_of,
     scheme_of,
 )
-from qsgd_lab.kernels.cuda.whole_rows import draws_own_words, flat
+from qsgd_lab.kernels.cuda.whole_rows import flat
 from qsgd_lab.kernels.fixed_point import BucketFactors, bucket_factors, level_step, level_value
 
 ROW = 512
@@ -157,10 +158,10 @@ def quantize_pack_rows(x, rows, chosen, stream, scheme, kind, is_bucket_a_row, t
             factors = bucket_factors(norm, scheme[0])
         begin, end = low * width, high * width
         in_bytes = width in (2, 4, 8) and begin & 31 == 0  # no word cuts a code, nor reaches before the row
-        for quarter in range(QUARTERS):
-            drawn = draw_words(stream, tensor, 0, group, at(lane, quarter))
-            for w in range(4):
-                k = quarter + QUARTERS * w
+        for turn in range(TURNS):
+            drawn = draw_words(stream, tensor, 0, group, at(lane, turn))
+            for w in range(EIGHT):
+                k = turn + TURNS * w
                 if not is_bucket_a_row and is_inside(lane, k, size):
                     bucket = bucket_at(at(lane, k), row, rows)
                     factors = BucketFactors(tables[0][0, bucket], tables[1][0, bucket])
@@ -249,7 +250,7 @@ def launch_full_rows_pack_with_norms(context, tables, x, key, num_levels, width,
         tables.full_left,
         tables.rows[5],
         round_keys(key[0], key[1]),
-        tuple(key[2:5]),
+        tuple(key[2:]),
         scheme_of(num_levels)[0],
         flat(of_buckets[0]),
         flat(of_buckets[1]),
@@ -284,7 +285,7 @@ def launch_quantize_pack(context, tables, x, key, kind, stochastic, num_levels, 
     context : DeviceContext
     tables : RowTables
     x : Numba float32[n], int16[n] or uint16[n]
-    key : (k0, k1, step, tensor, node), each uint32
+    key : (k0, k1, step, tensor, node, version), each uint32
     kind : 0 for l2, 1 for max
     stochastic : bool
     num_levels, width : int
@@ -294,7 +295,7 @@ def launch_quantize_pack(context, tables, x, key, kind, stochastic, num_levels, 
     if x.size == 0:
         return
     with_full = stochastic and is_fast(tables.full_left.size, width, x)
-    if not tables.is_bucket_a_row and not (with_full and draws_own_words(key)):
+    if not tables.is_bucket_a_row and not with_full:
         levels = context.scratch(x.size, np.int8 if num_levels <= 127 else np.int16)
         launch_quantize(context, tables, x, key, kind, stochastic, num_levels, levels, norms)
         launch_pack(context, levels, width, words)
