@@ -35,7 +35,7 @@ NAMES = [
 ]
 FILES = [
     *("norms", "quantize", "accumulate", "message_cost", "fixed_width"),
-    *("full_rows", "full_rows_with_norms", "whole_rows"),
+    *("full_rows", "full_rows_with_norms", "whole_rows", "whole_rows_mean"),
 ]
 #: The kernels that square coordinates; theirs is the only contracted operation, and it is exact.
 TAKE_NORMS = {
@@ -54,7 +54,7 @@ MOST_REGISTERS = {
         ["accumulate_rows", "accumulate_rows_with_norms", "quantize_pack_rows", "block_totals"], 128
     ),
     "accumulate_whole_rows": 96,
-    "accumulate_whole_rows_with_norms": 128,
+    "accumulate_whole_rows_with_norms": 96,
     "chunk_costs": 96,
     **{name: 48 for name in NAMES if name.startswith(("pack_full", "unpack_full"))},
     "quantize_whole_rows": 48,

@@ -23,7 +23,7 @@ REALS = {"": F32, "-float16": types.int16[::1], "-bfloat16": types.uint16[::1]}
 
 def whole_row_kernels():
     """Return name -> (kernel, signature), for the kernels of rows of 512 coordinates at any place."""
-    from qsgd_lab.kernels.cuda import whole_rows
+    from qsgd_lab.kernels.cuda import whole_rows, whole_rows_mean
 
     void, i64, flag, f32 = types.void, types.int64, types.boolean, types.float32
     kernels: dict[str, tuple[object, object]] = {}
@@ -35,10 +35,10 @@ def whole_row_kernels():
             whole_rows.quantize_whole_rows_with_norms: (
                 *(F32, FULL, INT32S, f32, KEYS, COUNTER, SCHEME, F32, F32, levels),
             ),
-            whole_rows.accumulate_whole_rows: (
+            whole_rows_mean.accumulate_whole_rows: (
                 *(F32, F32, flag, flag, FULL, KEYS, COUNTER, i64, SCHEME, U32, *ends),
             ),
-            whole_rows.accumulate_whole_rows_with_norms: (
+            whole_rows_mean.accumulate_whole_rows_with_norms: (
                 *(F32, flag, FULL, INT32S, f32, KEYS, COUNTER, SCHEME, FLAT_TABLES, U32, U32, *ends),
             ),
             whole_rows.dequantize_whole_rows: (levels, F32, FULL, INT32S, f32, U32, F64, F32),

@@ -32,7 +32,7 @@ from qsgd_lab.kernels.cuda.quantize import (
     level_of,
     scheme_of,
 )
-from qsgd_lab.kernels.cuda.whole_rows import (
+from qsgd_lab.kernels.cuda.whole_rows_mean import (
     launch_accumulate_whole,
     launch_accumulate_whole_with_norms,
 )

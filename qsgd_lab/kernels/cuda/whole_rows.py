@@ -1,7 +1,7 @@
-"""Quantize to levels, and average nodes, where a row has 512 coordinates: at any place, for any s.
+"""Quantize and dequantize where a row has 512 coordinates: at any place, for any s.
 
-These take about half the instructions of ``cuda.quantize`` and ``cuda.accumulate``, which take all other rows
-and rounding without random words, and give the same bits. Lane l takes coordinates l + 32 k of its row. Its
+These take fewer instructions than ``cuda.quantize``, which takes all other rows and rounding without random
+words, and give the same bits. Lane l takes coordinates l + 32 k of its row. Its
 words are those of places l and l + 32, eight each, and none is thrown away. The tree of the norm has this
 order, too, so that each coordinate is read once, and nothing has to be aligned.
 
@@ -19,7 +19,7 @@ from numba import cuda
 
 from qsgd_lab.kernels.constants import L2, SHARED_WORDS
 from qsgd_lab.kernels.cuda.full_rows import INFINITE, MAGNITUDE, NOT_A_NUMBER, drawn, round_keys
-from qsgd_lab.kernels.cuda.launch import HEAVY, current_launch_shape
+from qsgd_lab.kernels.cuda.launch import current_launch_shape
 from qsgd_lab.kernels.cuda.norms import ALL_LANES, PER_LANE
 from qsgd_lab.kernels.cuda.ops import (
     add,
@@ -208,162 +208,6 @@ def quantize_whole_rows_with_norms(
         row = add(row, stride)
 
 
-@cuda.jit(device=True, cache=False, fastmath=False)
-def begin_sums(total, low, lane, average, sums):
-    """Set a lane's sums to what the total holds, or to 0 for a mean."""
-    for k in range(PER_LANE):
-        sums[k] = np.float32(0.0) if average else load(total, low, add(lane, U32(32 * k)))
-
-
-@cuda.jit(device=True, cache=False, fastmath=False)
-def end_sums(total, low, lane, nodes, share, sums):
-    """Store a lane's sums times `share`, or if that is 0, over the number of nodes."""
-    for k in range(PER_LANE):
-        if share != np.float32(0.0):  # the whole grid: a power of two, with which both are the same
-            sums[k] = np.float32(sums[k] * share)
-        else:
-            sums[k] = np.float32(sums[k] / np.float32(nodes))
-    for k in range(PER_LANE):
-        store(total, low, add(lane, U32(32 * k)), sums[k])
-
-
-@cuda.jit(cache=True, fastmath=False)
-def accumulate_whole_rows(
-    gradients, residuals, keep, join, whole, keys, stream, kind, scheme, nodes, average, share, total, levels
-):
-    """Add to `total` what a receiver decodes of every node's gradient, of rows that are buckets.
-
-    Parameters
-    ----------
-    gradients, residuals : float32[N n]
-        A node's after another's.
-    keep, join : bool
-        With `keep` residuals are sent, and what was not sent is left there; with `join`, gradient + residual.
-    nodes : uint32
-        N.
-    average : bool
-        Write the mean over the nodes, whatever `total` held.
-    share : float32
-        What sums are multiplied by: 1, for a mean 1 / N if that is a power of two, else 0.
-    total : float32[n]
-    levels : int8[N n] or int16[N n]
-        Overwritten.
-    """
-    step, first_tensor, first_node, version = stream
-    top, fraction, num_levels = scheme
-    lane, row, stride = first_row()
-    count = shr(U32(whole.size), U32(2))
-    values = cuda.local.array(PER_LANE, np.float32)
-    sums = cuda.local.array(PER_LANE, np.float32)
-    while row < count:
-        begin, tensor, group, _ = load_four(whole, np.int64(0), shl(row, U32(2)))
-        low = np.int64(U32(begin))
-        begin_sums(total, low, lane, average, sums)
-        own_tensor = add(first_tensor, U32(tensor))
-        here, node = low, U32(0)
-        while node < nodes:  # in this order, on which a float32 sum depends
-            if join:
-                for k in range(PER_LANE):
-                    place = add(lane, U32(32 * k))
-                    values[k] = np.float32(load(residuals, here, place) + load(gradients, here, place))
-            elif keep:
-                load_lane(residuals, here, lane, values)
-            else:
-                load_lane(gradients, here, lane, values)
-            norm = norm_of(values, kind)
-            factor, scale = bucket_factors(norm, top)
-            cap = top if scale != np.float32(0.0) else np.float32(0.0)
-            distance = np.float64(level_step(norm, num_levels))
-            own_node = add(first_node, node)
-            for turn in range(2):
-                place = add(lane, U32(32 * turn))
-                words = words_of_place(group, place, step, own_tensor, own_node, version, keys)
-                for w in range(8):
-                    k = turn + 2 * w
-                    level = level_of_word(values[k], factor, scale, cap, words[w], fraction)
-                    value = np.float32(level_value(level, distance))
-                    sums[k] = np.float32(sums[k] + value)  # no product is added, so nothing is contracted
-                    place = add(lane, U32(32 * k))
-                    if keep:
-                        store(residuals, here, place, np.float32(values[k] - value))
-                    store(levels, here, place, level)
-            here += np.int64(total.size)
-            node = add(node, U32(1))
-        end_sums(total, low, lane, nodes, share, sums)
-        row = add(row, stride)
-
-
-@cuda.jit(cache=True, fastmath=False)
-def accumulate_whole_rows_with_norms(
-    sent,
-    keep,
-    whole,
-    lefts,
-    inverse_size,
-    keys,
-    stream,
-    scheme,
-    tables,
-    buckets,
-    nodes,
-    average,
-    share,
-    total,
-    levels,
-):
-    """Add what a receiver decodes, or write the mean, for buckets of any size, whose tables are known.
-
-    Parameters
-    ----------
-    sent : float32[N n]
-        Gradients or residuals; with `keep`, what was not sent is left there.
-    tables : (float32[N B], float32[N B], float64[N B])
-        Factors, scales and steps of the buckets.
-    buckets : uint32
-        B.
-    """
-    step, first_tensor, first_node, version = stream
-    top, fraction, _ = scheme
-    factors, scales, steps = tables
-    lane, row, stride = first_row()
-    count = U32(lefts.size)
-    values = cuda.local.array(PER_LANE, np.float32)
-    sums = cuda.local.array(PER_LANE, np.float32)
-    while row < count:
-        begin, tensor, group, bucket = load_four(whole, np.int64(0), shl(row, U32(2)))
-        low, left = np.int64(U32(begin)), load(lefts, np.int64(0), row)
-        begin_sums(total, low, lane, average, sums)
-        own_tensor = add(first_tensor, U32(tensor))
-        here, there, node = low, np.int64(0), U32(0)
-        while node < nodes:
-            load_lane(sent, here, lane, values)
-            factor, scale = load(factors, there, U32(bucket)), load(scales, there, U32(bucket))
-            distance = load(steps, there, U32(bucket))
-            own_node = add(first_node, node)
-            for turn in range(2):
-                place = add(lane, U32(32 * turn))
-                words = words_of_place(group, place, step, own_tensor, own_node, version, keys)
-                for w in range(8):
-                    k = turn + 2 * w
-                    place = add(lane, U32(32 * k))
-                    if left < ROW:  # the whole warp
-                        own = bucket_of(place, left, bucket, inverse_size)
-                        factor, scale = load(factors, there, own), load(scales, there, own)
-                        distance = load(steps, there, own)
-                    cap = top if scale != np.float32(0.0) else np.float32(0.0)
-                    level = level_of_word(values[k], factor, scale, cap, words[w], fraction)
-                    value = np.float32(level_value(level, distance))
-                    sums[k] = np.float32(sums[k] + value)
-                    if keep:
-                        store(sent, here, place, np.float32(values[k] - value))
-                    store(levels, here, place, level)
-            here += np.int64(total.size)
-            there += np.int64(buckets)
-            node = add(node, U32(1))
-        end_sums(total, low, lane, nodes, share, sums)
-        row = add(row, stride)
-
-
 @cuda.jit(cache=True, fastmath=False)
 def dequantize_whole_rows(levels, norms, whole, lefts, inverse_size, num_levels, steps, values):
     """Write the float32 values of levels; `steps` are read in rows of several buckets.
@@ -434,57 +278,6 @@ def launch_dequantize_whole(context, tables, levels, norms, num_levels, steps, v
         flat(steps),
         values,
     )
-
-
-def launch_accumulate_whole(context, tables, addend, sent, flags, key, kind, scheme, average, total, levels):
-    """Average whole rows that are buckets; ``flags`` is (keep, join) of `accumulate_whole_rows`."""
-    launch = (*current_launch_shape().grid(tables.whole_left.size, HEAVY), context.stream)
-    accumulate_whole_rows[launch](
-        flat(addend),
-        flat(sent),
-        *flags,
-        tables.whole,
-        round_keys(key[0], key[1]),
-        tuple(key[2:]),
-        kind,
-        scheme,
-        np.uint32(sent.shape[0]),
-        average,
-        share_of(sent.shape[0], average),
-        total,
-        flat(levels),
-    )
-
-
-def launch_accumulate_whole_with_norms(
-    context, tables, sent, keep, key, scheme, of_buckets, average, total, levels
-):
-    """Average whole rows whose factors, scales and steps are known."""
-    launch = (*current_launch_shape().grid(tables.whole_left.size, HEAVY), context.stream)
-    accumulate_whole_rows_with_norms[launch](
-        flat(sent),
-        keep,
-        tables.whole,
-        tables.whole_left,
-        tables.rows[5],
-        round_keys(key[0], key[1]),
-        tuple(key[2:]),
-        scheme,
-        tuple(flat(table) for table in of_buckets),
-        np.uint32(tables.num_buckets),
-        np.uint32(sent.shape[0]),
-        average,
-        share_of(sent.shape[0], average),
-        total,
-        flat(levels),
-    )
-
-
-def share_of(nodes, average):
-    """Return what `end_sums` multiplies by, float32."""
-    if not average:
-        return np.float32(1.0)
-    return np.float32(1.0 / nodes if nodes & (nodes - 1) == 0 else 0.0)
 
 
 def flat(matrix):
