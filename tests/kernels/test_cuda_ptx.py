@@ -135,12 +135,12 @@ def test_a_contracted_product_would_be_seen():
 @pytest.mark.parametrize("capability", ptx_compiler.CAPABILITIES, ids=str)
 @pytest.mark.parametrize("name", NAMES)
 def test_registers(name, capability, ptx_of):
-    """No kernel spills or keeps an array in memory; 48 registers do for the fastest, 64 for most."""
+    """No kernel spills or keeps an array in memory; on 9.0, 48 registers do for the fastest, 64 for most."""
     used = ptx_compiler.assemble(ptx_of(name, capability), capability)
 
     assert (used.spilled, used.stack) == (0, 0)
-    most = 64 if "float16" in name else MOST_REGISTERS.get(name.partition("-")[0], 64)
-    assert used.registers <= most
+    most = MOST_REGISTERS.get(name.partition("-")[0], 64)
+    assert used.registers <= (most if capability >= (9, 0) else max(most, 64))
 
 
 def test_every_kernel_is_compiled():
