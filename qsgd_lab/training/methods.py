@@ -125,7 +125,17 @@ def with_collective(config: RunConfig, asked: str) -> RunConfig:
     ValueError
         If the run's method cannot travel like that.
     """
-    if asked == ALL_GATHER or config.is_full_precision:
+    if asked == ALL_GATHER:
+        return config
+    if config.is_full_precision:
+        # The fp32 row of a two-phase comparison is as ever; an algorithm with messages of its own is not.
+        if asked == TWO_PHASE and config.algorithm != SYNCHRONOUS:
+            algorithm = algorithm_of(config)
+            if algorithm.uses_server or algorithm.keeps_errors:
+                raise ValueError(
+                    f"{config.algorithm}: two phases requantize what the run's compressor sends, and there is "
+                    "none; give one that it takes, or leave out two-phase"
+                )
         return config
     compressor = compressor_of(config)
     if asked == ALL_REDUCE:
