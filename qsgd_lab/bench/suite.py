@@ -101,8 +101,9 @@ def _measure_quantizers(
     size = gradient.size
     seconds = best_time(lambda: ql.quantize(gradient, levels=num_levels, bucket_size=BUCKET_SIZE), repeats)
     yield Figure("quantize", num_levels, "quantize", _ns(seconds, size), None, True)
-    scheme = {"levels": num_levels, "bucket_size": BUCKET_SIZE, "stream_version": 2}
-    seconds = best_time(lambda: ql.quantize(gradient, **scheme), repeats)
+    seconds = best_time(
+        lambda: ql.quantize(gradient, levels=num_levels, bucket_size=BUCKET_SIZE, stream_version=2), repeats
+    )
     yield Figure("quantize, stream 2", num_levels, "quantize", _ns(seconds, size), None, True)
     quantized = ql.quantize(gradient, levels=num_levels, bucket_size=BUCKET_SIZE)
     message = ql.encode(quantized, layout="fixed")
