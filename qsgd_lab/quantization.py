@@ -247,12 +247,12 @@ def _quantize_cpu(
 def _quantize_cuda(
     gradient: Any, parts: Partition, s: int, norm: str, rounding: str, stream: Stream, version: int
 ) -> tuple[Any, Any]:
-    from qsgd_lab.kernels.cuda.device import context_of, device_view, flat_device_float32
+    from qsgd_lab.kernels.cuda.device import context_of, device_view, flat_device_reals
     from qsgd_lab.kernels.cuda.quantize import launch_quantize
     from qsgd_lab.kernels.cuda.rows import row_tables
 
     context = context_of(gradient, "gradient")
-    x = flat_device_float32(gradient)
+    x = flat_device_reals(gradient)
     levels = context.empty(parts.num_coordinates, level_dtype(s))
     norms = context.empty(parts.num_buckets, np.float32)
     launch_quantize(

@@ -33,14 +33,14 @@ def quantize_and_pack_on_device(
     MemoryError
         If the device has not enough memory.
     """
-    from qsgd_lab.kernels.cuda.device import context_of, device_view, flat_device_float32
+    from qsgd_lab.kernels.cuda.device import context_of, device_view, flat_device_reals
     from qsgd_lab.kernels.cuda.messages.checksum import launch_enter_equal_chunks
     from qsgd_lab.kernels.cuda.messages.fixed_width import launch_quantize_pack, packed_words
     from qsgd_lab.kernels.cuda.rows import row_tables
 
     context, shape = context_of(gradient, "gradient"), tuple(np.shape(gradient))
     with context.active():
-        x = flat_device_float32(gradient)
+        x = flat_device_reals(gradient)
         width = fixed_width(scheme.num_levels)
         payload, count = lead_bytes(parts, shape, scheme), packed_words(x.size, width)
         size = payload + WORD_BYTES * count + TAIL_BYTES
@@ -73,5 +73,5 @@ def quantize_and_pack_on_device(
             checksums,
         )
         directory = (num_words, checksums, num_words)
-        seal_on_device(context, words, scheme, norm, parts, shape, norms, directory)
+        seal_on_device(context, words, scheme, norm, parts, shape, norms, directory, keeps_lead=True)
     return message

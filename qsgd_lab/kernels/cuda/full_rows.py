@@ -31,9 +31,11 @@ from qsgd_lab.kernels.cuda.ops import (
     least,
     load,
     load_four,
+    load_reals,
     mul,
     or_,
     permuted,
+    real,
     shl,
     shr,
     shuffled,
@@ -187,7 +189,7 @@ def l2_norm(x, low, lane):
     """Return the norm of a row to all lanes, by the CPU's tree."""
     total = np.float64(0.0)
     for k in range(16):
-        value = np.float64(load(x, low, add(lane, U32(32 * k))))
+        value = np.float64(real(load(x, low, add(lane, U32(32 * k)))))
         total += value * value
     for half in (16, 8, 4, 2, 1):
         total += np.float64(cuda.shfl_xor_sync(ALL_LANES, total, half))
@@ -199,7 +201,7 @@ def max_norm(x, low, lane):
     """Return the largest magnitude of a row to all lanes; NaN where one is not finite."""
     top = U32(0)
     for m in range(4):
-        a, b, c, d = load_four(x, low, add(shl(lane, U32(2)), U32(128 * m)))
+        a, b, c, d = load_reals(x, low, add(shl(lane, U32(2)), U32(128 * m)))
         top = largest(top, largest(and_(bits_of(a), MAGNITUDE), and_(bits_of(b), MAGNITUDE)))
         top = largest(top, largest(and_(bits_of(c), MAGNITUDE), and_(bits_of(d), MAGNITUDE)))
     for half in (16, 8, 4, 2, 1):
@@ -219,10 +221,10 @@ def pack_row(x, begin, tensor, group, bucket, keys, stream, kind, top, mask, wid
     factor, scale = bucket_factors(norm, top)
     cap = top if scale != np.float32(0.0) else np.float32(0.0)
     first = shl(lane, U32(2))
-    a0, b0, c0, d0 = load_four(x, low, first)
-    a1, b1, c1, d1 = load_four(x, low, add(first, U32(128)))
-    a2, b2, c2, d2 = load_four(x, low, add(first, U32(256)))
-    a3, b3, c3, d3 = load_four(x, low, add(first, U32(384)))
+    a0, b0, c0, d0 = load_reals(x, low, first)
+    a1, b1, c1, d1 = load_reals(x, low, add(first, U32(128)))
+    a2, b2, c2, d2 = load_reals(x, low, add(first, U32(256)))
+    a3, b3, c3, d3 = load_reals(x, low, add(first, U32(384)))
     if factor != np.float32(1.0):  # a tiny bucket: the whole warp, and rarely
         cuda.syncwarp()  # else the compiler makes of this sixteen instructions of the common path
         a0, b0, c0, d0 = a0 * factor, b0 * factor, c0 * factor, d0 * factor
@@ -256,7 +258,7 @@ def pack_full_rows_2(x, full, keys, stream, kind, top, words, norms):
 
     Parameters
     ----------
-    x : float32[n]
+    x : float32[n], or int16[n] or uint16[n] with the bits of float16 or bfloat16
     full : int32[4 F]
     keys : twenty uint32
     stream : (step, first tensor, node, version), each uint32

@@ -36,6 +36,12 @@ from qsgd_lab.kernels.cuda.norms import (
     launch_norms,
     load_row,
 )
+from qsgd_lab.kernels.cuda.ops import real
+from qsgd_lab.kernels.cuda.whole_rows import (
+    launch_dequantize_whole,
+    launch_quantize_whole,
+    launch_quantize_whole_with_norms,
+)
 from qsgd_lab.kernels.fixed_point import (
     HALF_WORD,
     bucket_factors,
@@ -156,12 +162,14 @@ def launch_bucket_tables(context, norms, scheme):
 
 
 @cuda.jit(cache=True, fastmath=False)
-def quantize_rows(x, rows, stream, scheme, kind, levels, norms):
-    """Write the norms and levels of n coordinates, a bucket being a row.
+def quantize_rows(x, rows, chosen, stream, scheme, kind, levels, norms):
+    """Write the norms and levels of some rows, a bucket being a row.
 
     Parameters
     ----------
-    x : float32[n]
+    x : float32[n], or int16[n] or uint16[n] with the bits of float16 or bfloat16
+    chosen : int32
+        The numbers of the rows.
     kind : 0 for l2, 1 for max
     levels : int8[n] or int16[n]
     norms : float32[B]
@@ -170,9 +178,10 @@ def quantize_rows(x, rows, stream, scheme, kind, levels, norms):
     lane, warp = cuda.threadIdx.x % LANES, cuda.threadIdx.x // LANES
     warps = cuda.blockDim.x // LANES
     values = cuda.local.array(PER_LANE, np.float32)
-    for first in range(cuda.blockIdx.x * warps, tensors.size, cuda.gridDim.x * warps):
-        row = first + warp if first + warp < tensors.size else first  # a spare warp takes another's, empty
-        low, high, size = bounds_of(offsets, row, row == first + warp)
+    for first in range(cuda.blockIdx.x * warps, chosen.size, cuda.gridDim.x * warps):
+        is_own = first + warp < chosen.size
+        row = chosen[first + warp] if is_own else chosen[first]  # a spare warp takes another's, empty
+        low, high, size = bounds_of(offsets, row, is_own)
         tensor, group = tensors[row], groups[row]
         load_row(x[low:high], size, lane, values)
         norm = finished_norm(fold_warp(lane_term(values, kind), kind), kind)
@@ -190,12 +199,13 @@ def quantize_rows(x, rows, stream, scheme, kind, levels, norms):
 
 
 @cuda.jit(cache=True, fastmath=False)
-def quantize_rows_with_norms(x, rows, stream, scheme, tables, levels):
-    """Write the levels of n coordinates whose buckets may be any; arrays as in `quantize_rows`."""
+def quantize_rows_with_norms(x, rows, chosen, stream, scheme, tables, levels):
+    """Write the levels of some rows whose buckets may be any; arrays as in `quantize_rows`."""
     offsets, tensors, groups = rows[0], rows[1], rows[2]
     lane, warp = cuda.threadIdx.x % LANES, cuda.threadIdx.x // LANES
     warps = cuda.blockDim.x // LANES
-    for row in range(cuda.blockIdx.x * warps + warp, tensors.size, cuda.gridDim.x * warps):
+    for item in range(cuda.blockIdx.x * warps + warp, chosen.size, cuda.gridDim.x * warps):
+        row = chosen[item]
         low, high, size = bounds_of(offsets, row, True)
         tensor, group = tensors[row], groups[row]
         part, part_x = levels[low:high], x[low:high]
@@ -207,16 +217,17 @@ def quantize_rows_with_norms(x, rows, stream, scheme, tables, levels):
                 if is_inside(place, TURNS * w, size):
                     bucket = bucket_at(i, row, rows)
                     factors = tables[0][0, bucket], tables[1][0, bucket]
-                    part[i] = level_of(part_x[i], factors, words[w], scheme)
+                    part[i] = level_of(real(part_x[i]), factors, words[w], scheme)
 
 
 @cuda.jit(cache=True, fastmath=False)
-def dequantize_rows(levels, norms, rows, num_levels, is_bucket_a_row, steps, values):
-    """Write the float32 values of n levels; `steps`, of shape (1, B), is read unless a bucket is a row."""
-    offsets, tensors = rows[0], rows[1]
+def dequantize_rows(levels, norms, rows, chosen, num_levels, is_bucket_a_row, steps, values):
+    """Write the float32 values of some rows; `steps`, of shape (1, B), is read unless a bucket is a row."""
+    offsets = rows[0]
     lane, warp = cuda.threadIdx.x % LANES, cuda.threadIdx.x // LANES
     warps = cuda.blockDim.x // LANES
-    for row in range(cuda.blockIdx.x * warps + warp, tensors.size, cuda.gridDim.x * warps):
+    for item in range(cuda.blockIdx.x * warps + warp, chosen.size, cuda.gridDim.x * warps):
+        row = chosen[item]
         low, high, size = bounds_of(offsets, row, True)
         part, part_levels = values[low:high], levels[low:high]
         step = np.float64(level_step(norms[row], num_levels)) if is_bucket_a_row else np.float64(0.0)
@@ -229,13 +240,13 @@ def dequantize_rows(levels, norms, rows, num_levels, is_bucket_a_row, steps, val
 
 
 def launch_quantize(context, tables, x, key, kind, stochastic, num_levels, levels, norms):
-    """Quantize: one launch where a bucket is a row, else as many more as the norms take.
+    """Quantize: a launch for whole rows and one for the rest, and where a bucket is no row, for the norms.
 
     Parameters
     ----------
     context : DeviceContext
     tables : RowTables
-    x : Numba float32[n]
+    x : Numba float32[n], int16[n] or uint16[n]
     key : (k0, k1, step, tensor, node, version), each uint32
     kind : 0 for l2, 1 for max
     stochastic : bool
@@ -247,12 +258,20 @@ def launch_quantize(context, tables, x, key, kind, stochastic, num_levels, level
         return
     scheme, stream = scheme_of(num_levels), (stochastic, *key)
     with context.active():
-        launch = (*current_launch_shape().grid(tables.num_rows), context.stream)
+        is_fast = stochastic and tables.whole_left.size > 0
+        chosen = tables.rest if is_fast else tables.all_rows
+        launch = (*current_launch_shape().grid(chosen.size), context.stream)
         if tables.is_bucket_a_row:
-            quantize_rows[launch](x, tables.rows, stream, scheme, kind, levels, norms)
-        else:
-            of_buckets = launch_norm_tables(context, tables, x, kind, scheme, norms)
-            quantize_rows_with_norms[launch](x, tables.rows, stream, scheme, of_buckets, levels)
+            if is_fast:
+                launch_quantize_whole(context, tables, x, key, kind, scheme, levels, norms)
+            if chosen.size:
+                quantize_rows[launch](x, tables.rows, chosen, stream, scheme, kind, levels, norms)
+            return
+        of_buckets = launch_norm_tables(context, tables, x, kind, scheme, norms)
+        if is_fast:
+            launch_quantize_whole_with_norms(context, tables, x, key, scheme, of_buckets, levels)
+        if chosen.size:
+            quantize_rows_with_norms[launch](x, tables.rows, chosen, stream, scheme, of_buckets, levels)
 
 
 def launch_norm_tables(context, tables, x, kind, scheme, norms):
@@ -263,7 +282,7 @@ def launch_norm_tables(context, tables, x, kind, scheme, norms):
 
 
 def launch_dequantize(context, tables, levels, norms, num_levels, values):
-    """Dequantize: one launch where a bucket is a row, else two.
+    """Dequantize: a launch for whole rows and one for the rest, and where a bucket is no row, for the steps.
 
     Arrays as in `launch_quantize`; `values` is a Numba float32[n].
     """
@@ -271,10 +290,12 @@ def launch_dequantize(context, tables, levels, norms, num_levels, values):
         return
     with context.active():
         steps = launch_steps(context, tables, norms, num_levels)
-        launch = (*current_launch_shape().grid(tables.num_rows), context.stream)
-        dequantize_rows[launch](
-            levels, norms, tables.rows, np.uint32(num_levels), tables.is_bucket_a_row, steps, values
-        )
+        if tables.whole_left.size:
+            launch_dequantize_whole(context, tables, levels, norms, num_levels, steps, values)
+        if tables.rest.size:
+            launch = (*current_launch_shape().grid(tables.rest.size), context.stream)
+            scheme = np.uint32(num_levels), tables.is_bucket_a_row
+            dequantize_rows[launch](levels, norms, tables.rows, tables.rest, *scheme, steps, values)
 
 
 def launch_steps(context, tables, norms, num_levels):
