@@ -167,7 +167,7 @@ class PackedFiles:
 
 
 def contradict(one: RunRecord, other: RunRecord) -> bool:
-    """Return whether two records of one key differ in more than time, machine, and fields of later versions."""
+    """Return whether two records of one key differ in more than time, machine and later versions' fields."""
     shared = one.result.keys() & other.result.keys()
     same = all(one.result.get(name) == other.result.get(name) for name in shared)
     return not same or (one.config, one.status) != (other.config, other.status)

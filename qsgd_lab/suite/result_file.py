@@ -265,8 +265,12 @@ def stored_entries(suite: Suite) -> tuple[Entry, ...]:
 
 
 def missing_cells(entry: Entry, suite: Suite, rungs: Iterable[str]) -> list[str]:
-    """Return the names of scored cells that a result does not have, but for rungs it did not enter."""
-    entered = {rung for _, rung in entry.cells if rung != WHOLE} & set(rungs)
+    """Return the names of scored cells that a result does not have, but for rungs it did not enter.
+
+    A result of tasks that are not scored has entered no rung.
+    """
+    scored = {task.key for task in suite.scored}
+    entered = {rung for key, rung in entry.cells if rung != WHOLE and key in scored} & set(rungs)
     return [
         f"{task.key} at {rung}"
         for rung in suite.rungs
