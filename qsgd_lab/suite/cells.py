@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -149,7 +149,7 @@ class Runner:
     announce : callable
         Told in a few words what is run next.
     train : callable, optional
-        Trains networks that the store lacks; without it, there are no tasks of networks.
+        Trains networks that the store lacks; by default in this process.
     """
 
     def __init__(
@@ -203,23 +203,16 @@ class Runner:
         return self.suite.slack * task.allowed_bits(self.suite.ratio(task, rung))
 
     def comparison(self, task: Task, seed: int | None = None) -> TaskComparison:
-        """Return what runs methods on a task; `seed` is that of other data of a problem.
-
-        Raises
-        ------
-        ValueError
-            If the task is a network, and nothing was given that trains one.
-        """
+        """Return what runs methods on a task; `seed` is that of other data of a problem."""
         scales, nodes = self.suite.search(task), self.suite.nodes
         if task.kind == "problem":
             seed = task.seed if seed is None else seed
             return ProblemTask(task, nodes, seed, scales, ProblemStore(self.store), self.announce)
-        if self.train is None:
-            raise ValueError(f"task {task.key} is a network, and this runner trains none")
         # Loaded here: what trains networks is no part of the benchmark on problems.
-        from qsgd_lab.suite.network_task import NetworkTask
+        from qsgd_lab.suite.network_task import NetworkTask, train_here
 
-        return NetworkTask(task, nodes, scales, self.store, self.train)
+        train = self.train or partial(train_here, self.store)
+        return NetworkTask(task, nodes, scales, self.store, train)
 
 
 @dataclass(frozen=True)

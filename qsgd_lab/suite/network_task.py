@@ -11,23 +11,50 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from qsgd_lab.errors import IntegrityError
+from qsgd_lab.errors import IntegrityError, LabError
 from qsgd_lab.problems.comparison import ComparedMethod
 from qsgd_lab.problems.rate_search import RateScales
 from qsgd_lab.report.comparison.networks import network_outcome
 from qsgd_lab.runs.config import RunConfig
+from qsgd_lab.runs.environment import collect_environment
 from qsgd_lab.runs.record import RunRecord
 from qsgd_lab.runs.store import RunStore
 from qsgd_lab.suite.definition import Task
 from qsgd_lab.suite.measured import Measured
 from qsgd_lab.training.preset_table import PRESETS
 from qsgd_lab.training.presets import configurations
+from qsgd_lab.training.run import run_training
 
 #: The first seed that chooses rates, as in ``qsgd-lab compare``; test seeds are counted from the task's own.
 FIRST_TUNING_SEED = 1000
 
 #: Trains what the store lacks.
 Train = Callable[[Sequence[RunConfig]], None]
+
+
+def train_here(store: RunStore, configs: Sequence[RunConfig]) -> None:
+    """Train in this process, one after the other, what a store lacks; a killed run goes on where it was.
+
+    Raises
+    ------
+    LabError
+        If another process has one of the runs at the moment.
+    """
+    for config in configs:
+        if store.record(config) is not None:
+            continue
+        claim = store.claim(config)
+        if claim is None:
+            raise LabError(f"another process has the run {config.key}; wait until it has ended")
+        with claim:
+            outcome = run_training(
+                config,
+                checkpoint=store.checkpoint_path(config),
+                should_stop=lambda: False,
+                progress=lambda *_: None,
+            )
+            environment = collect_environment(outcome.device, outcome.data_sha256)
+            store.write(config, outcome, environment | outcome.device_facts)
 
 
 class NetworkTask:
@@ -97,7 +124,7 @@ class NetworkTask:
         epochs = [self.store.epochs(record) or () for record in records]
         outcome = network_outcome(method.label, aggregates, records, epochs)
         return Measured(
-            metric=tuple(math.inf if r.status == "diverged" else error(r) for r in records),
+            metric=tuple(error(record) for record in records),
             sent=float(outcome.sent_bits[-1]),
             received=float(outcome.received_bits[-1]),
             rounds=int(outcome.rounds[-1]),
@@ -115,10 +142,15 @@ class NetworkTask:
             )
 
     def _validation_error(self, record: RunRecord) -> float:
-        accuracy = (self.store.epochs(record) or ())[-1].validation_accuracy
+        # Infinite only where it left the finite numbers. A rate so small that nothing was learnt may also end
+        # above the loss of a guess; were it infinite, the search would take no larger rate.
+        epochs = self.store.epochs(record) or ()
+        accuracy = epochs[-1].validation_accuracy if epochs else None
         return math.inf if accuracy is None else 1 - accuracy
 
     def _test_error(self, record: RunRecord) -> float:
+        if record.status == "diverged":
+            return math.inf
         result = record.result
         if result["best_epoch"] == result["epochs"]:
             return 1 - result["test_accuracy"]
