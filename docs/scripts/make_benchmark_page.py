@@ -3,7 +3,8 @@
 python docs/scripts/make_benchmark_page.py            write them
 python docs/scripts/make_benchmark_page.py --check    exit with 1 if they would change
 
-The baselines are qsgd_lab/suite/baselines.jsonl; `qsgd-lab suite run` makes them and `suite add` packs them.
+The baselines are baselines.jsonl and network_baselines.jsonl in qsgd_lab/suite; `qsgd-lab suite run` makes
+them and `suite add` packs them.
 """
 
 from __future__ import annotations
