@@ -310,7 +310,7 @@ def test_runs_that_cannot_be_packed(folder: Path) -> None:
 
 
 def test_a_field_of_a_later_version_contradicts_nothing() -> None:
-    """A record with the last model's test accuracy is the same run as one from before; another value is not."""
+    """A record with the last model's test accuracy is the same run as one without; another value is not."""
     later, other, worse = (
         dataclasses.replace(RUNS[0], result={**RUNS[0].result, **changes})
         for changes in (
