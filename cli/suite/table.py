@@ -78,9 +78,8 @@ def table(rung: str, against: Sequence[Path], rank: str, format_name: str) -> No
     words = notes(board, rung, rank)
     parts = [("", header(board), rows(board, rung, rank))]
     for task in network_tasks(board, rung):
-        parts.append(
-            (network_title(board, task, rung), network_header(board), network_rows(board, task, rung))
-        )
+        title = ", ".join(network_title(board, task, rung))
+        parts.append((title, network_header(board), network_rows(board, task, rung)))
     if format_name == "latex":
         from qsgd_lab.report.formats.latex import escape
 

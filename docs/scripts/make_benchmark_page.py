@@ -69,9 +69,10 @@ def _networks(board: Board) -> list[str]:
             cells = [board.entries[name].cells[task.key, rung] for name in entries]
             asked = sum(rung in each.specs for each in baselines(board.suite).values())
             minutes = math.fsum(cell.cpu for cell in cells) / 60
-            title = network_title(board, task, rung).replace("*", "\\*")
+            title, words = network_title(board, task, rung)
+            marked = words.replace("*", "\\*")
             parts.append(
-                f"**{title[0].upper()}{title[1:]}.** {len(cells)} of {asked} methods are stored, "
+                f"**On {title}**, {marked}. {len(cells)} of {asked} methods are stored, "
                 f"{minutes:.0f} minutes of a core by the clock.\n\n"
                 + _markdown(network_header(board), network_rows(board, task, rung), 7)
             )

@@ -136,12 +136,14 @@ def network_rows(board: Board, task: Task, rung: str) -> list[list[str]]:
     return result
 
 
-def network_title(board: Board, task: Task, rung: str) -> str:
-    """Return what a table of a task that is not scored is of."""
+def network_title(board: Board, task: Task, rung: str) -> tuple[str, str]:
+    """Return what a table of a task that is not scored is of, and how it is read."""
+    ratio = f"{board.suite.ratio(task, rung)}x"
     return (
-        f"{task.key} at {rung} ({board.suite.ratio(task, rung)}x), not in the score: {task.metric} of the "
-        f"last mean model, {task.tests} seeds; {BEST}: the best, or not shown to be worse by "
-        f"{50 * task.margin:g} points; R*: within {100 * task.margin:g} points of float32"
+        f"{task.key} at {rung}" + ("" if rung == ratio else f" ({ratio})"),
+        f"not in the score: {task.metric} of the last mean model, {task.tests} seeds; {BEST}: the best, or "
+        f"not shown to be worse by {50 * task.margin:g} points; R*: within {100 * task.margin:g} points of "
+        "float32",
     )
 
 
