@@ -248,6 +248,19 @@ def read_entries(path: Path, suite: Suite) -> list[Entry]:
     return entries
 
 
+def merged(before: Entry | None, entry: Entry) -> Entry:
+    """Return an entry with what an earlier result of the same submission has of other cells and tasks."""
+    if before is None or before.digest != entry.digest:
+        return entry
+    anew = {task for task, _ in entry.cells}
+    kept = [
+        tuple(row for row in rows if row.get("task") not in anew)
+        for rows in (before.audit.anchors, before.audit.verification)
+    ]
+    audit = Audit(kept[0] + tuple(entry.audit.anchors), kept[1] + tuple(entry.audit.verification))
+    return replace(entry, cells={**before.cells, **entry.cells}, audit=audit)
+
+
 @cache
 def stored_entries(suite: Suite) -> tuple[Entry, ...]:
     """Return the stored baselines, in the order of their file, with their cells on networks.

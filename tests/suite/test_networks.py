@@ -16,7 +16,7 @@ from qsgd_lab.errors import IntegrityError
 from qsgd_lab.problems.comparison import ComparedMethod
 from qsgd_lab.problems.rate_search import RateScales
 from qsgd_lab.runs.store import RunStore
-from qsgd_lab.suite import definition, network_task, result_file
+from qsgd_lab.suite import cells, definition, network_task, result_file
 from qsgd_lab.suite.cells import Runner
 from qsgd_lab.suite.columns import network_rows
 from qsgd_lab.suite.score import Board
@@ -198,6 +198,7 @@ def test_the_commands_run_a_network_and_print_it_apart(monkeypatch, tmp_path, ca
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(definition, "load_suite", lambda: SUITE)
     monkeypatch.setattr(result_file, "stored_entries", lambda _: stored)
+    monkeypatch.setattr(cells, "check_data", lambda *_: None)
     monkeypatch.setattr(
         compare_networks, "train_missing", lambda configs, store, *_: network_task.train_here(store, configs)
     )
@@ -211,6 +212,14 @@ def test_the_commands_run_a_network_and_print_it_apart(monkeypatch, tmp_path, ca
     document = json.loads((tmp_path / "mine.json").read_text())
     assert [anchor["within"] for anchor in document["anchors"]] == [True]
     assert document["verification"][0]["metric"] is not None
+    # Results of one submission in two files are one entry.
+    assert main(["suite", "run", "mine.toml", "--task", "curved", "--no-audit", "-o", "other.json"]) == 0
+    capsys.readouterr()
+    assert (
+        main(["suite", "table", "--against", "other.json", "--against", "mine.json", "--format", "json"]) == 0
+    )
+    rows = json.loads(capsys.readouterr().out)
+    assert {row["task"] for row in rows if row["entry"] == "mine"} == {"curved", "net"}
     for output_format in ("text", "markdown", "latex"):
         capsys.readouterr()
         assert main(["suite", "table", "--against", "mine.json", "--format", output_format]) == 0
