@@ -24,8 +24,12 @@ from qsgd_lab.training.preset_table import PRESETS
 from qsgd_lab.training.presets import configurations
 from qsgd_lab.training.run import Run
 
-NODES, STEPS, NUM_PARAMETERS = 4, 8, 159_578
-TINY = replace(PRESETS["demo"], settings=PRESETS["demo"].settings | {"epochs": 2, "global_batch": 256})
+NODES, STEPS, NUM_PARAMETERS = 4, 8, 394_634
+TINY = replace(
+    PRESETS["demo"],
+    models={"mlp": "mlp"},
+    settings=PRESETS["demo"].settings | {"epochs": 2, "global_batch": 256},
+)
 NET = replace(
     TASK,
     key="net",
