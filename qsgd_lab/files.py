@@ -6,6 +6,7 @@ which process writes: what a dead process of this host left is removed by the ne
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import re
@@ -254,7 +255,7 @@ class _MappedFile(io.RawIOBase):
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         start = {io.SEEK_SET: 0, io.SEEK_CUR: self._place, io.SEEK_END: len(self._data)}[whence]
         if start + offset < 0:
-            raise ValueError("a place before the beginning of the file")
+            raise OSError(errno.EINVAL, "a place before the beginning of the file")
         self._place = start + offset
         return self._place
 

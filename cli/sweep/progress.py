@@ -153,6 +153,8 @@ def describe(event: events.Event) -> str:
         return f"{name}: {event.reason}; tried again"
     if isinstance(event, events.CellInterrupted):
         return f"{name}: stopped, to be continued"
+    if isinstance(event, events.CellWaiting):
+        return f"{name}: another process holds it; looked at again until it is done or free"
     return ""
 
 

@@ -31,7 +31,7 @@ from qsgd_lab.cli.sweep.data_sets import data_folder, describe_data, require_dat
 from qsgd_lab.cli.sweep.outcome_output import print_outcome
 from qsgd_lab.cli.sweep.theory_warnings import warn_of_theory
 from qsgd_lab.data.registry import DATASETS
-from qsgd_lab.files import check_folder, check_place
+from qsgd_lab.files import STANDARD_STREAM, check_folder, check_place
 from qsgd_lab.levels import NORMS
 from qsgd_lab.report import FORMATS
 from qsgd_lab.runs.cluster import share_of
@@ -297,6 +297,8 @@ def _check_report(file: Path, *, dry_run: bool, engine: str | None) -> None:
         raise click.UsageError("--dry-run trains nothing to report; leave out --report")
     if engine == "distributed":
         raise click.UsageError("--report is for sweeps; after a distributed run give: qsgd-lab report")
+    if file == STANDARD_STREAM:
+        raise click.UsageError("--report takes a file, which is written again and again; - is none")
     check_place(file)
 
 

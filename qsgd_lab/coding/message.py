@@ -94,7 +94,7 @@ def is_version_2(message: Any, on_device: bool) -> bool:
 
 
 def host_bytes(message: Any) -> Any:
-    """Return a message in host memory as what has a buffer; nothing is copied.
+    """Return a message in host memory as what has a buffer; nothing is copied but what is strided.
 
     Raises
     ------
@@ -107,12 +107,12 @@ def host_bytes(message: Any) -> Any:
             raise TypeError(f"the message is a tensor of {message.dtype}; a message is one of torch.uint8")
         return message.detach().contiguous().view(-1).numpy()
     try:
-        of_bytes = memoryview(message).itemsize == 1
+        view = memoryview(message)
     except TypeError:
-        of_bytes = False
-    if not of_bytes:
+        view = None
+    if view is None or view.itemsize != 1:
         raise TypeError(f"a message is bytes, or an array or tensor of uint8; this is {_described(message)}")
-    return message
+    return message if view.c_contiguous else np.ascontiguousarray(view)
 
 
 def _described(message: Any) -> str:

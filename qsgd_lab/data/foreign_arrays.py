@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import json
 import math
+import pickle
 import warnings
 import zipfile
 from collections.abc import Callable, Iterator
@@ -22,7 +23,7 @@ from qsgd_lab.files import open_bytes, read_bytes
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_NPY, _ZIP = b"\x93NUMPY", b"PK\x03\x04"
+_NPY, _ZIP = b"\x93NUMPY", (b"PK\x03\x04", b"PK\x05\x06")  # the latter: without a member
 _OLD_PT = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9"
 
 #: Deflate makes at most 1032 bytes of one.
@@ -137,7 +138,10 @@ def _npy(data: Any) -> NDArray[Any]:
     version = np.lib.format.read_magic(head)
     readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
     # 3.0 is 2.0 with names of fields in UTF-8; arrays of numbers have no fields.
-    shape, in_columns, dtype = readers[version if version != (3, 0) else (2, 0)](head)
+    reader = readers.get(version if version != (3, 0) else (2, 0))
+    if reader is None:
+        raise ValueError(f"its format version {version[0]}.{version[1]} is none of NumPy's")
+    shape, in_columns, dtype = reader(head)
     return _view(data, head.tell(), dtype, shape, "F" if in_columns else "C")
 
 
@@ -183,18 +187,28 @@ def _archive(data: Any) -> Iterator[zipfile.ZipFile]:
 def _only_one(names: list[str]) -> None:
     if len(names) != 1:
         shown = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
-        raise UsageError(f"holds {len(names)} arrays ({shown}); only a file of one array is read")
+        listed = f" ({shown})" if names else ""
+        raise UsageError(f"holds {len(names)} arrays{listed}; only a file of one array is read")
 
 
 def _pt(data: Any) -> NDArray[Any]:
     import torch
 
     # With weights_only nothing but tensors and plain containers is made; code is never run.
-    loaded = torch.load(open_bytes(data), map_location="cpu", weights_only=True)
+    try:
+        loaded = torch.load(open_bytes(data), map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        if "GLOBAL" not in str(error):
+            raise ValueError("its pickle cannot be read") from error
+        raise UsageError(
+            "holds more than tensors, such as a whole network, which is not read: nothing in a file is run; "
+            "save one tensor with torch.save"
+        ) from error
     if isinstance(loaded, dict):
         _only_one([str(name) for name in loaded])
         loaded = next(iter(loaded.values()))
-    if not isinstance(loaded, torch.Tensor) or loaded.layout != torch.strided or loaded.is_quantized:
+    is_dense = isinstance(loaded, torch.Tensor) and not (loaded.is_nested or loaded.is_quantized)
+    if not is_dense or loaded.layout != torch.strided:
         raise UsageError("does not hold a dense tensor; only a tensor, or a dict of one, is read")
     if loaded.is_meta:
         raise UsageError("holds a tensor without values (on torch's meta device); save one that has them")
@@ -219,6 +233,9 @@ def _safetensors(data: Any) -> NDArray[Any]:
     header.pop("__metadata__", None)
     _only_one(list(header))
     (tensor,) = header.values()
+    parts = {"dtype": str, "shape": list, "data_offsets": list}
+    if not isinstance(tensor, dict) or not all(isinstance(tensor.get(k), t) for k, t in parts.items()):
+        raise ValueError("its header has no dtype, shape and data_offsets of a tensor")
     kind = tensor["dtype"]
     if kind not in _SAFETENSORS_TYPES:
         raise UsageError(f"holds {kind}; only {', '.join(_SAFETENSORS_TYPES)} are read")

@@ -8,10 +8,12 @@ its configuration and appears whole. Two holders of one cell waste the time of o
 from __future__ import annotations
 
 import os
+import time
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
-from filelock import BaseFileLock, FileLock, SoftFileLease, Timeout
+from filelock import BaseFileLock, FileLock, LeaseSettingsMismatch, SoftFileLease, Timeout
 
 from qsgd_lab.errors import LabError, UsageError
 
@@ -24,6 +26,9 @@ LEASE_S = 60.0
 
 #: Leases that this process has asked for: how long one was not renewed is seen between two questions.
 _leases: dict[Path, SoftFileLease] = {}
+
+#: Lease files that name no holder, as they are and since when: a crash or a full disk leaves an empty one.
+_nameless: dict[Path, tuple[tuple[int, int], float]] = {}
 
 
 class Claim:
@@ -53,7 +58,14 @@ class Claim:
         try:
             lock.acquire(blocking=False)
         except Timeout:
+            if isinstance(lock, SoftFileLease):
+                _remove_nameless(path.with_suffix(".lease"))
             return None
+        except LeaseSettingsMismatch as error:
+            raise LabError(
+                f"cannot lock {path}: its lease was made for another time than {LEASE_S:g} s; use one "
+                f"version of qsgd-lab on all machines, or delete the lease when nobody runs the cell"
+            ) from error
         except OSError as error:
             raise LabError(
                 f"cannot lock {path}: {error.strerror or error}; the runs folder must be writable, on a file "
@@ -73,6 +85,26 @@ class Claim:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.release()
+
+
+def _remove_nameless(path: Path) -> None:
+    """Remove a lease file that names no holder and has not changed for as long as a lease lasts.
+
+    No holder renews it, and filelock leaves it where it is.
+    """
+    with suppress(OSError):
+        # Other files, and those that are half written, filelock itself takes when they are old.
+        if path.read_bytes()[:9] == b"filelock/":
+            _nameless.pop(path, None)
+            return
+        found = path.stat()
+        seen, since = _nameless.get(path, (None, 0.0))
+        now, state = time.monotonic(), (found.st_ino, found.st_mtime_ns)
+        if seen != state:
+            _nameless[path] = state, now
+        elif now - since >= LEASE_S:
+            del _nameless[path]
+            path.unlink()
 
 
 def _lock(path: Path) -> BaseFileLock | None:

@@ -5,6 +5,7 @@ The checkpoints of a run that are kept: the best on validation.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import warnings
 from collections.abc import Sequence
@@ -20,7 +21,7 @@ from qsgd_lab.files import replace_whole
 Arrays = dict[str, NDArray[Any]]
 
 #: Raised when what a run keeps changes; a checkpoint of another format is not taken up.
-FORMAT = 3
+FORMAT = 4
 
 
 def save_checkpoint(path: Path, key: str, arrays: Arrays, scalars: dict[str, Any]) -> None:
@@ -36,8 +37,7 @@ def save_checkpoint(path: Path, key: str, arrays: Arrays, scalars: dict[str, Any
         JSON-ready.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    # The names are stored, too: a damaged directory of the archive may hide an array and be sound otherwise.
-    head = {"format": FORMAT, "key": key, "scalars": scalars, "arrays": list(arrays)}
+    head = {"format": FORMAT, "key": key, "scalars": scalars, "sha256": _digest(arrays, scalars)}
     text = np.array(json.dumps(head))
     replace_whole(path, lambda file: np.savez(file, allow_pickle=False, _scalars=text, **arrays))
 
@@ -58,11 +58,22 @@ def load_checkpoint(path: Path, key: str) -> tuple[Arrays, dict[str, Any]] | Non
         head = json.loads(str(arrays.pop("_scalars")))
         if (head["format"], head["key"]) != (FORMAT, key):
             return None
-        if set(head.get("arrays", arrays)) != set(arrays):
+        if head["sha256"] != _digest(arrays, head["scalars"]):
             return None
         return arrays, head["scalars"]
     except Exception:
         return None
+
+
+def _digest(arrays: Arrays, scalars: dict[str, Any]) -> str:
+    """Return the SHA-256 of all names, types, shapes and values: a sound archive may hold other ones."""
+    as_read = json.loads(json.dumps(scalars))  # keys are text, tuples are lists
+    state = hashlib.sha256(json.dumps(as_read, sort_keys=True).encode())
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(arrays[name])
+        state.update(json.dumps([name, array.dtype.str, list(arrays[name].shape)]).encode())
+        state.update(array.tobytes())
+    return state.hexdigest()
 
 
 Snapshot = list[torch.Tensor]

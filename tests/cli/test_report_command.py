@@ -152,13 +152,15 @@ def test_a_page_that_cannot_be_written_stops_nothing(
 
 
 @pytest.mark.parametrize(
-    "options", [("--dry-run",), ("--engine", "distributed")], ids=["dry-run", "distributed"]
+    "options",
+    [("report.html", "--dry-run"), ("report.html", "--engine", "distributed"), ("-",)],
+    ids=["dry-run", "distributed", "stdout"],
 )
-def test_reports_without_a_sweep_are_refused(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path, options: tuple[str, ...]
+def test_reports_without_a_sweep_or_a_file_are_refused(
+    capsys: pytest.CaptureFixture[str], options: tuple[str, ...]
 ) -> None:
-    """--report needs a sweep of this process to watch."""
-    code, _, err = run(capsys, "reproduce", *options, "--report", tmp_path / "report.html")
+    """--report needs a sweep of this process to watch, and a file that can be written again and again."""
+    code, _, err = run(capsys, "reproduce", "--report", *options)
 
     assert code == 2
     assert "--report" in err

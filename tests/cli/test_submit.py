@@ -7,10 +7,11 @@ import multiprocessing
 from pathlib import Path
 
 import pytest
+from waiting import wait_until
 
 from qsgd_lab.cli.doctor import machine
 from qsgd_lab.cli.main import main
-from qsgd_lab.errors import UsageError
+from qsgd_lab.errors import LabError, UsageError
 from qsgd_lab.runs import claim
 from qsgd_lab.runs.cluster import share_of
 from qsgd_lab.runs.store import RunStore
@@ -95,6 +96,33 @@ def test_a_lease_has_one_holder_and_outlives_none(tmp_path, monkeypatch):
     while taken is None:
         taken = claim.Claim.take(path)
     taken.release()
+
+
+@pytest.mark.parametrize("content", [b"", b"4626\nanother-node\n"])
+def test_a_lease_that_names_no_holder_is_free_in_the_end(tmp_path, monkeypatch, content):
+    """A crash may leave an empty file, and another program its own: they hold no cell for ever."""
+    monkeypatch.setenv(claim.LOCKS_VARIABLE, "lease")
+    monkeypatch.setattr(claim, "LEASE_S", 0.5)
+    monkeypatch.setattr(claim, "_leases", {})
+    monkeypatch.setattr(claim, "_nameless", {})
+    (tmp_path / "cell.lease").write_bytes(content)
+    assert claim.Claim.take(tmp_path / "cell.lock") is None  # it may be written just now
+    wait_until(
+        lambda: (taken := claim.Claim.take(tmp_path / "cell.lock")) is not None and not taken.release()
+    )
+
+
+def test_a_lease_of_another_length_is_one_line(tmp_path, monkeypatch):
+    """Another version of the package may have made it."""
+    monkeypatch.setenv(claim.LOCKS_VARIABLE, "lease")
+    monkeypatch.setattr(claim, "_leases", {})
+    with claim.Claim.take(tmp_path / "cell.lock"):
+        marker = tmp_path / "cell.lease"
+        host = next(line for line in marker.read_text().splitlines() if line.startswith("host="))
+        other = marker.read_text().replace(host, "host=elsewhere").replace("60.0", "30.0")
+    marker.write_text(other)
+    with pytest.raises(LabError, match="was made for another time than 60 s"):
+        claim.Claim.take(tmp_path / "cell.lock")
 
 
 def test_without_locks_every_claim_is_granted(tmp_path, monkeypatch):

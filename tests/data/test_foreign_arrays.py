@@ -7,6 +7,7 @@ import json
 import os
 import re
 import threading
+import warnings
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -215,3 +216,25 @@ def test_what_is_no_array_is_named(tmp_path: Path) -> None:
     np.savez(tmp_path / "two.npz", a=VALUES, b=VALUES)
     with pytest.raises(UsageError, match=r"two\.npz holds 2 arrays \(a, b\); only a file of one"):
         read_array(tmp_path / "two.npz")
+
+
+def test_what_a_file_holds_is_said_in_words(tmp_path: Path) -> None:
+    """A network, a nested tensor, an empty archive, headers of other types: never a parser's own words."""
+    torch.save(torch.nn.Linear(2, 2), tmp_path / "network.pt")
+    with pytest.raises(UsageError, match="holds more than tensors, such as a whole network"):
+        read_array(tmp_path / "network.pt")
+    with warnings.catch_warnings(action="ignore"):
+        torch.save(torch.nested.nested_tensor([torch.ones(2), torch.ones(3)]), tmp_path / "nested.pt")
+    with pytest.raises(UsageError, match="does not hold a dense tensor"):
+        read_array(tmp_path / "nested.pt")
+    np.savez(tmp_path / "empty.npz")
+    with pytest.raises(UsageError, match="holds 0 arrays"):
+        read_array(tmp_path / "empty.npz")
+    for tensor in (5, [], {"dtype": [], "shape": [1], "data_offsets": [0, 4]}, {"dtype": "F32"}):
+        header = json.dumps({"a": tensor}).encode()
+        (tmp_path / "a").write_bytes(len(header).to_bytes(8, "little") + header + bytes(4))
+        with pytest.raises(IntegrityError, match="no dtype, shape and data_offsets"):
+            read_array(tmp_path / "a")
+    (tmp_path / "a").write_bytes(b"\x93NUMPY\x09\x00" + bytes(100))
+    with pytest.raises(IntegrityError, match=r"version 9\.0"):
+        read_array(tmp_path / "a")

@@ -242,6 +242,9 @@ def test_the_users_configuration_changes_nothing(
 ) -> None:
     """A matplotlibrc, in the folder or named, and any MPLBACKEND leave every byte of the figures as it is."""
     rc = "axes.grid: True\nfont.family: monospace\nsavefig.bbox: tight\ntext.usetex: True\nfigure.dpi: 33\n"
+    rc += "axes.formatter.use_locale: True\n"
+    monkeypatch.setenv("LC_ALL", "xx_XX.UTF-8")  # which is not installed
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "no number")
     for name in ("matplotlibrc", "another"):
         (tmp_path / name).write_text(rc)
     monkeypatch.setenv("MPLBACKEND", backend)

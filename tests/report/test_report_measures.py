@@ -46,6 +46,26 @@ def test_traffic_by_hand() -> None:
     assert _column(panels["Sent in all (MB)"]) == ["1248.00", "58.50"]
 
 
+def test_diverged_runs_are_not_bytes_and_are_named() -> None:
+    """Bytes are those of the runs that ended; a cell without such runs shows its own steps, and says so."""
+    common = {"bits": 2, "num_parameters": 1_000_000, "timing": TIMING}
+    lost = {**common, "status": "diverged", "bits_per_coordinate": {"gamma": 0.5, "fixed": 3.0}}
+    runs = [
+        record(nodes=2, seed=0, **common),
+        record(nodes=2, seed=1, **lost),
+        record(nodes=1, seed=0, **lost),
+        record(nodes=1, seed=1, **lost),
+    ]
+    runs[2].result["steps"], runs[3].result["steps"] = 100, 50
+    (table,) = lay_out(group_records(runs), TableOptions(show=("traffic",)))
+    (sent,) = (panel for panel in table.panels if panel.title == "Sent in all (MB)")
+
+    assert [entry.number for entry in sent.rows[0].entries] == ["4.69", "58.50"]
+    text = " ".join(render(runs, "text", TableOptions(show=("traffic",))).split())
+    assert "Diverged runs are left out of the bytes: 2 bit, stochastic + EF at N=2 (1 of 2)." in text
+    assert "All runs diverged, and are shown: 2 bit, stochastic + EF at N=1." in text
+
+
 def test_volume_grows_with_nodes() -> None:
     """On eight nodes the ring moves 2 x 7/8 gradients and the gather seven messages."""
     panels = _panels(_runs(nodes=8), "traffic")

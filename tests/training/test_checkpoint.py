@@ -43,11 +43,38 @@ def test_damaged_checkpoints_are_not_used(tmp_path: Path, cut: int) -> None:
 def test_pickles_are_never_loaded(tmp_path: Path) -> None:
     """An object array, which only a pickle can hold, is refused."""
     path = tmp_path / "c.npz"
-    head = json.dumps({"format": FORMAT, "key": "k", "scalars": {}})
-    np.savez(path, _scalars=np.array(head), a=np.array([{}], dtype=object))
+    save_checkpoint(path, "k", {"a": np.array([1])}, {})
+    with np.load(path) as stored:
+        head = stored["_scalars"]
+    np.savez(path, _scalars=head, a=np.array([{}], dtype=object))
     assert load_checkpoint(path, "k") is None
-    np.savez(path, _scalars=np.array(head), a=np.array([1]))
+    np.savez(path, _scalars=head, a=np.array([1]))
     assert load_checkpoint(path, "k") is not None
+
+
+@pytest.mark.parametrize(
+    ("arrays", "scalars"),
+    [
+        ({"a": np.arange(5.0)}, {"s": 1}),
+        ({"a": np.arange(6.0).reshape(2, 3)}, {"s": 1}),
+        ({"a": np.arange(6.0, dtype=np.float32)}, {"s": 1}),
+        ({"b": np.arange(6.0)}, {"s": 1}),
+        ({}, {"s": 1}),
+        ({"a": np.arange(6.0)}, {}),
+        ({"a": np.arange(6.0)}, None),
+        ({"a": np.arange(6.0)}, {"s": 2}),
+    ],
+)
+def test_a_sound_file_of_another_state_is_not_used(
+    tmp_path: Path, arrays: dict[str, np.ndarray], scalars: object
+) -> None:
+    """An array that is shorter, of another type or missing, or other scalars: the run starts over."""
+    path = tmp_path / "c.npz"
+    save_checkpoint(path, "k", {"a": np.arange(6.0)}, {"s": 1})
+    with np.load(path) as stored:
+        head = json.loads(str(stored["_scalars"]))
+    np.savez(path, _scalars=np.array(json.dumps({**head, "scalars": scalars})), **arrays)
+    assert load_checkpoint(path, "k") is None
 
 
 def test_a_checkpoint_of_another_version_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -168,15 +168,19 @@ class ModelledStep:
         return self.work.compute + self.work.extra + waited
 
 
+def counted_runs(records: Iterable[RunRecord]) -> list[RunRecord]:
+    """Return the runs that count for bits: those that did not diverge, or all where there are no others."""
+    runs = list(records)
+    return [run for run in runs if run.status != "diverged"] or runs
+
+
 def mean_bits(records: Iterable[RunRecord]) -> dict[str, float]:
     """Return the mean bits a coordinate over some runs, by code; codes that not all runs have are left out.
 
     Diverged runs count only where there are no others: a gradient that is no longer finite quantizes to
     zeros, whose short codes would flatter the method.
     """
-    runs = list(records)
-    finished = [run for run in runs if run.status != "diverged"] or runs
-    measured = [run.result["bits_per_coordinate"] for run in finished]
+    measured = [run.result["bits_per_coordinate"] for run in counted_runs(records)]
     codes = [code for code in (measured[0] if measured else {}) if all(code in bits for bits in measured)]
     return {code: statistics.fmean(bits[code] for bits in measured) for code in codes}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import locale
 import logging
 import os
 import re
@@ -82,19 +83,35 @@ def load_matplotlib() -> None:
     """
     if "matplotlib" in sys.modules:
         return
-    neutral = {"MPLBACKEND": "agg", "MATPLOTLIBRC": os.devnull}
-    users = {name: os.environ.get(name) for name in neutral}
-    os.environ.update(neutral)
+    before = locale.setlocale(locale.LC_ALL)
     try:
-        import matplotlib as mpl  # noqa: F401 (imported for what it then knows)
-    except ValueError as error:  # it reads a matplotlibrc in the current folder all the same
+        # A matplotlibrc in the current folder is read all the same, and may ask for the environment's locale,
+        # which may not be installed.
+        with _environment(MPLBACKEND="agg", MATPLOTLIBRC=os.devnull, LC_ALL="C"):
+            import matplotlib as mpl  # noqa: F401 (imported for what it then knows)
+    except ValueError as error:
         raise UsageError(f"matplotlib cannot read ./matplotlibrc ({error}); fix or remove it") from error
     finally:
-        for name, value in users.items():
+        locale.setlocale(locale.LC_ALL, before)
+
+
+@contextmanager
+def _environment(**values: str | None) -> Iterator[None]:
+    """Set variables of the environment, or remove those that are None, and put them back."""
+    before = {name: os.environ.get(name) for name in values}
+
+    def put(wanted: dict[str, str | None]) -> None:
+        for name, value in wanted.items():
             if value is None:
-                del os.environ[name]
+                os.environ.pop(name, None)
             else:
                 os.environ[name] = value
+
+    put(values)
+    try:
+        yield
+    finally:
+        put(before)
 
 
 @contextmanager
@@ -127,7 +144,8 @@ def figure_bytes(figure: Figure, suffix: str) -> bytes:
     stream = io.BytesIO()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph")  # a stored name may have letters that the font lacks
-        with _laid_out(figure, suffix):
+        # SOURCE_DATE_EPOCH is read though there is no date, and may be no number.
+        with _laid_out(figure, suffix), _environment(SOURCE_DATE_EPOCH=None):
             figure.savefig(stream, format=suffix.removeprefix("."), dpi=_PIXELS, metadata=_DATELESS[suffix])
     return stream.getvalue()
 

@@ -110,6 +110,8 @@ def notes(sheet: Sheet, others: Sequence[Group], options: TableOptions, bold_sig
     yield _deviation_note(sheet)
     for name in options.show:
         yield from _measure_notes(name, sheet, shown, options)
+    if {"traffic", "network"} & set(options.show):
+        yield from _diverged_cells(shown)
     if "accuracy" in options.show:
         yield from significance_notes(sheet.groups, sheet.names, bold_sign)
     if DIFFERENCE in options.show and any_differences(sheet.groups):
@@ -202,6 +204,23 @@ def _left_out_words(shown: Iterable[Shown]) -> str:
         counts[one.label] = diverged + one.cell.num_diverged, runs + one.cell.num_seeds
     left_out = [f"{label} ({k} of {n})" for label, (k, n) in counts.items() if 0 < k < n]
     return f" Diverged runs are left out of the bits: {', '.join(left_out)}." if left_out else ""
+
+
+def _diverged_cells(shown: Iterable[Shown]) -> Iterator[str]:
+    """Yield which cells leave diverged runs out of their bytes, and which have no other runs."""
+    cells = [one for one in shown if one.cell.num_diverged]
+    partly = [
+        f"{one.label} at N={one.cell.nodes} ({one.cell.num_diverged} of {one.cell.num_seeds})"
+        for one in cells
+        if one.cell.num_diverged < one.cell.num_seeds
+    ]
+    wholly = [
+        f"{one.label} at N={one.cell.nodes}" for one in cells if one.cell.num_diverged == one.cell.num_seeds
+    ]
+    left_out = f"Diverged runs are left out of the bytes: {', '.join(partly)}." if partly else ""
+    only = f"All runs diverged, and are shown: {', '.join(wholly)}." if wholly else ""
+    if cells:
+        yield " ".join(filter(None, (left_out, only)))
 
 
 def _feedback_words(shown: Iterable[Shown]) -> str:

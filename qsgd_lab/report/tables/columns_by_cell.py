@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import TYPE_CHECKING
 
 from qsgd_lab.report.analysis.cells import FULL_PRECISION_CODE, Cell, Statistic, summarize
@@ -11,6 +12,7 @@ from qsgd_lab.report.analysis.communication import (
     Exchange,
     NodeWork,
     compute_seconds,
+    counted_runs,
     exchange_of,
     modelled_step,
     node_work,
@@ -191,8 +193,11 @@ def _moved_per_step(place: Place) -> float | None:
 
 def _sent_in_all(place: Place) -> float | None:
     exchange = exchange_of(place.cell.runs)
-    steps = [run.result["steps"] for run in place.cell.runs]
-    return exchange.message_bytes * max(steps) if exchange else None
+    if exchange is None:
+        return None
+    runs = counted_runs(place.cell.runs)
+    each = [(exchange_of([run], exchange.code), run.result["steps"]) for run in runs]
+    return fmean(own.message_bytes * steps if own else 0.0 for own, steps in each)
 
 
 def _time(groups: Sequence[Group]) -> list[CellMeasure]:
