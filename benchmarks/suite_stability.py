@@ -35,20 +35,20 @@ def main(folder: str, words: list[str]) -> None:
     runner = Runner(SUITE, RunStore(Path(folder)), lambda _: None)
     known = {name: (each.specs.get(RUNG) or each.specs[WHOLE])[0] for name, each in baselines(SUITE).items()}
     chosen = [word for word in words if word in known] or [name for name in known if name != REFERENCE]
-    specs = [ComparedMethod.parse(known[name]) for name in chosen]
+    specs = [known[name] for name in chosen]
     tasks = [word for word in words if word not in known and word != "shifted"]
     for key in tasks or [task.key for task in SUITE.scored]:
         task = SUITE.task(key)
         comparison = runner.comparison(task)
 
         @cache
-        def error(method: ComparedMethod, scale: float, comparison=comparison) -> float:
-            return float(np.mean(comparison.tuning(method, scale).metric))
+        def error(spec: str, scale: float, comparison=comparison) -> float:
+            return float(np.mean(comparison.tuning(ComparedMethod.parse(spec), scale).metric))
 
         for label, stages, offsets in _searches(task, "shifted" in words):
             starts = [_start(SUITE.search(task).first, stages, offset) for offset in offsets]
-            scales = [[_searched(error, method, stages, first) for method in specs] for first in starts]
-            found = [[error(m, scale) for m, scale in zip(specs, row, strict=True)] for row in scales]
+            scales = [[_searched(error, spec, stages, first) for spec in specs] for first in starts]
+            found = [[error(spec, scale) for spec, scale in zip(specs, row, strict=True)] for row in scales]
             taus = [kendalltau(a, b).statistic for a, b in itertools.combinations(found, 2)]
             change = np.max(np.max(found, axis=0) / np.min(found, axis=0))
             points = 100 * np.max(np.max(found, axis=0) - np.min(found, axis=0))
@@ -77,10 +77,10 @@ def _start(own: tuple[float, ...], stages: tuple[float, ...], offset: int) -> li
     return [scale * 2 ** (offset / 2) for scale in first]
 
 
-def _searched(error, method: ComparedMethod, stages: tuple[float, ...], first: list[float]) -> float:
+def _searched(error, spec: str, stages: tuple[float, ...], first: list[float]) -> float:
     known: dict[float, float] = {}
     while wanted := next_scales(known, stages, first):
-        known |= {scale: error(method, scale) for scale in wanted}
+        known |= {scale: error(spec, scale) for scale in wanted}
     return best_scale(known)
 
 
