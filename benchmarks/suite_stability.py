@@ -4,9 +4,10 @@ python benchmarks/suite_stability.py RUNS [TASK | BASELINE]...
 
 RUNS is the folder of `qsgd-lab suite run`; what it lacks is run and kept. On problems, searches from the four
 starts of the lattice of sqrt 2, and plain grids of a factor 2 and 4, read these runs. On networks, the search
-to a factor 2 starts at both places of its own lattice, and, with the word `shifted`, also half a step aside.
-Printed are the least Kendall's tau between two starts, the largest change of a method's
-error, as a factor and in points, and how many winners there are; errors are means over the tuning seeds.
+to a factor 2 and a grid of 4 start at both places of the lattice of 2; with the word `shifted`, the search
+also starts half a step aside. Printed are the least Kendall's tau between two starts, the largest change of a
+method's error, as a factor and in points, and how many winners there are; errors are means over the tuning
+seeds.
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ def _searches(task: Task, shifted: bool) -> list[tuple[str, tuple[float, ...], t
     """Return label, stages and starts, in steps of sqrt 2, of the searches and grids of a task."""
     stages = SUITE.search(task).stages
     if task.kind == "network":
-        own = [("search to 2", stages, (0, 2))]
+        own = [("search to 2", stages, (0, 2)), ("grid of 4", (4.0,), (0, 2))]
         return [*own, ("search to 2, also half a step aside", stages, (0, 1, 2, 3))] if shifted else own
     four = (0, 1, 2, 3)
     return [("search to sqrt 2", stages, four), ("grid of 2", (2.0,), (0, 1)), ("grid of 4", (4.0,), four)]
