@@ -47,7 +47,7 @@ from qsgd_lab.kernels.arguments import (
 from qsgd_lab.levels import NORMS
 from qsgd_lab.partition import Partition, excerpt
 from qsgd_lab.quantization import QuantizedGradient, host_arrays, level_dtype
-from qsgd_lab.stream import Stream
+from qsgd_lab.stream import KernelKey
 from qsgd_lab.wire.checks import Limits, check_dead, check_levels_of_dead, writable_scales, writing
 
 IS_DEVICE = False
@@ -117,15 +117,15 @@ def _write_reference(
 
 
 def _in_one_pass(
-    parts: Partition, scheme: ChunkScheme, norm: str, stochastic: bool, stream: Stream
+    parts: Partition, scheme: ChunkScheme, norm: str, stochastic: bool, key: KernelKey
 ) -> tuple[Offsets, StreamKey, Quantizer, ChunkFormat, EncodeTables]:
     """Return what a kernel that quantizes and encodes in one pass is told."""
     from qsgd_lab.kernels.fixed_point import fraction_bits
 
     s = scheme.num_levels
     quantizer = Quantizer(NORMS.index(norm), stochastic, np.uint32(s), np.uint32(fraction_bits(s)))
-    offsets, key = Offsets(parts.bucket_offsets, parts.tensor_offsets), StreamKey(*stream.kernel_key())
-    return offsets, key, quantizer, scheme.format(), encode_tables(scheme.layout, scheme.code, s)
+    offsets = Offsets(parts.bucket_offsets, parts.tensor_offsets)
+    return offsets, StreamKey(*key), quantizer, scheme.format(), encode_tables(scheme.layout, scheme.code, s)
 
 
 def quantize_and_encode(
@@ -134,7 +134,7 @@ def quantize_and_encode(
     scheme: ChunkScheme,
     norm: str,
     stochastic: bool,
-    stream: Stream,
+    key: KernelKey,
     threads: int | None,
 ) -> Message:
     """Return the message of a gradient in one pass; no part of the scheme is "auto"."""
@@ -144,7 +144,7 @@ def quantize_and_encode(
     x = flat_float32(gradient)
     # Magnitudes compare like their bits, which a maximum norm does in integers.
     x_bits, norms = x.view(np.int32), np.empty(parts.num_buckets, np.float32)
-    offsets, key, quantizer, form, tables = _in_one_pass(parts, scheme, norm, stochastic, stream)
+    offsets, words, quantizer, form, tables = _in_one_pass(parts, scheme, norm, stochastic, key)
 
     def write(first: int, last: int, target: NDArray[np.uint8], directory: Directory) -> int:
         chunks = ChunkRange(x.size, scheme.chunk_size, first, last)
@@ -152,7 +152,7 @@ def quantize_and_encode(
         scratch = np.empty(CHUNKS_AT_A_TIME * scheme.chunk_size, level_dtype(s))
         lists = ChunkDirectory(directory.num_words, directory.checksums, directory.num_nonzeros)
         size: int = quantize_and_encode_chunks(
-            x, x_bits, offsets, key, quantizer, chunks, form, tables, scratch, target, lists, norms
+            x, x_bits, offsets, words, quantizer, chunks, form, tables, scratch, target, lists, norms
         )
         return size
 
@@ -166,7 +166,7 @@ def send_rest(
     scheme: ChunkScheme,
     norm: str,
     stochastic: bool,
-    stream: Stream,
+    key: KernelKey,
 ) -> Message:
     """Return the message of gradient + residual, in the same pass that splits this sum.
 
@@ -175,7 +175,7 @@ def send_rest(
     vectors : (gradient, residual, rest, values), each float32, shape (n,), contiguous
         `rest` and `values` are overwritten: by what was not sent, and by what receivers read, with 0 for -0.
         Gradient and values may be the same memory.
-    parts, scheme, norm, stochastic, stream
+    parts, scheme, norm, stochastic, key
         As in `quantize_and_encode`.
     """
     from qsgd_lab.kernels.cpu.messages.quantize_encode import CHUNKS_AT_A_TIME
@@ -184,7 +184,7 @@ def send_rest(
     s = scheme.num_levels
     gradient, residual, rest, values = vectors
     norms = np.empty(parts.num_buckets, np.float32)
-    offsets, key, quantizer, form, tables = _in_one_pass(parts, scheme, norm, stochastic, stream)
+    offsets, words, quantizer, form, tables = _in_one_pass(parts, scheme, norm, stochastic, key)
 
     def write(first: int, last: int, target: NDArray[np.uint8], directory: Directory) -> int:
         chunks = ChunkRange(rest.size, scheme.chunk_size, first, last)
@@ -197,7 +197,7 @@ def send_rest(
             rest.view(np.int32),
             values,
             offsets,
-            key,
+            words,
             quantizer,
             chunks,
             form,

@@ -48,7 +48,7 @@ def warm_up() -> Iterator[str]:
         ql.quantize_and_encode(gradient, levels=levels, code="omega", layout="dense")
         scheme = ChunkScheme("fixed", "auto", levels, DEFAULT_CHUNK_SIZE)
         vectors = tuple(np.array([gradient, gradient, gradient, gradient]))
-        send_rest(vectors, quantized.partition, scheme, "max", True, Stream())
+        send_rest(vectors, quantized.partition, scheme, "max", True, Stream().kernel_key())
         yield f"decoder, {kind} levels"
         for message in map(bytes, messages):
             ql.decode(message)

@@ -195,8 +195,8 @@ class Gathered:
             self._states[at] = compressor.init(layout)
         if kept is not None and fixed is not None and fixed.backend != "reference":
             scheme = ChunkScheme("fixed", "auto", fixed.levels, DEFAULT_CHUNK_SIZE)
-            stochastic = fixed.rounding == "stochastic"
-            return send_rest((vector, *kept, read), self._states[at], scheme, fixed.norm, stochastic, stream)
+            stochastic, key = fixed.rounding == "stochastic", stream.kernel_key(fixed.stream_version)
+            return send_rest((vector, *kept, read), self._states[at], scheme, fixed.norm, stochastic, key)
         own = vector if kept is None else np.add(vector, kept[0], out=kept[1])
         payload, self._states[at] = compressor.compress(own, self._states[at], stream)
         is_fixed = isinstance(payload, QuantizedGradient) and self.layout == "fixed"

@@ -44,7 +44,7 @@ class QSGDHook:
         Magnitude bits of QSGD: s = 2**bits - 1 levels. Left aside where `compressor` is given.
     compressor : str or Compressor, optional
         Any method of the lab, such as ``"ef(top-k(fraction=0.01))"``; ``ef(...)`` means `error_feedback`.
-    norm, bucket_size, rounding
+    norm, bucket_size, rounding, stream_version
         Of QSGD, as in `qsgd_lab.quantize`.
     error_feedback : bool
         Keep what was not sent, and add it to the next gradient.
@@ -91,6 +91,7 @@ class QSGDHook:
         norm: str = "max",
         bucket_size: int | str = 512,
         rounding: str = "stochastic",
+        stream_version: int = 1,
         error_feedback: bool = True,
         layout: str = "fixed",
         collective: str = "auto",
@@ -107,7 +108,10 @@ class QSGDHook:
         if collective not in COLLECTIVES:
             raise ValueError(f"collective is {collective!r}; it must be one of: {', '.join(COLLECTIVES)}")
         if compressor is None:
-            compressor = f"qsgd(bits={bits},norm={norm},bucket_size={bucket_size},rounding={rounding})"
+            compressor = (
+                f"qsgd(bits={bits},norm={norm},bucket_size={bucket_size},rounding={rounding},"
+                f"stream_version={stream_version})"
+            )
             self.spec = str(COMPRESSORS.parse(compressor))
         else:
             self.spec = (

@@ -31,7 +31,9 @@ def test_one_pass_is_all_of_its_steps(data):
     bucket, norm = data.draw(gradients.bucket_sizes), data.draw(gradients.norms)
     rounding, sizes = data.draw(gradients.roundings), data.draw(gradients.tensor_sizes(n))
     chunk = data.draw(st.sampled_from([32, 4096]))
+    version = data.draw(gradients.stream_versions)
     scheme = {"levels": s, "bucket_size": bucket, "norm": norm, "rounding": rounding, "tensor_sizes": sizes}
+    scheme["stream_version"] = version
     with np.errstate(all="ignore"):
         own = gradient + residual
         quantized = quantize(own, seed=5, node=1, step=2, tensor=3, **scheme)
@@ -44,7 +46,7 @@ def test_one_pass_is_all_of_its_steps(data):
         ChunkScheme("fixed", "auto", s, chunk),
         norm,
         rounding == "stochastic",
-        Stream(5, 1, 2, 3),
+        Stream(5, 1, 2, 3).kernel_key(version),
     )
 
     assert message == encode(quantized, layout="fixed", chunk_size=chunk)

@@ -17,7 +17,7 @@ LARGE_SHAPES = ((60, 50), (7,), (30, 10), (1,))
 SPECS = [
     "fp32",
     "qsgd(bits=2,norm=max,bucket_size=model)",
-    "qsgd(bits=4,bucket_size=64)",
+    "qsgd(bits=4,bucket_size=64,stream_version=2)",
     "qsgd(bits=1,bucket_size=tensor,rounding=nearest)",
     "ef(qsgd(bits=2,norm=max,bucket_size=512))",
     "ef(top-k(fraction=0.05))",

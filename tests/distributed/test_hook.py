@@ -60,7 +60,11 @@ def one_thread():
     ("text", "options", "ddp"),
     [
         ("ef(qsgd(bits=2,norm=max))", PLAIN, {}),
-        ("ef(qsgd(bits=2,norm=max))", PLAIN, SMALL_BUCKETS),
+        (
+            "ef(qsgd(bits=2,norm=max,stream_version=2))",
+            {**PLAIN, "stream_version": 2},
+            SMALL_BUCKETS,
+        ),
         ("qsgd(bits=4,norm=max)", {**PLAIN, "bits": 4, "error_feedback": False}, SMALL_BUCKETS),
         ("fp32", {"warmup_steps": 100}, SMALL_BUCKETS),
         ("fp32", {"compressor": "fp32"}, {}),

@@ -10,9 +10,9 @@ WORDS = types.uint32[::1]
 LEVELS, COUNTS = types.int8[:, ::1], types.int64[:, ::1]
 INT32S, INT64S = types.int32[::1], types.int64[::1]
 ROWS = types.Tuple((INT64S, INT32S, INT32S, INT32S, INT32S, types.float32))
-STREAM = types.Tuple((types.boolean, U32, U32, U32, U32, U32))
+STREAM = types.Tuple((types.boolean, U32, U32, U32, U32, U32, U32))
 FULL = INT32S
-COUNTER = types.UniTuple(U32, 3)
+COUNTER = types.UniTuple(U32, 4)
 SCHEME = types.Tuple((types.float32, U32, U32))
 TABLES = types.Tuple((MATRIX, MATRIX, TOTALS))
 

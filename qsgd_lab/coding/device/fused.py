@@ -18,11 +18,11 @@ from qsgd_lab.coding.layouts import WORD_BITS, fixed_width
 from qsgd_lab.coding.payload import ChunkScheme, lead_bytes
 from qsgd_lab.levels import NORMS
 from qsgd_lab.partition import Partition
-from qsgd_lab.stream import Stream
+from qsgd_lab.stream import KernelKey
 
 
 def quantize_and_pack_on_device(
-    gradient: Any, parts: Partition, scheme: ChunkScheme, norm: str, stochastic: bool, stream: Stream
+    gradient: Any, parts: Partition, scheme: ChunkScheme, norm: str, stochastic: bool, key: KernelKey
 ) -> Any:
     """Return the message of fixed width of a gradient on a device: uint8 in an array of its library.
 
@@ -52,7 +52,7 @@ def quantize_and_pack_on_device(
             context,
             row_tables(parts, context),
             x,
-            stream.kernel_key(),
+            key,
             NORMS.index(norm),
             stochastic,
             scheme.num_levels,

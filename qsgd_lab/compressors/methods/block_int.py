@@ -27,7 +27,7 @@ from qsgd_lab.ledger import Ledger, Size
 from qsgd_lab.levels import FLOAT_BITS
 from qsgd_lab.stream import Stream
 from qsgd_lab.wire import message
-from qsgd_lab.wire.key import Purpose, Role, purpose_key
+from qsgd_lab.wire.key import STREAM_VERSION, Purpose, Role, purpose_key
 from qsgd_lab.wire.kinds.block_integers import (
     MAX_BLOCK,
     SMOOTHER_BITS,
@@ -268,7 +268,7 @@ class BlockInt(Compressor):
 def _words_of(stream: Stream, role: Role) -> StreamKey:
     """Return the key of the words of rounding."""
     k0, k1 = purpose_key(stream.seed, Purpose.ROUNDING, role)
-    return StreamKey(*map(np.uint32, (k0, k1, stream.step, stream.tensor, stream.node)))
+    return StreamKey(*map(np.uint32, (k0, k1, stream.step, stream.tensor, stream.node, STREAM_VERSION)))
 
 
 def _largest_variance(d: int, s: int) -> float:

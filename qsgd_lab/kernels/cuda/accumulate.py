@@ -24,7 +24,8 @@ from qsgd_lab.kernels.cuda.norms import (
     load_sum,
 )
 from qsgd_lab.kernels.cuda.quantize import (
-    QUARTERS,
+    EIGHT,
+    TURNS,
     bucket_at,
     draw_words,
     launch_bucket_tables,
@@ -32,7 +33,7 @@ from qsgd_lab.kernels.cuda.quantize import (
     scheme_of,
 )
 from qsgd_lab.kernels.fixed_point import bucket_factors, level_step, level_value
-from qsgd_lab.kernels.philox import STRIDE
+from qsgd_lab.kernels.philox import SHARED_STRIDE
 
 
 @cuda.jit(cache=True, fastmath=False)
@@ -78,10 +79,10 @@ def accumulate_rows(
             norm = finished_norm(fold_warp(lane_term(values, kind), kind), kind)
             factors = bucket_factors(norm, scheme[0])
             step = np.float64(level_step(norm, scheme[2]))
-            for quarter in range(QUARTERS):
-                words = draw_words(stream, tensor, node, group, at(lane, quarter))
-                for w in range(4):
-                    k = quarter + QUARTERS * w
+            for turn in range(TURNS):
+                words = draw_words(stream, tensor, node, group, at(lane, turn))
+                for w in range(EIGHT):
+                    k = turn + TURNS * w
                     level = level_of(values[k], factors, words[w], scheme)
                     value = np.float32(level_value(level, step))
                     sums[k] = np.float32(sums[k] + value)  # no product is added, so nothing is contracted
@@ -108,24 +109,24 @@ def accumulate_rows_with_norms(sent, keep, rows, stream, scheme, tables, average
     offsets, tensors, groups = rows[0], rows[1], rows[2]
     lane, warp = cuda.threadIdx.x % LANES, cuda.threadIdx.x // LANES
     warps = cuda.blockDim.x // LANES
-    sums = cuda.local.array(4, np.float32)  # of the four coordinates that share a Philox block
+    sums = cuda.local.array(EIGHT, np.float32)  # of the coordinates whose words are drawn at once
     nodes = sent.shape[0]
     divisor = np.float32(nodes) if average else np.float32(1.0)
     for row in range(cuda.blockIdx.x * warps + warp, tensors.size, cuda.gridDim.x * warps):
         low, high, size = bounds_of(offsets, row, True)
         tensor, group = tensors[row], groups[row]
         part = total[low:high]
-        for place in range(lane, np.int64(size if size < STRIDE else STRIDE), LANES):
-            for w in range(4):
-                i = at(place, QUARTERS * w)
-                is_read = not average and is_inside(place, QUARTERS * w, size)
+        for place in range(lane, np.int64(size if size < SHARED_STRIDE else SHARED_STRIDE), LANES):
+            for w in range(EIGHT):
+                i = at(place, TURNS * w)
+                is_read = not average and is_inside(place, TURNS * w, size)
                 sums[w] = part[i] if is_read else np.float32(0.0)
             for node in range(nodes):
                 words = draw_words(stream, tensor, node, group, place)
                 x, part_levels = sent[node, low:high], levels[node, low:high]
-                for w in range(4):
-                    i = at(place, QUARTERS * w)
-                    if is_inside(place, QUARTERS * w, size):
+                for w in range(EIGHT):
+                    i = at(place, TURNS * w)
+                    if is_inside(place, TURNS * w, size):
                         bucket = bucket_at(i, row, rows)
                         factors = tables[0][node, bucket], tables[1][node, bucket]
                         level = level_of(x[i], factors, words[w], scheme)
@@ -134,9 +135,9 @@ def accumulate_rows_with_norms(sent, keep, rows, stream, scheme, tables, average
                         if keep:
                             x[i] = np.float32(x[i] - value)
                         part_levels[i] = level
-            for w in range(4):
-                i = at(place, QUARTERS * w)
-                if is_inside(place, QUARTERS * w, size):
+            for w in range(EIGHT):
+                i = at(place, TURNS * w)
+                if is_inside(place, TURNS * w, size):
                     part[i] = np.float32(sums[w] / divisor)
 
 
@@ -151,7 +152,7 @@ def launch_accumulate(
     tables : RowTables
     gradients, residuals : Numba float32[N, n] or None
         At least one; gradient + residual is sent where both are given.
-    key : (k0, k1, step, first tensor, first node), each uint32
+    key : (k0, k1, step, first tensor, first node, version), each uint32
     kind : 0 for l2, 1 for max
     stochastic, average : bool
     num_levels : int

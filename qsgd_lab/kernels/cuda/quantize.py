@@ -5,11 +5,11 @@ gradient is read once: its norm is taken from the coordinates the threads alread
 taken before. Nothing here is checked.
 
 ``rows`` is (offsets, tensor, group, bucket, left, inverse size) of `Rows`; ``stream`` is (stochastic, k0, k1,
-step, first tensor, node); ``scheme`` is (s 2^F as float32, F as uint32, s as uint32); ``tables`` is (factors,
-scales, steps) of `bucket_tables`.
+step, first tensor, node, version); ``scheme`` is (s 2^F as float32, F as uint32, s as uint32); ``tables`` is
+(factors, scales, steps) of `bucket_tables`.
 
-Thread l takes coordinates l + 32 k of its row. Philox block j of the row's group serves coordinates j, j +
-128, j + 256 and j + 384, so four calls give a thread its 16 words, and none is shared or thrown away.
+Thread l takes coordinates l + 32 k of its row. Its words are those of places l and l + 32, eight each: in
+version 1 of the stream by four Philox blocks, in version 2 by two, and none is shared or thrown away.
 
 Where a bucket is a row, every thread works out its factors. Elsewhere they come from tables that
 `bucket_tables` fills: a division for each coordinate would cost more than all the rest.
@@ -22,6 +22,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import cuda
 
+from qsgd_lab.kernels.constants import SHARED_WORDS
 from qsgd_lab.kernels.cuda.launch import current_launch_shape
 from qsgd_lab.kernels.cuda.norms import (
     LANES,
@@ -43,9 +44,10 @@ from qsgd_lab.kernels.fixed_point import (
     level_value,
     round_level,
 )
-from qsgd_lab.kernels.philox import STRIDE, philox4x32_narrow
+from qsgd_lab.kernels.philox import SHARED_STRIDE, STRIDE, philox4x32_narrow, rotated
 
-QUARTERS = STRIDE // LANES  # Philox calls a thread makes for a row: four words each, none thrown away
+TURNS = SHARED_STRIDE // LANES  # how often a thread draws the words of a row
+EIGHT = 8  # at a time
 _HALF = np.float32(0.5)
 
 
@@ -58,20 +60,34 @@ class RowScheme(NamedTuple):
 
 
 @cuda.jit(device=True, cache=False, fastmath=False)
-def draw_words(stream, tensor, node, group, place):
-    """Return the words (uint32) of coordinates j, j + 128, j + 256, j + 384 of a group, for j = `place`.
-
-    ``stream`` is (stochastic, k0, k1, step, first tensor, first node), all but the first uint32; `tensor` and
-    `node` count from those.
-    """
-    stochastic, k0, k1, step, first_tensor, first_node = stream
-    if not stochastic:  # the same for the whole grid, so that no warp diverges
-        return HALF_WORD, HALF_WORD, HALF_WORD, HALF_WORD
-    block = np.uint32(np.int64(group) * STRIDE + place)  # below 2^32, since a tensor has at most 2^34 words
+def draw_block(stream, tensor, node, block):
+    """Return the four words (uint32) of a Philox block (int64); the rest as of `draw_words`."""
+    _, k0, k1, step, first_tensor, first_node, _ = stream
     own_tensor = np.uint32(np.int64(first_tensor) + np.int64(tensor))
     own_node = np.uint32(np.int64(first_node) + np.int64(node))
-    w0, w1, w2, w3 = philox4x32_narrow(block, step, own_tensor, own_node, k0, k1)
+    # Below 2^32, since a tensor has at most 2^34 words.
+    w0, w1, w2, w3 = philox4x32_narrow(np.uint32(block), step, own_tensor, own_node, k0, k1)
     return np.uint32(w0), np.uint32(w1), np.uint32(w2), np.uint32(w3)
+
+
+@cuda.jit(device=True, cache=False, fastmath=False)
+def draw_words(stream, tensor, node, group, place):
+    """Return the words (uint32) of coordinates j + 64 m, m = 0 to 7, of a group, for j = `place` below 64.
+
+    ``stream`` is (stochastic, k0, k1, step, first tensor, first node, version), all but the first uint32;
+    `tensor` and `node` count from those.
+    """
+    stochastic, version = stream[0], stream[6]
+    if not stochastic:  # the same for the whole grid, so that no warp diverges
+        return HALF_WORD, HALF_WORD, HALF_WORD, HALF_WORD, HALF_WORD, HALF_WORD, HALF_WORD, HALF_WORD
+    is_shared = version == SHARED_WORDS  # also the same for the whole grid
+    stride = np.int64(SHARED_STRIDE) if is_shared else np.int64(STRIDE)
+    block = np.int64(group) * stride + np.int64(place)
+    a0, a1, a2, a3 = draw_block(stream, tensor, node, block)
+    if is_shared:
+        return a0, a1, a2, a3, rotated(a0), rotated(a1), rotated(a2), rotated(a3)
+    b0, b1, b2, b3 = draw_block(stream, tensor, node, block + SHARED_STRIDE)
+    return a0, b0, a1, b1, a2, b2, a3, b3
 
 
 @cuda.jit(device=True, cache=False, fastmath=False)
@@ -164,10 +180,10 @@ def quantize_rows(x, rows, stream, scheme, kind, levels, norms):
             norms[row] = norm
         factors = bucket_factors(norm, scheme[0])  # in every thread: sharing them would take a barrier
         part = levels[low:high]
-        for quarter in range(QUARTERS):
-            words = draw_words(stream, tensor, 0, group, at(lane, quarter))
-            for w in range(4):
-                k = quarter + QUARTERS * w
+        for turn in range(TURNS):
+            words = draw_words(stream, tensor, 0, group, at(lane, turn))
+            for w in range(EIGHT):
+                k = turn + TURNS * w
                 level = level_of(values[k], factors, words[w], scheme)
                 if is_inside(lane, k, size):  # only stores are guarded: what is beyond was loaded as 0
                     part[at(lane, k)] = level
@@ -184,11 +200,11 @@ def quantize_rows_with_norms(x, rows, stream, scheme, tables, levels):
         tensor, group = tensors[row], groups[row]
         part, part_x = levels[low:high], x[low:high]
         # No shuffles here, so that a warp may leave lanes idle at the end of a short row.
-        for place in range(lane, np.int64(size if size < STRIDE else STRIDE), LANES):
+        for place in range(lane, np.int64(size if size < SHARED_STRIDE else SHARED_STRIDE), LANES):
             words = draw_words(stream, tensor, 0, group, place)
-            for w in range(4):
-                i = at(place, QUARTERS * w)
-                if is_inside(place, QUARTERS * w, size):
+            for w in range(EIGHT):
+                i = at(place, TURNS * w)
+                if is_inside(place, TURNS * w, size):
                     bucket = bucket_at(i, row, rows)
                     factors = tables[0][0, bucket], tables[1][0, bucket]
                     part[i] = level_of(part_x[i], factors, words[w], scheme)
@@ -220,7 +236,7 @@ def launch_quantize(context, tables, x, key, kind, stochastic, num_levels, level
     context : DeviceContext
     tables : RowTables
     x : Numba float32[n]
-    key : (k0, k1, step, tensor, node), each uint32
+    key : (k0, k1, step, tensor, node, version), each uint32
     kind : 0 for l2, 1 for max
     stochastic : bool
     num_levels : int

@@ -30,7 +30,8 @@ from qsgd_lab.kernels.cuda.norms import (
     load_row,
 )
 from qsgd_lab.kernels.cuda.quantize import (
-    QUARTERS,
+    EIGHT,
+    TURNS,
     bucket_at,
     draw_words,
     launch_quantize,
@@ -151,10 +152,10 @@ def quantize_pack_rows(x, rows, chosen, stream, scheme, kind, width, words, norm
         factors = bucket_factors(norm, scheme[0])
         begin, end = low * width, high * width
         in_bytes = width in (2, 4, 8) and begin & 31 == 0  # no word cuts a code, nor reaches before the row
-        for quarter in range(QUARTERS):
-            drawn = draw_words(stream, tensor, 0, group, at(lane, quarter))
-            for w in range(4):
-                k = quarter + QUARTERS * w
+        for turn in range(TURNS):
+            drawn = draw_words(stream, tensor, 0, group, at(lane, turn))
+            for w in range(EIGHT):
+                k = turn + TURNS * w
                 level = level_of(values[k], factors, drawn[w], scheme)
                 if in_bytes:
                     byte_codes[at(lane, k)] = np.uint8(level & mask)
@@ -254,7 +255,7 @@ def launch_quantize_pack(context, tables, x, key, kind, stochastic, num_levels, 
     context : DeviceContext
     tables : RowTables
     x : Numba float32[n]
-    key : (k0, k1, step, tensor, node), each uint32
+    key : (k0, k1, step, tensor, node, version), each uint32
     kind : 0 for l2, 1 for max
     stochastic : bool
     num_levels, width : int
