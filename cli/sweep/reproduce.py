@@ -353,8 +353,8 @@ def warn_of_changes(plan: Plan) -> None:
 
     if checkout()["dirty"] and plan.configs("missing", "stale"):
         say(
-            "Warning: the checkout of qsgd-lab has uncommitted changes: the commit that these runs store is not "
-            "their code; commit first if they are to be published."
+            "Warning: the checkout of qsgd-lab has uncommitted changes: the commit that these runs store is "
+            "not their code; commit first if they are to be published."
         )
 
 
