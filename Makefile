@@ -103,6 +103,9 @@ test-cuda: $(STAMP)  ## numba-cuda's code read, counted, executed; LONG=1 tries 
 	$(CUDA_ENV)/bin/python -m pytest -q -W ignore::DeprecationWarning $(PTX_TESTS)  # numba-cuda names what NumPy drops
 	NUMBA_ENABLE_CUDASIM=1 QSGD_LAB_PTX_PYTHON=$(CURDIR)/$(CUDA_ENV)/bin/python \
 	  $(BIN)/python tests/ptx/compare.py $(if $(LONG),--long)
+	$(BIN)/python tests/ptx/host_path.py
+	QSGD_LAB_PTX=1 QSGD_LAB_MUTANTS=2000 QSGD_LAB_PTX_PYTHON=$(CURDIR)/$(CUDA_ENV)/bin/python \
+	  $(BIN)/python -m pytest -q tests/cuda/test_codec_safety_cuda.py -k mutants
 
 lint: $(STAMP)  ## Check style and formatting with ruff.
 	$(BIN)/ruff check .

@@ -21,7 +21,7 @@ torch.set_num_threads(1)
 torch.manual_seed(0)
 
 network = nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 64), nn.ReLU(), nn.Linear(64, 10))
-ddp = DistributedDataParallel(network)
+ddp = DistributedDataParallel(network, gradient_as_bucket_view=True)  # saves a copy of all gradients a step
 hook = QSGDHook(bits=2).register(ddp)  # all that compression takes
 
 digits = load_dataset("digits")

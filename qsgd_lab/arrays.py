@@ -80,6 +80,42 @@ def flat_float32(gradient: Any) -> NDArray[np.float32]:
     return np.ascontiguousarray(array, dtype=np.float32).reshape(-1)
 
 
+#: Compared with, for a type would be made a dtype at each comparison.
+_FLOAT32 = np.dtype(np.float32)
+
+
+def flat_gradient(gradient: Any, on_device: bool) -> Any:
+    """Return a gradient as compressors take it: flat float32, and no copy where it is that already.
+
+    Parameters
+    ----------
+    gradient : array
+        NumPy array or torch tensor of any shape, of float32, float16 or bfloat16.
+    on_device : bool
+        Whether an array in the memory of a CUDA device stays there; otherwise it is refused.
+
+    Returns
+    -------
+    float32, shape (n,)
+        A NumPy array, or an array on the device.
+
+    Raises
+    ------
+    TypeError
+        As `flat_float32`.
+    """
+    if type(gradient) is np.ndarray and gradient.dtype == _FLOAT32 and gradient.ndim == 1:
+        return gradient if gradient.flags.c_contiguous else np.ascontiguousarray(gradient)
+    if not (on_device and is_device_array(gradient)):
+        return flat_float32(gradient)
+    gradient = dense_input(gradient)
+    if not is_torch(gradient):  # CuPy's or Numba's: kernels check its dtype and read it as flat
+        return gradient
+    torch = sys.modules["torch"]
+    _check_float(gradient)
+    return gradient.detach().reshape(-1).to(torch.float32)
+
+
 def _remedy(is_complex: bool, conversion: str) -> str:
     """Return what to do about a dtype."""
     return "give real and imaginary part apart" if is_complex else f"convert it with {conversion}"
@@ -92,11 +128,7 @@ def _flat_from_torch(tensor: Any) -> NDArray[np.float32]:
             f"gradient lives on {tensor.device}; only host memory and CUDA devices are supported: "
             "call .cpu() first"
         )
-    if tensor.dtype not in (torch.float32, torch.float16, torch.bfloat16):
-        raise TypeError(
-            f"gradient is {tensor.dtype}; quantize takes float32, float16 or bfloat16: "
-            + _remedy(tensor.is_complex(), ".float()")
-        )
+    _check_float(tensor)
     try:
         flat: NDArray[np.float32] = tensor.detach().to(torch.float32).contiguous().view(-1).numpy()
     except RuntimeError as error:
@@ -105,6 +137,16 @@ def _flat_from_torch(tensor: Any) -> NDArray[np.float32]:
             + str(error).strip().partition("\n")[0]
         ) from error
     return flat
+
+
+def _check_float(tensor: Any) -> None:
+    """Refuse a tensor of another dtype than float32, float16 and bfloat16 with a TypeError."""
+    torch = sys.modules["torch"]
+    if tensor.dtype not in (torch.float32, torch.float16, torch.bfloat16):
+        raise TypeError(
+            f"gradient is {tensor.dtype}; quantize takes float32, float16 or bfloat16: "
+            + _remedy(tensor.is_complex(), ".float()")
+        )
 
 
 def not_compiled(function: Callable[P, R]) -> Callable[P, R]:

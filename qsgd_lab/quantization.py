@@ -21,7 +21,7 @@ from qsgd_lab.arrays import (
 )
 from qsgd_lab.levels import MAX_LEVELS, NORMS, num_levels
 from qsgd_lab.partition import Partition, partition
-from qsgd_lab.stream import Stream
+from qsgd_lab.stream import STREAM_VERSIONS, Stream
 
 ROUNDINGS = ("stochastic", "nearest")
 
@@ -84,13 +84,15 @@ def check_quantized(value: Any, name: str) -> None:
     raise TypeError(f"{name} takes a quantized gradient, not a {type(value).__name__}; {remedy}")
 
 
-def check_scheme(levels: int, norm: str, rounding: str, backend: str = "auto") -> None:
+def check_scheme(
+    levels: int, norm: str, rounding: str, backend: str = "auto", stream_version: int = 1
+) -> None:
     """Check what every quantizer is made of.
 
     Raises
     ------
     ValueError
-        If s is not an integer from 1 to 32767, or the norm, rounding or backend is unknown.
+        If s is not an integer from 1 to 32767, or the norm, rounding, backend or stream version is unknown.
     """
     if isinstance(levels, bool) or not isinstance(levels, int | np.integer) or not 1 <= levels <= MAX_LEVELS:
         raise ValueError(f"levels is {levels!r}; it must be an integer from 1 to {MAX_LEVELS}")
@@ -98,6 +100,8 @@ def check_scheme(levels: int, norm: str, rounding: str, backend: str = "auto") -
         raise ValueError(f"unknown norm {norm!r}; known: {', '.join(NORMS)}")
     if rounding not in ROUNDINGS:
         raise ValueError(f"unknown rounding {rounding!r}; known: {', '.join(ROUNDINGS)}")
+    if type(stream_version) is not int or stream_version not in STREAM_VERSIONS:  # True and 1.0 equal 1
+        raise ValueError(f"stream_version is {stream_version!r}; it must be 1 or 2")
     check_backend(backend)
 
 
@@ -122,6 +126,7 @@ def quantize(
     tensor: int = 0,
     tensor_sizes: tuple[int, ...] | None = None,
     backend: str = "auto",
+    stream_version: int = 1,
 ) -> QuantizedGradient:
     r"""Quantize a gradient to s levels a bucket, unbiased under stochastic rounding.
 
@@ -151,6 +156,10 @@ def quantize(
         result equals quantizing the pieces one by one.
     backend : {"auto", "cpu", "reference", "cuda"}
         Auto works where the gradient lives. The reference is plain NumPy; all backends give the same bits.
+    stream_version : {1, 2}
+        1 draws a random word for each coordinate. 2 draws one for two coordinates, which takes less time:
+        each coordinate has the same law, and two that share a word are dependent by at most 2**-17
+        (docs/theory.md). Nearest rounding draws none.
 
     Returns
     -------
@@ -192,30 +201,30 @@ def quantize(
         raise ValueError("give either bits or levels")
     s = num_levels(bits, convention) if bits is not None else levels
     assert s is not None
-    check_scheme(s, norm, rounding, backend)
+    check_scheme(s, norm, rounding, backend, stream_version)
     stream = Stream(seed, node, step, tensor).check()
     gradient = dense_input(gradient)
     run = _QUANTIZE[resolve_backend(gradient, backend)]
     shape = tuple(np.shape(gradient))
     parts = partition(math.prod(shape), bucket_size, tensor_sizes)
-    coordinates, norms = run(gradient, parts, int(s), norm, rounding, stream)
+    coordinates, norms = run(gradient, parts, int(s), norm, rounding, stream, stream_version)
     return QuantizedGradient(coordinates, norms, int(s), norm, parts, shape)
 
 
 def _quantize_reference(
-    gradient: Any, parts: Partition, s: int, norm: str, rounding: str, stream: Stream
+    gradient: Any, parts: Partition, s: int, norm: str, rounding: str, stream: Stream, version: int
 ) -> tuple[Any, Any]:
     from qsgd_lab.kernels import reference
 
     x = flat_float32(gradient)
     levels, norms = reference.quantize(
-        x, parts.bucket_offsets, parts.tensor_offsets, norm, rounding, s, *stream
+        x, parts.bucket_offsets, parts.tensor_offsets, norm, rounding, s, *stream, version
     )
     return like_input(levels.astype(level_dtype(s)), gradient), like_input(norms, gradient)
 
 
 def _quantize_cpu(
-    gradient: Any, parts: Partition, s: int, norm: str, rounding: str, stream: Stream
+    gradient: Any, parts: Partition, s: int, norm: str, rounding: str, stream: Stream, version: int
 ) -> tuple[Any, Any]:
     from qsgd_lab.kernels.cpu.quantize import quantize_all
     from qsgd_lab.kernels.fixed_point import fraction_bits
@@ -227,7 +236,7 @@ def _quantize_cpu(
         x,
         x.view(np.int32),
         (parts.bucket_offsets, parts.tensor_offsets),
-        stream.kernel_key(),
+        stream.kernel_key(version),
         (NORMS.index(norm), rounding == "stochastic", np.uint32(s), np.uint32(fraction_bits(s))),
         levels,
         norms,
@@ -236,21 +245,21 @@ def _quantize_cpu(
 
 
 def _quantize_cuda(
-    gradient: Any, parts: Partition, s: int, norm: str, rounding: str, stream: Stream
+    gradient: Any, parts: Partition, s: int, norm: str, rounding: str, stream: Stream, version: int
 ) -> tuple[Any, Any]:
-    from qsgd_lab.kernels.cuda.device import context_of, device_view, flat_device_float32
+    from qsgd_lab.kernels.cuda.device import context_of, device_view, flat_device_reals
     from qsgd_lab.kernels.cuda.quantize import launch_quantize
     from qsgd_lab.kernels.cuda.rows import row_tables
 
     context = context_of(gradient, "gradient")
-    x = flat_device_float32(gradient)
+    x = flat_device_reals(gradient)
     levels = context.empty(parts.num_coordinates, level_dtype(s))
     norms = context.empty(parts.num_buckets, np.float32)
     launch_quantize(
         context,
         row_tables(parts, context),
         x,
-        stream.kernel_key(),
+        stream.kernel_key(version),
         NORMS.index(norm),
         rounding == "stochastic",
         s,

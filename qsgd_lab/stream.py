@@ -12,6 +12,12 @@ import numpy as np
 
 _WORD = 2**32
 
+#: The arguments of kernels' `StreamKey`, in its order.
+KernelKey = tuple[np.uint32, np.uint32, np.uint32, np.uint32, np.uint32, np.uint32]
+
+#: Versions of the random words of rounding: 1 draws a word for each coordinate, 2 one for two coordinates.
+STREAM_VERSIONS = (1, 2)
+
 
 class Stream(NamedTuple):
     """The name of one sequence of random words; equal names give equal words, on every backend.
@@ -43,8 +49,8 @@ class Stream(NamedTuple):
                 raise ValueError(f"{name} is {value!r}; it must be an integer from 0 to {limit - 1}")
         return Stream(*map(int, self))
 
-    def kernel_key(self) -> tuple[np.uint32, np.uint32, np.uint32, np.uint32, np.uint32]:
-        """Return (low seed, high seed, step, tensor, node) as the kernels take it."""
+    def kernel_key(self, version: int = 1) -> KernelKey:
+        """Return (low seed, high seed, step, tensor, node, version) as the kernels take it."""
         high, low = divmod(int(self.seed), _WORD)
         return (
             np.uint32(low),
@@ -52,6 +58,7 @@ class Stream(NamedTuple):
             np.uint32(self.step),
             np.uint32(self.tensor),
             np.uint32(self.node),
+            np.uint32(version),
         )
 
 

@@ -33,7 +33,7 @@ MAY_IMPORT = {
     "runs": [],
     "training": ["algorithms", "distributed", "models", "data", "runs"],
     "problems": ["algorithms", "theory.checks", "data", "runs"],
-    "suite": ["problems", "report"],
+    "suite": ["problems", "report", "training"],
     "report": ["runs", "theory", "compressors", "data"],  # the names of rows, and of data sets
     "stored_runs": ["report"],  # `load_runs`: a store, and its columns
     "theory": [],

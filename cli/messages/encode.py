@@ -68,6 +68,13 @@ from qsgd_lab.levels import MAX_LEVELS, NORMS
 @click.option(
     "--step", type=click.IntRange(0, 2**32 - 1), default=0, help="Of which step: its own random words."
 )
+@click.option(
+    "--stream-version",
+    type=click.IntRange(1, 2),
+    default=1,
+    show_default=True,
+    help="Of the random words: 1 draws one for each coordinate, 2 one for two, which is faster.",
+)
 @threads_option
 @click.pass_context
 def encode(
@@ -86,6 +93,7 @@ def encode(
     seed: int,
     node: int,
     step: int,
+    stream_version: int,
     threads: int,
 ) -> None:
     """Quantize the gradient of a .npy file and write the message that carries it.
@@ -122,6 +130,7 @@ def encode(
             seed=seed,
             node=node,
             step=step,
+            stream_version=stream_version,
         )
         message = ql.encode(quantized, code, layout, version=wire_version, threads=threads)
     save(output, message.data)

@@ -23,6 +23,7 @@ _QUANTIZER_OPTIONS = (
     "bucket_size",
     "norm",
     "rounding",
+    "stream_version",
     "threads",
 )
 

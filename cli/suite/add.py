@@ -29,19 +29,14 @@ def add(results: Sequence[Path], output: Path) -> None:
     Example:
       qsgd-lab suite add my.result.json -o entries.jsonl
     """
-    from dataclasses import replace
-
     from qsgd_lab.files import write_atomically
     from qsgd_lab.suite.definition import load_suite
-    from qsgd_lab.suite.result_file import read_entries, to_json
+    from qsgd_lab.suite.result_file import merged, read_entries, to_json
 
     suite = load_suite()
     entries = {entry.name: entry for entry in (read_entries(output, suite) if output.exists() else ())}
     for path in results:
         for entry in read_entries(path, suite):
-            before = entries.get(entry.name)
-            if before is not None and before.digest == entry.digest:
-                entry = replace(entry, cells={**before.cells, **entry.cells})
-            entries[entry.name] = entry
+            entries[entry.name] = merged(entries.get(entry.name), entry)
     write_atomically(output, "".join(to_json(entry, suite) for entry in entries.values()))
     click.echo(f"{len(entries)} entries in {output}.", err=True)

@@ -56,7 +56,7 @@ def read_board(against: Sequence[Path], rungs: Sequence[str]) -> Board:
     """
     from qsgd_lab.errors import IntegrityError
     from qsgd_lab.suite.definition import load_suite
-    from qsgd_lab.suite.result_file import missing_cells, read_entries, stored_entries
+    from qsgd_lab.suite.result_file import merged, missing_cells, read_entries, stored_entries
     from qsgd_lab.suite.score import Board
 
     suite = load_suite()
@@ -65,8 +65,9 @@ def read_board(against: Sequence[Path], rungs: Sequence[str]) -> Board:
         for entry in read_entries(path, suite):
             if lacking := missing_cells(entry, suite, rungs):
                 raise IntegrityError(f"{path} lacks {lacking[0]}; run the submission again to complete it")
-            # A result replaces the stored one of its name: a baseline that was run here.
-            entries = [other for other in entries if other.name != entry.name] + [entry]
+            # Of a baseline that was run here, what was not run is the stored one's.
+            before = next((other for other in entries if other.name == entry.name), None)
+            entries = [other for other in entries if other is not before] + [merged(before, entry)]
     try:
         return Board(suite, entries)
     except ValueError as error:

@@ -19,9 +19,10 @@ if TYPE_CHECKING:
     from qsgd_lab.suite.submission import Submission
 
 #: Seconds of a processor that a cell takes, for the plan, where no baseline of its task is stored.
-CELL_SECONDS = 20.0
-#: What the audits of a task take, in cells: 8 seeds of two anchors and 7 others, where a cell has about 27.
-AUDIT_CELLS = 0.85
+CELL_SECONDS = {"problem": 20.0, "network": 420.0}
+#: What the audits of a task take, in cells. On problems they are 8 seeds of two anchors and 7 others, where a
+#: cell has about 27; on networks 5 and 3, where a cell has 11.
+AUDIT_CELLS = {"problem": 0.85, "network": 1.2}
 
 
 @click.command()
@@ -42,6 +43,9 @@ AUDIT_CELLS = 0.85
 )
 @task_option
 @click.option("--dry-run", is_flag=True, help="Say which cells are missing and what they cost; run nothing.")
+@click.option(
+    "--jobs", type=click.IntRange(min=1), help="Networks trained side by side.  [default: one a core]"
+)
 @click.option("--no-audit", is_flag=True, help="Leave out the audits; tables say so.")
 @click.option(
     "-o",
@@ -57,6 +61,7 @@ def run(
     rungs: Sequence[str],
     tasks: Sequence[str],
     dry_run: bool,
+    jobs: int | None,
     no_audit: bool,
     output: Path | None,
     imports: Sequence[str],
@@ -68,13 +73,15 @@ def run(
     its own and then run on the test seeds. Finished runs are kept, and the same command goes on where it was
     stopped. Before the cells, messages are audited as by `suite verify`: a method that is not honest about
     its bits gets no result (exit code 4). Beside them, baselines are run again as anchors, and the method on
-    seeds and data that only the submission's digest names.
+    seeds and data that only the submission's digest names. Tasks of networks are not scored, and run where
+    --task names them.
 
     \b
     Example:
       qsgd-lab suite run my.toml --quick --dry-run
       qsgd-lab suite run my.toml --quick -o my.result.json
       qsgd-lab suite run minibatch local-sgd --task curved --rung 32x
+      qsgd-lab suite run my.toml --task brackets --rung 32x -o nets.json
     """
     from qsgd_lab.files import write_atomically
     from qsgd_lab.suite.definition import load_suite
@@ -84,11 +91,13 @@ def run(
     wanted = tuple(rungs) or (suite.quick_rungs if quick else suite.rungs)
     with argument_errors():
         chosen = [submission_named(text, imports) for text in submissions]
-        keys = [suite.task(key).key for key in tasks] or [task.key for task in suite.tasks]
+        keys = [suite.task(key).key for key in tasks] or [task.key for task in suite.scored]
     if dry_run:
         _plan(chosen, wanted, keys, not no_audit)
         return
-    lines = "".join(to_json(_result(each, wanted, keys, folder, not no_audit), suite) for each in chosen)
+    lines = "".join(
+        to_json(_result(each, wanted, keys, folder, jobs, not no_audit), suite) for each in chosen
+    )
     if output is None:
         click.echo(lines, nl=False)
     else:
@@ -102,16 +111,15 @@ def _plan(
     from qsgd_lab.suite.submission import baselines
 
     suite = load_suite()
-    problems = [key for key in keys if suite.task(key).kind == "problem"]
     cells, work = 0, 0.0
     for submission in submissions:
         for rung in (*rungs, WHOLE):
             for spec in submission.specs.get(rung, ()):
-                cells += len(problems)
-                work += sum(map(_cell_seconds, problems))
-                click.echo(f"{submission.name}, {rung}: {spec} on {', '.join(problems)}")
+                cells += len(keys)
+                work += sum(map(_cell_seconds, keys))
+                click.echo(f"{submission.name}, {rung}: {spec} on {', '.join(keys)}")
         if audited and submission != baselines(suite).get(submission.name):
-            work += AUDIT_CELLS * sum(map(_cell_seconds, problems))
+            work += sum(AUDIT_CELLS[suite.task(key).kind] * _cell_seconds(key) for key in keys)
     click.echo(f"{cells} cells, about {work / 60:.1f} CPU minutes without what is stored.")
 
 
@@ -120,17 +128,23 @@ def _cell_seconds(key: str) -> float:
     from qsgd_lab.suite.definition import load_suite
     from qsgd_lab.suite.result_file import stored_entries
 
-    entries = stored_entries(load_suite())
+    suite = load_suite()
+    entries = stored_entries(suite)
     known = [cell.cpu for entry in entries for (task, _), cell in entry.cells.items() if task == key]
-    return sum(known) / len(known) if known else CELL_SECONDS
+    return sum(known) / len(known) if known else CELL_SECONDS[suite.task(key).kind]
 
 
 def _result(
-    submission: Submission, rungs: Sequence[str], keys: Sequence[str], folder: Path, audited: bool
+    submission: Submission,
+    rungs: Sequence[str],
+    keys: Sequence[str],
+    folder: Path,
+    jobs: int | None,
+    audited: bool,
 ) -> Entry:
+    from qsgd_lab.cli.sweep.compare_networks import train_missing
     from qsgd_lab.errors import IntegrityError
     from qsgd_lab.runs.environment import collect_environment
-    from qsgd_lab.runs.problem_store import ProblemStore
     from qsgd_lab.runs.store import RunStore
     from qsgd_lab.suite.anchors import audit
     from qsgd_lab.suite.cells import Runner, check_data
@@ -146,13 +160,16 @@ def _result(
             for _, findings in audit_submission(submission, suite, [suite.task(key) for key in keys]):
                 if findings:
                     raise IntegrityError(f"refused: {findings[0]}")
-    runner = Runner(suite, ProblemStore(RunStore(folder)), lambda words: click.echo(f"{words}.", err=True))
-    found, missing = [], {}
+    store = RunStore(folder)
+    runner = Runner(
+        suite,
+        store,
+        lambda words: click.echo(f"{words}.", err=True),
+        lambda configs: train_missing(configs, store, jobs, None),
+    )
+    found = []
     for key in keys:
         task = suite.task(key)
-        if task.kind != "problem":
-            missing[key] = "networks are not run by this version"
-            continue
         check_data(suite, task)
         for rung in (*rungs, WHOLE):
             if rung in submission.specs:
@@ -165,6 +182,5 @@ def _result(
         {name: str(value) for name, value in collect_environment().items()},
         status="baseline" if is_baseline else "self-reported",
         digest=digest,
-        missing=missing,
         audit=checked,
     )

@@ -38,7 +38,8 @@ RANKS = (
 def table(rung: str, against: Sequence[Path], rank: str, format_name: str) -> None:
     """Print the stored baselines, and results beside them, at one rung.
 
-    The columns of tasks are ratios of the metric to float32's. JSON has a record an entry and task, CSV a
+    The columns of tasks are ratios of the metric to float32's. Tasks of networks, which are not scored, have
+    tables of their own where there are cells. JSON has a record an entry and task, CSV a
     line a run.
 
     \b
@@ -47,7 +48,17 @@ def table(rung: str, against: Sequence[Path], rank: str, format_name: str) -> No
       qsgd-lab suite table --rung 32x --against my.result.json \\
         --rank received --format markdown
     """
-    from qsgd_lab.suite.columns import header, notes, rows, summary, tidy
+    from qsgd_lab.suite.columns import (
+        header,
+        network_header,
+        network_rows,
+        network_tasks,
+        network_title,
+        notes,
+        rows,
+        summary,
+        tidy,
+    )
     from qsgd_lab.suite.definition import load_suite
 
     links = list(load_suite().links)
@@ -64,17 +75,26 @@ def table(rung: str, against: Sequence[Path], rank: str, format_name: str) -> No
     if format_name == "csv":
         click.echo(as_csv(tidy(board, [rung])), nl=False)
         return
-    names, cells, words = header(board), rows(board, rung, rank), notes(board, rung, rank)
+    words = notes(board, rung, rank)
+    parts = [("", header(board), rows(board, rung, rank))]
+    for task in network_tasks(board, rung):
+        title = ", ".join(network_title(board, task, rung))
+        parts.append((title, network_header(board), network_rows(board, task, rung)))
     if format_name == "latex":
         from qsgd_lab.report.formats.latex import escape
 
-        body = [[escape(cell) for cell in row] for row in cells]
-        made = Table([escape(name) for name in names], body, left=(0,), keys=1)
-        click.echo(as_latex(made, command="suite table", caption=escape(" ".join(words))), nl=False)
+        for title, names, cells in parts:
+            body = [[escape(cell) for cell in row] for row in cells]
+            made = Table([escape(name) for name in names], body, left=(0,), keys=1)
+            caption = escape(title or " ".join(words))
+            click.echo(as_latex(made, command="suite table", caption=caption), nl=False)
     elif format_name == "markdown":
-        click.echo(markdown(names, cells, words), nl=False)
+        click.echo(markdown(*parts[0][1:], words), nl=False)
+        for title, names, cells in parts[1:]:
+            click.echo("\n" + markdown(names, cells, [title]), nl=False)
     else:
-        click.echo(as_text([Table(names, cells, "", (0,), 1), "\n".join(words)]), nl=False)
+        tables = [Table(names, cells, title, (0,), 1) for title, names, cells in parts]
+        click.echo(as_text([*tables, "\n".join(words)]), nl=False)
 
 
 def markdown(names: Sequence[str], cells: Sequence[Sequence[str]], words: Sequence[str]) -> str:

@@ -85,7 +85,7 @@ def network_outcomes(
     store = RunStore(folder)
 
     def train(configs: Sequence[RunConfig]) -> None:
-        _train(configs, store, jobs, max_time)
+        train_missing(configs, store, jobs, max_time)
 
     if not asked.scales.is_choice:
         chosen = [asked.scales.listed[0]] * len(cells)
@@ -168,7 +168,10 @@ def _cells(asked: NetworkRuns, methods: Sequence[str]) -> list[_Cell]:
     return cells
 
 
-def _train(configs: Sequence[RunConfig], store: RunStore, jobs: int | None, max_time: float | None) -> None:
+def train_missing(
+    configs: Sequence[RunConfig], store: RunStore, jobs: int | None, max_time: float | None
+) -> None:
+    """Train what a store lacks of some configurations; the command ends if runs fail or remain."""
     from qsgd_lab.cli.sweep.progress import cell_name, display
     from qsgd_lab.runs.plan import Plan
     from qsgd_lab.runs.sweep import run_sweep

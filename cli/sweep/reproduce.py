@@ -228,9 +228,9 @@ def reproduce(
         raise click.UsageError(f"a plan is printed as text or json, not as {format_name}")
     if report_file is not None:
         _check_report(report_file, dry_run=dry_run, engine=engine)
+    preset = preset or ("demo" if data_file is None else "own")
     if data_file is not None:
         imports, dataset = (*imports, str(data_file)), _data_set_of(data_file, dataset)
-    preset = preset or ("own" if data_file is not None else "demo")
     protocol = PRESETS[preset]
     settings = {
         "epochs": epochs,
@@ -324,8 +324,7 @@ def _check_engines(configs: Sequence[RunConfig]) -> None:
     from qsgd_lab.training.engines.choose import check_engine
 
     for engine, model, dataset in dict.fromkeys((c.engine, c.model, c.dataset) for c in doubtful):
-        entry = dataset_entry(dataset)
-        check_engine(engine, model, entry.inputs)
+        check_engine(engine, model, dataset_entry(dataset).inputs)
 
 
 def _print_plan(plan: Plan, jobs: int, format_name: str) -> None:
@@ -354,16 +353,16 @@ def warn_of_changes(plan: Plan) -> None:
 
     if checkout()["dirty"] and plan.configs("missing", "stale"):
         say(
-            "Warning: the checkout of qsgd-lab has uncommitted changes, so that the commit which these runs "
-            "store is not the code that made them; commit first if they are to be published."
+            "Warning: the checkout of qsgd-lab has uncommitted changes: the commit that these runs store is "
+            "not their code; commit first if they are to be published."
         )
 
 
 def _save_gradients(config: RunConfig, folder: Path) -> None:
     from qsgd_lab.training.gradient_capture import capture_gradients
 
-    paths = capture_gradients(config, folder)
-    say(f"Saved {len(paths)} gradients of {config.model}, {config.method}, in {folder}.")
+    number = len(capture_gradients(config, folder))
+    say(f"Saved {number} gradients of {config.model}, {config.method}, in {folder}.")
 
 
 def _sweep(
@@ -378,13 +377,13 @@ def _sweep(
     report = None if report_file is None else LiveReport(report_file, store, plan.configs())
     if report is not None:
         report.write()
+    start = time.monotonic()
 
     def tell(event: Event) -> None:
         shown.show(event)
         if report is not None:
             report.show(event)
 
-    start = time.monotonic()
     with display(plan.configs("missing", "stale", "running")) as shown:
         outcome = run_sweep(
             plan.configs(),

@@ -3,7 +3,8 @@
 python docs/scripts/make_benchmark_page.py            write them
 python docs/scripts/make_benchmark_page.py --check    exit with 1 if they would change
 
-The baselines are qsgd_lab/suite/baselines.jsonl; `qsgd-lab suite run` makes them and `suite add` packs them.
+The baselines are baselines.jsonl and network_baselines.jsonl in qsgd_lab/suite; `qsgd-lab suite run` makes
+them and `suite add` packs them.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ import click
 
 from qsgd_lab.report.figures.style import same_drawing
 from qsgd_lab.report.figures.suite import suite_bytes
-from qsgd_lab.suite.columns import header, rows, shown_tasks
-from qsgd_lab.suite.definition import load_suite
+from qsgd_lab.suite.columns import header, network_header, network_rows, network_tasks, network_title, rows
+from qsgd_lab.suite.definition import REFERENCE, load_suite
 from qsgd_lab.suite.figure import figure_of
 from qsgd_lab.suite.result_file import stored_entries
 from qsgd_lab.suite.score import Board
@@ -32,9 +33,9 @@ def content() -> str:
     """Return what is between the marks."""
     suite = load_suite()
     board = Board(suite, stored_entries(suite))
-    keys = [task.key for task in shown_tasks(board)]
-    cells = sum(len(entry.cells) for entry in board.entries.values())
-    minutes = math.fsum(entry.cpu for entry in board.entries.values()) / 60
+    keys = [task.key for task in suite.scored]
+    made = [c for entry in board.entries.values() for c in entry.cells.values() if c.task in keys]
+    cells, minutes = len(made), math.fsum(cell.cpu for cell in made) / 60
     wanted = len(suite.scored) * sum(len(each.specs) for each in baselines(suite).values())
     parts = [
         f"{cells} cells of {wanted} are stored, {minutes:.0f} CPU minutes"
@@ -56,7 +57,36 @@ def content() -> str:
         "footnote the score and its range with a task left out.\n\n"
         + _table(board, "32x", ["sent", "both", "rounds", *links, "score", "range"])
     )
-    return "\n".join(parts)
+    return "\n".join(parts + _networks(board))
+
+
+def _networks(board: Board) -> list[str]:
+    """Return a table for each task of networks and rung of which there are cells."""
+    parts = []
+    for rung in board.suite.rungs:
+        for task in network_tasks(board, rung):
+            entries = [name for name in board.on_task(task, rung) if name != REFERENCE]
+            cells = [board.entries[name].cells[task.key, rung] for name in entries]
+            asked = sum(rung in each.specs for each in baselines(board.suite).values())
+            minutes = math.fsum(cell.cpu for cell in cells) / 60
+            title, words = network_title(board, task, rung)
+            marked = words.replace("*", "\\*")
+            parts.append(
+                f"**On {title}**, {marked}. {len(cells)} of {asked} methods are stored, "
+                f"{minutes:.0f} minutes of a core by the clock.\n\n"
+                + _markdown(network_header(board), network_rows(board, task, rung), 7)
+            )
+    return parts
+
+
+def _markdown(names: list[str], found: list[list[str]], count: int) -> str:
+    """Return the first columns of a table."""
+    lines = [
+        _line(names[:count]),
+        "| --- |" + " ---: |" * (count - 1),
+        *(_line(row[:count]) for row in found),
+    ]
+    return "\n".join(lines) + "\n"
 
 
 def _table(board: Board, rung: str, columns: list[str]) -> str:

@@ -60,8 +60,32 @@ reads the messages of the other. `decode(message, start, stop)`, `decode_values`
   position is checked before anything depends on it. At the end the host reads one number, which says whether
   all chunks were sound. A bad message is a `MessageError`, and nothing of a bad chunk is written.
 * Sums have the CPU's bits: messages are added one after another, in order.
+* Gradients of float16 and bfloat16 are read as they are by `quantize` and `quantize_and_encode`: no float32
+  copy of them is made. Other methods widen them first.
 * Too little device memory is a `MemoryError` that says how much was needed. Encoding needs slots for the
   longest codewords: for s = 7 one byte a coordinate, for s = 127 two.
+
+## Streams and graphs
+
+All launches, copies and scratch memory of a call are on torch's current stream. Tables that stay on the
+device are waited for once, so that they are there for every stream, and no table is freed while a stream may
+read it. Torch is told of the stream that reads a tensor (`record_stream`).
+
+`quantize_and_encode` with `layout="fixed"` can be captured in a graph of torch. Make the same call once
+before, which brings its tables to the device; after that a call copies nothing from the host and waits for
+nothing. A graph that is run again encodes what is then in the gradient's memory, with the step and so the
+random words of the captured call: capture one for each step, or use it where that does no harm.
+
+```python
+ql.quantize_and_encode(gradient, bits=3, layout="fixed")  # tables, once
+graph = torch.cuda.CUDAGraph()
+with torch.cuda.graph(graph):
+    message = ql.quantize_and_encode(gradient, bits=3, layout="fixed")
+graph.replay()
+```
+
+A step of training takes four launches with buckets of 512: whole rows, the rest, and two for the messages'
+sizes. A bucket for a whole model of 10^8 coordinates takes eight.
 
 `backend="cuda"` requires a device; without one it is an error. `pip install "qsgd-lab[cuda]"` brings
 numba-cuda with NVVM for CUDA 13; Numba's built-in target with the NVVM of a CUDA toolkit does as well. NVVM
@@ -78,8 +102,9 @@ access outside of an array, or not aligned, is an error; so are collectives that
 places, a deadlock, two threads at one byte without a barrier, and a launch beyond the registers of a
 multiprocessor. Removed barriers and changed instructions show that such faults are seen. Not seen are weak
 ordering of memory, races of atomics, and what ptxas makes of the PTX. `make test-cuda` does the same with
-numba-cuda, whose linker optimises once more. Where g++ is missing, that is skipped; the simulator runs
-fewer examples in plain Python.
+numba-cuda, whose linker optimises once more, gives 2,000 hostile messages to the compiled decoder, which has
+the CPU's verdict on each, and counts by a stand-in driver what the host asks for in a call. Where g++ is
+missing, that is skipped; the simulator runs fewer examples in plain Python.
 
 ## Counted, not timed
 
@@ -89,14 +114,23 @@ the instructions of each loop. PTX instructions are those of the kernels before.
 
 | kernel | before, PTX | now, machine | registers |
 | --- | ---: | ---: | ---: |
-| quantize + pack, l2, 4 bits (2, 8 bits) | 100 | 26.4 (26.2, 26.5) | 47 (48, 47) |
+| quantize + pack, l2, 4 bits (2, 8 bits) | 100 | 26.9 (26.9, 27.1) | 48 (48, 48) |
+| the same in version 2 of the stream | | 23.9 (23.9, 24.1) | 48 (48, 48) |
+| the same of float16 (bfloat16), 4 bits | | 29.0 (29.8) | 48 (48) |
+| the same with norms taken before, 4 bits (2, 8 bits) | | 24.9 (24.8, 25.0) | 48 (48, 48) |
+| quantize to int8 (int16), l2, any alignment | 78 | 30.0 (30.1) | 48 (48) |
+| dequantize int8 (int16), any alignment | | 7.7 (7.7) | 56 (56) |
+| error feedback: add, quantize, decode, average; a node | | 39.6 | 80 |
 | unpack + dequantize, 4 bits (2, 8 bits) | 48 | 3.6 (3.6, 7.3) | 38 (38, 32) |
 | encode, dense omega, s <= 7, without checksums and the copy to its place | 101 | 10.4 | 40 |
 | decode to values, dense omega, s <= 7, without checksums; estimated | 244 | about 23 | 48 |
 
-They take buckets of 512 coordinates that begin at a multiple of four, at addresses that are multiples of 16,
-with stochastic rounding, and whole chunks of 4096. All else goes through the general kernels, which give the
-same bits.
+Rounding is stochastic. Packing takes rows of 512 coordinates that begin at a multiple of four, in arrays at
+multiples of four times their item size: buckets of 512 with the norm in the same pass, all others whose
+boundaries are multiples of four with norms of a pass before. Quantizing to levels, error feedback and
+dequantizing take rows of 512 at any place, buckets of any size, and s of one byte or two. Encoding and
+decoding take whole chunks of 4096. Shorter rows, other widths than 2, 4 and 8 bits and all else go through
+the general kernels, which give the same bits.
 
 ## What is checked with a GPU
 

@@ -17,13 +17,14 @@ Alistarh et al.: QSGD. NeurIPS 2017 (its appendix; recalled).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from qsgd_lab.algorithms.contraction import require_contraction, unknown_contraction
 from qsgd_lab.algorithms.protocol import (
     Algorithm,
     Arrays,
@@ -32,7 +33,7 @@ from qsgd_lab.algorithms.protocol import (
     momentum_arrays,
     restore_momentum,
 )
-from qsgd_lab.compressors import COMPRESSORS, FullPrecision
+from qsgd_lab.compressors import COMPRESSORS, Compressor, FullPrecision
 from qsgd_lab.exchange.protocol import Exchange
 from qsgd_lab.registry import Method, Option
 from qsgd_lab.wire.key import SHARED_NODE, Key, Purpose, words
@@ -68,6 +69,7 @@ class Asynchronous(Algorithm):
         Of the N gradients of an update.
     down : str
         Compressor of what the server sends, of the difference to what the nodes hold; none: float32 models.
+        A contraction, since what a message lacks is in the next difference.
     """
 
     replicas = True
@@ -81,6 +83,14 @@ class Asynchronous(Algorithm):
             raise ValueError(f"tau is {tau}; it must be from 0 to 1000")
         self.tau, self.schedule, self.combine = tau, schedule, combine
         self.down = COMPRESSORS.parse(down).make() if down else None
+        if self.down is not None:  # what a message lacks is in the next
+            require_contraction(self.down)
+
+    def warnings(self, compressor: Compressor) -> Iterator[str]:
+        """Warn of what is sent down if it is not known to be a contraction."""
+        yield from super().warnings(compressor)
+        if self.down is not None:
+            yield from (f"down: {line}" for line in unknown_contraction(self.down))
 
     def begin(self, parameters: torch.Tensor, exchange: Exchange, settings: Hyperparameters) -> None:
         """Take the first parameters, shape (N, n): where the nodes take their gradients."""

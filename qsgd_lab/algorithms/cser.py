@@ -40,6 +40,12 @@ class Plan(NamedTuple):
     interval: int
 
 
+def _whole_interval(first: int, asked: int, ratio: str) -> str:
+    """Return why a reset ratio does not do: the one that was given, or the one by default."""
+    kind = "reset_ratio" if asked else "the default reset_ratio"
+    return f"{kind} is {first}; it must divide {ratio}, so that H is whole: give reset_ratio=R1 that does"
+
+
 def planned(ratio: int, reset_ratio: int) -> Plan:
     """Return blocks by the authors' rule: R2 = 2 ratio, H = R2 / R1, so that both parts cost the same.
 
@@ -50,7 +56,7 @@ def planned(ratio: int, reset_ratio: int) -> Plan:
     """
     first = reset_ratio or min(_RESET_RATIOS.get(ratio, 8), 2 * ratio)
     if (2 * ratio) % first:
-        raise ValueError(f"reset_ratio is {first}; it must divide 2 ratio = {2 * ratio}, so that H is whole")
+        raise ValueError(_whole_interval(first, reset_ratio, f"2 ratio = {2 * ratio}"))
     return Plan(f"grbs(ratio={2 * ratio})", f"grbs(ratio={first})", 2 * ratio // first)
 
 
@@ -58,7 +64,7 @@ def planned_partial_local(ratio: int, reset_ratio: int) -> Plan:
     """Return CSER-PL's blocks: nothing between resets, H R1 = ratio; R1 by default near its square root."""
     first = reset_ratio or 2 ** -(-(ratio.bit_length() - 1) // 2)
     if ratio % first:
-        raise ValueError(f"reset_ratio is {first}; it must divide ratio = {ratio}, so that H is whole")
+        raise ValueError(_whole_interval(first, reset_ratio, f"ratio = {ratio}"))
     return Plan(None, f"grbs(ratio={first})", ratio // first)
 
 

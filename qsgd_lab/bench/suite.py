@@ -101,6 +101,10 @@ def _measure_quantizers(
     size = gradient.size
     seconds = best_time(lambda: ql.quantize(gradient, levels=num_levels, bucket_size=BUCKET_SIZE), repeats)
     yield Figure("quantize", num_levels, "quantize", _ns(seconds, size), None, True)
+    seconds = best_time(
+        lambda: ql.quantize(gradient, levels=num_levels, bucket_size=BUCKET_SIZE, stream_version=2), repeats
+    )
+    yield Figure("quantize, stream 2", num_levels, "quantize", _ns(seconds, size), None, True)
     quantized = ql.quantize(gradient, levels=num_levels, bucket_size=BUCKET_SIZE)
     message = ql.encode(quantized, layout="fixed")
     seconds = best_time(lambda: ql.decode_values(message), repeats)

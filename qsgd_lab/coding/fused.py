@@ -40,6 +40,7 @@ def quantize_and_encode(
     chunk_size: int = DEFAULT_CHUNK_SIZE,
     threads: int | None = 1,
     backend: str = "auto",
+    stream_version: int = 1,
 ) -> Message | Any:
     """Return ``encode(quantize(gradient, ...), code, layout, ...)``, byte for byte, in one pass.
 
@@ -50,7 +51,7 @@ def quantize_and_encode(
     gradient : float32, float16 or bfloat16 array or torch tensor of any shape
         In host memory, or on a CUDA device as `quantize` takes it.
     bits, levels, convention, bucket_size, norm, rounding, seed, node, step, tensor, tensor_sizes
-        As in `quantize`.
+        As in `quantize`, and so is `stream_version`.
     code, layout, chunk_size, threads
         As in `encode`. Which layout or code is shortest is known only when all levels are: where "auto"
         leaves a choice, the two steps are made one after the other after all. So they are on a device, but
@@ -104,14 +105,15 @@ def quantize_and_encode(
             tensor=tensor,
             tensor_sizes=tensor_sizes,
             backend=backend,
+            stream_version=stream_version,
         )
         return encode(quantized, code, layout, chunk_size=chunk_size, threads=threads, backend=backend)
     if (bits is None) == (levels is None):
         raise ValueError("give either bits or levels")
     s = num_levels(bits, convention) if bits is not None else levels
     assert s is not None
-    check_scheme(s, norm, rounding)
-    stream = Stream(seed, node, step, tensor).check()
+    check_scheme(s, norm, rounding, stream_version=stream_version)
+    key = Stream(seed, node, step, tensor).check().kernel_key(stream_version)
     parts = partition(math.prod(np.shape(gradient)), bucket_size, tensor_sizes)
     scheme = ChunkScheme(layout, code, int(s), chunk_size)
-    return codec.quantize_and_encode(gradient, parts, scheme, norm, rounding == "stochastic", stream, threads)
+    return codec.quantize_and_encode(gradient, parts, scheme, norm, rounding == "stochastic", key, threads)

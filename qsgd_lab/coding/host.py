@@ -47,7 +47,7 @@ from qsgd_lab.kernels.arguments import (
 from qsgd_lab.levels import NORMS
 from qsgd_lab.partition import Partition, excerpt
 from qsgd_lab.quantization import QuantizedGradient, host_arrays, level_dtype
-from qsgd_lab.stream import Stream
+from qsgd_lab.stream import KernelKey
 from qsgd_lab.wire.checks import Limits, check_dead, check_levels_of_dead, writable_scales, writing
 
 IS_DEVICE = False
@@ -116,16 +116,16 @@ def _write_reference(
     return np.frombuffer(stream, np.uint8), directory
 
 
-def _in_one_pass(
-    parts: Partition, scheme: ChunkScheme, norm: str, stochastic: bool, stream: Stream
-) -> tuple[Offsets, StreamKey, Quantizer, ChunkFormat, EncodeTables]:
-    """Return what a kernel that quantizes and encodes in one pass is told."""
+def in_one_pass(
+    parts: Partition, scheme: ChunkScheme, norm: str, stochastic: bool
+) -> tuple[Offsets, Quantizer, ChunkFormat, EncodeTables]:
+    """Return what a kernel that quantizes and encodes in one pass is told, but for the stream's key."""
     from qsgd_lab.kernels.fixed_point import fraction_bits
 
     s = scheme.num_levels
     quantizer = Quantizer(NORMS.index(norm), stochastic, np.uint32(s), np.uint32(fraction_bits(s)))
-    offsets, key = Offsets(parts.bucket_offsets, parts.tensor_offsets), StreamKey(*stream.kernel_key())
-    return offsets, key, quantizer, scheme.format(), encode_tables(scheme.layout, scheme.code, s)
+    offsets = Offsets(parts.bucket_offsets, parts.tensor_offsets)
+    return offsets, quantizer, scheme.format(), encode_tables(scheme.layout, scheme.code, s)
 
 
 def quantize_and_encode(
@@ -134,7 +134,7 @@ def quantize_and_encode(
     scheme: ChunkScheme,
     norm: str,
     stochastic: bool,
-    stream: Stream,
+    key: KernelKey,
     threads: int | None,
 ) -> Message:
     """Return the message of a gradient in one pass; no part of the scheme is "auto"."""
@@ -144,7 +144,8 @@ def quantize_and_encode(
     x = flat_float32(gradient)
     # Magnitudes compare like their bits, which a maximum norm does in integers.
     x_bits, norms = x.view(np.int32), np.empty(parts.num_buckets, np.float32)
-    offsets, key, quantizer, form, tables = _in_one_pass(parts, scheme, norm, stochastic, stream)
+    offsets, quantizer, form, tables = in_one_pass(parts, scheme, norm, stochastic)
+    words = StreamKey(*key)
 
     def write(first: int, last: int, target: NDArray[np.uint8], directory: Directory) -> int:
         chunks = ChunkRange(x.size, scheme.chunk_size, first, last)
@@ -152,65 +153,11 @@ def quantize_and_encode(
         scratch = np.empty(CHUNKS_AT_A_TIME * scheme.chunk_size, level_dtype(s))
         lists = ChunkDirectory(directory.num_words, directory.checksums, directory.num_nonzeros)
         size: int = quantize_and_encode_chunks(
-            x, x_bits, offsets, key, quantizer, chunks, form, tables, scratch, target, lists, norms
+            x, x_bits, offsets, words, quantizer, chunks, form, tables, scratch, target, lists, norms
         )
         return size
 
     payload, directory = write_payload(write, x.size, scheme, threads, lead_bytes(parts, shape, scheme))
-    return _assemble(payload, directory, norms, scheme, norm, parts, shape)
-
-
-def send_rest(
-    vectors: tuple[NDArray[np.float32], ...],
-    parts: Partition,
-    scheme: ChunkScheme,
-    norm: str,
-    stochastic: bool,
-    stream: Stream,
-) -> Message:
-    """Return the message of gradient + residual, in the same pass that splits this sum.
-
-    Parameters
-    ----------
-    vectors : (gradient, residual, rest, values), each float32, shape (n,), contiguous
-        `rest` and `values` are overwritten: by what was not sent, and by what receivers read, with 0 for -0.
-        Gradient and values may be the same memory.
-    parts, scheme, norm, stochastic, stream
-        As in `quantize_and_encode`.
-    """
-    from qsgd_lab.kernels.cpu.messages.quantize_encode import CHUNKS_AT_A_TIME
-    from qsgd_lab.kernels.cpu.messages.send_rest import send_rest_chunks
-
-    s = scheme.num_levels
-    gradient, residual, rest, values = vectors
-    norms = np.empty(parts.num_buckets, np.float32)
-    offsets, key, quantizer, form, tables = _in_one_pass(parts, scheme, norm, stochastic, stream)
-
-    def write(first: int, last: int, target: NDArray[np.uint8], directory: Directory) -> int:
-        chunks = ChunkRange(rest.size, scheme.chunk_size, first, last)
-        scratch = np.empty(CHUNKS_AT_A_TIME * scheme.chunk_size, level_dtype(s))
-        lists = ChunkDirectory(directory.num_words, directory.checksums, directory.num_nonzeros)
-        size: int = send_rest_chunks(
-            gradient,
-            residual,
-            rest,
-            rest.view(np.int32),
-            values,
-            offsets,
-            key,
-            quantizer,
-            chunks,
-            form,
-            tables,
-            scratch,
-            target,
-            lists,
-            norms,
-        )
-        return size
-
-    shape = (rest.size,)
-    payload, directory = write_payload(write, rest.size, scheme, 1, lead_bytes(parts, shape, scheme))
     return _assemble(payload, directory, norms, scheme, norm, parts, shape)
 
 
@@ -295,7 +242,7 @@ def _read_cpu(
 
     header, directory = frame.header, frame.index.directory
     n, size = header.num_coordinates, header.chunk_size
-    form, tables = map(tuple, _kernel_arguments(frame))
+    form, tables = map(tuple, kernel_arguments(frame))
     lists = (frame.starts, directory.checksums, directory.num_nonzeros)
     if buffer is None:
         buffer = np.empty(min(last * size, n) - first * size, level_dtype(header.num_levels))
@@ -312,7 +259,7 @@ def _read_cpu(
     return levels
 
 
-def _kernel_arguments(frame: Frame) -> tuple[ChunkFormat, DecodeTables]:
+def kernel_arguments(frame: Frame) -> tuple[ChunkFormat, DecodeTables]:
     """Return the format and the tables of a message's chunks."""
     header = frame.header
     form = chunk_format(header.layout, header.code, header.num_levels)
@@ -362,7 +309,7 @@ def _put_values(frame: Frame, values: NDArray[np.float32], *, add: bool, threads
     from qsgd_lab.kernels.cpu.messages.decode import GROUP, decode_to_values
 
     header, index = frame.header, frame.index
-    form, tables = _kernel_arguments(frame)
+    form, tables = kernel_arguments(frame)
     lists = ReadDirectory(frame.starts, index.directory.checksums, index.directory.num_nonzeros)
     buckets = index.partition.bucket_offsets
 

@@ -12,13 +12,15 @@ from __future__ import annotations
 import inspect
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
 import numpy as np
 
-from qsgd_lab.arrays import is_torch, not_compiled
+from qsgd_lab.arrays import flat_gradient, is_torch, like_input, not_compiled
+from qsgd_lab.compressors import calls
 from qsgd_lab.ledger import Ledger, Size
 from qsgd_lab.stream import Stream
 from qsgd_lab.wire import message
@@ -61,7 +63,7 @@ class Layout:
         """Coordinates of each tensor."""
         return tuple(math.prod(shape) for shape in self.shapes)
 
-    @property
+    @cached_property
     def num_coordinates(self) -> int:
         """Coordinates of the gradient, n."""
         return sum(self.sizes)
@@ -132,6 +134,10 @@ class Wire(ABC, Generic[P]):
 
     kind: ClassVar[str]
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        calls.put_around(cls, dict.fromkeys(("size", "pack", "unpack"), calls.exact))
+
     @abstractmethod
     def size(self, payload: P) -> Size:
         """Return the exact size by form, without coding; the form "message" is 8 len(pack(payload))."""
@@ -151,8 +157,16 @@ class Wire(ABC, Generic[P]):
         """
 
 
-#: Methods that `torch.compile` must not trace: their arithmetic is NumPy's or Numba's.
-_NOT_COMPILED = frozenset({"compress", "decompress", "mean", "add_decoded"})
+#: Functions of a method that `torch.compile` must not trace: their arithmetic is NumPy's or Numba's.
+_NOT_COMPILED = dict.fromkeys(("compress", "decompress", "mean", "add_decoded"), not_compiled)
+#: What is put around the functions that a method writes.
+_AROUND: dict[str, Callable[[Any], Any]] = {
+    "init": calls.layout_first,
+    "init_nodes": calls.layout_first,
+    "compress": calls.gradient_first,
+    "rounds": calls.gradient_first_in_rounds,
+    **dict.fromkeys(("decompress", "mean", "add_decoded", "at_rate"), calls.exact),
+}
 
 
 class Compressor(ABC):
@@ -194,8 +208,8 @@ class Compressor(ABC):
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
-        for name in _NOT_COMPILED & vars(cls).keys():
-            setattr(cls, name, not_compiled(vars(cls)[name]))
+        calls.put_around(cls, _AROUND)
+        calls.put_around(cls, _NOT_COMPILED)
 
     def __repr__(self) -> str:
         """Return the call that makes the compressor, without arguments at their default."""
@@ -215,6 +229,7 @@ class Compressor(ABC):
             yield one
             one = getattr(one, "inner", None)
 
+    @calls.layout_first
     def init(self, layout: Layout) -> Any:
         """Return the first state for gradients of a layout; by default None: there is no state.
 
@@ -223,11 +238,16 @@ class Compressor(ABC):
         """
         return None
 
+    def read(self, gradient: Any) -> Array:
+        """Return a gradient as `compress` is given it, by `flat_gradient`."""
+        return flat_gradient(gradient, self.takes_device_arrays)
+
     @abstractmethod
     def compress(self, gradient: Array, state: Any, stream: Stream) -> tuple[Any, Any]:
         """Return (payload, next state); the arguments are left as they are."""
 
     @not_compiled
+    @calls.exact
     def decompress(self, payload: Any) -> Array:
         """Return the gradient that a receiver reads from a payload, float32, shape (n,).
 
@@ -276,6 +296,7 @@ class Compressor(ABC):
         """
         return after
 
+    @calls.layout_first
     def init_nodes(self, nodes: int, layout: Layout, like: Array | None = None) -> Any:
         """Return the first states of N nodes, for `mean`.
 
@@ -284,6 +305,7 @@ class Compressor(ABC):
         """
         return [self.init(layout) for _ in range(nodes)]
 
+    @calls.exact
     def mean(self, rows: NodeRows, states: Any, stream: Stream, out: Array, ledger: Ledger) -> Any:
         """Write the mean of what a receiver decodes of N nodes to `out`, and return the next states.
 
@@ -307,6 +329,8 @@ class Compressor(ABC):
             vector = node_vector(rows, node)
             payload, state = self.compress(vector, state, stream._replace(node=stream.node + node))
             sent = self.decompress(payload)
+            if is_torch(out) and not is_torch(sent):  # rows in host memory
+                sent = like_input(sent, out)
             out += sent
             if rows.residuals is not None:
                 vector -= sent  # the residual's own row: see node_vector
@@ -315,6 +339,7 @@ class Compressor(ABC):
         divide(out, len(after))
         return after
 
+    @calls.exact
     def add_decoded(self, message: bytes, layout: Layout, total: Array) -> None:
         """Add the values of a received message to `total`, float32, shape (n,).
 
@@ -327,6 +352,7 @@ class Compressor(ABC):
         """
         total += self.decompress(self.wire.unpack(message, layout))
 
+    @calls.gradient_first_in_rounds
     def rounds(self, vector: Array, state: Any, stream: Stream) -> Rounds:
         """Agree with the other nodes round by round; the default is one exchange of payloads."""
         payload, state = self.compress(vector, state, stream)
@@ -336,6 +362,14 @@ class Compressor(ABC):
             mean += self.decompress(received)
         divide(mean, len(payloads))
         return Agreed(mean, self.decompress(payload), state)
+
+
+class Stateless(Compressor):
+    """Keeps nothing from step to step: the state is the layout, by which gradients' length is checked."""
+
+    def init(self, layout: Layout) -> Layout:
+        """Return the layout; where `compress` is given None instead, gradients of any length are taken."""
+        return layout
 
 
 def node_vector(rows: NodeRows, node: int) -> Array:

@@ -10,13 +10,14 @@ from numpy.typing import NDArray
 
 import qsgd_lab as ql
 from qsgd_lab.coding.elias import CODES, read_integers, write_integers
-from qsgd_lab.coding.host import send_rest
 from qsgd_lab.coding.layouts import DEFAULT_CHUNK_SIZE
-from qsgd_lab.coding.payload import ChunkScheme
+from qsgd_lab.coding.mean import divide_sum, end_mean
+from qsgd_lab.coding.rest import RestEncoder
 from qsgd_lab.compressors.protocol import Gather, Layout, NodeRows, Rounds
 from qsgd_lab.compressors.registry import COMPRESSORS
 from qsgd_lab.kernels.crc32c import crc32c_after
 from qsgd_lab.ledger import Ledger
+from qsgd_lab.partition import Partition
 from qsgd_lab.stream import Stream
 
 #: A few chunks, the last one short.
@@ -46,9 +47,7 @@ def warm_up() -> Iterator[str]:
         ql.message_sizes(quantized)
         ql.quantize_and_encode(gradient, levels=levels)
         ql.quantize_and_encode(gradient, levels=levels, code="omega", layout="dense")
-        scheme = ChunkScheme("fixed", "auto", levels, DEFAULT_CHUNK_SIZE)
-        vectors = tuple(np.array([gradient, gradient, gradient, gradient]))
-        send_rest(vectors, quantized.partition, scheme, "max", True, Stream())
+        _send_rest(gradient, quantized.partition, levels)
         yield f"decoder, {kind} levels"
         for message in map(bytes, messages):
             ql.decode(message)
@@ -65,6 +64,16 @@ def warm_up() -> Iterator[str]:
     for spec in (*_listed(), *OTHER_SPECS):
         yield spec
         _use(COMPRESSORS.parse(spec).make(), gradient)
+
+
+def _send_rest(gradient: NDArray[np.float32], parts: Partition, levels: int) -> None:
+    """Send a gradient with what was not sent before, and end a mean with the message, as ranks do."""
+    encoder = RestEncoder(parts, levels, DEFAULT_CHUNK_SIZE, "max", stochastic=True)
+    message = np.empty(encoder.num_bytes, np.uint8)
+    one, other, rest, values = np.array([gradient, gradient, gradient, gradient])
+    encoder.encode((one, other, rest, values), Stream().kernel_key(), message)
+    end_mean(message, parts.tensor_sizes, values, 2)
+    divide_sum(values, 2)
 
 
 def _listed() -> list[str]:

@@ -1,38 +1,42 @@
 """The exchange of one of DDP's buckets: every message to every rank, or shards in two phases.
 
-Vectors are large, and their memory is kept: pages of fresh memory cost as much as what is written to them.
+An exchange is a generator: it yields while something of it is on its way, so that others are begun before it
+is waited for. Vectors are large, and their memory is kept: pages of fresh memory cost as much as what is
+written to them.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Generator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from qsgd_lab.coding.encode import encode
-from qsgd_lab.coding.host import send_rest
-from qsgd_lab.coding.layouts import DEFAULT_CHUNK_SIZE
-from qsgd_lab.coding.payload import ChunkScheme
-from qsgd_lab.compressors import QSGD, FullPrecision
-from qsgd_lab.compressors.protocol import Compressor, Layout, divide
+from qsgd_lab.coding.mean import divide_sum
+from qsgd_lab.compressors.protocol import Compressor, Layout
+from qsgd_lab.distributed.bucket_messages import (
+    Group,
+    Reader,
+    RunMessages,
+    add_raw,
+    groups_of,
+    joined,
+    raw_bytes,
+)
 from qsgd_lab.distributed.costs import MessageCosts, measure_messages
 from qsgd_lab.distributed.exchange import message_of
-from qsgd_lab.distributed.gradient_layout import Run, message_length
-from qsgd_lab.distributed.lane import Bytes, Lane
+from qsgd_lab.distributed.gradient_layout import Run
+from qsgd_lab.distributed.lane import Arriving, Bytes, Lane
 from qsgd_lab.distributed.residual import Residual
 from qsgd_lab.exchange.shards import Shard, shards_of
 from qsgd_lab.exchange.two_phase import down_node, up_node
-from qsgd_lab.quantization import QuantizedGradient
 from qsgd_lab.stream import Stream
 
 Vector = NDArray[np.float32]
 Mask = NDArray[np.uint8]
 
-#: What small tensors are sent by, beside others.
-_RAW = FullPrecision()
 #: Coordinates of the gradient whose messages are timed.
 _SAMPLE = 1 << 18
 
@@ -42,6 +46,33 @@ class Agreed(NamedTuple):
 
     used: Mask
     is_finite: bool
+
+
+class Bucket(NamedTuple):
+    """A bucket on its way.
+
+    Attributes
+    ----------
+    runs : sequence of Run
+    vectors : sequence of float32 vectors
+        Each run's gradients.
+    outs : sequence of float32 vectors
+        Each run's mean is written to them. They may be the memory of `vectors`.
+    step : int
+    mask : uint8
+        Which parameters had a gradient here; empty where all had.
+    """
+
+    runs: Sequence[Run]
+    vectors: Sequence[Vector]
+    outs: Sequence[Vector]
+    step: int
+    mask: Mask
+
+    @property
+    def is_sum(self) -> bool:
+        """Whether all of it goes in float32, and nothing else does."""
+        return not self.mask.size and all(run.is_raw for run in self.runs)
 
 
 class Gathered:
@@ -71,63 +102,84 @@ class Gathered:
         lane: Lane,
         residual: Residual | None,
     ) -> None:
-        self.compressor, self.layout, self.seed, self.shapes = compressor, layout, seed, shapes
-        self.lane, self.residual = lane, residual
-        self._states: dict[tuple[int, ...], Any] = {}
-        is_plain = type(compressor) is QSGD and layout == "fixed"
-        #: The compressor, where the length of a message follows from its tensors.
-        self._fixed: QSGD | None = compressor if is_plain else None  # type: ignore[assignment]
+        self.messages = RunMessages(compressor, layout)
+        self.seed, self.shapes, self.lane, self.residual = seed, shapes, lane, residual
         self._read: Vector = np.empty(sum(map(math.prod, shapes)), np.float32)
+        self._layouts: dict[tuple[int, int], Layout] = {}
 
-    def mean(
-        self, runs: Sequence[Run], vectors: Sequence[Vector], outs: Sequence[Vector], step: int, mask: Mask
-    ) -> Agreed:
+    def mean(self, bucket: Bucket) -> Generator[None, None, Agreed]:
         """Agree on a bucket.
 
-        Parameters
-        ----------
-        runs : sequence of Run
-        vectors : sequence of float32 vectors
-            Each run's gradients.
-        outs : sequence of float32 vectors
-            Each run's mean is written to them. They may be the memory of `vectors`.
-        step : int
-        mask : uint8
-            Which parameters had a gradient here; empty where all had.
+        Yields
+        ------
+        None
+            While something is on its way, and before it is waited for.
 
         Raises
         ------
         PeerError
             If a rank is lost, or its message damaged.
         """
-        if not mask.size and all(run.is_raw for run in runs):
-            return Agreed(mask, self._add_up(vectors, outs))
+        if bucket.is_sum:
+            return Agreed(bucket.mask, (yield from self._add_up(bucket.vectors, bucket.outs)))
         # Of two ranks' values the order does not matter: the own ones are where the sum is made.
         own_first = self.lane.size == 2
-        messages = []
-        for run, vector, out in zip(runs, vectors, outs, strict=True):
-            read = out if own_first else self._read[run.kept]
-            messages.append(self._message(run, vector, read, step))
-        whole = _joined([mask, *messages])
-        is_known = self._fixed is not None or all(run.is_raw for run in runs)
-        received = self.lane.gather(whole, whole.size if is_known else None)
-        readers = [_Reader(data[mask.size :], self.compressor) for data in received]
-        is_finite = True
-        for run, out in zip(runs, outs, strict=True):
-            layout, has_own = self._layout(run), own_first and not run.is_raw
-            if not has_own:
-                out[...] = 0
-            for rank, reader in enumerate(readers):
-                with message_of(rank, step):
-                    # Its own message a rank has decoded already.
-                    if rank != self.lane.rank or run.is_raw:
-                        reader.add(run.is_raw, layout, out)
-                        continue
-                    reader.skip()
-                    if not has_own:
-                        out += self._read[run.kept]
-            is_finite &= _divide(out, self.lane.size)
-        return Agreed(np.bitwise_or.reduce([data[: mask.size] for data in received]), is_finite)
+        begun = []
+        for number, group in enumerate(groups_of(bucket.runs)):
+            head = bucket.mask if number == 0 else bucket.mask[:0]
+            raw = _raw_of(bucket, group)
+            parts = [head]
+            for i in group.coded:
+                run = bucket.runs[i]
+                read = bucket.outs[i] if own_first else self._read[run.kept]
+                parts.append(self._message(run, bucket.vectors[i], read, bucket.step))
+            if group.raw:
+                parts.append(raw_bytes(raw))
+            whole = joined(parts)
+            lengths = [whole.size] * self.lane.size if self._is_length_known(group) else None
+            begun.append((group, raw, head.size, self.lane.start([whole] * self.lane.size, lengths)))
+        yield
+        used, is_finite = bucket.mask, True
+        for group, raw, head_size, arriving in begun:
+            received = arriving.wait()
+            if head_size:
+                used = np.bitwise_or.reduce([data[:head_size] for data in received])
+            readers = [Reader(data[head_size:]) for data in received]
+            for i in group.coded:
+                is_finite &= self._end_run(bucket, i, readers, own_first)
+            if group.raw:
+                total = self._raw_sum(raw, readers, bucket.step)
+                is_finite &= divide_sum(total, self.lane.size)
+                _put_raw(total, bucket, group)
+        return Agreed(used, is_finite)
+
+    def _end_run(self, bucket: Bucket, number: int, readers: Sequence[Reader], own_first: bool) -> bool:
+        """Add up a run's messages, and divide; its own a rank has read already."""
+        own, size, run, out = self.lane.rank, self.lane.size, bucket.runs[number], bucket.outs[number]
+        layout = self._layout(run)
+        order = [1 - own] if own_first else range(size)
+        if not own_first:
+            out[...] = 0
+        for rank in order:
+            if rank == own:
+                out += self._read[run.kept]
+                continue
+            with message_of(rank, bucket.step):
+                message = readers[rank].next()
+                if rank == order[-1]:
+                    return self.messages.end(message, layout, out, size)
+                self.messages.add(message, layout, out)
+        return divide_sum(out, size)
+
+    def _raw_sum(self, own: Vector, readers: Sequence[Reader], step: int) -> Vector:
+        total = np.zeros_like(own)
+        for rank, reader in enumerate(readers):
+            with message_of(rank, step):
+                if rank == self.lane.rank:
+                    total += own
+                else:
+                    add_raw(reader.rest(), total)
+        return total
 
     def costs(self) -> MessageCosts:
         """Return what a message of all parameters takes; every rank calls this."""
@@ -136,75 +188,53 @@ class Gathered:
         layout, total, at = Layout.of(own.size), np.zeros_like(own), (-1,)
         kept = None if self.residual is None else (np.zeros_like(own), np.empty_like(own))
 
-        def make() -> bytes:
-            self._states.pop(at, None)
-            return bytes(self._send(own, kept, total, layout, Stream(self.seed), at))
+        def make() -> Bytes:
+            self.messages.forget(at)
+            return self.messages.make(own, kept, total, layout, Stream(self.seed), at)
 
-        def read(message: bytes) -> None:
-            self.compressor.add_decoded(message, layout, total)
+        def read(message: Bytes) -> None:
+            self.messages.end(message, layout, total, 2)
 
         found = measure_messages(self.lane, make, read, n / own.size)
-        self._states.pop(at, None)
+        self.messages.forget(at)
         return found
 
-    def _add_up(self, vectors: Sequence[Vector], outs: Sequence[Vector]) -> bool:
+    def _add_up(self, vectors: Sequence[Vector], outs: Sequence[Vector]) -> Generator[None, None, bool]:
         """Write the means of vectors that go in float32: sums, which have the same bits however they go."""
-        total = self.lane.add_up(np.concatenate(vectors))
-        is_finite, at = _divide(total, self.lane.size), 0
+        total = yield from self.lane.summing(np.concatenate(vectors))
+        is_finite, at = divide_sum(total, self.lane.size), 0
         for out in outs:
             out[...] = total[at : at + out.size]
             at += out.size
         return is_finite
 
+    def _is_length_known(self, group: Group) -> bool:
+        return self.messages.is_length_known or not group.coded
+
     def _layout(self, run: Run) -> Layout:
-        return Layout(tuple(self.shapes[run.first : run.first + len(run.places)]))
+        key = run.first, len(run.places)
+        if key not in self._layouts:
+            self._layouts[key] = Layout(tuple(self.shapes[run.first : run.first + len(run.places)]))
+        return self._layouts[key]
 
     def _message(self, run: Run, vector: Vector, read: Vector, step: int) -> Bytes:
-        if run.is_raw:
-            return _raw_message(vector)
         kept = None
         if self.residual is not None:
             kept = self.residual.now[run.kept], self.residual.after[run.kept]
         stream = Stream(self.seed, self.lane.rank, step, run.first)
-        return self._send(vector, kept, read, self._layout(run), stream, (run.first, len(run.places)))
+        at = (run.first, len(run.places))
+        return self.messages.make(vector, kept, read, self._layout(run), stream, at)
 
-    def _send(
-        self,
-        vector: Vector,
-        kept: tuple[Vector, Vector] | None,
-        read: Vector,
-        layout: Layout,
-        stream: Stream,
-        at: tuple[int, ...],
-    ) -> Bytes:
-        """Return the message of a vector, and write what receivers read of it.
 
-        Parameters
-        ----------
-        vector : float32, shape (n,)
-        kept : (float32, float32) or None
-            What was not sent before, which is added; and where to write what is not sent now.
-        read : float32, shape (n,)
-            Overwritten, with 0 for -0, as in a sum that begins with 0; may be the memory of the vector.
-        layout, stream
-        at : tuple of int
-            The key of the compressor's state.
-        """
-        compressor, fixed = self.compressor, self._fixed
-        if at not in self._states:
-            self._states[at] = compressor.init(layout)
-        if kept is not None and fixed is not None and fixed.backend != "reference":
-            scheme = ChunkScheme("fixed", "auto", fixed.levels, DEFAULT_CHUNK_SIZE)
-            stochastic = fixed.rounding == "stochastic"
-            return send_rest((vector, *kept, read), self._states[at], scheme, fixed.norm, stochastic, stream)
-        own = vector if kept is None else np.add(vector, kept[0], out=kept[1])
-        payload, self._states[at] = compressor.compress(own, self._states[at], stream)
-        is_fixed = isinstance(payload, QuantizedGradient) and self.layout == "fixed"
-        message = encode(payload, layout="fixed") if is_fixed else compressor.wire.pack(payload)
-        np.add(compressor.decompress(payload), np.float32(0), out=read)
-        if kept is not None:
-            kept[1][...] -= read
-        return np.frombuffer(message, np.uint8)
+class _OnTheWay(NamedTuple):
+    """A group in two phases: its shards by run and owner, and what is on its way up, then down."""
+
+    group: Group
+    shards: dict[int, tuple[Shard, ...]]
+    raw: list[Vector]
+    head_size: int
+    up: Arriving
+    lengths: list[int] | None
 
 
 class Sharded(Gathered):
@@ -219,68 +249,109 @@ class Sharded(Gathered):
     name = "two-phase"
     owned: Residual
 
-    def mean(
-        self, runs: Sequence[Run], vectors: Sequence[Vector], outs: Sequence[Vector], step: int, mask: Mask
-    ) -> Agreed:
+    def mean(self, bucket: Bucket) -> Generator[None, None, Agreed]:
         """Agree on a bucket; see `Gathered.mean`."""
-        rank, size = self.lane.rank, self.lane.size
-        if not mask.size and all(run.is_raw for run in runs):
-            return Agreed(mask, self._add_up(vectors, outs))
-        shards = [shards_of(self._layout(run), size, run.first) for run in runs]
-        received = self.lane.scatter(
-            [_joined([mask, *self._up(runs, vectors, shards, owner, step)]) for owner in range(size)]
-        )
-        used = np.bitwise_or.reduce([data[: mask.size] for data in received])
-        readers = [_Reader(data[mask.size :], self.compressor) for data in received]
-        down = []
-        for run, own_shards in zip(runs, shards, strict=True):
-            shard = own_shards[rank]
+        if bucket.is_sum:
+            return Agreed(bucket.mask, (yield from self._add_up(bucket.vectors, bucket.outs)))
+        begun = []
+        for number, group in enumerate(groups_of(bucket.runs)):
+            begun.append(self._begin(bucket, group, bucket.mask if number == 0 else bucket.mask[:0]))
+        yield
+        used, going_down = bucket.mask, []
+        for way in begun:
+            received = way.up.wait()
+            if way.head_size:
+                used = np.bitwise_or.reduce([data[: way.head_size] for data in received])
+            down = self._down(bucket, way, [Reader(data[way.head_size :]) for data in received])
+            going_down.append(self.lane.start([down] * self.lane.size, way.lengths))
+        yield
+        is_finite = True
+        for way, arriving in zip(begun, going_down, strict=True):
+            is_finite &= self._end(bucket, way, arriving.wait())
+        return Agreed(used, is_finite)
+
+    def _begin(self, bucket: Bucket, group: Group, head: Mask) -> _OnTheWay:
+        """Send every owner its shard of a group."""
+        size, rank = self.lane.size, self.lane.rank
+        numbers = (*group.coded, *group.raw)
+        shards = {i: shards_of(self._layout(bucket.runs[i]), size, bucket.runs[i].first) for i in numbers}
+        parts, raw = [], []
+        for owner in range(size):
+            node, messages = up_node(size, owner) + rank, [head]
+            for i in group.coded:
+                shard, run = shards[i][owner], bucket.runs[i]
+                if shard.pieces:
+                    stream = Stream(self.seed, node, bucket.step, run.first)
+                    at = (run.first, len(run.places), owner)
+                    part = _part_of(shard, bucket.vectors[i])
+                    messages.append(self._send_part(shard, part, self.residual, run, stream, at))
+            own_raw = [_part_of(shards[i][owner], bucket.vectors[i]) for i in group.raw]
+            raw.append(np.concatenate([np.empty(0, np.float32), *own_raw]))
+            if raw[-1].size:
+                messages.append(raw_bytes(raw[-1]))
+            parts.append(joined(messages))
+        is_known = self._is_length_known(group)
+        up = self.lane.start(parts, [parts[rank].size] * size if is_known else None)
+        lengths = [part.size - head.size for part in parts] if is_known else None
+        return _OnTheWay(group, shards, raw, head.size, up, lengths)
+
+    def _down(self, bucket: Bucket, way: _OnTheWay, readers: Sequence[Reader]) -> Bytes:
+        """Return the messages of the mean of this rank's shard, which its own part ends up in as well."""
+        rank, size, messages = self.lane.rank, self.lane.size, []
+        for i in way.group.coded:
+            shard, run = way.shards[i][rank], bucket.runs[i]
             if not shard.pieces:
                 continue
             total = np.zeros(shard.layout.num_coordinates, np.float32)
             for sender, reader in enumerate(readers):
-                with message_of(sender, step):
-                    reader.add(run.is_raw, shard.layout, total)
-            _divide(total, size)
-            down.append(self._down(run, shard, total, step))
-        for owner, data in enumerate(self.lane.gather(_joined(down))):
-            reader = _Reader(data, self.compressor)
-            for run, own_shards, out in zip(runs, shards, outs, strict=True):
-                shard = own_shards[owner]
-                if shard.pieces:
-                    part = _part_of(shard, out)
+                with message_of(sender, bucket.step):
+                    message = reader.next()
+                    if sender < size - 1:
+                        self.messages.add(message, shard.layout, total)
+                    else:
+                        self.messages.end(message, shard.layout, total, size)
+            owned = None if self.residual is None else self.owned
+            stream = Stream(self.seed, down_node(size, rank), bucket.step, run.first)
+            at = (run.first, len(run.places), -1)
+            messages.append(self._send_part(shard, total, owned, run, stream, at))
+        if way.raw[rank].size:
+            total = self._raw_sum(way.raw[rank], readers, bucket.step)
+            divide_sum(total, size)
+            way.raw[rank][...] = total
+            messages.append(raw_bytes(total))
+        return joined(messages)
+
+    def _end(self, bucket: Bucket, way: _OnTheWay, received: Sequence[Bytes]) -> bool:
+        """Write the owners' means; its own a rank has read already."""
+        is_finite = True
+        for owner, data in enumerate(received):
+            reader, is_own = Reader(data), owner == self.lane.rank
+            for i in way.group.coded:
+                shard, out = way.shards[i][owner], bucket.outs[i]
+                if not shard.pieces:
+                    continue
+                part = _part_of(shard, out)
+                if is_own:
+                    part[...] = self._read[bucket.runs[i].kept][: part.size]
+                    is_finite &= divide_sum(part, 1)
+                else:
                     part[...] = 0
-                    with message_of(owner, step):
-                        reader.add(run.is_raw, shard.layout, part)
-                    _put_back(shard, part, out)
-        return Agreed(used, all(bool(np.isfinite(out).all()) for out in outs))
-
-    def _up(
-        self,
-        runs: Sequence[Run],
-        vectors: Sequence[Vector],
-        shards: Sequence[tuple[Shard, ...]],
-        owner: int,
-        step: int,
-    ) -> Iterator[Bytes]:
-        """Yield what goes to an owner."""
-        node = up_node(self.lane.size, owner) + self.lane.rank
-        for run, vector, own_shards in zip(runs, vectors, shards, strict=True):
-            shard = own_shards[owner]
-            if shard.pieces and run.is_raw:
-                yield _raw_message(_part_of(shard, vector))
-            elif shard.pieces:
-                at = (run.first, len(run.places), owner)
-                stream = Stream(self.seed, node, step, run.first)
-                yield self._send_part(shard, _part_of(shard, vector), self.residual, run, stream, at)
-
-    def _down(self, run: Run, shard: Shard, mean: Vector, step: int) -> Bytes:
-        """Return the message of a shard's mean, with what was not sent before."""
-        if run.is_raw:
-            return _raw_message(mean)
-        owned = None if self.residual is None else self.owned
-        stream = Stream(self.seed, down_node(self.lane.size, self.lane.rank), step, run.first)
-        return self._send_part(shard, mean, owned, run, stream, (run.first, len(run.places), -1))
+                    with message_of(owner, bucket.step):
+                        is_finite &= self.messages.end(reader.next(), shard.layout, part, 1)
+                _put_back(shard, part, out)
+            total = way.raw[owner]
+            if not is_own and total.size:
+                total[...] = 0
+                with message_of(owner, bucket.step):
+                    add_raw(reader.rest(), total)
+            is_finite &= divide_sum(total, 1)
+            at = 0
+            for i in way.group.raw:
+                shard = way.shards[i][owner]
+                size = shard.layout.num_coordinates
+                shard.put(total[at : at + size], bucket.outs[i])
+                at += size
+        return is_finite
 
     def _send_part(
         self,
@@ -291,21 +362,15 @@ class Sharded(Gathered):
         stream: Stream,
         at: tuple[int, ...],
     ) -> Bytes:
-        """Return the message of a shard, with what is kept of it."""
-        read = self._read[: part.size]
+        """Return the message of a shard, with what is kept of it; what is read of it stays for `_end`."""
+        read = self._read[run.kept][: part.size]
         if residual is None:
-            return self._send(part, None, read, shard.layout, stream, at)
+            return self.messages.make(part, None, read, shard.layout, stream, at)
         after = residual.after[run.kept]
         kept = _part_of(shard, residual.now[run.kept]), _part_of(shard, after)
-        message = self._send(part, kept, read, shard.layout, stream, at)
+        message = self.messages.make(part, kept, read, shard.layout, stream, at)
         _put_back(shard, kept[1], after)
         return message
-
-
-def _divide(total: Vector, nodes: int) -> bool:
-    """Divide a sum by the number of nodes, in place; return whether all of the mean is finite."""
-    divide(total, nodes)
-    return bool(np.isfinite(total).all())
 
 
 def _part_of(shard: Shard, vector: Vector) -> Vector:
@@ -320,28 +385,14 @@ def _put_back(shard: Shard, part: Vector, vector: Vector) -> None:
         shard.put(part, vector)
 
 
-class _Reader:
-    """Reads a rank's messages one after the other."""
-
-    def __init__(self, data: Bytes, compressor: Compressor) -> None:
-        self.data, self.compressor, self.at = data, compressor, 0
-
-    def add(self, is_raw: bool, layout: Layout, total: Vector) -> None:
-        """Add the next message's values to a sum."""
-        rest = self.data[self.at :]
-        length = message_length(rest)
-        self.at += length
-        reader = _RAW if is_raw else self.compressor
-        reader.add_decoded(bytes(rest[:length]), layout, total)
-
-    def skip(self) -> None:
-        """Pass over the next message."""
-        self.at += message_length(self.data[self.at :])
+def _raw_of(bucket: Bucket, group: Group) -> Vector:
+    """Return a copy of the values of a group's runs in float32."""
+    return np.concatenate([np.empty(0, np.float32), *(bucket.vectors[i] for i in group.raw)])
 
 
-def _raw_message(vector: Vector) -> Bytes:
-    return np.frombuffer(_RAW.wire.pack(vector), np.uint8)
-
-
-def _joined(parts: Sequence[Bytes]) -> Bytes:
-    return np.concatenate([np.empty(0, np.uint8), *parts])
+def _put_raw(values: Vector, bucket: Bucket, group: Group) -> None:
+    """Write the mean of a group's runs in float32."""
+    at = 0
+    for out in (bucket.outs[i] for i in group.raw):
+        out[...] = values[at : at + out.size]
+        at += out.size

@@ -77,7 +77,10 @@ def measure_network(lane: Group) -> Network:
 
 
 def measure_messages(
-    lane: Group, make: Callable[[], bytes], read: Callable[[bytes], None], scale: float
+    lane: Group,
+    make: Callable[[], NDArray[np.uint8]],
+    read: Callable[[NDArray[np.uint8]], None],
+    scale: float,
 ) -> MessageCosts:
     """Return what messages take; every rank calls this.
 
@@ -109,12 +112,13 @@ def measure_messages(
 def processor_seconds(collective: str, nodes: int, costs: MessageCosts) -> float:
     """Return the seconds of processor that messages take of a rank in a step.
 
-    A rank makes one message, reads its own for the residual, and the others'. In two phases it reads its
-    shards' pieces of all ranks, which are one message together, makes an N-th of one, and reads all shards.
+    A rank makes one message, which leaves what is read of it, and reads the others'. In two phases it reads
+    all ranks' pieces of its shard, which are one message together, makes an N-th of one, and reads the other
+    shards.
     """
     if collective == "all-gather":
-        return costs.make_s + nodes * costs.read_s
-    return (1 + 1 / nodes) * (costs.make_s + costs.read_s) + 2 * costs.read_s
+        return costs.make_s + (nodes - 1) * costs.read_s
+    return (1 + 1 / nodes) * costs.make_s + (2 - 1 / nodes) * costs.read_s
 
 
 def fastest(nodes: int, num_coordinates: int, network: Network, costs: MessageCosts) -> str:

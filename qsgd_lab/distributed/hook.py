@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from typing import Any
 
 import numpy as np
@@ -19,13 +19,15 @@ from qsgd_lab import __version__
 from qsgd_lab.compressors import ErrorFeedback, FullPrecision
 from qsgd_lab.compressors.protocol import Compressor
 from qsgd_lab.compressors.registry import COMPRESSORS
-from qsgd_lab.distributed.bucket_exchange import Gathered, Sharded
+from qsgd_lab.distributed.bucket_exchange import Bucket, Gathered, Sharded
 from qsgd_lab.distributed.costs import fastest
 from qsgd_lab.distributed.gradient_layout import Run, runs_of
 from qsgd_lab.distributed.handshake import shake_hands
 from qsgd_lab.distributed.lane import DEFAULT_TIMEOUT_S, Lane
+from qsgd_lab.distributed.pipeline import Pipeline
 from qsgd_lab.distributed.residual import Residual, check_states
 from qsgd_lab.distributed.statistics import Statistics
+from qsgd_lab.errors import PeerError
 from qsgd_lab.exchange.two_phase import check_two_phase
 
 Vector = NDArray[np.float32]
@@ -44,7 +46,7 @@ class QSGDHook:
         Magnitude bits of QSGD: s = 2**bits - 1 levels. Left aside where `compressor` is given.
     compressor : str or Compressor, optional
         Any method of the lab, such as ``"ef(top-k(fraction=0.01))"``; ``ef(...)`` means `error_feedback`.
-    norm, bucket_size, rounding
+    norm, bucket_size, rounding, stream_version
         Of QSGD, as in `qsgd_lab.quantize`.
     error_feedback : bool
         Keep what was not sent, and add it to the next gradient.
@@ -74,9 +76,9 @@ class QSGDHook:
     Notes
     -----
     Every rank receives every rank's message, and adds their values in the order of ranks; so all have the
-    same gradient to the bit. Messages are made, sent and added in one thread, in order. Gradients on another
-    device go through host memory. Under ``find_unused_parameters`` a mask says which parameters had a
-    gradient; the residual of one that had none at any rank is left as it was.
+    same gradient to the bit. One thread makes, sends and adds messages, a bucket's while earlier buckets are
+    on their way. Gradients on another device go through host memory. Under ``find_unused_parameters`` a mask
+    says which parameters had a gradient; the residual of one that had none at any rank is left as it was.
 
     References
     ----------
@@ -91,6 +93,7 @@ class QSGDHook:
         norm: str = "max",
         bucket_size: int | str = 512,
         rounding: str = "stochastic",
+        stream_version: int = 1,
         error_feedback: bool = True,
         layout: str = "fixed",
         collective: str = "auto",
@@ -107,13 +110,15 @@ class QSGDHook:
         if collective not in COLLECTIVES:
             raise ValueError(f"collective is {collective!r}; it must be one of: {', '.join(COLLECTIVES)}")
         if compressor is None:
-            compressor = f"qsgd(bits={bits},norm={norm},bucket_size={bucket_size},rounding={rounding})"
-            self.spec = str(COMPRESSORS.parse(compressor))
-        else:
-            self.spec = (
-                str(COMPRESSORS.parse(compressor)) if isinstance(compressor, str) else repr(compressor)
+            compressor = (
+                f"qsgd(bits={bits},norm={norm},bucket_size={bucket_size},rounding={rounding},"
+                f"stream_version={stream_version})"
             )
-        made = COMPRESSORS.parse(compressor).make() if isinstance(compressor, str) else compressor
+        if isinstance(compressor, str):
+            method = COMPRESSORS.parse(compressor)
+            self.spec, made = str(method), method.make()
+        else:
+            self.spec, made = repr(compressor), compressor
         if isinstance(made, ErrorFeedback):
             if (made.unit, made.beta, made.decay) != ("gradient", 1, 1):
                 raise ValueError(
@@ -157,7 +162,8 @@ class QSGDHook:
         self._index = {id(parameter): i for i, (_, parameter) in enumerate(named)}
         self._shapes = [tuple(parameter.shape) for _, parameter in named]
         sizes = [parameter.numel() for _, parameter in named]
-        self._starts = np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)])
+        self._sizes, self._starts = sizes, np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)])
+        self._runs: dict[tuple[int, ...], list[Run]] = {}
         excluded = [self.exclude is not None and self.exclude(name, p) for name, p in named]
         is_raw = isinstance(self.compressor, FullPrecision)
         self._raw = [
@@ -169,7 +175,7 @@ class QSGDHook:
         self._has_begun = False
         self._scale = self._current_scale()
         self._finite = True
-        self._lane = Lane(self.timeout_s)
+        self._lane, self._pipeline = Lane(self.timeout_s), Pipeline()
         shake_hands(
             self._lane,
             {
@@ -213,9 +219,10 @@ class QSGDHook:
             self._exchange.owned = self._owned
 
     def close(self) -> None:
-        """End the hook's thread."""
+        """End the hook's thread; a bucket that is still on its way has an error instead of a mean."""
         if self._lane is not None:
             self._lane.close()
+            self._pipeline.fail(PeerError("the hook was closed in the middle of a step"))
 
     def check(self) -> None:
         """Raise the error that the hook met, if any: torch shows its text, and loses its type."""
@@ -297,36 +304,34 @@ class QSGDHook:
         assert self._lane is not None
         # All that is asked of the bucket is asked here: DDP may rebuild it.
         buffer = bucket.buffer()
-        indices = [self._index[id(parameter)] for parameter in bucket.parameters()]
-        gradients = [gradient.numel() for gradient in bucket.gradients()]
+        indices = tuple(self._index[id(parameter)] for parameter in bucket.parameters())
         used = [bool(gradient.any()) for gradient in bucket.gradients()] if self._masks else None
-        self._lane.submit(self._work, buffer, indices, gradients, used, bucket.is_last(), future)
+        self._lane.submit(self._work, buffer, indices, used, bucket.is_last(), future)
         return future
 
     def _work(
         self,
         buffer: torch.Tensor,
-        indices: list[int],
-        sizes: list[int],
+        indices: tuple[int, ...],
         used: list[bool] | None,
         is_last: bool,
         future: torch.futures.Future[torch.Tensor],
     ) -> None:
+        """Begin a bucket, and go on with those before it; after the last one, end all."""
         start, processor = time.perf_counter(), time.thread_time()
+        self._pipeline.add(self._agree(buffer, indices, used), buffer, future)
         try:
-            on_host = buffer.detach().float().cpu()
-            self._agree(on_host.numpy(), indices, sizes, used)
-            if on_host.data_ptr() != buffer.data_ptr():
-                buffer.copy_(on_host)
+            if self.error is not None:  # of a bucket before it
+                raise self.error
+            self._pipeline.advance(to_the_end=is_last)
             if is_last:
                 self._end_step()
         except Exception as error:
             self.error = error
-            future.set_exception(error)  # type: ignore[arg-type]
-        else:
-            future.set_result(buffer)
+            self._pipeline.fail(error)
         self.seconds += time.perf_counter() - start
         self.processor_seconds += time.thread_time() - processor
+        self._pipeline.release()  # last: DDP goes on, and what is counted may be read
 
     def _begin_step(self) -> None:
         self._has_begun = True
@@ -344,20 +349,22 @@ class QSGDHook:
         self.synchronisation += 1
         self._finite, self._has_begun = True, False
 
-    def _agree(self, vector: Vector, indices: list[int], sizes: list[int], used: list[bool] | None) -> None:
-        """Replace one bucket's vector by the mean over all ranks."""
-        assert self._lane is not None
-        assert self._exchange is not None
+    def _agree(
+        self, buffer: torch.Tensor, indices: tuple[int, ...], used: list[bool] | None
+    ) -> Generator[None, None, None]:
+        """Replace one bucket's vector by the mean over all ranks; yield while something is on its way."""
+        assert self._lane is not None and self._exchange is not None
         if not self._has_begun:
             self._begin_step()
-        is_raw = [True] * len(self._raw) if self.synchronisation < self.warmup_steps else self._raw
-        runs = runs_of(indices, sizes, self._starts, is_raw)
+        on_host = buffer.detach().float().cpu()
+        vector: Vector = on_host.numpy()
+        runs = self._runs_of(indices)
         mask = np.array(used or (), np.uint8)
         vectors = [run.take(vector) for run in runs]
         # A run that is one piece of the bucket is overwritten there.
         outs = [vector[run.places[0]] if len(run.places) == 1 else self._means[run.kept] for run in runs]
         self.bytes_of_fp32 += 8 * vector.size * (self._lane.size - 1) // self._lane.size
-        agreed = self._exchange.mean(runs, vectors, outs, self.synchronisation, mask)
+        agreed = yield from self._exchange.mean(Bucket(runs, vectors, outs, self.synchronisation, mask))
         self._finite &= agreed.is_finite
         for run, mean in zip(runs, outs, strict=True):
             if run.is_raw:
@@ -366,6 +373,17 @@ class QSGDHook:
                 run.put(mean, vector)
         if used is not None:
             self._forget_unused(runs, vector, dict(zip(indices, agreed.used, strict=True)))
+        if on_host.data_ptr() != buffer.data_ptr():
+            buffer.copy_(on_host)
+
+    def _runs_of(self, indices: tuple[int, ...]) -> list[Run]:
+        """Return a bucket's runs, which are the same in most steps."""
+        is_warm = self.synchronisation < self.warmup_steps
+        key = (is_warm, *indices)
+        if key not in self._runs:
+            sizes, is_raw = [self._sizes[i] for i in indices], [is_warm or raw for raw in self._raw]
+            self._runs[key] = runs_of(indices, sizes, self._starts, is_raw)
+        return self._runs[key]
 
     def _keep(self, part: slice) -> None:
         """Leave a part of the residuals as it was before the step."""

@@ -8,7 +8,7 @@ that works in the order of submission cannot; a group of its own keeps the user'
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -24,9 +24,6 @@ from qsgd_lab.theory.collectives import Network
 
 Bytes = NDArray[np.uint8]
 T = TypeVar("T")
-
-#: The new name of a function that torch 2.13 deprecates.
-_all_gather = getattr(dist, "all_gather_single", None) or dist.all_gather_into_tensor
 
 #: Torch's own default is half an hour.
 DEFAULT_TIMEOUT_S = 60.0
@@ -62,6 +59,7 @@ class Lane:
         self.bytes_sent = 0
         self.network: Network | None = None
         self._failed: PeerError | None = None
+        self._unannounced: Arriving | None = None
 
     def close(self) -> None:
         """End the thread; what was submitted is finished first."""
@@ -97,19 +95,7 @@ class Lane:
         PeerError
             If a rank is lost, or does not answer in time; it names the rank where that can be found out.
         """
-        return self._guarded(lambda: self._gather(data, length), [data])
-
-    def _guarded(self, collective: Callable[[], list[Bytes]], alone: list[Bytes]) -> list[Bytes]:
-        """Run a collective; a failure names who is lost, and every later call fails alike."""
-        if self._failed is not None:
-            raise self._failed
-        if self.size == 1:
-            return alone
-        try:
-            return collective()
-        except RuntimeError as error:  # whatever gloo and NCCL raise when a peer is lost
-            self._failed = PeerError(self._diagnosis(error))
-            raise self._failed from error
+        return self.start([data] * self.size, None if length is None else [length] * self.size).wait()
 
     def scatter(self, parts: Sequence[Bytes]) -> list[Bytes]:
         """Send part r to rank r, and return what every rank has sent to this one, in the order of ranks.
@@ -124,9 +110,59 @@ class Lane:
         PeerError
             As `gather`.
         """
-        return self._guarded(lambda: self._scatter(parts), list(parts))
+        return self.start(parts).wait()
+
+    def start(self, parts: Sequence[Bytes], lengths: Sequence[int] | None = None) -> Arriving:
+        """Begin to send part r to rank r; several exchanges may be on their way.
+
+        Ranks must begin their exchanges in one order. They may wait for them in any, if lengths are known.
+
+        Parameters
+        ----------
+        parts : sequence of uint8, one dimension
+            One for each rank, of any lengths. They must not change before they have arrived.
+        lengths : sequence of int, optional
+            Of what every rank sends to this one, where it is known; otherwise lengths are exchanged first.
+
+        Raises
+        ------
+        PeerError
+            As `gather`.
+        """
+        self.guarded(self._announce)
+        arriving = Arriving(self, parts)
+        self.guarded(lambda: arriving.begin(lengths))
+        if lengths is None:
+            self._unannounced = arriving
+        return arriving
+
+    def _announce(self) -> None:
+        """Send what waits for its lengths, so that it is begun before what follows it."""
+        waiting, self._unannounced = self._unannounced, None
+        if waiting is not None:
+            waiting.announce()
+
+    def guarded(self, work: Callable[[], T]) -> T:
+        """Run a part of an exchange; a failure names who is lost, and every later call fails alike.
+
+        Raises
+        ------
+        PeerError
+            As `gather`.
+        """
+        if self._failed is not None:
+            raise self._failed
+        try:
+            return work()
+        except RuntimeError as error:  # whatever gloo and NCCL raise when a peer is lost
+            self._failed = PeerError(self._diagnosis(error))
+            raise self._failed from error
 
     def add_up(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the sum over ranks, added in their order; see `summing`."""
+        return finished(self.summing(values))
+
+    def summing(self, values: NDArray[np.float32]) -> Generator[None, None, NDArray[np.float32]]:
         """Return the sum over ranks, added in their order: an all-reduce of torch's adds in another.
 
         Each rank adds up a share and sends it to all: 2 (W - 1) / W times the values, as in a ring. Or all
@@ -137,6 +173,11 @@ class Lane:
         values : float32, one dimension
             As long on every rank.
 
+        Yields
+        ------
+        None
+            While something is on its way, and before it is waited for.
+
         Raises
         ------
         PeerError
@@ -146,12 +187,19 @@ class Lane:
         if self.size == 1 or share == 0:
             return values.copy()
         if self.network is not None and sums_are_gathered(self.size, values.size, self.network):
-            return _sum_of(self.gather(np.ascontiguousarray(values).view(np.uint8), values.nbytes))
+            own = np.ascontiguousarray(values).view(np.uint8)
+            arriving = self.start([own] * self.size, [own.size] * self.size)
+            yield
+            return _sum_of(arriving.wait())
         padded = np.zeros(share * self.size, np.float32)
         padded[: values.size] = values
-        total = _sum_of(self.scatter(list(padded.view(np.uint8).reshape(self.size, -1))))
-        sums = self.gather(total.view(np.uint8), total.nbytes)
-        return np.concatenate(sums).view(np.float32)[: values.size]
+        lengths = [4 * share] * self.size
+        arriving = self.start(list(padded.view(np.uint8).reshape(self.size, -1)), lengths)
+        yield
+        total = _sum_of(arriving.wait()).view(np.uint8)
+        arriving = self.start([total] * self.size, lengths)
+        yield
+        return np.concatenate(arriving.wait()).view(np.float32)[: values.size]
 
     def gather_numbers(self, number: int) -> list[int]:
         """Return an integer of every rank."""
@@ -163,51 +211,29 @@ class Lane:
         data = np.array(numbers, np.float64).view(np.uint8)
         return [float(number) for number in self.gather(data, data.size)[0].view(np.float64)]
 
-    def _gather(self, data: Bytes, length: int | None) -> list[Bytes]:
-        lengths = [length] * self.size if length is not None else self._lengths(data.size)
-        longest = max(lengths)
-        if longest == 0:  # gloo ends the process with SIGFPE on empty tensors
-            return [data[:0]] * self.size
-        own = torch.zeros(longest, dtype=torch.uint8)
-        own[: data.size] = torch.from_numpy(np.array(data, copy=not data.flags.writeable))
-        others = self._all_gather(own)
-        self.bytes_sent += longest * (self.size - 1)
-        return [others[rank, :size].numpy() for rank, size in enumerate(lengths)]
-
-    def _scatter(self, parts: Sequence[Bytes]) -> list[Bytes]:
+    def exchange(self, parts: Sequence[Bytes], received: Sequence[int]) -> Callable[[], list[Bytes]]:
+        """Begin one collective; what it returns waits for it, and returns what has arrived."""
         # Of an empty part a byte is sent: gloo ends the process with SIGFPE on empty tensors.
-        sent = [max(1, part.size) for part in parts]
-        lengths = self._exchange(torch.tensor([part.size for part in parts]).view(torch.uint8), None, None)
-        sizes = lengths.view(torch.int64).tolist()
-        received = [max(1, size) for size in sizes]
-        flat = np.zeros(sum(sent), np.uint8)
-        for at, part in zip(np.cumsum([0, *sent[:-1]]), parts, strict=True):
-            flat[at : at + part.size] = part
-        arrived = self._exchange(torch.from_numpy(flat), sent, received).numpy()
-        self.bytes_sent += sum(sent) - sent[self.rank] + 8 * (self.size - 1)
-        starts = np.cumsum([0, *received[:-1]])
-        return [arrived[at : at + size] for at, size in zip(starts, sizes, strict=True)]
+        others = [
+            part if part.size else np.zeros(1, np.uint8) for r, part in enumerate(parts) if r != self.rank
+        ]
+        sent, sizes = ([max(1, size) for size in of] for of in ([part.size for part in parts], received))
+        sent[self.rank] = sizes[self.rank] = 0  # its own part a rank has
+        flat = others[0] if len(others) == 1 and others[0].flags.writeable else np.concatenate(others)
+        own = torch.from_numpy(flat).to(self.device)
+        found = torch.empty(sum(sizes), dtype=torch.uint8, device=self.device)
+        work = dist.all_to_all_single(found, own, sizes, sent, group=self.group, async_op=True)
+        self.bytes_sent += flat.size
+        starts = np.cumsum([0, *sizes[:-1]])
 
-    def _exchange(
-        self, flat: torch.Tensor, sent: list[int] | None, received: list[int] | None
-    ) -> torch.Tensor:
-        """Send pieces of a tensor to the ranks, return theirs joined, in host memory; None: all equal."""
-        flat = flat.to(self.device)
-        found = flat.new_empty(flat.numel() if received is None else sum(received))
-        dist.all_to_all_single(found, flat, received, sent, group=self.group)
-        return found.cpu()
+        def wait() -> list[Bytes]:
+            work.wait()
+            arrived = found.cpu().numpy()
+            pieces = [arrived[at : at + size] for at, size in zip(starts, received, strict=True)]
+            pieces[self.rank] = parts[self.rank]
+            return pieces
 
-    def _lengths(self, size: int) -> list[int]:
-        numbers = self._all_gather(torch.tensor([size]).view(torch.uint8))
-        self.bytes_sent += 8 * (self.size - 1)
-        return [int(number) for number in numbers.view(torch.int64)[:, 0]]
-
-    def _all_gather(self, own: torch.Tensor) -> torch.Tensor:
-        """Return every rank's bytes, uint8, shape (W, len(own)), in host memory."""
-        own = own.to(self.device)
-        found = torch.empty(self.size * own.numel(), dtype=torch.uint8, device=self.device)
-        _all_gather(found, own, group=self.group)
-        return found.cpu().view(self.size, own.numel())
+        return wait
 
     def _diagnosis(self, error: RuntimeError) -> str:
         """Return which ranks gave no sign after a failure, and what torch said."""
@@ -232,6 +258,62 @@ class Lane:
             lost = [rank for rank in lost if not store.check([f"qsgd-lab/alive/{rank}"])]
             time.sleep(0.05)
         return lost
+
+
+class Arriving:
+    """What a lane has begun to exchange.
+
+    Parameters
+    ----------
+    lane : Lane
+    parts : sequence of uint8, one dimension
+        What goes to each rank.
+    """
+
+    def __init__(self, lane: Lane, parts: Sequence[Bytes]) -> None:
+        self._lane, self._parts = lane, parts
+        self._lengths: Callable[[], list[Bytes]] | None = None
+        self._pieces: Callable[[], list[Bytes]] | None = None
+
+    def begin(self, lengths: Sequence[int] | None) -> None:
+        """Send the parts, or their lengths where those of the others are not known; the lane calls this."""
+        if self._lane.size == 1:
+            return
+        if lengths is not None:
+            self._pieces = self._lane.exchange(self._parts, lengths)
+            return
+        own = [np.array([part.size]).view(np.uint8) for part in self._parts]
+        self._lengths = self._lane.exchange(own, [8] * self._lane.size)
+
+    def announce(self) -> None:
+        """Send the parts, once the others' lengths are here; the lane calls this."""
+        if self._lengths is not None:
+            lengths, self._lengths = self._lengths(), None
+            self._pieces = self._lane.exchange(self._parts, [int(of.view(np.int64)[0]) for of in lengths])
+
+    def wait(self) -> list[Bytes]:
+        """Return what every rank has sent, in the order of ranks.
+
+        Raises
+        ------
+        PeerError
+            As `Lane.gather`.
+        """
+        return self._lane.guarded(self._wait)
+
+    def _wait(self) -> list[Bytes]:
+        self.announce()
+        return list(self._parts) if self._pieces is None else self._pieces()
+
+
+def finished(steps: Generator[None, None, T]) -> T:
+    """Take all steps of a generator, and return its value."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            value: T = end.value
+            return value
 
 
 def _sum_of(parts: Sequence[Bytes]) -> NDArray[np.float32]:

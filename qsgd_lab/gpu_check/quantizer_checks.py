@@ -71,7 +71,7 @@ def packs(scope: Scope) -> Comparisons:
 
 def packed(x: Any, like: QuantizedGradient, seed: int, rounding: str) -> tuple[Any, Any, Any]:
     """Return (words as int32, norms, values) of a device gradient, quantized, packed and unpacked."""
-    from qsgd_lab.kernels.cuda.device import context_of, device_view, flat_device_float32
+    from qsgd_lab.kernels.cuda.device import context_of, device_view, flat_device_reals
     from qsgd_lab.kernels.cuda.messages.fixed_width import (
         launch_quantize_pack,
         launch_unpack_dequantize,
@@ -89,7 +89,7 @@ def packed(x: Any, like: QuantizedGradient, seed: int, rounding: str) -> tuple[A
     launch_quantize_pack(
         context,
         tables,
-        flat_device_float32(x),
+        flat_device_reals(x),
         key,
         kind,
         rounding == "stochastic",

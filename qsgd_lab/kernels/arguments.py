@@ -21,6 +21,7 @@ class StreamKey(NamedTuple):
     ----------
     low_seed, high_seed : the halves of the seed
     step, tensor, node : of the first tensor and the first node, where there are several
+    version : of the order of words, 1 or 2 (`kernels.philox`)
     """
 
     low_seed: np.uint32
@@ -28,6 +29,7 @@ class StreamKey(NamedTuple):
     step: np.uint32
     tensor: np.uint32
     node: np.uint32
+    version: np.uint32
 
 
 class BlockScheme(NamedTuple):

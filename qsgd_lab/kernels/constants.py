@@ -10,6 +10,8 @@ from qsgd_lab.levels import NORMS
 L2, MAX = NORMS.index("l2"), NORMS.index("max")
 #: Layouts of a chunk, as messages and kernels number them; `qsgd_lab.coding.layouts` says what each is.
 FIXED, DENSE, DENSE_SIGNED, SPARSE = 0, 1, 2, 3
+#: Versions of the stream of random words: a word for each coordinate, or one for two; `kernels.philox`.
+OWN_WORDS, SHARED_WORDS = np.uint32(1), np.uint32(2)
 #: Coordinates of a chunk by default, and the most that it may have.
 CHUNK_SIZE = 4096
 #: What became of a chunk.

@@ -3,8 +3,13 @@
 A counter-based generator has no state to share or to lose: the word of coordinate i of a tensor is a function
 of (seed, node, step, tensor, i), so results depend on neither thread, bucket, chunk nor backend. The key is
 the 64-bit seed; the counter is (block, step, tensor, node). A block gives four words, and coordinates take
-them in strided order within groups of 512: block ``128 g + j`` serves coordinates ``512 g + j + {0, 128, 256,
-384}``, so that a vector unit computes many blocks at once and no lane is ever shuffled.
+them in strided order within groups of 512, so that a vector unit computes many blocks at once and no lane is
+ever shuffled. There are two versions of this order:
+
+1. Block ``128 g + j`` serves coordinates ``512 g + j + 128 m`` by word m, m = 0 to 3: a word a coordinate.
+2. Block ``64 g + j`` serves coordinates ``512 g + j + 64 m`` by word m, m = 0 to 3, and ``512 g + j + 64 m +
+   256`` by the same word rotated by 16 bits. Half the blocks; each coordinate's word is as uniform as before,
+   and two coordinates of one word are nearly independent (docs/theory.md).
 
 References
 ----------
@@ -15,10 +20,13 @@ from __future__ import annotations
 
 import numpy as np
 
+from qsgd_lab.kernels.constants import SHARED_WORDS
+from qsgd_lab.kernels.cpu.unowned import unowned_view
 from qsgd_lab.kernels.jit import njit
 
 GROUP = 512  # coordinates served by one run of blocks
 STRIDE = 128  # blocks in a group
+SHARED_STRIDE = 64  # blocks in a group where two coordinates share a word
 MAX_COORDINATES = 1 << 34  # four words from each of 2^32 blocks
 
 _MULTIPLIER_0 = np.uint64(0xD2511F53)
@@ -27,6 +35,7 @@ _WEYL_0 = np.uint32(0x9E3779B9)
 _WEYL_1 = np.uint32(0xBB67AE85)
 _LOW = np.uint64(0xFFFFFFFF)
 _HALF = np.uint64(32)
+_TURN = np.uint32(16)
 
 
 @njit(cache=True, fastmath=False, forceinline=True)
@@ -67,6 +76,12 @@ def philox4x32_narrow(c0, c1, c2, c3, k0, k1):
     return c0, c1, c2, c3
 
 
+@njit(cache=True, fastmath=False, forceinline=True)
+def rotated(word):
+    """Return a uint32 rotated by 16 bits: the word of the second of two coordinates."""
+    return np.uint32(np.uint32(word << _TURN) | np.uint32(word >> _TURN))
+
+
 @njit(cache=True, fastmath=False)
 def fill_group(words, group, count, stream):
     """Write the words of the first `count` coordinates of a group (more may be written).
@@ -78,6 +93,39 @@ def fill_group(words, group, count, stream):
     count : 1..512
     stream : StreamKey
     """
+    words = unowned_view(words)  # eight slices would count references eight times
+    if stream.version == SHARED_WORDS:
+        fill_from_half_the_blocks(words, group, count, stream)
+    else:
+        fill_from_all_blocks(words, group, count, stream)
+
+
+@njit(cache=True, fastmath=False)
+def fill_from_half_the_blocks(words, group, count, stream):
+    """Do so in version 2 of the stream."""
+    k0, k1 = stream.low_seed, stream.high_seed
+    step, tensor, node = stream.step, stream.tensor, stream.node
+    first = np.uint32(group * SHARED_STRIDE)
+    # Eight streams of stores, as the four below.
+    eighth_0, eighth_4 = words[0:64], words[256:320]
+    eighth_1, eighth_5 = words[64:128], words[320:384]
+    eighth_2, eighth_6 = words[128:192], words[384:448]
+    eighth_3, eighth_7 = words[192:256], words[448:512]
+    for j in range(min(count, SHARED_STRIDE)):
+        w0, w1, w2, w3 = philox4x32(np.uint32(first + np.uint32(j)), step, tensor, node, k0, k1)
+        eighth_0[j] = w0
+        eighth_1[j] = w1
+        eighth_2[j] = w2
+        eighth_3[j] = w3
+        eighth_4[j] = rotated(w0)
+        eighth_5[j] = rotated(w1)
+        eighth_6[j] = rotated(w2)
+        eighth_7[j] = rotated(w3)
+
+
+@njit(cache=True, fastmath=False)
+def fill_from_all_blocks(words, group, count, stream):
+    """Do so in version 1 of the stream."""
     k0, k1 = stream.low_seed, stream.high_seed
     step, tensor, node = stream.step, stream.tensor, stream.node
     first = np.uint32(group * STRIDE)
@@ -97,6 +145,7 @@ def fill_group(words, group, count, stream):
 @njit(cache=True, fastmath=False, nogil=True)
 def fill_groups(words, group, count, stream):
     """Write the words of `count` coordinates from the start of a group on; `words` holds whole groups."""
+    words = unowned_view(words)
     for filled in range(0, count, GROUP):
         part = words[filled : filled + GROUP]
         fill_group(part, group + filled // GROUP, min(GROUP, count - filled), stream)

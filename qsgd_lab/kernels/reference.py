@@ -13,10 +13,13 @@ from numpy.typing import NDArray
 _LOW = np.uint64(0xFFFFFFFF)
 
 
-def philox_words(count: int, seed: int, node: int, step: int, tensor: int) -> NDArray[np.uint32]:
+def philox_words(
+    count: int, seed: int, node: int, step: int, tensor: int, version: int = 1
+) -> NDArray[np.uint32]:
     """Return the random words of the first `count` coordinates of a tensor, shape (count,)."""
     groups = -(-count // 512)
-    c0 = np.arange(128 * groups, dtype=np.uint64)
+    blocks_of_group = 128 if version == 1 else 64
+    c0 = np.arange(blocks_of_group * groups, dtype=np.uint64)
     c1, c2, c3 = (np.full_like(c0, value) for value in (step, tensor, node))
     k0, k1 = seed & 0xFFFFFFFF, seed >> 32
     for _ in range(10):
@@ -25,8 +28,11 @@ def philox_words(count: int, seed: int, node: int, step: int, tensor: int) -> ND
         c2 = (product_0 >> np.uint64(32)) ^ c3 ^ np.uint64(k1)
         c1, c3 = product_1 & _LOW, product_0 & _LOW
         k0, k1 = (k0 + 0x9E3779B9) & 0xFFFFFFFF, (k1 + 0xBB67AE85) & 0xFFFFFFFF
-    # Word w of block 128 g + j belongs to coordinate 512 g + 128 w + j.
-    blocks = np.stack([c0, c1, c2, c3]).astype(np.uint32).reshape(4, groups, 128)
+    # Word w of block 128 g + j belongs to coordinate 512 g + 128 w + j. In version 2, word w of block
+    # 64 g + j belongs to coordinate 512 g + 64 w + j and, rotated by 16 bits, to the one 256 further on.
+    blocks = np.stack([c0, c1, c2, c3]).astype(np.uint32).reshape(4, groups, blocks_of_group)
+    if version == 2:
+        blocks = np.concatenate([blocks, (blocks << np.uint32(16)) | (blocks >> np.uint32(16))])
     return blocks.transpose(1, 0, 2).reshape(-1)[:count]
 
 
@@ -69,6 +75,7 @@ def quantize(
     node: int,
     step: int,
     tensor: int,
+    version: int = 1,
 ) -> tuple[NDArray[np.int16], NDArray[np.float32]]:
     """Return (levels, norms) of flat float32 coordinates.
 
@@ -81,12 +88,12 @@ def quantize(
     rounding : {"stochastic", "nearest"}
     num_levels : int
         s, 1 to 32767.
-    seed, node, step, tensor : int
-        The stream.
+    seed, node, step, tensor, version : int
+        The stream, and the version of its words.
     """
     fraction = min(24, 31 - num_levels.bit_length())  # so that s 2^F stays below 2^31
     words = [
-        philox_words(int(size), seed, node, step, (tensor + t) & 0xFFFFFFFF)
+        philox_words(int(size), seed, node, step, (tensor + t) & 0xFFFFFFFF, version)
         for t, size in enumerate(np.diff(tensor_offsets))
     ]
     word = np.concatenate([*words, np.empty(0, np.uint32)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import statistics
 import subprocess
@@ -14,7 +15,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from qsgd_lab.coding.threads import num_threads
-from qsgd_lab.distributed.costs import MessageCosts, processor_seconds
 from qsgd_lab.errors import RunFailedError
 from qsgd_lab.link_lab.load import LoadMeter
 from qsgd_lab.link_lab.namespaces import Place, loopback, shaped
@@ -71,8 +71,9 @@ class Measured(NamedTuple):
     counted_bytes : float or None
         Median of what the hook counts as sent by rank 0; None for torch's hooks.
     modelled_bytes, modelled_s : float or None
-        By the formulas; None for PowerSGD. The rate is that of the shaped link; over loopback the one that
-        the lab's hook measures, and seconds are None without it.
+        By the formulas; None for PowerSGD. Seconds are those of a step without exchange, of the processor
+        beyond what that takes, and of the network, one after the other. The rate is that of the shaped link;
+        over loopback only messages take time, since bytes are moved by the processor.
     is_equal : bool
         Whether all ranks ended with the same parameters.
     """
@@ -130,9 +131,9 @@ def run(asked: Asked) -> Outcome:
         settings = {**asked._asdict(), "interfaces": [place.interface for place in found]}
         results = run_ranks([sys.executable, "-m", "qsgd_lab.link_lab.worker"], settings, Path(folder), found)
     load, first = meter.others(), results[0]
-    bandwidth = asked.bandwidth or first["bandwidth"]
-    network = None if bandwidth is None else Network(bandwidth, first["latency_s"])
-    rows = [_row(name, asked, first, network) for name in asked.methods]
+    # Loopback has no wire: what moving bytes takes is time of the processor, which is measured.
+    network = Network(asked.bandwidth or math.inf, first["latency_s"])
+    rows = [_row(name, asked, first, network, max(1.0, asked.nodes / cores)) for name in asked.methods]
     return Outcome(asked, first["parameters"], first["compute_s"], first["latency_s"], load, cores, rows)
 
 
@@ -183,10 +184,12 @@ def run_ranks(
     return [json.loads((folder / f"rank{rank}.json").read_text()) for rank in range(len(places))]
 
 
-def _row(name: str, asked: Asked, first: dict[str, Any], network: Network | None) -> Measured:
+def _row(name: str, asked: Asked, first: dict[str, Any], network: Network, turns: float) -> Measured:
+    """Return what a method took; ranks that share a core take `turns`."""
     seconds, processor, sent, counted = zip(*first["steps"][name], strict=True)
-    cost, extra = modelled(name, asked.nodes, first["parameters"], first["messages"])
-    step = Step(first["compute_s"], extra)
+    cost = modelled(name, asked.nodes, first["parameters"], first["message_bytes"])
+    more = max(0.0, statistics.median(processor) - first["compute_processor_s"])
+    step = Step(first["compute_s"], turns * more)
     return Measured(
         method=name,
         steps=len(seconds),
@@ -197,23 +200,24 @@ def _row(name: str, asked: Asked, first: dict[str, Any], network: Network | None
         sent_bytes=statistics.median(sent),
         counted_bytes=None if None in counted else statistics.median(counted),
         modelled_bytes=None if cost is None else cost.bytes,
-        modelled_s=None if cost is None or network is None else step.seconds(cost.seconds(network)),
+        modelled_s=None if cost is None else step.seconds(cost.seconds(network)),
         is_equal=first["equal"][name],
     )
 
 
-def modelled(
-    name: str, nodes: int, parameters: int, messages: dict[str, dict[str, float]]
-) -> tuple[Cost | None, float]:
-    """Return what a method's collective takes, and the seconds of its messages; None for PowerSGD.
+def modelled(name: str, nodes: int, parameters: int, message_bytes: dict[str, int]) -> Cost | None:
+    """Return what a method's collective takes; None for PowerSGD.
 
-    See `qsgd_lab.distributed.costs.processor_seconds`.
+    Parameters
+    ----------
+    name : str
+    nodes, parameters : int
+    message_bytes : dict
+        The length of one message of all parameters by its bits.
     """
     if name in (FP32, FP16):
-        return collective_cost("all-reduce", nodes, parameters, 32.0 if name == FP32 else 16.0), 0.0
+        return collective_cost("all-reduce", nodes, parameters, 32.0 if name == FP32 else 16.0)
     if name == POWERSGD:
-        return None, 0.0
+        return None
     bits, collective = name.split(":")
-    message = MessageCosts(**messages[bits])
-    cost = collective_cost(collective, nodes, parameters, 8 * message.bytes / parameters)
-    return cost, processor_seconds(collective, nodes, message)
+    return collective_cost(collective, nodes, parameters, 8 * message_bytes[bits] / parameters)

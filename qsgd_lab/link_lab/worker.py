@@ -19,7 +19,6 @@ from torch import nn
 from torch.distributed.algorithms.ddp_comm_hooks import default_hooks, powerSGD_hook
 from torch.nn.parallel import DistributedDataParallel
 
-from qsgd_lab.coding.decode_sum import add_decoded
 from qsgd_lab.coding.encode import encode
 from qsgd_lab.data.registry import dataset_entry
 from qsgd_lab.distributed.hook import QSGDHook
@@ -32,6 +31,8 @@ WARM_UP = 4
 #: What torch's documentation of PowerSGD asks for: steps in float32 first; fewer here, nothing is trained.
 _POWERSGD_START = 2
 _CLASSES = 10
+#: What is left of a step without exchange: DDP still fills its buckets.
+NOTHING = "nothing"
 
 
 class Method:
@@ -44,8 +45,12 @@ class Method:
         self.hook: QSGDHook | None = None
         # PowerSGD starts a second all-reduce from a callback; with several buckets gloo aborts.
         most = 1 << 14 if name == "powersgd" else None
-        self.ddp = DistributedDataParallel(module, broadcast_buffers=False, bucket_cap_mb=most)
-        if name == "fp16":
+        self.ddp = DistributedDataParallel(
+            module, broadcast_buffers=False, bucket_cap_mb=most, gradient_as_bucket_view=True
+        )
+        if name == NOTHING:
+            self.ddp.register_comm_hook(None, _exchange_nothing)
+        elif name == "fp16":
             self.ddp.register_comm_hook(None, default_hooks.fp16_compress_hook)
         elif name == "powersgd":
             state = powerSGD_hook.PowerSGDState(
@@ -73,6 +78,12 @@ class Method:
         return bool(torch.equal(low, high))
 
 
+def _exchange_nothing(_state, bucket):  # type: ignore[no-untyped-def]  # DDP compares annotations with classes
+    future: torch.futures.Future[torch.Tensor] = torch.futures.Future()
+    future.set_result(bucket.buffer())
+    return future
+
+
 def sent_bytes(interface: str) -> int:
     """Return the interface's counter of bytes that have left."""
     return int(Path(f"/sys/class/net/{interface}/statistics/tx_bytes").read_text())
@@ -96,18 +107,6 @@ def timed(method: Method, batch: tuple[torch.Tensor, torch.Tensor], interface: s
     return [float(seconds), used, sent, own]
 
 
-def compute_seconds(method: Method, batch: tuple[torch.Tensor, torch.Tensor], repeats: int) -> float:
-    """Return the median time of a step without exchange, all ranks at work."""
-    found = []
-    for _ in range(repeats):
-        dist.barrier()
-        start = time.perf_counter()
-        with method.ddp.no_sync():
-            method.step(*batch)
-        found.append(time.perf_counter() - start)
-    return float(np.median(found))
-
-
 def latency_seconds() -> float:
     """Return the least time of an all-reduce of one number, by its rounds."""
     one, found = torch.zeros(1), []
@@ -118,18 +117,10 @@ def latency_seconds() -> float:
     return min(found) / (2 * (dist.get_world_size() - 1))
 
 
-def message_seconds(bits: int, num_coordinates: int) -> dict[str, float]:
-    """Return the least seconds of processor to make one message, and to read one; and its bytes."""
+def message_bytes(bits: int, num_coordinates: int) -> int:
+    """Return the length of one message of all coordinates."""
     vector = np.random.default_rng(0).normal(size=num_coordinates).astype(np.float32)
-    total, made, read = np.zeros_like(vector), [], []
-    for _ in range(4):
-        start = time.thread_time()
-        message = bytes(encode(quantize(vector, bits=bits, norm="max"), layout="fixed"))
-        made.append(time.thread_time() - start)
-        start = time.thread_time()
-        add_decoded([message], total)
-        read.append(time.thread_time() - start)
-    return {"make_s": min(made), "read_s": min(read), "bytes": len(message)}
+    return len(encode(quantize(vector, bits=bits, norm="max"), layout="fixed"))
 
 
 def measure(settings: dict[str, Any], rank: int) -> dict[str, Any]:
@@ -139,7 +130,7 @@ def measure(settings: dict[str, Any], rank: int) -> dict[str, Any]:
     draw = torch.Generator().manual_seed(rank)
     images = torch.randn(settings["batch"], *entry.inputs.shape, generator=draw)
     batch = images, torch.randint(0, _CLASSES, (settings["batch"],), generator=draw)
-    methods = [Method(name, settings) for name in settings["methods"]]
+    methods = [Method(name, settings) for name in (*settings["methods"], NOTHING)]
     for method in methods:
         for _ in range(WARM_UP):
             method.step(*batch)
@@ -150,13 +141,13 @@ def measure(settings: dict[str, Any], rank: int) -> dict[str, Any]:
     equal = {method.name: method.is_equal_everywhere() for method in methods}
     n = sum(p.numel() for p in methods[0].ddp.parameters())
     widths = sorted({int(name.split(":")[0]) for name in settings["methods"] if ":" in name})
+    compute, processor, *_ = zip(*steps.pop(NOTHING), strict=True)
     found = {
         "parameters": n,
-        # Ranks go their own ways from here.
-        "compute_s": compute_seconds(methods[0], batch, max(3, settings["steps"] // 2)),
+        "compute_s": float(np.median(compute)),
+        "compute_processor_s": float(np.median(processor)),
         "latency_s": latency_seconds(),
-        "bandwidth": next((m.hook.statistics().bytes_per_s for m in methods if m.hook is not None), None),
-        "messages": {str(bits): message_seconds(bits, n) for bits in widths},
+        "message_bytes": {str(bits): message_bytes(bits, n) for bits in widths},
         "steps": steps,
         "equal": equal,
     }

@@ -167,8 +167,10 @@ class PackedFiles:
 
 
 def contradict(one: RunRecord, other: RunRecord) -> bool:
-    """Return whether two records of one key differ in more than time and machine."""
-    return (one.config, one.status, one.result) != (other.config, other.status, other.result)
+    """Return whether two records of one key differ in more than time, machine and later versions' fields."""
+    shared = one.result.keys() & other.result.keys()
+    same = all(one.result.get(name) == other.result.get(name) for name in shared)
+    return not same or (one.config, one.status) != (other.config, other.status)
 
 
 def _lines(file: IO[bytes]) -> Iterator[tuple[int, bytes | None]]:

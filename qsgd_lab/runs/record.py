@@ -30,10 +30,12 @@ class RunResult(TypedDict):
     Accuracies are shares in [0, 1]; `best_epoch` and `epochs_to_target` count epochs from 1, and `best_epoch`
     is 0 when no epoch was finished; the two ``..._to_target`` are None when the target was never reached;
     `final_train_loss` is None when it is not finite; `bits_per_coordinate` has an entry a code, norms
-    included. `num_test` (test images, by which an accuracy moves in steps) is not in older records. `down`,
-    in records of the two-phase collective and of algorithms with a server, counts what the owners of shards,
-    or the server, have sent, each message once: "coordinates", and "bits" a coordinate of whole messages; the
-    other counts are then of what was sent to them. Older records with a server lack it.
+    included. `num_test` (test images, by which an accuracy moves in steps) is not in older records.
+    `last_test_accuracy` is that of the last parameters, where they are not those that were best on
+    validation; older records lack it. `down`, in records of the two-phase collective and of algorithms with a
+    server, counts what the owners of shards, or the server, have sent, each message once: "coordinates", and
+    "bits" a coordinate of whole messages; the other counts are then of what was sent to them. Older records
+    with a server lack it.
     """
 
     test_accuracy: float
@@ -48,6 +50,7 @@ class RunResult(TypedDict):
     coordinates_sent: int
     bits_per_coordinate: dict[str, float]
     num_test: NotRequired[int]
+    last_test_accuracy: NotRequired[float]
     down: NotRequired[dict[str, float]]
 
 
@@ -224,6 +227,7 @@ _RESULT_CHECKS: dict[str, validation.Check] = {
 #: Fields that older records lack.
 _LATER_RESULT_CHECKS: dict[str, validation.Check] = {
     "num_test": validation.count,
+    "last_test_accuracy": validation.share,
     "down": lambda value, name: validation.fields(
         value, name, {"coordinates": validation.count, "bits": validation.number}
     ),

@@ -19,10 +19,12 @@ ANCHOR_LEVEL, SEED_LEVEL = 0.999, 0.99
 #: How far the score on held-out data may be below that on the public ones.
 HELD_OUT_LOSS = 0.1
 _HELD_OUT_REPEATS = 2
+#: Metrics below it are taken for it where a logarithm is needed.
+LEAST = 1e-6
 
 
 def audit(runner: Runner, digest: str, cells: Sequence[CellResult], stored: Sequence[Entry]) -> Audit:
-    """Run anchors, verification seeds and held-out data, and return what they came to.
+    """Run anchors, verification seeds and, on problems, held-out data; return what they came to.
 
     Parameters
     ----------
@@ -54,7 +56,7 @@ def _audited(cells: Sequence[CellResult]) -> list[CellResult]:
 
 
 def _anchor(runner: Runner, task: Task, name: str, cell: CellResult) -> Mapping[str, Any]:
-    here = runner.at(task, cell.spec, cell.scale, range(task.tests)).errors[-1]
+    here = runner.at(task, cell.spec, cell.scale, range(task.tests)).metric
     within = is_within(cell.metric, here, ANCHOR_LEVEL)
     return {
         "task": task.key,
@@ -67,7 +69,7 @@ def _anchor(runner: Runner, task: Task, name: str, cell: CellResult) -> Mapping[
 
 def _verified(runner: Runner, digest: str, cell: CellResult, reference: Entry | None) -> Mapping[str, Any]:
     task, cap = runner.suite.task(cell.task), runner.suite.cap
-    found = runner.at(task, cell.spec, cell.scale, verification_repeats(digest)).errors[-1]
+    found = runner.at(task, cell.spec, cell.scale, verification_repeats(digest)).metric
     row: dict[str, Any] = {
         "task": cell.task,
         "rung": cell.rung,
@@ -75,12 +77,11 @@ def _verified(runner: Runner, digest: str, cell: CellResult, reference: Entry | 
         "within": is_within(cell.metric, found, SEED_LEVEL),
     }
     whole = reference.cells.get((task.key, WHOLE)) if reference else None
-    if whole is None:
+    if whole is None or task.kind != "problem":  # a network's data have no other variants
         return row
     repeats, seed = range(_HELD_OUT_REPEATS), held_out_seed(digest)
     other, base = (
-        float(np.mean(runner.at(task, each.spec, each.scale, repeats, seed).errors[-1]))
-        for each in (cell, whole)
+        float(np.mean(runner.at(task, each.spec, each.scale, repeats, seed).metric)) for each in (cell, whole)
     )
     public = math.log(max(cell.mean / whole.mean, 1.0)) / math.log(cap)
     private = math.log(max(other / base, 1.0)) / math.log(cap) if math.isfinite(other) else 1.0
@@ -95,7 +96,7 @@ def is_within(known: Sequence[float], new: Sequence[float], level: float) -> boo
     Parameters
     ----------
     known, new : sequence of float
-        Positive; where one is infinite, both must be.
+        Not negative; where one is infinite, both must be.
     level : float
         Probability of the interval.
     """
@@ -103,7 +104,8 @@ def is_within(known: Sequence[float], new: Sequence[float], level: float) -> boo
 
     if not (np.isfinite(known).all() and np.isfinite(new).all()):
         return bool(np.isfinite(known).all() == np.isfinite(new).all())
-    logs, others = np.log(known), np.log(new)
+    # A network may have everything right.
+    logs, others = (np.log(np.maximum(values, LEAST)) for values in (known, new))
     spread = math.sqrt(1 / logs.size + 1 / others.size) * float(logs.std(ddof=1))
     width = float(stdtrit(logs.size - 1, (1 + level) / 2)) * spread
     return bool(abs(others.mean() - logs.mean()) <= width + 1e-9)

@@ -1,15 +1,16 @@
 """Cells of the benchmark: tuned on seeds of their own, then run once on the test seeds.
 
-Runs are those of `qsgd_lab.problems.comparison`, kept in the same store under the same keys: what was run
-before is read, and a killed command goes on where it was.
+Runs are those of `qsgd_lab.problems.comparison`, or training runs, kept in the same store under their
+keys: what was run before is read, and a killed command goes on where it was.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from functools import cache
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache, partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -18,12 +19,16 @@ from qsgd_lab.levels import FLOAT_BITS
 from qsgd_lab.problems.comparison import FIRST_TUNING_REPEAT, ComparedMethod, Comparison, Settings
 from qsgd_lab.problems.problem import Problem
 from qsgd_lab.problems.quadratics import UnlikeCurvatures
-from qsgd_lab.problems.rate_search import best_scale
+from qsgd_lab.problems.rate_search import RateScales, best_scale
 from qsgd_lab.problems.registry import problem_entry
 from qsgd_lab.problems.simulate import simulate
-from qsgd_lab.runs.problem_record import ProblemRecord
 from qsgd_lab.runs.problem_store import ProblemStore
+from qsgd_lab.runs.store import RunStore
 from qsgd_lab.suite.definition import Suite, Task
+from qsgd_lab.suite.measured import Measured, TaskComparison
+
+if TYPE_CHECKING:
+    from qsgd_lab.suite.network_task import Train
 
 #: A final error this much above the start's is a divergence, as one that is not finite.
 DIVERGED = 100.0
@@ -50,7 +55,7 @@ class CellResult:
         Steps in which anything was exchanged.
     aggregates : {"sums", "gathers"}
     cpu : float
-        Processor seconds of the cell, tuning included.
+        Processor seconds of the cell, tuning included; of networks, seconds by the clock.
     keys : tuple of str
         Of the stored test runs.
     """
@@ -80,93 +85,99 @@ class CellResult:
         return min(scales) < self.scale < max(scales)
 
 
+class ProblemTask:
+    """Methods on a problem with a known optimum; see `TaskComparison`.
+
+    Parameters
+    ----------
+    task : Task
+    nodes, seed : int
+        The seed is that of the data and the noise.
+    scales : RateScales
+    store : ProblemStore
+    announce : callable
+        Told in a few words what is run next.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        nodes: int,
+        seed: int,
+        scales: RateScales,
+        store: ProblemStore,
+        announce: Callable[[str], None],
+    ) -> None:
+        settings = Settings(task.source, task.steps, task.tests, seed, task.split, scales, task.tuning)
+        self.task, self.nodes = task, nodes
+        self.comparison = Comparison(settings, store, announce)
+
+    def tried(self, method: ComparedMethod) -> dict[float, float]:
+        """Return the mean error on tuning seeds at every factor of the rate that the search tried."""
+        return self.comparison.tried(method, self.nodes)
+
+    def tuning(self, method: ComparedMethod, scale: float) -> Measured:
+        """Return the final errors on the tuning seeds."""
+        count = self.comparison.settings.tuning_repeats
+        return self._measured(method, scale, range(FIRST_TUNING_REPEAT, FIRST_TUNING_REPEAT + count))
+
+    def run(self, method: ComparedMethod, scale: float, repeats: range) -> Measured:
+        """Return the final errors of the repetitions of these numbers."""
+        found = self._measured(method, scale, repeats)
+        start = float(problem_of(self.task, self.comparison.settings.seed, self.nodes).error_at_start)
+        return replace(found, metric=tuple(e if e <= DIVERGED * start else math.inf for e in found.metric))
+
+    def _measured(self, method: ComparedMethod, scale: float, repeats: range) -> Measured:
+        (record,) = self.comparison.run(method, self.nodes, scale, repeats)
+        return Measured(
+            tuple(record.errors[-1]),
+            record.sent_bits[-1],
+            record.received_bits[-1],
+            record.rounds[-1],
+            record.seconds,
+            (record.config.key,),
+        )
+
+
 class Runner:
     """Runs cells, or reads them from the store.
 
     Parameters
     ----------
     suite : Suite
-    store : ProblemStore
+    store : RunStore
     announce : callable
         Told in a few words what is run next.
+    train : callable, optional
+        Trains networks that the store lacks; by default in this process.
     """
 
-    def __init__(self, suite: Suite, store: ProblemStore, announce: Callable[[str], None]) -> None:
-        self.suite, self.store, self.announce = suite, store, announce
+    def __init__(
+        self, suite: Suite, store: RunStore, announce: Callable[[str], None], train: Train | None = None
+    ) -> None:
+        self.suite, self.store, self.announce, self.train = suite, store, announce, train
 
-    def cell(self, task: Task, rung: str, specs: Sequence[str], seed: int | None = None) -> CellResult:
+    def cell(self, task: Task, rung: str, specs: Sequence[str]) -> CellResult:
         """Return a cell; of several specs, the one that is best on tuning seeds among those within the bits.
 
         Parameters
         ----------
         task : Task
-            A problem.
         rung : str
         specs : sequence of str
             One to three texts of methods.
-        seed : int, optional
-            Of another variant of the task's data; by default the task's own.
         """
-        comparison = self._comparison(task, seed)
+        comparison = self.comparison(task)
         candidates = []
         for spec in specs:
             method = ComparedMethod.parse(spec)
-            tried = comparison.tried(method, self.suite.nodes)
+            tried = comparison.tried(method)
             scale = best_scale(tried)
-            over = self._sent(task, method, self._tuning(comparison, method, scale)) > self.limit(task, rung)
-            candidates.append((over, tried[scale], spec, method, tried, scale))
+            sent = comparison.tuning(method, scale).sent + last_average(method, task)
+            candidates.append((sent > self.limit(task, rung), tried[scale], spec, method, tried, scale))
         # The order of the specs breaks ties, which `min` does by keeping the first.
         _, _, spec, method, tried, scale = min(candidates, key=lambda found: found[:2])
-        (record,) = comparison.run(method, self.suite.nodes, scale, range(task.tests))
-        return self._result(task, rung, spec, method, tried, scale, record, comparison)
-
-    def at(
-        self, task: Task, spec: str, scale: float, repeats: range, seed: int | None = None
-    ) -> ProblemRecord:
-        """Return repetitions of other numbers at a rate that was found before."""
-        (record,) = self._comparison(task, seed).run(
-            ComparedMethod.parse(spec), self.suite.nodes, scale, repeats
-        )
-        return record
-
-    def limit(self, task: Task, rung: str) -> float:
-        """Return the bits that a node may send in a run, slack included."""
-        return self.suite.slack * task.allowed_bits(self.suite.ratio(task, rung))
-
-    def _comparison(self, task: Task, seed: int | None) -> Comparison:
-        settings = Settings(
-            task.source,
-            task.steps,
-            task.tests,
-            task.seed if seed is None else seed,
-            task.split,
-            self.suite.search(task),
-            task.tuning,
-        )
-        return Comparison(settings, self.store, self.announce)
-
-    def _tuning(self, comparison: Comparison, method: ComparedMethod, scale: float) -> ProblemRecord:
-        repeats = range(FIRST_TUNING_REPEAT, FIRST_TUNING_REPEAT + comparison.settings.tuning_repeats)
-        return comparison.run(method, self.suite.nodes, scale, repeats)[0]
-
-    def _sent(self, task: Task, method: ComparedMethod, record: ProblemRecord) -> float:
-        """Return the bits of a node, with the last averaging where nodes differ at the end."""
-        return record.sent_bits[-1] + last_average(method, task)
-
-    def _result(
-        self,
-        task: Task,
-        rung: str,
-        spec: str,
-        method: ComparedMethod,
-        tried: dict[float, float],
-        scale: float,
-        record: ProblemRecord,
-        comparison: Comparison,
-    ) -> CellResult:
-        start = float(problem_of(task, comparison.settings.seed, self.suite.nodes).error_at_start)
-        metric = tuple(e if e <= DIVERGED * start else math.inf for e in record.errors[-1])
-        tuning = [self._tuning(comparison, method, each).seconds for each in tried]
+        found = comparison.run(method, scale, range(task.tests))
         extra = last_average(method, task)
         return CellResult(
             task=task.key,
@@ -174,14 +185,34 @@ class Runner:
             spec=spec,
             tried=tuple(sorted(tried.items())),
             scale=scale,
-            metric=metric,
-            sent=record.sent_bits[-1] + extra,
-            received=record.received_bits[-1] + extra,
-            rounds=record.rounds[-1] + (extra > 0),
+            metric=found.metric,
+            sent=found.sent + extra,
+            received=found.received + extra,
+            rounds=found.rounds + (extra > 0),
             aggregates=method.compressor.make().aggregates,
-            cpu=record.seconds + math.fsum(tuning),
-            keys=(record.config.key,),
+            cpu=found.seconds + math.fsum(comparison.tuning(method, each).seconds for each in tried),
+            keys=found.keys,
         )
+
+    def at(self, task: Task, spec: str, scale: float, repeats: range, seed: int | None = None) -> Measured:
+        """Return runs of other numbers, or of other data of a problem, at a rate that was found before."""
+        return self.comparison(task, seed).run(ComparedMethod.parse(spec), scale, repeats)
+
+    def limit(self, task: Task, rung: str) -> float:
+        """Return the bits that a node may send in a run, slack included."""
+        return self.suite.slack * task.allowed_bits(self.suite.ratio(task, rung))
+
+    def comparison(self, task: Task, seed: int | None = None) -> TaskComparison:
+        """Return what runs methods on a task; `seed` is that of other data of a problem."""
+        scales, nodes = self.suite.search(task), self.suite.nodes
+        if task.kind == "problem":
+            seed = task.seed if seed is None else seed
+            return ProblemTask(task, nodes, seed, scales, ProblemStore(self.store), self.announce)
+        # Loaded here: what trains networks is no part of the benchmark on problems.
+        from qsgd_lab.suite.network_task import NetworkTask, train_here
+
+        train = self.train or partial(train_here, self.store)
+        return NetworkTask(task, nodes, scales, self.store, train)
 
 
 @dataclass(frozen=True)
@@ -211,13 +242,17 @@ def fingerprint(task: Task, nodes: int) -> list[float]:
 
 
 def check_data(suite: Suite, task: Task) -> None:
-    """Refuse a machine whose data of a task are not those of the definition.
+    """Refuse a machine whose data of a problem are not those of the definition.
+
+    A network's runs are held to its size when they are read.
 
     Raises
     ------
     IntegrityError
         In one line.
     """
+    if task.kind != "problem":
+        return
     found = np.array(fingerprint(task, suite.nodes))
     pinned = np.array(task.reference)
     if pinned.shape != found.shape or not np.allclose(found, pinned, rtol=SAME_DATA, atol=1e-9):
@@ -255,8 +290,3 @@ def verification_repeats(digest: str, count: int = 3) -> range:
 def held_out_seed(digest: str) -> int:
     """Return the seed of the data that only a submission's digest names."""
     return 1000 + int(digest[8:15], 16) % 10**6
-
-
-def finals(record: ProblemRecord) -> Iterator[float]:
-    """Iterate over the final errors of a record."""
-    yield from record.errors[-1]

@@ -6,6 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from qsgd_lab.suite.definition import REFERENCE, WHOLE, Task
 from qsgd_lab.suite.score import Board, Scored
 
@@ -55,15 +57,15 @@ def _short(value: float) -> str:
     return f"{value:.2f}" if value < 9.995 else f"{value:.1f}" if value < 99.95 else f"{value:.0f}"
 
 
-def shown_tasks(board: Board) -> list[Task]:
-    """Return the tasks with a cell, and before them all that are scored."""
-    have = {key for entry in board.entries.values() for key, _ in entry.cells}
-    return [task for task in board.suite.tasks if task.scored or task.key in have]
+def network_tasks(board: Board, rung: str) -> list[Task]:
+    """Return the tasks that are not scored and have a cell at a rung: each has a table of its own."""
+    tasks = [task for task in board.suite.tasks if not task.scored]
+    return [task for task in tasks if any(name != REFERENCE for name in board.on_task(task, rung))]
 
 
 def header(board: Board) -> list[str]:
     """Return the names of the columns."""
-    tasks = shown_tasks(board)
+    tasks = board.suite.scored
     stars = [f"R* {task.key}" for task in tasks]
     links = [f"s@{name}" for name in board.suite.links]
     return [
@@ -83,7 +85,7 @@ def header(board: Board) -> list[str]:
 
 def rows(board: Board, rung: str, rank: str) -> list[list[str]]:
     """Return a row an entry, in the order of a rank."""
-    tasks = shown_tasks(board)
+    tasks = board.suite.scored
     tied = {task.key: board.tied_with_best(task, rung) for task in tasks}
     result = []
     for name in board.order(rung, rank):
@@ -103,6 +105,46 @@ def rows(board: Board, rung: str, rank: str) -> list[list[str]]:
             [label, *cells, *stars, *(f"{cost:.3g}" for cost in (*costs, *times)), *ranks, *footnote]
         )
     return result
+
+
+def network_header(board: Board) -> list[str]:
+    """Return the names of the columns of a task that is not scored."""
+    links = [f"s@{name}" for name in board.suite.links]
+    return ["entry", "ratio", "error", "sd", "R*", "rate", "sent", "both", "rounds", *links]
+
+
+def network_rows(board: Board, task: Task, rung: str) -> list[list[str]]:
+    """Return a row an entry with a cell of one task, the least error first, below the reference."""
+    tied, result = board.tied_with_best(task, rung), []
+    for name in board.on_task(task, rung):
+        scored = board.scored(name, task, rung)
+        assert scored is not None
+        at = WHOLE if name == REFERENCE else rung
+        units = ("sent", "received", "rounds", *(f"seconds@{link}" for link in board.suite.links))
+        finite = [100 * value for value in scored.cell.metric if math.isfinite(value)]
+        result.append(
+            [
+                board.entries[name].title + (f" ({at})" if name == REFERENCE else ""),
+                ratio_cell(board, name, task, rung, best=name in tied),
+                f"{np.mean(finite):.2f} %" if finite else NOT_ENTERED,
+                f"{np.std(finite, ddof=1):.2f}" if len(finite) > 1 else NOT_ENTERED,
+                loss_free_cell(board, name, task),
+                f"{scored.cell.scale:g}",
+                *(f"{board.cost(name, rung, unit, [task]):.3g}" for unit in units),
+            ]
+        )
+    return result
+
+
+def network_title(board: Board, task: Task, rung: str) -> tuple[str, str]:
+    """Return what a table of a task that is not scored is of, and how it is read."""
+    ratio = f"{board.suite.ratio(task, rung)}x"
+    return (
+        f"{task.key} at {rung}" + ("" if rung == ratio else f" ({ratio})"),
+        f"not in the score: {task.metric} of the last mean model, {task.tests} seeds; {BEST}: the best, or "
+        f"not shown to be worse by {50 * task.margin:g} points; R*: within {100 * task.margin:g} points of "
+        "float32",
+    )
 
 
 def notes(board: Board, rung: str, rank: str) -> list[str]:
@@ -186,8 +228,10 @@ def _record(
 def summary(board: Board, rung: str) -> list[dict[str, Any]]:
     """Return a record an entry and task: what the table says, as numbers."""
     records: list[dict[str, Any]] = []
-    for name in board.order(rung):
-        for task in shown_tasks(board):
+    others = network_tasks(board, rung)
+    extra = [name for task in others for name in board.on_task(task, rung)]
+    for name in dict.fromkeys((*board.order(rung), *extra)):
+        for task in (*board.suite.scored, *others):
             scored: Scored | None = board.scored(name, task, rung)
             if scored is None:
                 continue

@@ -30,7 +30,7 @@ class Task:
         A problem's name, or a preset's.
     split : str
     seed : int
-        Of the data, the split and, on problems, the noise.
+        Of the data, the split and the noise of problems; of networks, the first test seed.
     steps, dimension : int
         T and n.
     metric : str
@@ -63,6 +63,11 @@ class Task:
     compute: float
     scored: bool
     reference: tuple[float, ...]
+
+    @property
+    def is_difference(self) -> bool:
+        """Whether metrics are compared by differences, as errors of networks are, and not by ratios."""
+        return self.kind == "network"
 
     def allowed_bits(self, ratio: float) -> float:
         """Return what a node may send in a run at a compression, before the slack: 32 n T / R."""

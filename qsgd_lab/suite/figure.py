@@ -7,14 +7,13 @@ import math
 import numpy as np
 
 from qsgd_lab.report.figures.suite import Dot, SuiteFigure
-from qsgd_lab.suite.columns import shown_tasks
 from qsgd_lab.suite.definition import REFERENCE, Task
 from qsgd_lab.suite.score import Board, Scored
 
 
 def figure_of(board: Board) -> SuiteFigure:
-    """Return the figure of a board, entries in the order of the first rung that has any."""
-    suite, tasks = board.suite, shown_tasks(board)
+    """Return the figure of a board's scored tasks, entries in the order of the first rung that has any."""
+    suite, tasks = board.suite, board.suite.scored
     rungs = [rung for rung in suite.rungs if len(board.order(rung)) > 1]
     order = [name for rung in ("32x", *rungs) for name in board.order(rung) if name != REFERENCE]
     names = list(dict.fromkeys(order))

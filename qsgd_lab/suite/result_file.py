@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -19,6 +19,8 @@ from qsgd_lab.suite.submission import NAME, Submission
 
 SCHEMA = 1
 MOST_BYTES = 1 << 20
+#: The stored baselines: of the convex tasks, and of networks.
+STORED = ("baselines.jsonl", "network_baselines.jsonl")
 STATUSES = ("self-reported", "verified", "baseline")
 
 
@@ -246,27 +248,52 @@ def read_entries(path: Path, suite: Suite) -> list[Entry]:
     return entries
 
 
+def merged(before: Entry | None, entry: Entry) -> Entry:
+    """Return an entry with what an earlier result of the same submission has of other cells and tasks."""
+    if before is None or before.digest != entry.digest:
+        return entry
+    anew = {task for task, _ in entry.cells}
+    kept = [
+        tuple(row for row in rows if row.get("task") not in anew)
+        for rows in (before.audit.anchors, before.audit.verification)
+    ]
+    audit = Audit(kept[0] + tuple(entry.audit.anchors), kept[1] + tuple(entry.audit.verification))
+    return replace(entry, cells={**before.cells, **entry.cells}, audit=audit)
+
+
 @cache
 def stored_entries(suite: Suite) -> tuple[Entry, ...]:
-    """Return the stored baselines, in the order of their file.
+    """Return the stored baselines, in the order of their file, with their cells on networks.
+
+    These are in a file of their own, because they were run with other versions of the lab.
 
     Raises
     ------
     IntegrityError
-        If the file was made for another definition.
+        If a file was made for another definition.
     """
-    packed = files("qsgd_lab.suite").joinpath("baselines.jsonl")
-    if not packed.is_file():
-        return ()
-    try:
-        return tuple(from_json(line, suite) for line in packed.read_bytes().splitlines())
-    except ValueError as error:
-        raise IntegrityError(f"the stored baselines are not sound: {error}") from None
+    entries: dict[str, Entry] = {}
+    for name in STORED:
+        packed = files("qsgd_lab.suite").joinpath(name)
+        try:
+            found = [from_json(line, suite) for line in packed.read_bytes().splitlines()]
+        except FileNotFoundError:
+            continue
+        except ValueError as error:
+            raise IntegrityError(f"the stored baselines are not sound: {error}") from None
+        for entry in found:
+            first = entries.setdefault(entry.name, entry)
+            entries[entry.name] = replace(first, cells={**first.cells, **entry.cells}, missing={})
+    return tuple(entries.values())
 
 
 def missing_cells(entry: Entry, suite: Suite, rungs: Iterable[str]) -> list[str]:
-    """Return the names of scored cells that a result does not have, but for rungs it did not enter."""
-    entered = {rung for _, rung in entry.cells if rung != WHOLE} & set(rungs)
+    """Return the names of scored cells that a result does not have, but for rungs it did not enter.
+
+    A result of tasks that are not scored has entered no rung.
+    """
+    scored = {task.key for task in suite.scored}
+    entered = {rung for key, rung in entry.cells if rung != WHOLE and key in scored} & set(rungs)
     return [
         f"{task.key} at {rung}"
         for rung in suite.rungs

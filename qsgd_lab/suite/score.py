@@ -192,8 +192,9 @@ class Board:
     def loss_free(self, name: str, task: Task) -> tuple[float, str] | None:
         """Return R*, the largest compression that loses nothing, and ">", "<" or "" before it.
 
-        At a rung nothing is lost where the one-sided 95 % bound of the ratio to the reference is within the
-        task's margin; between two rungs the bound is interpolated, both in logarithms. ">" says that the last
+        At a rung nothing is lost where the one-sided 95 % bound of the ratio (on networks: the difference) to
+        the reference is within the task's margin; between two rungs the bound is interpolated, ratios and
+        rungs in logarithms. ">" says that the last
         rung entered loses nothing, "<" that the first one already does.
         """
         reference = self.reference(task)
@@ -201,10 +202,11 @@ class Board:
         for rung in self.suite.rungs:
             cell = self.scored(name, task, rung)
             if cell is not None and name != REFERENCE and reference is not None and not cell.is_void:
-                points.append((float(self.suite.ratio(task, rung)), upper_bound(cell.cell, reference)))
+                bound = upper_bound(cell.cell, reference, task)
+                points.append((float(self.suite.ratio(task, rung)), bound))
         if not points:
             return None
-        limit = math.log(task.margin)
+        limit = task.margin if task.is_difference else math.log(task.margin)
         if points[0][1] > limit:
             return points[0][0], "<"
         for (low, at_low), (high, at_high) in itertools.pairwise(points):
@@ -232,11 +234,16 @@ class Board:
             return [REFERENCE, *by_score]
         return [REFERENCE, *sorted(by_score, key=lambda name: self.cost(name, rung, rank))]
 
-    def cost(self, name: str, rung: str, rank: str) -> float:
+    def on_task(self, task: Task, rung: str) -> list[str]:
+        """Return the names of those that have a cell of one task at a rung, by its ratio; reference first."""
+        found = {name: scored for name in self.entries if (scored := self.scored(name, task, rung))}
+        return sorted(found, key=lambda name: (name != REFERENCE, found[name].ratio, name))
+
+    def cost(self, name: str, rung: str, rank: str, tasks: Sequence[Task] | None = None) -> float:
         """Return bits a coordinate and step, rounds a step, or modelled seconds: means over scored tasks."""
         unit, _, link = rank.partition("@")
         found = []
-        for task in self.suite.scored:
+        for task in self.suite.scored if tasks is None else tasks:
             cell = self.scored(name, task, rung)
             if cell is None:
                 continue
@@ -257,7 +264,8 @@ class Board:
 
         Worse is an entry whose logarithm of the metric, paired by seed, is above the best's with p below the
         level after Holm's adjustment over the column, and whose ratio to the best exceeds the larger lattice
-        residual of the two. Entries of another machine are paired too: their seeds have the same noise.
+        residual of the two. On networks the metric itself is tested, and the difference must exceed half the
+        task's margin. Entries of another machine are paired too: their seeds have the same noise.
         """
         cells = {
             name: scored
@@ -272,12 +280,16 @@ class Board:
         for name, scored in cells.items():
             if name == best:
                 continue
-            p_value = p_worse(scored.cell, cells[best].cell)
+            p_value = p_worse(scored.cell, cells[best].cell, task)
             p_values[name] = p_value
         adjusted = dict(zip(p_values, holm(list(p_values.values())), strict=True))
         for name, p_value in adjusted.items():
-            grain = max(cells[name].residual, cells[best].residual)
-            if p_value >= self.suite.level or cells[name].ratio <= grain * cells[best].ratio:
+            if task.is_difference:
+                is_near = cells[name].cell.mean - cells[best].cell.mean <= task.margin / 2
+            else:
+                grain = max(cells[name].residual, cells[best].residual)
+                is_near = cells[name].ratio <= grain * cells[best].ratio
+            if p_value >= self.suite.level or is_near:
                 tied.add(name)
         return tied
 
@@ -287,27 +299,32 @@ def _number(value: object) -> float:
     return float(value) if isinstance(value, int | float) else math.inf
 
 
-def p_worse(cell: CellResult, other: CellResult) -> float:
-    """Return the two-sided p that two cells have one mean logarithm, paired by seed; 0 where one diverged."""
+def _differences(cell: CellResult, other: CellResult, task: Task) -> list[float]:
+    """Return what a cell has more than another of the metric, by seed: logarithms of ratios on problems."""
+    pairs = zip(cell.metric, other.metric, strict=True)
+    return [a - b if task.is_difference else math.log(a / b) for a, b in pairs]
+
+
+def p_worse(cell: CellResult, other: CellResult, task: Task) -> float:
+    """Return the two-sided p that two cells have one mean, paired by seed; 0 where one diverged."""
     if math.isinf(cell.mean) or math.isinf(other.mean):
         return 1.0 if math.isinf(cell.mean) and math.isinf(other.mean) else 0.0
-    logs = [math.log(a / b) for a, b in zip(cell.metric, other.metric, strict=True)]
-    found = compare_differences(logs, margin=1.0, least_deviation=0.0)
+    found = compare_differences(_differences(cell, other, task), margin=1.0, least_deviation=0.0)
     if found.p_different is not None:
         return found.p_different
     # No variance: the same difference in every seed, as between a method and a copy of it.
     return 1.0 if abs(found.difference or 0.0) < 1e-9 else 0.0
 
 
-def upper_bound(cell: CellResult, reference: CellResult) -> float:
-    """Return the one-sided 95 % bound of the mean log ratio to the reference, paired by seed."""
+def upper_bound(cell: CellResult, reference: CellResult, task: Task) -> float:
+    """Return the one-sided 95 % bound of what a cell has more than the reference, paired by seed."""
     from scipy.special import stdtrit
 
     if not all(map(math.isfinite, cell.metric)):
         return math.inf
-    logs = np.log(np.array(cell.metric) / np.array(reference.metric))
-    error = float(logs.std(ddof=1)) / math.sqrt(logs.size)
-    return float(logs.mean()) + float(stdtrit(logs.size - 1, 0.95)) * error
+    found = np.array(_differences(cell, reference, task))
+    error = float(found.std(ddof=1)) / math.sqrt(found.size)
+    return float(found.mean()) + float(stdtrit(found.size - 1, 0.95)) * error
 
 
 def lattice_residual(cell: CellResult) -> float:

@@ -104,8 +104,11 @@ def audit_method(
 def audit_submission(
     submission: Submission, suite: Suite, tasks: Sequence[Task]
 ) -> Iterator[tuple[str, list[Finding]]]:
-    """Yield each method of a submission, and what is wrong with it on the problems among the tasks."""
-    problems = [task for task in tasks if task.kind == "problem"]
+    """Yield each method of a submission, and what is wrong with it on the problems among the tasks.
+
+    Where all tasks are networks, it is audited on the scored problems: its messages are the same there.
+    """
+    problems = [task for task in tasks if task.kind == "problem"] or list(suite.scored)
     with fresh_process() as decoder:
         for spec in dict.fromkeys(spec for specs in submission.specs.values() for spec in specs):
             findings: dict[tuple[str, str], Finding] = {}

@@ -42,7 +42,10 @@ def compressor_fields(text: str) -> dict[str, Any]:
 
 
 def _shorthand(spec: Spec) -> dict[str, Any] | None:
-    """Return the fields of the chain [ef] [raw-small] qsgd, or of fp32; None for other methods."""
+    """Return the fields of the chain [ef] [raw-small] qsgd, or of fp32; None for other methods.
+
+    There is no field for the stream's version, so that 2 stays in the text.
+    """
     if spec.method.name == "fp32":
         return {"bits": FULL_PRECISION_BITS}
     error_feedback, up_to = False, 0
@@ -50,10 +53,11 @@ def _shorthand(spec: Spec) -> dict[str, Any] | None:
         error_feedback, spec = True, spec.inner
     if spec.method.name == "raw-small" and spec.inner and spec.options["up_to"]:
         up_to, spec = spec.options["up_to"], spec.inner
-    if spec.method.name != "qsgd":
+    if spec.method.name != "qsgd" or spec.options["stream_version"] != 1:
         return None
+    options = {name: value for name, value in spec.options.items() if name != "stream_version"}
     return {
-        **spec.options,
+        **options,
         "error_feedback": error_feedback,
         "raw_tensors_up_to": up_to,
         "convention": None,
@@ -121,7 +125,17 @@ def with_collective(config: RunConfig, asked: str) -> RunConfig:
     ValueError
         If the run's method cannot travel like that.
     """
-    if asked == ALL_GATHER or config.is_full_precision:
+    if asked == ALL_GATHER:
+        return config
+    if config.is_full_precision:
+        # The fp32 row of a two-phase comparison is as ever; an algorithm with messages of its own is not.
+        if asked == TWO_PHASE and config.algorithm != SYNCHRONOUS:
+            algorithm = algorithm_of(config)
+            if algorithm.uses_server or algorithm.keeps_errors:
+                raise ValueError(
+                    f"{config.algorithm}: two phases requantize what the run's compressor sends, and there "
+                    "is none; give one that it takes, or leave out two-phase"
+                )
         return config
     compressor = compressor_of(config)
     if asked == ALL_REDUCE:

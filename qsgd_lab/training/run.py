@@ -1,4 +1,4 @@
-"""A run from configuration to outcome: train, choose on validation, test once; stop and resume anywhere."""
+"""A run from configuration to outcome: train, choose on validation, test; stop and resume anywhere."""
 
 from __future__ import annotations
 
@@ -244,7 +244,10 @@ class Run:
         return timing
 
     def outcome(self) -> RunOutcome:
-        """Read the test set, once, with the parameters that were best on validation."""
+        """Read the test set with the parameters that were best on validation.
+
+        The last ones, which choose nothing, are tested too where they are others.
+        """
         final = self.trainer.show_consensus().snapshot()
         # A flawed protocol keeps several candidates, and lets the test set choose.
         test = max(self._test_accuracy(rank) for rank in range(len(self.best.snapshots)))
@@ -255,12 +258,15 @@ class Run:
         # finite.
         astray = not fmean(self.progress.recent_losses) <= math.log(self.dataset.num_classes)
         timing = self.watch.read()
+        last = None
         if not self.progress.diverged:
             self.trainer.model.restore(final)
+            if self.progress.best_epoch != len(self.progress.epochs) and not self.config.flaws:
+                last = self._accuracy(self.dataset.test, in_training_mode=False)
             timing |= time_message(self.trainer, max(0, self.progress.step - 1))
         return RunOutcome(
             status="diverged" if self.progress.diverged or astray else "done",
-            result=self._result(test, validation, final_loss),
+            result=self._result(test, validation, final_loss, last),
             timing=timing,
             epochs=self.progress.epochs + self._epoch_of_divergence(),
             device=str(self.device),
@@ -293,7 +299,9 @@ class Run:
         flawed = TRAIN_MODE_EVALUATION in self.config.flaws
         return self._accuracy(self.dataset.test, in_training_mode=flawed)
 
-    def _result(self, test: float, validation: float, final_loss: float) -> RunResult:
+    def _result(
+        self, test: float, validation: float, final_loss: float, last_test: float | None
+    ) -> RunResult:
         traffic = self.trainer.exchange.total_traffic()
         ledger, down = traffic.sent_in_all(), traffic.down
         reached = [e for e in self.progress.epochs if e["validation_accuracy"] >= self.config.target_accuracy]
@@ -312,6 +320,8 @@ class Run:
             bits_per_coordinate=ledger.bits_per_coordinate(),
             num_test=len(self.dataset.test),
         )
+        if last_test is not None:
+            result["last_test_accuracy"] = last_test
         if self.config.collective == TWO_PHASE or self.trainer.algorithm.uses_server:
             bits = down.bits_per_coordinate()
             result["down"] = {

@@ -178,7 +178,7 @@ def words(key: Key, purpose: int, count: int) -> NDArray[np.uint32]:
     group, skip = divmod(key.first, GROUP)
     drawn = np.empty(-(-(skip + count) // GROUP) * GROUP, np.uint32)
     k0, k1 = purpose_key(key.seed, purpose, key.role)
-    stream = StreamKey(*map(np.uint32, (k0, k1, key.step, key.tensor, key.node)))
+    stream = StreamKey(*map(np.uint32, (k0, k1, key.step, key.tensor, key.node, STREAM_VERSION)))
     fill_groups(drawn, group, skip + count, stream)
     return drawn[skip : skip + count]
 

@@ -90,6 +90,22 @@ def test_a_quantized_downlink_follows_the_server():
     assert np.abs(held).max() < 1e-6
 
 
+@pytest.mark.parametrize(
+    ("down", "message"),
+    [
+        ("rand-k(fraction=0.1)", "damp it"),
+        ("qsgd(bits=1)", "damp it"),
+        ("hsq", "damp it"),
+        ("ef(top-k)", "leave out ef"),
+        ("diana(qsgd(bits=4))", "leave out ef"),
+    ],
+)
+def test_what_is_sent_down_must_contract(down, message):
+    """What one message lacks is in the next: without a contraction it grows, so that it is refused."""
+    with pytest.raises(ValueError, match=message):
+        ALGORITHMS.parse(f"asynchronous(down={down})").make()
+
+
 def test_up_and_down_are_counted_apart():
     """Up: a message a node. Down: the model to every node, or its compressed difference."""
     totals = {}

@@ -67,7 +67,7 @@ def test_what_speaks_against_a_method_is_said_before_it_runs(capsys, monkeypatch
     def stop(*_):
         raise click.exceptions.Exit(5)
 
-    monkeypatch.setattr(compare_networks, "_train", stop)
+    monkeypatch.setattr(compare_networks, "train_missing", stop)
     networks = ["compare", "--problem", "digits", "--nodes", "1,2", "--seeds", "0", "--epochs", "1"]
     _, of_networks = compare(capsys, *networks, *unsound, code=5)
     for said in (on_problem, of_networks):
@@ -203,7 +203,7 @@ def test_the_rate_of_networks_is_chosen_on_a_seed_of_its_own(monkeypatch):
             return [SimpleNamespace(validation_accuracy=a) for a in (1.0, record.accuracy)]
 
     monkeypatch.setattr("qsgd_lab.runs.store.RunStore", Store)
-    monkeypatch.setattr(compare_networks, "_train", lambda configs, *_: trained.extend(configs))
+    monkeypatch.setattr(compare_networks, "train_missing", lambda configs, *_: trained.extend(configs))
     monkeypatch.setattr(compare_networks, "_outcome", lambda label, configs, _: (label, configs))
     outcomes = compare_networks.network_outcomes(asked, ["synchronous", "local-sgd"], None, 1, None)
 

@@ -31,15 +31,17 @@ def run(command, *arguments):
     return CliRunner().invoke(command, [str(argument) for argument in arguments], catch_exceptions=False)
 
 
-def test_a_gradient_goes_through_files(gradient_file, tmp_path):
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_gradient_goes_through_files(gradient_file, tmp_path, version):
     """Encode and decode give what the library gives, and tell on stderr what it cost."""
     message, received = tmp_path / "grad.qsgd", tmp_path / "received.npy"
     options = ["--bits", 3, "--code", "omega", "--layout", "dense", "--norm", "max", "--seed", 7]
+    options += [] if version == 1 else ["--stream-version", version]  # 1 is the default
 
     told = run(encode, gradient_file, "-o", message, *options)
     run(decode, message, "-o", received)
 
-    quantized = ql.quantize(np.load(gradient_file), bits=3, norm="max", seed=7)
+    quantized = ql.quantize(np.load(gradient_file), bits=3, norm="max", seed=7, stream_version=version)
     assert message.read_bytes() == ql.encode(quantized, "omega", "dense")
     assert np.load(received).tobytes() == ql.dequantize(quantized).tobytes()
     assert np.load(received).shape == (10, 600)

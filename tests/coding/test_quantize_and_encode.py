@@ -38,6 +38,7 @@ def test_the_bytes_are_those_of_two_steps(x_data, x, bucket_size, norm, rounding
         "step": 5,
         "tensor": 7,
         "tensor_sizes": x_data.draw(gradients.tensor_sizes(x.size)),
+        "stream_version": x_data.draw(gradients.stream_versions),
     }
     code, layout = choice
     threads = x_data.draw(st.sampled_from([1, 3]))

@@ -9,7 +9,7 @@ import pytest
 from compressor_cases import CASES
 
 from qsgd_lab.compressors import QSGD, Damped, ErrorFeedback, FullPrecision
-from qsgd_lab.compressors.protocol import Layout
+from qsgd_lab.compressors.protocol import Layout, NodeRows
 from qsgd_lab.exchange import SimulatedExchange
 from qsgd_lab.ledger import Ledger
 from qsgd_lab.stream import Stream
@@ -70,10 +70,11 @@ def test_nodes_with_equal_gradients_round_differently():
 
 @pytest.mark.parametrize("bucket_size", [100, 512, "tensor", "model"])
 @pytest.mark.parametrize("norm", ["l2", "max"])
-@pytest.mark.parametrize("nodes", [1, 3])
-def test_the_fused_average_equals_nodes_one_by_one(nodes, norm, bucket_size):
+@pytest.mark.parametrize(("nodes", "version"), [(1, 2), (3, 1), (3, 2)])
+def test_the_fused_average_equals_nodes_one_by_one(nodes, version, norm, bucket_size):
     """Fused over nodes, two steps with error feedback give the bits of single messages."""
-    compressor = ErrorFeedback(QSGD(bits=2, norm=norm, bucket_size=bucket_size))
+    quantizer = QSGD(bits=2, norm=norm, bucket_size=bucket_size, stream_version=version)
+    compressor = ErrorFeedback(quantizer)
     exchange = SimulatedExchange(compressor, nodes, 9, LAYOUT)
     states, tally = [compressor.init(LAYOUT) for _ in range(nodes)], Ledger()
     for step in range(2):
@@ -163,6 +164,21 @@ def test_the_reference_backend_agrees_on_the_same_bits(feedback):
     assert both[0].ledger.to_dict() == both[1].ledger.to_dict()
     if feedback:
         assert both[0].buffer.tobytes() == both[1].buffer.tobytes()
+
+
+@pytest.mark.parametrize("levels", [1, 7, 15, 16])
+def test_looked_up_values_are_those_of_levels(levels):
+    """Up to 15 levels are looked up sixteen at a time: same mean and residuals, -0 and ends included."""
+    gradients, kept = gradients_of(2, seed=levels), np.full((2, N), -0.0, np.float32)
+    gradients[:, ::3] = -0.0
+    found = []
+    for backend in ("cpu", "reference"):
+        quantizer = QSGD(levels=levels, bucket_size=77, backend=backend, stream_version=2)
+        rows, mean = NodeRows(gradients.copy(), kept.copy()), np.empty(N, np.float32)
+        quantizer.mean(rows, quantizer.init_nodes(2, LAYOUT), Stream(3), mean, Ledger())
+        found.append(mean.tobytes() + rows.residuals.tobytes())
+
+    assert found[0] == found[1]
 
 
 def test_a_method_without_device_kernels_says_that_it_copies():

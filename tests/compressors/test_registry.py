@@ -13,7 +13,9 @@ from qsgd_lab.algorithms.registry import ALGORITHMS
 from qsgd_lab.compressors import COMPRESSORS, QSGD, Method, Option
 from qsgd_lab.registry import Registry
 from qsgd_lab.report.methods import facts
-from qsgd_lab.training.methods import compressor_fields
+from qsgd_lab.runs.config import RunConfig
+from qsgd_lab.training.methods import compressor_fields, compressor_of
+from qsgd_lab.training.presets import configurations
 
 NAMES = sorted(COMPRESSORS.methods())
 
@@ -111,10 +113,26 @@ def test_what_the_shorthand_can_say_has_its_fields():
         "raw_tensors_up_to": 0,
         "convention": None,
     }
+    assert compressor_fields("qsgd(bits=2, stream_version=1)") == compressor_fields("qsgd(bits=2)")
+    assert compressor_fields("ef(qsgd(bits=2, stream_version=2))") == {
+        "compressor": "ef(qsgd(bits=2,stream_version=2))",
+        "plugins": (),
+    }
     assert compressor_fields("ef( top-k( fraction=0.05 ) )") == {
         "compressor": "ef(top-k(fraction=0.05))",
         "plugins": (),
     }
+
+
+def test_the_key_of_a_run_tells_the_version_of_its_stream():
+    """Version 1, written or left out, is one key; version 2 is another, and its record gives it back."""
+    texts = ["qsgd(bits=2)", "qsgd(bits=2,stream_version=1)", "qsgd(bits=2,stream_version=2)"]
+    cells = [configurations("demo", ["alexnet"], [2], [text], [0], {})[0] for text in texts]
+    again = RunConfig.from_dict(cells[2].to_dict())
+
+    assert cells[0].key == cells[1].key != cells[2].key
+    assert again.key == cells[2].key
+    assert compressor_of(again).stream_version == 2
 
 
 def test_listing_compressors_loads_neither_numba_nor_torch():

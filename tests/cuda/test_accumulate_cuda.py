@@ -29,6 +29,7 @@ def test_the_mean_of_the_nodes_is_that_of_the_cpu(data):
         norm=data.draw(gradients.norms),
         bucket_size=data.draw(gradients.bucket_sizes),
         rounding=data.draw(gradients.roundings),
+        stream_version=data.draw(gradients.stream_versions),
     )
     kind = data.draw(st.sampled_from(["plain", "residuals", "in place"]))
     stream = Stream(data.draw(gradients.seeds), data.draw(gradients.words32), data.draw(gradients.words32))

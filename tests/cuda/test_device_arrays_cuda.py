@@ -113,13 +113,14 @@ def test_an_empty_gradient_launches_nothing(launches):
 
 
 def test_one_launch_quantizes_all_tensors(launches):
-    """Buckets of 512 take one launch for a whole model; whole-model buckets one more a level of the tree."""
+    """Whole rows of a model take a launch and the rest another; whole-model buckets three more here."""
     sizes = (511, 0, 513, 176)
     quantize(torch.from_numpy(X), bits=3, tensor_sizes=sizes, backend="cuda")
-    assert launches == ["quantize_rows"]
+    assert launches == ["quantize_whole_rows", "quantize_rows"]
     launches.clear()
     quantize(torch.from_numpy(X), bits=3, tensor_sizes=sizes, bucket_size="model", backend="cuda")
-    assert launches == ["block_totals", "fold_totals", "bucket_tables", "quantize_rows_with_norms"]
+    norms = ["block_totals", "fold_totals", "bucket_tables"]
+    assert launches == [*norms, "quantize_whole_rows_with_norms", "quantize_rows_with_norms"]
 
 
 def test_the_tree_of_a_whole_model_has_three_levels():
@@ -131,7 +132,7 @@ def test_the_tree_of_a_whole_model_has_three_levels():
 
 
 def test_synchronous_training_on_the_device(launches):
-    """Residuals and means stay on the device, three launches a step; tallies are the CPU's when read."""
+    """Residuals and means stay on the device, four launches a step; tallies are the CPU's when read."""
     results = []
     for backend in ("auto", "cuda"):
         compressor = ErrorFeedback(QSGD(bits=2, backend=backend))
@@ -146,7 +147,7 @@ def test_synchronous_training_on_the_device(launches):
                 exchange.mean(None, step, mean)
             else:
                 exchange.mean(gradients, step, mean)
-        step_launches = ["accumulate_rows", "chunk_costs", "close_messages"]
+        step_launches = ["accumulate_whole_rows", "accumulate_rows", "chunk_costs", "close_messages"]
         assert launches == (step_launches * 3 if backend == "cuda" else [])
         tally = exchange.ledger
         results.append((bytes(np.asarray(mean)), bytes(np.asarray(exchange.buffer)), tally.to_dict()))

@@ -36,7 +36,7 @@ def assert_packs_as_the_cpu(x, warps, blocks, **scheme):
     words = cuda.to_device(np.full(packed_words(x.size, width), 0xA5A5A5A5, np.uint32))
     norms = cuda.to_device(np.zeros(q.partition.num_buckets, np.float32))
     values = cuda.to_device(np.zeros(x.size, np.float32))
-    key, kind = Stream(seed=5).kernel_key(), NORMS.index(q.norm)
+    key, kind = Stream(seed=5).kernel_key(scheme.get("stream_version", 1)), NORMS.index(q.norm)
     stochastic = scheme.get("rounding", "stochastic") == "stochastic"
     with launch_shape(warps, blocks):
         launch_quantize_pack(
@@ -65,6 +65,7 @@ def test_packed_words_are_the_payload_of_the_fixed_layout(data):
         norm=data.draw(gradients.norms),
         rounding=data.draw(gradients.roundings),
         tensor_sizes=data.draw(st.none() | gradients.tensor_sizes(x.size)),
+        stream_version=data.draw(gradients.stream_versions),
     )
 
 
@@ -73,4 +74,6 @@ def test_packed_words_are_the_payload_of_the_fixed_layout(data):
 def test_every_width_at_every_alignment(s, first):
     """Widths of 2 to 16 bits, rows that begin at a word, inside one, and where codes cross words."""
     x = np.random.default_rng(s).standard_normal(first + 530, dtype=np.float32)
-    assert_packs_as_the_cpu(x, 2, 1, levels=s, norm="max", tensor_sizes=(first, 530))
+    version = 1 + (s + first) % 2  # both versions of the stream at each alignment
+    scheme = {"levels": s, "norm": "max", "tensor_sizes": (first, 530), "stream_version": version}
+    assert_packs_as_the_cpu(x, 2, 1, **scheme)

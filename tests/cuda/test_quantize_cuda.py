@@ -42,4 +42,5 @@ def test_the_device_gives_the_bits_of_the_cpu(data):
             node=data.draw(gradients.words32),
             step=data.draw(gradients.words32),
             tensor=data.draw(gradients.words32),
+            stream_version=data.draw(gradients.stream_versions),
         )

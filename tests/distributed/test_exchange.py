@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hook_cases
 import numpy as np
 import pytest
 import rank_cases
@@ -17,7 +18,7 @@ LARGE_SHAPES = ((60, 50), (7,), (30, 10), (1,))
 SPECS = [
     "fp32",
     "qsgd(bits=2,norm=max,bucket_size=model)",
-    "qsgd(bits=4,bucket_size=64)",
+    "qsgd(bits=4,bucket_size=64,stream_version=2)",
     "qsgd(bits=1,bucket_size=tensor,rounding=nearest)",
     "ef(qsgd(bits=2,norm=max,bucket_size=512))",
     "ef(top-k(fraction=0.05))",
@@ -195,3 +196,22 @@ def test_a_lost_rank_is_named_in_time(pair, how):
     assert "\n" not in text
     pair.pipes[0].send(("rank_cases", "seconds", []))
     assert pair._receive(0)[1] < 10
+
+
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [
+        ("ends", "PeerError: rank 1 of 2 ended or gave no answer in 3 s"),
+        ("hangs", "PeerError: rank 1 of 2 ended or gave no answer in 3 s"),
+        ("damages", "PeerError: the message of rank 1 at step 0 is damaged"),
+        ("raises", "a layer fails"),
+    ],
+)
+def test_trouble_in_the_middle_of_a_step_ends_it(pair, how, said):
+    """The backward pass of the other rank ends in time with one line, and so does the hook's thread."""
+    pair.start(hook_cases.hook_in_trouble, 1, how, 3.0)
+    ok, (taken, lines) = pair._receive(0)
+    assert ok
+    assert lines[-1].startswith(said)
+    assert "\n" not in lines[-1]
+    assert taken < 3 + 5

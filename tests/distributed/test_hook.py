@@ -60,7 +60,11 @@ def one_thread():
     ("text", "options", "ddp"),
     [
         ("ef(qsgd(bits=2,norm=max))", PLAIN, {}),
-        ("ef(qsgd(bits=2,norm=max))", PLAIN, SMALL_BUCKETS),
+        (
+            "ef(qsgd(bits=2,norm=max,stream_version=2))",
+            {**PLAIN, "stream_version": 2},
+            SMALL_BUCKETS,
+        ),
         ("qsgd(bits=4,norm=max)", {**PLAIN, "bits": 4, "error_feedback": False}, SMALL_BUCKETS),
         ("fp32", {"warmup_steps": 100}, SMALL_BUCKETS),
         ("fp32", {"compressor": "fp32"}, {}),
@@ -93,6 +97,17 @@ def test_two_phases_have_the_simulations_bits(four_ranks, ddp):
     """The parameters after 12 steps, however DDP cuts its buckets: above two ranks it is the default."""
     parameters, _ = simulate("ef(qsgd(bits=2,norm=max))", 4, 12, two_phase=True)
     for there, *_ in four_ranks.call(rank_cases.trained, "plain", 12, PLAIN, ddp):
+        assert np.array_equal(parameters.view(np.uint32), there.view(np.uint32))
+
+
+@pytest.mark.parametrize(
+    ("collective", "layout"), [("all-gather", "fixed"), ("all-gather", "auto"), ("two-phase", "auto")]
+)
+def test_late_buckets_change_nothing(two_ranks, collective, layout):
+    """Ranks whose gradients are ready at other times begin the same exchanges: the simulation's bits."""
+    parameters, _ = simulate("ef(qsgd(bits=2,norm=max))", 2, 8, two_phase=collective == "two-phase")
+    options = {**PLAIN, "collective": collective, "layout": layout}
+    for there, *_ in two_ranks.call(rank_cases.trained, "plain", 8, options, SMALL_BUCKETS, {"late": True}):
         assert np.array_equal(parameters.view(np.uint32), there.view(np.uint32))
 
 

@@ -70,14 +70,11 @@ def test_the_load_is_that_of_others(monkeypatch):
 
 
 def test_the_model_has_the_messages_of_the_collective():
-    """Bytes of a message to one other rank; its making, and a reading for each rank."""
-    message = {"2": {"make_s": 0.003, "read_s": 0.002, "bytes": 1000}}
-    cost, extra = modelled("2:all-gather", 2, 4000, message)
-    assert cost is not None
-    assert cost.bytes == pytest.approx(1000)
-    assert extra == pytest.approx(0.007)
-    assert modelled("fp16", 4, 4000, {})[0].bytes == pytest.approx(1.5 * 2 * 4000)
-    assert modelled("powersgd", 4, 4000, {}) == (None, 0.0)
+    """Bytes of a message to each other rank, or shards of it there and back."""
+    assert modelled("2:all-gather", 3, 4000, {"2": 1000}).bytes == pytest.approx(2000)
+    assert modelled("2:two-phase", 4, 4000, {"2": 1000}).bytes == pytest.approx(1500)
+    assert modelled("fp16", 4, 4000, {}).bytes == pytest.approx(1.5 * 2 * 4000)
+    assert modelled("powersgd", 4, 4000, {}) is None
 
 
 def test_shaping_needs_a_superuser(monkeypatch, capsys):

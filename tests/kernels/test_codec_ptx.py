@@ -13,7 +13,7 @@ import pytest
 NAMES = [
     "scan_lengths",
     "gather_chunks",
-    "write_index",
+    "write_around",
     "enter_equal_chunks",
     "piece_states",
     "seal_header",

@@ -1,4 +1,4 @@
-"""Threads that flush denormal numbers to zero get the same bits: kernels switch that off for themselves."""
+"""Threads that flush denormal numbers to zero get the same bits: kernels and compressors switch that off."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from contextlib import contextmanager
 
 import numpy as np
 import pytest
+from compressor_cases import EVERY
 
 import qsgd_lab as ql
-from qsgd_lab.compressors import QSGD
+from qsgd_lab.compressors import COMPRESSORS, QSGD
 from qsgd_lab.compressors.protocol import Layout, NodeRows
+from qsgd_lab.exchange import SimulatedExchange
 from qsgd_lab.ledger import Ledger
 from qsgd_lab.stream import Stream
 
@@ -74,6 +76,38 @@ def test_the_flushing_mode_changes_no_bit(scale):
             found = results(x, remainders, threads)
 
         assert found == expected
+
+
+def two_steps(text: str, rows: np.ndarray) -> list[bytes]:
+    """Return the messages, values and sums of two steps of one node, and the mean of two nodes' payloads."""
+    x, found = rows[0], []
+    compressor, layout = COMPRESSORS.parse(text).make(), Layout(((8, x.size // 8),))
+    state = compressor.at_rate(compressor.init(layout), 0.1)
+    for step, rate in enumerate((0.1, 0.07)):
+        state, total = compressor.at_rate(state, rate), x.copy()
+        payload, state = compressor.compress(x, state, Stream(3, step=step))
+        message = bytes(compressor.wire.pack(payload))
+        compressor.add_decoded(message, layout, total)
+        found += [message, compressor.decompress(payload).tobytes(), total.tobytes()]
+    if compressor.interactive:  # the network adds up, in the mode of its own threads
+        return found
+    exchange, out = SimulatedExchange(compressor, 2, 1, layout), np.empty(x.size, np.float32)
+    exchange.mean(rows, 0, out)
+    return [*found, out.tobytes()]
+
+
+@pytest.mark.parametrize("text", [*EVERY, "ef(qsgd,unit=update)", "ef(powersgd)"])
+def test_the_flushing_mode_changes_no_bit_of_any_method(text):
+    """Messages, values, sums and means; nothing is refused where denormals are flushed."""
+    for scale in (1e-36, 1e-38, 1e-44):
+        x = gradient(scale)[-128:]
+        rows = np.stack([x, 2 * x])
+        expected = two_steps(text, rows)
+        with flushing():
+            found = two_steps(text, rows)
+            assert is_flushing()
+
+        assert found == expected, scale
 
 
 def test_the_mode_is_left_as_it_was():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import naive
 import numpy as np
 import pytest
-from gradient_strategies import seeds, words32
+from gradient_strategies import seeds, stream_versions, words32
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -29,9 +29,9 @@ def hexadecimal(text):
     return [int(word, 16) for word in text.split()]
 
 
-def kernel_words(count, seed, node, step, tensor):
+def kernel_words(count, seed, node, step, tensor, version=1):
     """Return the words of the first `count` coordinates as the kernels draw them, group by group."""
-    key = StreamKey(*Stream(seed, node, step, tensor).kernel_key())
+    key = StreamKey(*Stream(seed, node, step, tensor).kernel_key(version))
     groups = [np.empty(GROUP, np.uint32) for _ in range(-(-count // GROUP))]
     for g, words in enumerate(groups):
         fill_group(words, g, min(GROUP, count - g * GROUP), key)
@@ -57,35 +57,41 @@ def test_the_kernel_is_philox(counter, key):
     assert tuple(map(int, words)) == tuple(map(int, narrow)) == naive.philox4x32(counter, key)
 
 
-@given(st.integers(0, 1500), seeds, words32, words32, words32)
-def test_words_follow_the_strided_order(count, seed, node, step, tensor):
-    """Coordinate 512 g + 128 w + j has word w of block 128 g + j, in the kernel and in the reference."""
-    expected = naive.gradient_words([count], seed, node, step, tensor)
+@given(st.integers(0, 1500), seeds, words32, words32, words32, stream_versions)
+def test_words_follow_the_strided_order(count, seed, node, step, tensor, version):
+    """Kernel and reference give each coordinate the word of its version's order.
 
-    assert kernel_words(count, seed, node, step, tensor).tolist() == expected
-    assert philox_words(count, seed, node, step, tensor).tolist() == expected
+    In version 1, coordinate 512 g + 128 w + j has word w of block 128 g + j. In version 2, coordinate 512 g +
+    64 w + j has word w of block 64 g + j, and the one 256 further on the same word rotated by 16 bits.
+    """
+    expected = naive.gradient_words([count], seed, node, step, tensor, version)
+
+    assert kernel_words(count, seed, node, step, tensor, version).tolist() == expected
+    assert philox_words(count, seed, node, step, tensor, version).tolist() == expected
 
 
-@given(st.integers(1, GROUP), st.integers(0, 2**25 - 1))
-def test_a_group_does_not_depend_on_how_much_of_it_is_asked_for(count, group):
-    """The words of the first coordinates of a group are the same however many are drawn."""
-    key = StreamKey(*Stream(**BASE).kernel_key())
+@given(st.integers(1, GROUP), st.integers(0, 2**25 - 1), stream_versions)
+def test_a_group_does_not_depend_on_how_much_of_it_is_asked_for(count, group, version):
+    """A group drawn alone, and any beginning of it, has the words that it has in the whole stream."""
+    key = StreamKey(*Stream(**BASE).kernel_key(version))
     whole, part = np.empty(GROUP, np.uint32), np.zeros(GROUP, np.uint32)
     fill_group(whole, group, GROUP, key)
     fill_group(part, group, count, key)
 
     assert (part[:count] == whole[:count]).all()
-    assert int(whole[0]) == naive.coordinate_word(512 * group, *Stream(**BASE))
+    for place in (0, 255, 256, 511):
+        assert int(whole[place]) == naive.coordinate_word(512 * group + place, *Stream(**BASE), version)
 
 
-def test_the_last_group_of_the_largest_tensor_has_words_of_its_own():
+@pytest.mark.parametrize("version", [1, 2])
+def test_the_last_group_of_the_largest_tensor_has_words_of_its_own(version):
     """Up to 2^34 coordinates the block counter does not wrap: the last group is not the first again."""
-    key = StreamKey(*Stream(**BASE).kernel_key())
+    key = StreamKey(*Stream(**BASE).kernel_key(version))
     first, last = np.empty(GROUP, np.uint32), np.empty(GROUP, np.uint32)
     fill_group(first, 0, GROUP, key)
     fill_group(last, 2**25 - 1, GROUP, key)
 
-    assert int(last[-1]) == naive.coordinate_word(2**34 - 1, *Stream(**BASE))
+    assert int(last[-1]) == naive.coordinate_word(2**34 - 1, *Stream(**BASE), version)
     assert (first != last).all()
 
 
@@ -117,18 +123,25 @@ def test_streams_that_differ_in_one_field_are_uncorrelated(change):
     assert (words == others).sum() <= 1  # 2^16 chances of 2^-32
 
 
-@pytest.mark.parametrize("lag", [1, 127, 128, 256, 512])
-def test_words_of_one_stream_are_uncorrelated(lag):
-    """A coordinate's word says nothing about those a lane, a block or a group further on."""
-    words = centred(philox_words(NUM_WORDS, **BASE))
+@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("lag", [1, 64, 127, 128, 256, 512])
+def test_words_of_one_stream_are_uncorrelated(lag, version):
+    """A coordinate's word says nothing about those a lane, a block or a group further on.
+
+    Lag 256 in version 2 is that of coordinates that share a word, whose correlation is about 2^-15.
+    """
+    words = centred(philox_words(NUM_WORDS, **BASE, version=version))
     z = words[lag:] @ words[:-lag] / np.sqrt(NUM_WORDS - lag)
 
     assert abs(z) < 4.5
 
 
-def test_words_are_uniform():
-    """The top bytes of 2^16 words fill 256 cells evenly, neither worse nor better than chance."""
-    counts = np.bincount(philox_words(NUM_WORDS, **BASE) >> 24, minlength=256)
+@pytest.mark.parametrize("half", [0, 1], ids=["first of a pair", "second"])
+@pytest.mark.parametrize("version", [1, 2])
+def test_words_are_uniform(version, half):
+    """The top bytes of 2^16 words of either half of a group fill 256 cells evenly, as chance does."""
+    words = philox_words(2 * NUM_WORDS, **BASE, version=version).reshape(-1, 2, 256)[:, half]
+    counts = np.bincount(words.reshape(-1) >> 24, minlength=256)
     chi_squared = ((counts - 256) ** 2 / 256).sum()
 
     assert abs(chi_squared - 255) < 4.5 * np.sqrt(2 * 255)

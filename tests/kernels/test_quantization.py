@@ -40,7 +40,7 @@ def assert_same_floats(actual, expected):
 def assert_backends_agree(x, s, stream, **scheme):
     """Assert that both backends give the levels, norms and values of the plain Python quantizer."""
     sizes = scheme.get("tensor_sizes") or (x.size,)
-    rest = {key: scheme[key] for key in ("bucket_size", "norm", "rounding")}
+    rest = {key: scheme[key] for key in ("bucket_size", "norm", "rounding", "stream_version")}
     levels, norms = naive.quantize(x.tolist(), s, sizes=sizes, stream=stream, **rest)
     indices = naive.buckets(sizes, scheme["bucket_size"])
     values = naive.dequantize(levels, norms, s, indices)
@@ -65,6 +65,7 @@ def test_every_backend_gives_the_bits_of_the_plain_quantizer(data):
         norm=data.draw(gradients.norms),
         rounding=data.draw(gradients.roundings),
         tensor_sizes=data.draw(st.none() | gradients.tensor_sizes(x.size)),
+        stream_version=data.draw(gradients.stream_versions),
     )
 
 

@@ -36,17 +36,28 @@ def block_words(block: int, seed: int, node: int, step: int, tensor: int) -> tup
     return philox4x32((block, step, tensor, node), (seed & LOW, seed >> 32))
 
 
-def coordinate_word(index: int, seed: int, node: int, step: int, tensor: int) -> int:
-    """Return the word of a coordinate: in groups of 512, block j serves j, j + 128, j + 256 and j + 384."""
+def coordinate_word(index: int, seed: int, node: int, step: int, tensor: int, version: int = 1) -> int:
+    """Return the word of a coordinate: in groups of 512, block j serves j, j + 128, j + 256 and j + 384.
+
+    In version 2, block j below 64 serves j, j + 64, j + 128 and j + 192, and by words whose halves are
+    exchanged the coordinates 256 further on.
+    """
     group, place = divmod(index, 512)
+    if version == 2:
+        which, j = divmod(place % 256, 64)
+        word = block_words(64 * group + j, seed, node, step, tensor)[which]
+        high, low = divmod(word, 2**16)
+        return word if place < 256 else low * 2**16 + high
     which, j = divmod(place, 128)
     return block_words(128 * group + j, seed, node, step, tensor)[which]
 
 
-def gradient_words(sizes: Sequence[int], seed: int, node: int, step: int, tensor: int) -> list[int]:
+def gradient_words(
+    sizes: Sequence[int], seed: int, node: int, step: int, tensor: int, version: int = 1
+) -> list[int]:
     """Return the words of a flat gradient made of tensors of these sizes, numbered from `tensor`."""
     return [
-        coordinate_word(index, seed, node, step, (tensor + t) % 2**32)
+        coordinate_word(index, seed, node, step, (tensor + t) % 2**32, version)
         for t, size in enumerate(sizes)
         for index in range(size)
     ]
@@ -117,9 +128,12 @@ def quantize(
     norm: str,
     rounding: str,
     stream: tuple[int, int, int, int],
+    stream_version: int = 1,
 ) -> tuple[list[int], list[float]]:
     """Return (levels, norms) of a flat gradient; the stream is (seed, node, step, tensor)."""
-    words = gradient_words(sizes, *stream) if rounding == "stochastic" else [2**31] * len(values)
+    words = (
+        gradient_words(sizes, *stream, stream_version) if rounding == "stochastic" else [2**31] * len(values)
+    )
     levels, norms = [0] * len(values), []
     for bucket in buckets(sizes, bucket_size):
         norms.append(stored_norm([values[i] for i in bucket], norm))

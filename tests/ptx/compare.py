@@ -66,11 +66,17 @@ def run_rare(schedule):
     x[512:1024] = 0
     ternary = quantize(x, levels=1, bucket_size=512)
     words, _, values = packed(torch.from_numpy(x.copy()), ternary, 0, "stochastic")
+    others = []  # norms of buckets that are not rows, at each width that full rows may have
+    for s, bucket_size in ((1, 100), (7, "tensor"), (127, 1024)):
+        q = quantize(x, levels=s, bucket_size=bucket_size)
+        found, _, decoded = packed(torch.from_numpy(x.copy()), q, 0, "stochastic")
+        others += [(found.numpy(), _words(q)), (decoded.numpy(), dequantize(q))]
     levels = decode(torch.from_numpy(np.array(encode(ternary))), backend="cuda").levels
     pairs = [
         (words.numpy(), _words(ternary)),
         (values.numpy(), dequantize(ternary)),
         (levels.numpy(), ternary.levels),
+        *others,
     ]
     good = all(np.array_equal(found, expected) for found, expected in pairs)
     failure = None if good else "other bits"

@@ -141,6 +141,8 @@ class Instructions:
     def translate(self, operation: str, operands: list[str], line: int) -> str:
         """Return the C++ of an instruction of a line of the PTX."""
         parts = operation.split(".")
+        if operation == "cvt.f32.f16":  # half precision is only ever widened
+            return self.write(operands[0], "f32", f"h2f({self.bits(operands[1], 'b16')})")
         handler = getattr(self, "_" + parts[0], None)
         if handler is None or parts[-1] in ("f16", "bf16") or {"ftz", "sat", "approx"} & set(parts):
             raise UnsupportedError(f"{operation} {operands}")

@@ -12,6 +12,11 @@ static inline f32 asf(u32 x) { return as_<f32>(x); }
 static inline u32 asu(f32 x) { return as_<u32>(x); }
 static inline f64 asd(u64 x) { return as_<f64>(x); }
 static inline u64 asul(f64 x) { return as_<u64>(x); }
+static inline f32 h2f(u16 h) {
+  u32 sign = (u32)(h & 0x8000) << 16, rest = h & 0x7fff;
+  if (rest >= 0x7c00) return asf(rest > 0x7c00 ? 0x7fffffff : sign | 0x7f800000);  // NaN has one form
+  return asf(sign | asu(asf(rest << 13) * 0x1p112f));
+}
 static inline u64 bfi64(u64 a, u64 b, u32 pos, u32 len) {
   pos &= 255; len &= 255;
   if (pos >= 64 || len == 0) return b;

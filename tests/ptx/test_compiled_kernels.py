@@ -22,6 +22,7 @@ GROUPS = [
             "test_accumulate_cuda.py",
             "test_device_arrays_cuda.py",
         ),
+        *("test_whole_rows_cuda.py", "test_streams_cuda.py"),
         *("test_rotated_cuda.py", "test_block_integers_cuda.py"),
     ),
     (

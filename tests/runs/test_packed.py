@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from stored_runs import epoch_lines, further, sweeps, tree, write_run, write_runs
 
 from qsgd_lab.errors import IntegrityError, LabError, UsageError
-from qsgd_lab.runs.packed import MAX_LINE_BYTES, MAX_NAMED, pack, read_packed
+from qsgd_lab.runs.packed import MAX_LINE_BYTES, MAX_NAMED, contradict, pack, read_packed
 from qsgd_lab.runs.store import RunStore
 
 RUNS = [record(seed=seed, nodes=2) for seed in range(4)]
@@ -307,6 +307,23 @@ def test_runs_that_cannot_be_packed(folder: Path) -> None:
     (folder / RUNS[1].key / "epochs.jsonl").write_text("{")
     with pytest.raises(IntegrityError, match=r"epochs\.jsonl is not sound"):
         packed(store)
+
+
+def test_a_field_of_a_later_version_contradicts_nothing() -> None:
+    """A record with the last model's test accuracy is the same run as one without; another value is not."""
+    later, other, worse = (
+        dataclasses.replace(RUNS[0], result={**RUNS[0].result, **changes})
+        for changes in (
+            {"last_test_accuracy": 0.5},
+            {"last_test_accuracy": 0.6},
+            {"last_test_accuracy": 0.5, "best_epoch": 1},
+        )
+    )
+
+    assert not contradict(RUNS[0], later)
+    assert not contradict(later, RUNS[0])
+    assert contradict(later, other)
+    assert contradict(RUNS[0], worse)
 
 
 def test_adding_a_run_refuses_a_contradiction(folder: Path, file: Path) -> None:

@@ -7,9 +7,26 @@ import torch
 
 from qsgd_lab.algorithms.protocol import Hyperparameters
 from qsgd_lab.algorithms.registry import ALGORITHMS
-from qsgd_lab.compressors import COMPRESSORS
+from qsgd_lab.compressors import COMPRESSORS, FullPrecision
 from qsgd_lab.compressors.protocol import Layout
 from qsgd_lab.exchange import SimulatedExchange
+
+
+class _Double(FullPrecision):
+    """float64 as it is: the laws hold to more digits than float32 has."""
+
+    def read(self, gradient):
+        return gradient
+
+
+class _DoubleExchange(SimulatedExchange):
+    def __init__(self, compressor, *arguments):
+        super().__init__(_Double() if type(compressor) is FullPrecision else compressor, *arguments)
+
+    def fork(self, compressor):
+        return self._forked(
+            _DoubleExchange(compressor, self.nodes, self._fork_seed(), self.layout, self._like, self)
+        )
 
 
 class Run:
@@ -33,7 +50,8 @@ class Run:
     ):
         self.algorithm = ALGORITHMS.parse(algorithm).make() if isinstance(algorithm, str) else algorithm
         made = COMPRESSORS.parse(compressor).make() if isinstance(compressor, str) else compressor
-        self.exchange = SimulatedExchange(made, nodes, 5, Layout.of(len(start)))
+        exchange = _DoubleExchange if double else SimulatedExchange
+        self.exchange = exchange(made, nodes, 5, Layout.of(len(start)))
         self.dtype = np.float64 if double else np.float32
         first = torch.tensor(np.asarray(start, self.dtype))
         self.parameters = first.repeat(nodes, 1) if self.algorithm.replicas else first

@@ -25,6 +25,7 @@ words32 = st.one_of(st.integers(0, 2**32 - 1), st.sampled_from([0, 2**31, 2**32 
 seeds = st.one_of(st.integers(0, 2**64 - 1), st.sampled_from([0, 2**32 - 1, 2**32, 2**64 - 1]))
 norms = st.sampled_from(["l2", "max"])
 roundings = st.sampled_from(["stochastic", "nearest"])
+stream_versions = st.sampled_from([1, 2])
 
 
 def _bulk(kind: str, rng: np.random.Generator, n: int) -> np.ndarray:

@@ -46,9 +46,9 @@ def codec_kernels():
         ),
         "scan_lengths": (scan_cuda.scan_lengths, void(INT32S, INT64S)),
         "gather_chunks": (encode_cuda.gather_chunks, void(WORDS, i64, INT64S, WORDS, i64)),
-        "write_index": (
-            message_frame_cuda.write_index,
-            void(WORDS, i64, i64, WORDS, INT32S, WORDS, INT32S, types.boolean),
+        "write_around": (
+            message_frame_cuda.write_around,
+            void(WORDS, WORDS, i64, WORDS, INT32S, WORDS, INT32S, types.boolean),
         ),
         "enter_equal_chunks": (
             checksum_cuda.enter_equal_chunks,

@@ -202,6 +202,9 @@ def trained(kind, steps, options, ddp_options, extra=None):
         hook.load_state_dict(extra["state"][rank])
         network.load_state_dict(extra["network"])
     optimizer = torch.optim.SGD(network.parameters(), 0.1)
+    if "late" in extra:
+        for number, parameter in enumerate(network.parameters()):
+            parameter.register_hook(lambda gradient, number=number: _late(gradient, number, rank))
     first = extra.get("first", 0)
     micro = extra.get("micro", 1)
     for step in range(first, first + steps):
@@ -224,6 +227,14 @@ def trained(kind, steps, options, ddp_options, extra=None):
     state = hook.state_dict()
     whole = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     return flat, state, tuple(hook.statistics()), whole
+
+
+def _late(gradient, number, rank):
+    """Return a gradient after some work, of an amount that differs between ranks and steps."""
+    draw = np.random.default_rng([number, rank, int(gradient.abs().sum() * 1e6)])
+    for _ in range(draw.integers(0, 60)):
+        np.sort(draw.normal(size=10_000))
+    return gradient
 
 
 def _nothing():

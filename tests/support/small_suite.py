@@ -9,7 +9,6 @@ from dataclasses import replace
 from qsgd_lab import files
 from qsgd_lab.problems.benchmark import Curved, SoftmaxDigits
 from qsgd_lab.problems.quadratics import UnlikeCurvatures
-from qsgd_lab.runs.problem_store import ProblemStore
 from qsgd_lab.runs.store import RunStore
 from qsgd_lab.suite import cells, definition, result_file
 
@@ -127,7 +126,7 @@ class SmallSoftmax(SoftmaxDigits):
 
 def runner(folder, suite=SMALL):
     """Return a runner of the small benchmark."""
-    return cells.Runner(suite, ProblemStore(RunStore(folder)), lambda _: None)
+    return cells.Runner(suite, RunStore(folder), lambda _: None)
 
 
 def entry(name, *made, **options):

@@ -198,3 +198,14 @@ def test_whether_there_is_a_server_is_what_the_algorithm_says(tmp_path):
     assert with_collective(cells["through-one"], "auto").collective == "all-gather"
     with pytest.raises(ValueError, match="two-phase has no server"):
         with_collective(cells["through-one"], "two-phase")
+
+
+@pytest.mark.parametrize(
+    "algorithm", ["cser(ratio=32)", "cser-pl(interval=4,resets=top-k)", "parameter-server", "ef-sgd"]
+)
+def test_two_phases_without_a_compressor_are_refused(algorithm):
+    """Where the algorithm names what is sent, the run's messages are none that two phases requantize."""
+    (cell,) = configurations("demo", ["alexnet"], [4], ["fp32"], [0], {}, algorithm)
+    assert with_collective(cell, "auto") == cell
+    with pytest.raises(ValueError, match="leave out two-phase"):
+        with_collective(cell, "two-phase")

@@ -84,7 +84,7 @@ RESUMED = [
     ("cser(resets=top-k(fraction=0.3),interval=5)", "top-k(fraction=0.1)"),
     ("cser-blocks(ratio=4)", "fp32"),
     ("diloco(interval=5,feedback=0.9)", "top-k(fraction=0.1)"),
-    ("asynchronous(tau=3,schedule=random,down=ef(top-k(fraction=0.2)))", "qsgd(bits=2)"),
+    ("asynchronous(tau=3,schedule=random,down=top-k(fraction=0.2))", "qsgd(bits=2)"),
     ("parameter-server(down=top-k(fraction=0.2))", "ef(top-k(fraction=0.1))"),
     ("qsvrg(interval=5)", "qsgd(bits=2)"),
     ("minibatch(interval=4)", "ef(top-k(fraction=0.1))"),

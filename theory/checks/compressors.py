@@ -79,6 +79,8 @@ def predicted(spec: Spec, vector: NDArray[np.float64]) -> Predicted:
     if spec.method.theory is None:
         return Predicted(None, None)
     module = importlib.import_module(spec.method.theory)
+    # Both versions of the random words have the same law of each coordinate.
+    options = {name: value for name, value in spec.options.items() if name != "stream_version"}
     inner: Any = Predicted(None, None) if spec.inner is None else predicted(spec.inner, vector)
     found: list[float | None] = []
     for name, argument, own in zip(Predicted._fields, (vector, vector.size), inner, strict=True):
@@ -89,7 +91,7 @@ def predicted(spec: Spec, vector: NDArray[np.float64]) -> Predicted:
             found.append(None)
             continue
         wrapped = () if spec.inner is None else (own, spec.inner.make().variance_factor(vector.size))
-        value = function(argument, *wrapped, **spec.options)
+        value = function(argument, *wrapped, **options)
         found.append(None if value is None else float(value))
     return Predicted(*found)
 

@@ -12,7 +12,7 @@ from qsgd_lab.coding.device.sizes import device_payload_bytes
 from qsgd_lab.coding.payload import ChunkScheme
 from qsgd_lab.partition import Partition
 from qsgd_lab.quantization import QuantizedGradient
-from qsgd_lab.stream import Stream
+from qsgd_lab.stream import KernelKey
 from qsgd_lab.wire.checks import Limits
 
 IS_DEVICE = True
@@ -31,11 +31,11 @@ def quantize_and_encode(
     scheme: ChunkScheme,
     norm: str,
     stochastic: bool,
-    stream: Stream,
+    key: KernelKey,
     threads: int | None,
 ) -> Any:
     """Return the message of fixed width of a gradient; see `quantize_and_pack_on_device`."""
-    return quantize_and_pack_on_device(gradient, parts, scheme, norm, stochastic, stream)
+    return quantize_and_pack_on_device(gradient, parts, scheme, norm, stochastic, key)
 
 
 def payload_bytes(

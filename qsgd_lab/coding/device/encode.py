@@ -18,6 +18,7 @@ from qsgd_lab.coding.device.sizes import device_arrays, device_memory, device_pa
 from qsgd_lab.coding.device.tables import (
     codeword_entries,
     dense_entries,
+    kept_lead,
     piece_checksum_tables,
     word_checksum_tables,
 )
@@ -40,6 +41,7 @@ def seal_on_device(
     shape: tuple[int, ...],
     norms: Any,
     directory: tuple[Any, Any, Any],
+    keeps_lead: bool = False,
 ) -> None:
     """Write all of a message but its payload, which is in `words`; nothing is waited for.
 
@@ -53,6 +55,8 @@ def seal_on_device(
     norms : Numba float32[B]
     directory : (int32[C], uint32[C], int32[C]), Numba
         Lengths of chunks in words, checksums, and numbers of non-zeros, which only the sparse layout sends.
+    keeps_lead : bool
+        Whether header and lists stay on the device for the next message, whose length is the same.
     """
     from qsgd_lab.kernels.cuda.messages.message_frame import launch_seal
 
@@ -70,12 +74,11 @@ def seal_on_device(
         0,  # the index's checksum, which the device computes
     )
     lists = np.array([*parts.tensor_sizes, *shape], np.uint64).tobytes()
-    lead = np.frombuffer(header.pack() + lists, np.uint32)
-    words[: lead.size].copy_to_device(lead, stream=context.stream)
+    lead = header.pack() + lists
     launch_seal(
         context,
         words,
-        lead.size,
+        kept_lead(context, lead) if keeps_lead else context.to_device(np.frombuffer(lead, np.uint32)),
         lead_bytes(parts, shape, scheme) // WORD_BYTES,
         norms.view(np.uint32),
         directory,

@@ -18,11 +18,11 @@ from qsgd_lab.coding.layouts import WORD_BITS, fixed_width
 from qsgd_lab.coding.payload import ChunkScheme, lead_bytes
 from qsgd_lab.levels import NORMS
 from qsgd_lab.partition import Partition
-from qsgd_lab.stream import Stream
+from qsgd_lab.stream import KernelKey
 
 
 def quantize_and_pack_on_device(
-    gradient: Any, parts: Partition, scheme: ChunkScheme, norm: str, stochastic: bool, stream: Stream
+    gradient: Any, parts: Partition, scheme: ChunkScheme, norm: str, stochastic: bool, key: KernelKey
 ) -> Any:
     """Return the message of fixed width of a gradient on a device: uint8 in an array of its library.
 
@@ -33,14 +33,14 @@ def quantize_and_pack_on_device(
     MemoryError
         If the device has not enough memory.
     """
-    from qsgd_lab.kernels.cuda.device import context_of, device_view, flat_device_float32
+    from qsgd_lab.kernels.cuda.device import context_of, device_view, flat_device_reals
     from qsgd_lab.kernels.cuda.messages.checksum import launch_enter_equal_chunks
     from qsgd_lab.kernels.cuda.messages.fixed_width import launch_quantize_pack, packed_words
     from qsgd_lab.kernels.cuda.rows import row_tables
 
     context, shape = context_of(gradient, "gradient"), tuple(np.shape(gradient))
     with context.active():
-        x = flat_device_float32(gradient)
+        x = flat_device_reals(gradient)
         width = fixed_width(scheme.num_levels)
         payload, count = lead_bytes(parts, shape, scheme), packed_words(x.size, width)
         size = payload + WORD_BYTES * count + TAIL_BYTES
@@ -52,7 +52,7 @@ def quantize_and_pack_on_device(
             context,
             row_tables(parts, context),
             x,
-            stream.kernel_key(),
+            key,
             NORMS.index(norm),
             stochastic,
             scheme.num_levels,
@@ -73,5 +73,5 @@ def quantize_and_pack_on_device(
             checksums,
         )
         directory = (num_words, checksums, num_words)
-        seal_on_device(context, words, scheme, norm, parts, shape, norms, directory)
+        seal_on_device(context, words, scheme, norm, parts, shape, norms, directory, keeps_lead=True)
     return message

@@ -24,6 +24,7 @@ def _kept(context: Any, key: tuple[Any, ...], make: Callable[[], tuple[NDArray[A
     """Return arrays on the device, made and copied there at first."""
     place = (context.package, context.device, *key)
     if place not in _tables:
+        context.require_no_capture()
         _tables[place] = tuple(context.to_device(array) for array in make())
         # Once a table: the next call may be on another stream, and one may still read what is dropped.
         context.wait()
@@ -31,6 +32,11 @@ def _kept(context: Any, key: tuple[Any, ...], make: Callable[[], tuple[NDArray[A
             _tables.popitem(last=False)
     _tables.move_to_end(place)
     return _tables[place]
+
+
+def kept_lead(context: Any, lead: bytes) -> Any:
+    """Return header and lists of a message on the device, uint32."""
+    return _kept(context, ("lead", lead), lambda: (np.frombuffer(lead, np.uint32),))[0]
 
 
 def codeword_entries(context: Any, layout: str, code: str, num_levels: int) -> Arrays:

@@ -15,10 +15,10 @@ from qsgd_lab.compressors.message_wire import MessageWire, is_whole
 from qsgd_lab.compressors.protocol import (
     Agreed,
     Array,
-    Compressor,
     Gather,
     NodeRows,
     Rounds,
+    Stateless,
 )
 from qsgd_lab.compressors.registry import Method, Option
 from qsgd_lab.kernels.arguments import BlockScheme, StreamKey
@@ -27,7 +27,7 @@ from qsgd_lab.ledger import Ledger, Size
 from qsgd_lab.levels import FLOAT_BITS
 from qsgd_lab.stream import Stream
 from qsgd_lab.wire import message
-from qsgd_lab.wire.key import Purpose, Role, purpose_key
+from qsgd_lab.wire.key import STREAM_VERSION, Purpose, Role, purpose_key
 from qsgd_lab.wire.kinds.block_integers import (
     MAX_BLOCK,
     SMOOTHER_BITS,
@@ -59,7 +59,7 @@ class BlockIntegerWire(MessageWire):
         return super().pack(payload)
 
 
-class BlockInt(Compressor):
+class BlockInt(Stateless):
     """Rounds blocks of the whole gradient to integers of b bits, of which the least is not used.
 
     With a smoother, groups of 32 coordinates are transformed first, which spreads large ones. In two levels,
@@ -118,9 +118,9 @@ class BlockInt(Compressor):
         # Of 8 bits the error is 4e-5 on normal vectors.
         self.needs_feedback = rounding == "nearest" and bits < 8
 
-    def compress(self, gradient: Array, state: None, stream: Stream) -> tuple[BlockIntegers, None]:
-        """Return (integers and scales, None)."""
-        return self._integers(gradient, self.bits, stream), None
+    def compress(self, gradient: Array, state: Any, stream: Stream) -> tuple[BlockIntegers, Any]:
+        """Return (integers and scales, state)."""
+        return self._integers(gradient, self.bits, stream), state
 
     def _integers(
         self, gradient: Array, bits: int, stream: Stream, role: Role = Role.GRADIENT, first: int = 0
@@ -190,13 +190,10 @@ class BlockInt(Compressor):
         bound = min(1.0, d / (4 * s * s)) if self.rounding == "nearest" else _largest_variance(d, s)
         return bound + 1e-6
 
-    def mean(
-        self, rows: NodeRows, states: list[None], stream: Stream, out: Array, ledger: Ledger
-    ) -> list[None]:
+    def mean(self, rows: NodeRows, states: Any, stream: Stream, out: Array, ledger: Ledger) -> Any:
         """Round, decode and average block by block, without an array of codes."""
         if is_device_array(out):
-            after: list[None] = super().mean(rows, states, stream, out, ledger)
-            return after
+            return super().mean(rows, states, stream, out, ledger)
         from qsgd_lab.kernels.cpu.methods import block_integers
 
         n = out.size
@@ -218,7 +215,7 @@ class BlockInt(Compressor):
         scales = np.broadcast_to(np.float32(0), (-(-n // self.block_size),))
         return self.wire.size(BlockIntegers(codes, scales, n, self.bits, self.block_size, self.is_smooth))
 
-    def rounds(self, vector: Array, state: None, stream: Stream) -> Rounds:
+    def rounds(self, vector: Array, state: Any, stream: Stream) -> Rounds:
         """Agree in two levels: the mean of a machine in 8 bits, then that of the machines, part by part.
 
         A node's contribution is what it sent inside, and the error between machines, which all nodes of a
@@ -268,7 +265,7 @@ class BlockInt(Compressor):
 def _words_of(stream: Stream, role: Role) -> StreamKey:
     """Return the key of the words of rounding."""
     k0, k1 = purpose_key(stream.seed, Purpose.ROUNDING, role)
-    return StreamKey(*map(np.uint32, (k0, k1, stream.step, stream.tensor, stream.node)))
+    return StreamKey(*map(np.uint32, (k0, k1, stream.step, stream.tensor, stream.node, STREAM_VERSION)))
 
 
 def _largest_variance(d: int, s: int) -> float:

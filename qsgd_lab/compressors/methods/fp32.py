@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
 from qsgd_lab.arrays import is_torch
-from qsgd_lab.compressors.protocol import Array, Compressor, Layout, NodeRows, Wire, divide, node_vector
+from qsgd_lab.compressors.protocol import Array, Layout, NodeRows, Stateless, Wire, divide, node_vector
 from qsgd_lab.compressors.registry import Method
 from qsgd_lab.errors import MessageError
 from qsgd_lab.ledger import Ledger, Size
@@ -56,7 +57,7 @@ def envelope_bits(num_coordinates: int) -> int:
     return message.size(Raw(values)) - FLOAT_BITS * num_coordinates
 
 
-class FullPrecision(Compressor):
+class FullPrecision(Stateless):
     """Sends float32 coordinates; bypasses the quantizer."""
 
     aggregates = "sums"
@@ -64,9 +65,9 @@ class FullPrecision(Compressor):
     wire = RawWire()
     is_unbiased = True
 
-    def compress(self, gradient: Array, state: None, stream: Stream) -> tuple[Array, None]:
-        """Return (a copy of the gradient, None)."""
-        return (gradient.clone() if is_torch(gradient) else gradient.copy()), None
+    def compress(self, gradient: Array, state: Any, stream: Stream) -> tuple[Array, Any]:
+        """Return (a copy of the gradient, state)."""
+        return (gradient.clone() if is_torch(gradient) else gradient.copy()), state
 
     def decompress(self, payload: Array) -> Array:
         """Return the payload."""
@@ -76,13 +77,10 @@ class FullPrecision(Compressor):
         """Return 0: nothing is lost."""
         return 0.0
 
-    def mean(
-        self, rows: NodeRows, states: list[None], stream: Stream, out: Array, ledger: Ledger
-    ) -> list[None]:
+    def mean(self, rows: NodeRows, states: Any, stream: Stream, out: Array, ledger: Ledger) -> Any:
         """Average the gradients without a copy of each."""
         if rows.residuals is not None:
-            after: list[None] = super().mean(rows, states, stream, out, ledger)
-            return after
+            return super().mean(rows, states, stream, out, ledger)
         out[...] = 0
         for node in range(len(states)):
             vector = node_vector(rows, node)

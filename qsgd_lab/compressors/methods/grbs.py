@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qsgd_lab.arrays import flat_float32
 from qsgd_lab.compressors.methods.rand_k import VALUES, VALUES_OPTION, check_choice
-from qsgd_lab.compressors.protocol import Array, Compressor, Layout, NodeRows, Wire, divide, node_vector
+from qsgd_lab.compressors.protocol import Array, Layout, NodeRows, Stateless, Wire, divide, node_vector
 from qsgd_lab.compressors.registry import Method, Option
 from qsgd_lab.errors import MessageError
 from qsgd_lab.ledger import Ledger, Size
@@ -87,7 +86,7 @@ class BlockWire(Wire[Block]):
         return Block(values, n, key)
 
 
-class RandomBlock(Compressor):
+class RandomBlock(Stateless):
     """Sends one of R blocks of the whole gradient, drawn again each step and the same at all nodes.
 
     Parameters
@@ -115,11 +114,10 @@ class RandomBlock(Compressor):
         check_choice("values", values, VALUES)
         self.ratio, self.values = ratio, values
 
-    def compress(self, gradient: Array, state: None, stream: Stream) -> tuple[Block, None]:
-        """Return (the block of this step, None)."""
-        x = flat_float32(gradient)
-        key, start, stop = self._draw(stream, x.size)
-        return Block(self._sent(x[start:stop], x.size), x.size, key), None
+    def compress(self, gradient: Array, state: Any, stream: Stream) -> tuple[Block, Any]:
+        """Return (the block of this step, state)."""
+        key, start, stop = self._draw(stream, gradient.size)
+        return Block(self._sent(gradient[start:stop], gradient.size), gradient.size, key), state
 
     def decompress(self, payload: Block) -> Array:
         """Return the vector with zeros elsewhere."""

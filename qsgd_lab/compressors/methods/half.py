@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
-from qsgd_lab.arrays import flat_float32
 from qsgd_lab.compressors.message_wire import MessageWire
-from qsgd_lab.compressors.protocol import Array, Compressor
+from qsgd_lab.compressors.protocol import Array, Stateless
 from qsgd_lab.compressors.registry import Method
 from qsgd_lab.stream import Stream
 from qsgd_lab.wire.kinds.raw import Raw
@@ -16,7 +17,7 @@ from qsgd_lab.wire.raw_values import widened
 DTYPES: dict[str, type] = {"fp16": np.float16, "bf16": np.uint16}
 
 
-class HalfPrecision(Compressor):
+class HalfPrecision(Stateless):
     """Rounds every coordinate to the nearest float16 or bfloat16, ties to even.
 
     What exceeds the format's range becomes an infinity, and is seen: float16 ends at 65504, bfloat16 at
@@ -40,18 +41,17 @@ class HalfPrecision(Compressor):
             raise ValueError(f"unknown format {format!r}; known: {', '.join(DTYPES)}")
         self.format = format
 
-    def compress(self, gradient: Array, state: None, stream: Stream) -> tuple[Raw, None]:
-        """Return (the rounded coordinates, None)."""
+    def compress(self, gradient: Array, state: Any, stream: Stream) -> tuple[Raw, Any]:
+        """Return (the rounded coordinates, state)."""
         from qsgd_lab.kernels.cpu.methods import half
 
-        x = flat_float32(gradient)
-        codes = np.empty(x.size, np.uint16)
+        codes = np.empty(gradient.size, np.uint16)
         if self.format == "bf16":
-            half.to_bfloat16(x.view(np.uint32), codes)
-            return Raw(codes), None
+            half.to_bfloat16(gradient.view(np.uint32), codes)
+            return Raw(codes), state
         scratch = np.empty(half.PIECE, np.float32)
-        half.to_float16(x, x.view(np.uint32), scratch, scratch.view(np.uint32), codes)
-        return Raw(codes.view(np.float16)), None
+        half.to_float16(gradient, gradient.view(np.uint32), scratch, scratch.view(np.uint32), codes)
+        return Raw(codes.view(np.float16)), state
 
     def decompress(self, payload: Raw) -> Array:
         """Return the coordinates in float32."""

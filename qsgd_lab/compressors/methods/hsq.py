@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qsgd_lab.compressors.message_wire import MessageWire, is_whole
-from qsgd_lab.compressors.protocol import Array, Compressor
+from qsgd_lab.compressors.protocol import Array, Stateless
 from qsgd_lab.compressors.registry import Method, Option
 from qsgd_lab.kernels.rotation import LARGEST_FLOAT
 from qsgd_lab.levels import FLOAT_BITS
@@ -36,7 +36,7 @@ def _fixed_bits(payload: HyperSphere) -> int:
     return int(payload.codes.size * own + FLOAT_BITS * ranges)
 
 
-class HSQ(Compressor):
+class HSQ(Stateless):
     """Sends of each segment of d coordinates a codeword c_j of K, and a signed norm u: u c_j is decoded.
 
     The codebook is a union of K/d rotations that the seed draws: a tight frame, of which no matrix is stored.
@@ -81,20 +81,19 @@ class HSQ(Compressor):
         self.segment, self.codebook, self.mode, self.norm_bits = segment, codebook, mode, norm_bits
         self.needs_feedback = mode == "greedy"
 
-    def compress(self, gradient: Array, state: None, stream: Stream) -> tuple[HyperSphere, None]:
-        """Return (codewords and norms, None)."""
+    def compress(self, gradient: Array, state: Any, stream: Stream) -> tuple[HyperSphere, Any]:
+        """Return (codewords and norms, state)."""
         from qsgd_lab.kernels.cpu.methods import hyper_sphere
 
-        x = np.ascontiguousarray(gradient, np.float32)
         key = Key(**stream._asdict())
         segment_bits, codebook_bits = self.segment.bit_length() - 1, self.codebook.bit_length() - 1
-        count = -(-x.size // self.segment)
+        count = -(-gradient.size // self.segment)
         codes, exact = np.zeros(count, code_type(codebook_bits)), np.empty(count, np.float64)
         drawn = words(key, Purpose.ROUNDING, 2 * count)
         signs = codebook_signs(key.seed, codebook_bits)
         is_greedy = self.mode == "greedy"
         hyper_sphere.choose(
-            x, self.segment, self.codebook, is_greedy, drawn[::2].copy(), *signs, codes, exact
+            gradient, self.segment, self.codebook, is_greedy, drawn[::2].copy(), *signs, codes, exact
         )
         norms = np.clip(exact, -LARGEST_FLOAT, LARGEST_FLOAT).astype(np.float32)
         codes[norms == 0] = 0  # of a segment so small that its norm rounds to 0
@@ -102,11 +101,11 @@ class HSQ(Compressor):
         norms[np.isnan(norms)] = np.nan  # messages have one NaN
         levels, ranges = _rounded(norms, self.norm_bits, drawn[1::2]) if self.norm_bits else (norms, None)
         sizes = (segment_bits, codebook_bits, self.norm_bits, _RANGE_BITS if self.norm_bits else 0)
-        payload = HyperSphere(codes, levels, ranges, x.size, *sizes, key)
+        payload = HyperSphere(codes, levels, ranges, gradient.size, *sizes, key)
         if ranges is not None:
             rounded = norms_of(payload)
             codes[np.isnan(rounded) | (rounded == 0)] = 0  # messages have one codeword of such a segment
-        return payload, None
+        return payload, state
 
     @property
     def is_unbiased(self) -> bool:

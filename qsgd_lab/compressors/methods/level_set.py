@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from qsgd_lab.arrays import check_backend, flat_float32
+from qsgd_lab.arrays import check_backend
 from qsgd_lab.compressors.level_sets import round_to_levels, scales_by_norm
 from qsgd_lab.compressors.message_wire import MessageWire
 from qsgd_lab.compressors.methods.rand_k import check_choice
@@ -83,10 +83,9 @@ class NUQSGD(Compressor):
         """Return (codes and norms, the same partition)."""
         from qsgd_lab.kernels.level_sets import EXPONENTIAL, WITHOUT_ZERO
 
-        x = flat_float32(gradient)
-        norms = scales_by_norm(x, state, self.norm, self.backend)
+        norms = scales_by_norm(gradient, state, self.norm, self.backend)
         grid = EXPONENTIAL if self.has_zero else WITHOUT_ZERO
-        codes = round_to_levels(x, state, stream, norms, grid, self.levels, self.backend)
+        codes = round_to_levels(gradient, state, stream, norms, grid, self.levels, self.backend)
         codes = codes.astype(level_dtype(self.levels), copy=False)
         return ExponentialLevels(codes, norms, self.levels, self.has_zero, self.norm, state), state
 
@@ -153,9 +152,8 @@ class Natural(Compressor):
         """Return (signed powers of two, the same partition)."""
         from qsgd_lab.kernels.level_sets import POWERS
 
-        x = flat_float32(gradient)
         scales = np.ones(state.num_buckets, np.float32)
-        codes = round_to_levels(x, state, stream, scales, POWERS, 0, self.backend)
+        codes = round_to_levels(gradient, state, stream, scales, POWERS, 0, self.backend)
         magnitudes = np.abs(codes).astype(np.uint8)
         return Powers(magnitudes, (codes < 0) & (magnitudes != NOT_A_NUMBER)), state
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from qsgd_lab.arrays import check_backend, flat_float32
+from qsgd_lab.arrays import check_backend
 from qsgd_lab.compressors.level_sets import bits_by_sign, sums_by_sign
 from qsgd_lab.compressors.message_wire import MessageWire
 from qsgd_lab.compressors.methods.rand_k import check_choice
@@ -69,8 +69,7 @@ class OneBitQuantizer(Compressor):
 
     def compress(self, gradient: Array, state: Partition, stream: Stream) -> tuple[OneBit, Partition]:
         """Return (bits and scales, the same partition)."""
-        x = flat_float32(gradient)
-        sums, counts = sums_by_sign(x, state, self.backend)
+        sums, counts = sums_by_sign(gradient, state, self.backend)
         finite = np.isfinite(sums).all(axis=1)
         sums[~finite] = 0
         if self.values == "means":
@@ -81,7 +80,7 @@ class OneBitQuantizer(Compressor):
         # A tiny mean magnitude may round to 0; bits are then 0, too, as in a bucket of NaN.
         dead = ~finite if self.values == "means" else ~finite | (scales[:, 0] == 0)
         scales[~finite] = np.nan
-        return OneBit(bits_by_sign(x, state, dead, self.backend), scales, state), state
+        return OneBit(bits_by_sign(gradient, state, dead, self.backend), scales, state), state
 
     @property
     def wire(self) -> MessageWire:

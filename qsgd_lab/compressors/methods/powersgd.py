@@ -44,6 +44,11 @@ class PowerSGDState:
     layout: Layout
     vectors: list[Floats]
 
+    @property
+    def num_coordinates(self) -> int:
+        """Coordinates of the gradients that are taken."""
+        return self.layout.num_coordinates
+
 
 @dataclass(frozen=True, eq=False)
 class LowRank:
@@ -194,7 +199,6 @@ class PowerSGD(Compressor):
 
     def _tensors(self, vector: Array, state: PowerSGDState, stream: Stream) -> _Tensors:
         """Return the matrices with the vectors that they are multiplied by, and the raw tensors."""
-        vector = np.ascontiguousarray(vector, np.float32)
         compressed, raw, vectors = [], [], iter(state.vectors)
         for number, part in enumerate(parts(state.layout, self.rank)):
             own = vector[part.start : part.stop]

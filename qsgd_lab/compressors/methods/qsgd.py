@@ -81,6 +81,8 @@ class QSGD(Compressor):
     backend : {"auto", "cpu", "reference", "cuda"}
         All give the same bits. Auto works where the gradients live; the reference, plain NumPy, also leaves
         the fused kernels aside.
+    stream_version : {1, 2}
+        Of the random words, as in `qsgd_lab.quantize`.
 
     Raises
     ------
@@ -100,15 +102,17 @@ class QSGD(Compressor):
         bucket_size: int | str = 512,
         rounding: str = "stochastic",
         backend: str = "auto",
+        stream_version: int = 1,
     ) -> None:
         if (bits is None) == (levels is None):
             raise ValueError("give either bits or levels")
         s = num_levels(bits) if bits is not None else levels
         assert s is not None
-        check_scheme(s, norm, rounding, backend)
+        check_scheme(s, norm, rounding, backend, stream_version)
         partition(0, bucket_size)  # refuses a bad bucket size here, not at the first gradient
         self.levels = int(s)
         self.norm, self.bucket_size, self.rounding, self.backend = norm, bucket_size, rounding, backend
+        self.stream_version = stream_version
 
     def init(self, layout: Layout) -> Partition:
         """Return the partition into tensors and buckets."""
@@ -126,6 +130,7 @@ class QSGD(Compressor):
             rounding=self.rounding,
             tensor_sizes=state.tensor_sizes,
             backend=self.backend,
+            stream_version=self.stream_version,
             **stream._asdict(),
         )
         return quantized, state
@@ -213,7 +218,7 @@ class QSGD(Compressor):
             gradients,
             residuals,
             Offsets(state.bucket_offsets, state.tensor_offsets),
-            StreamKey(*stream.kernel_key()),
+            StreamKey(*stream.kernel_key(self.stream_version)),
             Quantizer(
                 NORMS.index(self.norm), self.rounding == "stochastic", np.uint32(self.levels), fraction
             ),
@@ -248,7 +253,7 @@ class QSGD(Compressor):
             row_tables(state, context),
             device_view(gradients, np.float32, "gradients") if len(gradients) else None,
             device_view(residuals, np.float32, "residuals") if len(residuals) else None,
-            stream.kernel_key(),
+            stream.kernel_key(self.stream_version),
             NORMS.index(self.norm),
             self.rounding == "stochastic",
             self.levels,
@@ -281,7 +286,8 @@ def _check_shapes(state: Partition, total: Array, gradients: Array, residuals: A
 
 def _label(options: Mapping[str, Any]) -> str:
     rounding = "" if options["rounding"] == "stochastic" else f", {options['rounding']}"
-    return f"QSGD {options['bits']} bit, {options['norm']}, {options['bucket_size']}{rounding}"
+    version = "" if options["stream_version"] == 1 else f", stream {options['stream_version']}"
+    return f"QSGD {options['bits']} bit, {options['norm']}, {options['bucket_size']}{rounding}{version}"
 
 
 METHOD = Method(
@@ -292,6 +298,7 @@ METHOD = Method(
         Option("norm", str, "l2", "norm of a bucket", choices=NORMS),
         Option("bucket_size", BucketSize, 512, "coordinates that share a norm: a number, tensor or model"),
         Option("rounding", str, "stochastic", "how levels are chosen", choices=("stochastic", "nearest")),
+        Option("stream_version", int, 1, "random words: 1 draws one a coordinate, 2 one for two"),
     ),
     _label,
     summary="stochastic rounding to s levels of a bucket's norm, Elias-coded",

@@ -7,10 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from qsgd_lab.arrays import flat_float32
 from qsgd_lab.compressors.message_wire import MessageWire
 from qsgd_lab.compressors.methods.top_k import FRACTION, KEPT_SHARES, kept
-from qsgd_lab.compressors.protocol import Array, Compressor, Layout
+from qsgd_lab.compressors.protocol import Array, Layout, Stateless
 from qsgd_lab.compressors.registry import Method, Option
 from qsgd_lab.levels import FLOAT_BITS
 from qsgd_lab.stream import Stream
@@ -24,7 +23,7 @@ VALUES_OPTION = Option(
 )
 
 
-class RandK(Compressor):
+class RandK(Stateless):
     """Sends k = max(1, round(fraction n)) random coordinates of the whole gradient.
 
     Parameters
@@ -54,17 +53,16 @@ class RandK(Compressor):
         self.aggregates = "sums" if mask == "shared" else "gathers"
         self._wire = MessageWire("masked", self._matches, lambda payload: FLOAT_BITS * payload.values.size)
 
-    def compress(self, gradient: Array, state: None, stream: Stream) -> tuple[Masked, None]:
-        """Return (the coordinates of the step's mask, None)."""
-        x = flat_float32(gradient)
-        k = kept(self.fraction, x.size)
+    def compress(self, gradient: Array, state: Any, stream: Stream) -> tuple[Masked, Any]:
+        """Return (the coordinates of the step's mask, state)."""
+        k = kept(self.fraction, gradient.size)
         node = SHARED_NODE if self.mask == "shared" else stream.node
         key = Key(stream.seed, node, stream.step, stream.tensor)
-        values = x[mask_positions(key, k, x.size)]
+        values = gradient[mask_positions(key, k, gradient.size)]
         if self.values == "unbiased" and k:
             with np.errstate(over="ignore"):  # n/k times a large coordinate may exceed float32, and is seen
-                values = values * np.float32(x.size / k)
-        return Masked(values, x.size, key), None
+                values = values * np.float32(gradient.size / k)
+        return Masked(values, gradient.size, key), state
 
     @property
     def wire(self) -> MessageWire:

@@ -11,7 +11,7 @@ import numpy as np
 
 from qsgd_lab.arrays import is_device_array
 from qsgd_lab.compressors.message_wire import MessageWire, is_whole
-from qsgd_lab.compressors.protocol import Array, Compressor, NodeRows
+from qsgd_lab.compressors.protocol import Array, NodeRows, Stateless
 from qsgd_lab.compressors.registry import Method, Option
 from qsgd_lab.kernels import rotation
 from qsgd_lab.kernels.arguments import RotationScheme
@@ -54,7 +54,7 @@ class RotatedWire(MessageWire):
         return super().pack(payload)
 
 
-class RotatedBlocks(Compressor):
+class RotatedBlocks(Stateless):
     """What EDEN and rotated stochastic rounding share; blocks are cut from the whole gradient.
 
     The last block is padded with zeros to a power of two. Signs are drawn for each node and step, so that
@@ -99,21 +99,20 @@ class RotatedBlocks(Compressor):
         book, middles = rotation.book(self.bits), rotation.middles(self.bits)
         return RotationScheme(self.num_rounds, self.kind, self.bits, book, middles)
 
-    def compress(self, gradient: Array, state: None, stream: Stream) -> tuple[Rotated, None]:
-        """Return (codes and scales, None)."""
+    def compress(self, gradient: Array, state: Any, stream: Stream) -> tuple[Rotated, Any]:
+        """Return (codes and scales, state)."""
         if is_device_array(gradient):
-            return self._on_device(gradient, Key(**stream._asdict())), None
+            return self._on_device(gradient, Key(**stream._asdict())), state
         from qsgd_lab.kernels.cpu.methods import rotated
 
-        x = np.ascontiguousarray(gradient, np.float32)
-        n, block, key = x.size, self.block_size, Key(**stream._asdict())
+        n, block, key = gradient.size, self.block_size, Key(**stream._asdict())
         blocks = rotation.block_sizes(n, block)[0]
         codes = np.empty(rotation.padded_size(n, block), np.int8)
         scales, offsets = np.empty((2, blocks), np.float32)
         scratch = rotated.open_scratch(min(block, codes.size))
-        rotated.compress(x, block, 0, self._scheme, streams_of(key), scratch, scales, offsets, codes)
+        rotated.compress(gradient, block, 0, self._scheme, streams_of(key), scratch, scales, offsets, codes)
         own = offsets if self._is_uniform else None
-        return Rotated(codes, scales, own, n, self.bits, block, self.num_rounds, key), None
+        return Rotated(codes, scales, own, n, self.bits, block, self.num_rounds, key), state
 
     def decompress(self, payload: Rotated) -> Array:
         """Return the codes' values, rotated back, where the codes live."""
@@ -138,13 +137,10 @@ class RotatedBlocks(Compressor):
         own = offsets if self._is_uniform else None
         return Rotated(codes, scales, own, n, self.bits, block, self.num_rounds, key)
 
-    def mean(
-        self, rows: NodeRows, states: list[None], stream: Stream, out: Array, ledger: Ledger
-    ) -> list[None]:
+    def mean(self, rows: NodeRows, states: Any, stream: Stream, out: Array, ledger: Ledger) -> Any:
         """Compress, decode and average block by block, without an array of codes."""
         if is_device_array(out):
-            after: list[None] = super().mean(rows, states, stream, out, ledger)
-            return after
+            return super().mean(rows, states, stream, out, ledger)
         from qsgd_lab.kernels.cpu.methods import rotated
 
         n, block, key = out.size, self.block_size, Key(**stream._asdict())

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qsgd_lab.arrays import check_backend, flat_float32
+from qsgd_lab.arrays import check_backend
 from qsgd_lab.compressors.level_sets import Floats, round_to_levels, scales_by_norm
 from qsgd_lab.compressors.message_wire import MessageWire
 from qsgd_lab.compressors.methods.rand_k import check_choice
@@ -79,7 +79,7 @@ class UniformLevels(Compressor):
 
     def compress(self, gradient: Array, state: Partition, stream: Stream) -> tuple[Levels, Partition]:
         """Return (levels under the node's own scale, the same partition)."""
-        x, scales = self._clipped(flat_float32(gradient), state)
+        x, scales = self._clipped(gradient, state)
         return self._quantized(x, scales, state, stream), state
 
     def _clipped(self, x: Floats, parts: Partition) -> tuple[Floats, Floats]:
@@ -115,7 +115,7 @@ class UniformLevels(Compressor):
         if not self.interactive:
             agreed = yield from super().rounds(vector, state, stream)
             return agreed
-        x, own = self._clipped(flat_float32(vector), state)
+        x, own = self._clipped(vector, state)
         received = yield Gather(Raw(own))
         scales = np.maximum.reduce([payload.values for payload in received])  # NaN wins
         payload = self._quantized(x, scales, state, stream)

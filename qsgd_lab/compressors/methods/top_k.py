@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from qsgd_lab.arrays import flat_float32
-from qsgd_lab.compressors.protocol import Array, Compressor, Layout, Wire
+from qsgd_lab.compressors.protocol import Array, Layout, Stateless, Wire
 from qsgd_lab.compressors.registry import Method, Option
 from qsgd_lab.errors import MessageError
 from qsgd_lab.ledger import Size
@@ -56,7 +55,7 @@ def kept(fraction: float, num_coordinates: int) -> int:
     return min(num_coordinates, max(1, round(fraction * num_coordinates)))
 
 
-class TopK(Compressor):
+class TopK(Stateless):
     """Sends the k = max(1, round(fraction n)) coordinates of largest magnitude of the whole gradient.
 
     Of equal magnitudes the first coordinates are taken; NaN counts as larger than infinity, so that a
@@ -88,18 +87,17 @@ class TopK(Compressor):
         """Return k."""
         return kept(self.fraction, num_coordinates)
 
-    def compress(self, gradient: Array, state: None, stream: Stream) -> tuple[SparseValues, None]:
-        """Return (the largest coordinates, None)."""
-        x = flat_float32(gradient)
-        indices = np.empty(self.kept(x.size), np.int64)
-        if indices.size == x.size:
-            indices[:] = np.arange(x.size)
+    def compress(self, gradient: Array, state: Any, stream: Stream) -> tuple[SparseValues, Any]:
+        """Return (the largest coordinates, state)."""
+        indices = np.empty(self.kept(gradient.size), np.int64)
+        if indices.size == gradient.size:
+            indices[:] = np.arange(gradient.size)
         else:
             from qsgd_lab.kernels.cpu.methods.selection import largest
 
             # Magnitudes are ordered by their bits, sign cleared: exact, and NaN comes last.
-            largest(x.view(np.uint32), np.uint32(0x7FFFFFFF), np.uint32(0), indices)
-        return SparseValues(indices, x[indices], x.size), None
+            largest(gradient.view(np.uint32), np.uint32(0x7FFFFFFF), np.uint32(0), indices)
+        return SparseValues(indices, gradient[indices], gradient.size), state
 
     def decompress(self, payload: SparseValues) -> Array:
         """Return the vector with zeros elsewhere."""

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from qsgd_lab.compressors.calls import check_wrapped
 from qsgd_lab.compressors.protocol import Array, Compressor, Layout, Wire
 from qsgd_lab.compressors.registry import Method
 from qsgd_lab.ledger import Size
@@ -19,6 +20,11 @@ class DampedState:
 
     inner: Any
     factor: np.float32
+
+    @property
+    def num_coordinates(self) -> int | None:
+        """The wrapped compressor's; None where it takes gradients of any length."""
+        return getattr(self.inner, "num_coordinates", None)
 
 
 @dataclass(frozen=True)
@@ -71,6 +77,8 @@ class Damped(Compressor):
 
     Raises
     ------
+    TypeError
+        If `inner` is no compressor.
     ValueError
         If the inner compressor is biased, or its variance factor is not known.
     """
@@ -78,6 +86,7 @@ class Damped(Compressor):
     is_unbiased = False  # it shrinks
 
     def __init__(self, inner: Compressor) -> None:
+        check_wrapped(inner, Compressor, "Damped")
         if inner.interactive:
             raise ValueError("a compressor of several rounds is not damped")
         if inner.decodes_differences:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from qsgd_lab.arrays import is_torch
+from qsgd_lab.compressors.calls import check_wrapped
 from qsgd_lab.compressors.protocol import Agreed, Array, Compressor, Layout, NodeRows, Rounds, Wire, zeros
 from qsgd_lab.compressors.registry import Method, Option
 from qsgd_lab.ledger import Ledger
@@ -28,6 +29,11 @@ class ErrorFeedbackState:
 
     inner: Any
     residual: Array
+
+    @property
+    def num_coordinates(self) -> int:
+        """Coordinates of the gradients that are taken."""
+        return int(self.residual.shape[-1])
 
 
 @dataclass(frozen=True)
@@ -67,6 +73,8 @@ class ErrorFeedback(Compressor):
 
     Raises
     ------
+    TypeError
+        If `inner` is no compressor.
     ValueError
         If the unit is unknown, beta or decay is out of its range, error feedback is wrapped already, or the
         compressor keeps what was not sent itself.
@@ -100,6 +108,7 @@ class ErrorFeedback(Compressor):
         beta: float = 1.0,
         decay: float = 1.0,
     ) -> None:
+        check_wrapped(inner, Compressor, "error feedback")
         if unit not in UNITS:
             raise ValueError(f"unknown unit {unit!r} of the residual; known: {', '.join(UNITS)}")
         for name, value in (("beta", beta), ("decay", decay)):

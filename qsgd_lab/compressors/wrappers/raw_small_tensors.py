@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import groupby
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from qsgd_lab.compressors.calls import check_wrapped
 from qsgd_lab.compressors.methods.fp32 import FullPrecision, envelope_bits
 from qsgd_lab.compressors.protocol import Array, Compressor, Layout, NodeRows, Wire
 from qsgd_lab.compressors.registry import Method, Option
@@ -31,6 +33,11 @@ class RawSmallTensorsState:
 
     inner: Any
     segments: Segments
+
+    @cached_property
+    def num_coordinates(self) -> int:
+        """Coordinates of the gradients that are taken."""
+        return sum(stop - start for part in self.segments for start, stop in part)
 
 
 @dataclass(frozen=True)
@@ -105,11 +112,14 @@ class RawSmallTensors(Compressor):
 
     Raises
     ------
+    TypeError
+        If `inner` is no compressor.
     ValueError
         If `up_to` is negative, or the compressor needs several rounds.
     """
 
     def __init__(self, inner: Compressor, up_to: int) -> None:
+        check_wrapped(inner, Compressor, "RawSmallTensors")
         if up_to < 0:
             raise ValueError(f"tensors of up to {up_to} coordinates cannot be sent raw; at least 0")
         if inner.interactive:

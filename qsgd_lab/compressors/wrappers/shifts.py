@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from qsgd_lab.compressors.calls import check_wrapped
 from qsgd_lab.compressors.protocol import (
     Agreed,
     Array,
@@ -46,6 +47,11 @@ class ShiftState:
     shift: Array
     mean: Array
 
+    @property
+    def num_coordinates(self) -> int:
+        """Coordinates of the gradients that are taken."""
+        return int(self.mean.shape[0])
+
 
 @dataclass(frozen=True)
 class DenseStartState(ShiftState):
@@ -64,14 +70,14 @@ class DenseStartWire(Wire[Any]):
 
     def size(self, payload: Any) -> Size:
         """Return the wrapped wire's size; of a first message all forms are equal but for the envelope."""
-        if not isinstance(payload, Raw):
+        if not _is_dense_start(payload):
             return self.inner.size(payload)
         forms = {"fixed": FLOAT_BITS * payload.values.size, "message": message.size(payload)}
         return Size(payload.values.size, forms)
 
     def pack(self, payload: Any) -> bytes:
         """Return the message."""
-        return bytes(message.pack(payload)) if isinstance(payload, Raw) else self.inner.pack(payload)
+        return bytes(message.pack(payload)) if _is_dense_start(payload) else self.inner.pack(payload)
 
     def unpack(self, received: bytes, layout: Layout) -> Any:
         """Read a message of either kind."""
@@ -80,9 +86,16 @@ class DenseStartWire(Wire[Any]):
             payload = message.unpack(received, max_coordinates=n, kinds=["raw"])
         except MessageError:
             return self.inner.unpack(received, layout)
-        if payload.values.shape != (n,) or payload.values.dtype != np.float32:
+        if not _is_dense_start(payload):
+            return self.inner.unpack(received, layout)
+        if payload.values.shape != (n,):
             raise MessageError(f"the message is not of {n} coordinates in float32")
         return payload
+
+
+def _is_dense_start(payload: Any) -> bool:
+    """Whether a payload is a dense first message: of float32, for fp16 and bf16 send kind raw, too."""
+    return isinstance(payload, Raw) and payload.values.dtype == np.float32
 
 
 class Shifted(Compressor):
@@ -111,6 +124,8 @@ class Shifted(Compressor):
 
     Raises
     ------
+    TypeError
+        If `inner` is no compressor.
     ValueError
         If the theory forbids what is wrapped: EF21 needs a contraction, DIANA an unbiased compressor, and
         neither can wrap a compressor that keeps errors or shifts itself.
@@ -127,6 +142,7 @@ class Shifted(Compressor):
         self, inner: Compressor, *, biased: bool, rate: float = 0.0, first: str = "compressed"
     ) -> None:
         name = "EF21" if biased else "DIANA"
+        check_wrapped(inner, Compressor, name)
         if inner.interactive:
             raise ValueError(f"{name} does not wrap a compressor of several rounds")
         if inner.keeps_errors or inner.decodes_differences:
@@ -187,7 +203,7 @@ class Shifted(Compressor):
 
     def decompress(self, payload: Any) -> Array:
         """Return the difference that a payload carries; a receiver adds the mean of the shifts."""
-        return payload.values if isinstance(payload, Raw) else self.inner.decompress(payload)
+        return payload.values if _is_dense_start(payload) else self.inner.decompress(payload)
 
     @property
     def wire(self) -> Wire[Any]:

@@ -20,8 +20,15 @@ from qsgd_lab.kernels.cpu.messages.message_cost import NodeChunk, count_piece, o
 from qsgd_lab.kernels.cpu.norms import BLOCK, LANES, add_and_norm, bucket_norm
 from qsgd_lab.kernels.cpu.quantize import PIECE, longest_bucket
 from qsgd_lab.kernels.cpu.unowned import unowned_view
+from qsgd_lab.kernels.cpu.vector_steps import (
+    FEW_LEVELS,
+    add_and_keep_few,
+    add_and_keep_segment,
+    add_few,
+    add_segment,
+)
 from qsgd_lab.kernels.cpu.wide_vectors import prefer_wide_vectors
-from qsgd_lab.kernels.fixed_point import HALF_WORD, bucket_factors, level_step, level_value, round_level
+from qsgd_lab.kernels.fixed_point import HALF_WORD, bucket_factors, level_step, round_level
 from qsgd_lab.kernels.jit import njit
 from qsgd_lab.kernels.philox import GROUP, fill_groups
 
@@ -63,22 +70,6 @@ def quantize_and_keep_magnitudes(x, words, factors, fraction, num_levels, levels
         level = round_level(x[i], factor, scale, words[i], fraction, num_levels)
         levels[i] = level
         magnitudes[i] = np.int32(abs(level))
-
-
-@njit(cache=True, fastmath=False, forceinline=True)
-def add_segment(levels, step, total):
-    """Add the values of levels to the receiver's total."""
-    for i in range(total.size):
-        total[i] += level_value(levels[i], step)
-
-
-@njit(cache=True, fastmath=False, forceinline=True)
-def add_and_keep_segment(levels, step, total, residual):
-    """Add the values of levels to the total and take them from what was to be sent."""
-    for i in range(residual.size):
-        value = level_value(levels[i], step)  # rounded to float32 once: what is sent is what is kept back
-        total[i] += value
-        residual[i] -= value
 
 
 @njit(cache=True, fastmath=False, forceinline=True)
@@ -142,10 +133,15 @@ def send_piece(x, first, bucket, bucket_offsets, norms, words, quantizer, buffer
                 segment_levels,
                 magnitudes[position:end],
             )
-        if keep:
-            add_and_keep_segment(segment_levels, step, total[position:end], segment)
+        part = total[position:end]
+        if num_levels <= FEW_LEVELS and keep:
+            add_and_keep_few(segment_levels, step, part, segment)
+        elif num_levels <= FEW_LEVELS:
+            add_few(segment_levels, step, part)
+        elif keep:
+            add_and_keep_segment(segment_levels, step, part, segment)
         else:
-            add_segment(segment_levels, step, total[position:end])
+            add_segment(segment_levels, step, part)
         position = end
         bucket += 1
 
@@ -222,7 +218,9 @@ def accumulate_pieces(arrays, offsets, key, quantizer, average, counter, buffers
                 if quantizer.stochastic:
                     own_node = np.uint32(key.node + np.uint32(node))
                     own_tensor = np.uint32(key.tensor + np.uint32(tensor))
-                    stream = StreamKey(key.low_seed, key.high_seed, key.step, own_tensor, own_node)
+                    stream = StreamKey(
+                        key.low_seed, key.high_seed, key.step, own_tensor, own_node, key.version
+                    )
                     fill_groups(words, (first - start) // GROUP, last - first, stream)
                 send_piece(
                     sent[node, first:last],

@@ -12,6 +12,7 @@ import numpy as np
 
 from qsgd_lab.kernels.constants import MAX
 from qsgd_lab.kernels.cpu.unowned import unowned_view
+from qsgd_lab.kernels.cpu.vector_steps import add_square
 from qsgd_lab.kernels.cpu.wide_vectors import prefer_wide_vectors
 from qsgd_lab.kernels.fixed_point import INFINITY_BITS, MAGNITUDE_MASK, storable_norm
 from qsgd_lab.kernels.jit import njit
@@ -42,21 +43,21 @@ def full_block_sum(x, lanes):
     prefer_wide_vectors()
     for i in range(LANES):
         total = square(x, i)
-        total += square(x, i + 32)
-        total += square(x, i + 64)
-        total += square(x, i + 96)
-        total += square(x, i + 128)
-        total += square(x, i + 160)
-        total += square(x, i + 192)
-        total += square(x, i + 224)
-        total += square(x, i + 256)
-        total += square(x, i + 288)
-        total += square(x, i + 320)
-        total += square(x, i + 352)
-        total += square(x, i + 384)
-        total += square(x, i + 416)
-        total += square(x, i + 448)
-        total += square(x, i + 480)
+        total = add_square(total, np.float64(x[i + 32]))
+        total = add_square(total, np.float64(x[i + 64]))
+        total = add_square(total, np.float64(x[i + 96]))
+        total = add_square(total, np.float64(x[i + 128]))
+        total = add_square(total, np.float64(x[i + 160]))
+        total = add_square(total, np.float64(x[i + 192]))
+        total = add_square(total, np.float64(x[i + 224]))
+        total = add_square(total, np.float64(x[i + 256]))
+        total = add_square(total, np.float64(x[i + 288]))
+        total = add_square(total, np.float64(x[i + 320]))
+        total = add_square(total, np.float64(x[i + 352]))
+        total = add_square(total, np.float64(x[i + 384]))
+        total = add_square(total, np.float64(x[i + 416]))
+        total = add_square(total, np.float64(x[i + 448]))
+        total = add_square(total, np.float64(x[i + 480]))
         lanes[i] = total
     return fold_lanes(lanes)
 

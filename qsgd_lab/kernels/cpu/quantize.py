@@ -72,7 +72,7 @@ def quantize_all(x, x_bits, offsets, key, quantizer, levels, norms):
     factors = BucketFactors(np.float32(0.0), np.float32(0.0))
     for tensor in range(offsets.tensors.size - 1):
         own_tensor = np.uint32(key.tensor + np.uint32(tensor))  # wraps round, as the counter's field does
-        stream = StreamKey(key.low_seed, key.high_seed, key.step, own_tensor, key.node)
+        stream = StreamKey(key.low_seed, key.high_seed, key.step, own_tensor, key.node, key.version)
         start, stop = offsets.tensors[tensor], offsets.tensors[tensor + 1]
         for first in range(start, stop, PIECE):
             last = min(stop, first + PIECE)

@@ -24,29 +24,34 @@ from qsgd_lab.kernels.cuda.norms import (
     load_sum,
 )
 from qsgd_lab.kernels.cuda.quantize import (
-    QUARTERS,
+    EIGHT,
+    TURNS,
     bucket_at,
     draw_words,
     launch_bucket_tables,
     level_of,
     scheme_of,
 )
+from qsgd_lab.kernels.cuda.whole_rows_mean import (
+    launch_accumulate_whole,
+    launch_accumulate_whole_with_norms,
+)
 from qsgd_lab.kernels.fixed_point import bucket_factors, level_step, level_value
-from qsgd_lab.kernels.philox import STRIDE
+from qsgd_lab.kernels.philox import SHARED_STRIDE
 
 
 @cuda.jit(cache=True, fastmath=False)
 def accumulate_rows(
-    gradients, residuals, keep, add, rows, stream, scheme, kind, nodes, average, total, levels
+    gradients, residuals, keep, add, rows, chosen, stream, scheme, kind, nodes, average, total, levels
 ):
-    """Add to `total` what a receiver decodes of every node's gradient, a bucket being a row.
+    """Add to `total` what a receiver decodes of every node's gradient of some rows, a bucket being a row.
 
     Parameters
     ----------
     gradients, residuals : float32[N, n]
     keep, add : bool
         With `keep` residuals are sent, and what was not sent is left there; with `add`, gradient + residual.
-    rows, stream, scheme, kind : as in ``cuda.quantize``
+    rows, chosen, stream, scheme, kind : as in ``cuda.quantize``
     nodes : int
         N.
     average : bool
@@ -61,9 +66,10 @@ def accumulate_rows(
     values = cuda.local.array(PER_LANE, np.float32)
     sums = cuda.local.array(PER_LANE, np.float32)
     divisor = np.float32(nodes) if average else np.float32(1.0)
-    for first in range(cuda.blockIdx.x * warps, tensors.size, cuda.gridDim.x * warps):
-        row = first + warp if first + warp < tensors.size else first
-        low, high, size = bounds_of(offsets, row, row == first + warp)
+    for first in range(cuda.blockIdx.x * warps, chosen.size, cuda.gridDim.x * warps):
+        is_own = first + warp < chosen.size
+        row = chosen[first + warp] if is_own else chosen[first]
+        low, high, size = bounds_of(offsets, row, is_own)
         tensor, group = tensors[row], groups[row]
         part = total[low:high]
         load_row(part, np.uint32(0) if average else size, lane, sums)  # a mean begins at 0
@@ -78,10 +84,10 @@ def accumulate_rows(
             norm = finished_norm(fold_warp(lane_term(values, kind), kind), kind)
             factors = bucket_factors(norm, scheme[0])
             step = np.float64(level_step(norm, scheme[2]))
-            for quarter in range(QUARTERS):
-                words = draw_words(stream, tensor, node, group, at(lane, quarter))
-                for w in range(4):
-                    k = quarter + QUARTERS * w
+            for turn in range(TURNS):
+                words = draw_words(stream, tensor, node, group, at(lane, turn))
+                for w in range(EIGHT):
+                    k = turn + TURNS * w
                     level = level_of(values[k], factors, words[w], scheme)
                     value = np.float32(level_value(level, step))
                     sums[k] = np.float32(sums[k] + value)  # no product is added, so nothing is contracted
@@ -95,7 +101,7 @@ def accumulate_rows(
 
 
 @cuda.jit(cache=True, fastmath=False)
-def accumulate_rows_with_norms(sent, keep, rows, stream, scheme, tables, average, total, levels):
+def accumulate_rows_with_norms(sent, keep, rows, chosen, stream, scheme, tables, average, total, levels):
     """Add what a receiver decodes, or write the mean, for buckets of any size, whose tables are known.
 
     Parameters
@@ -108,24 +114,25 @@ def accumulate_rows_with_norms(sent, keep, rows, stream, scheme, tables, average
     offsets, tensors, groups = rows[0], rows[1], rows[2]
     lane, warp = cuda.threadIdx.x % LANES, cuda.threadIdx.x // LANES
     warps = cuda.blockDim.x // LANES
-    sums = cuda.local.array(4, np.float32)  # of the four coordinates that share a Philox block
+    sums = cuda.local.array(EIGHT, np.float32)  # of the coordinates whose words are drawn at once
     nodes = sent.shape[0]
     divisor = np.float32(nodes) if average else np.float32(1.0)
-    for row in range(cuda.blockIdx.x * warps + warp, tensors.size, cuda.gridDim.x * warps):
+    for item in range(cuda.blockIdx.x * warps + warp, chosen.size, cuda.gridDim.x * warps):
+        row = chosen[item]
         low, high, size = bounds_of(offsets, row, True)
         tensor, group = tensors[row], groups[row]
         part = total[low:high]
-        for place in range(lane, np.int64(size if size < STRIDE else STRIDE), LANES):
-            for w in range(4):
-                i = at(place, QUARTERS * w)
-                is_read = not average and is_inside(place, QUARTERS * w, size)
+        for place in range(lane, np.int64(size if size < SHARED_STRIDE else SHARED_STRIDE), LANES):
+            for w in range(EIGHT):
+                i = at(place, TURNS * w)
+                is_read = not average and is_inside(place, TURNS * w, size)
                 sums[w] = part[i] if is_read else np.float32(0.0)
             for node in range(nodes):
                 words = draw_words(stream, tensor, node, group, place)
                 x, part_levels = sent[node, low:high], levels[node, low:high]
-                for w in range(4):
-                    i = at(place, QUARTERS * w)
-                    if is_inside(place, QUARTERS * w, size):
+                for w in range(EIGHT):
+                    i = at(place, TURNS * w)
+                    if is_inside(place, TURNS * w, size):
                         bucket = bucket_at(i, row, rows)
                         factors = tables[0][node, bucket], tables[1][node, bucket]
                         level = level_of(x[i], factors, words[w], scheme)
@@ -134,16 +141,16 @@ def accumulate_rows_with_norms(sent, keep, rows, stream, scheme, tables, average
                         if keep:
                             x[i] = np.float32(x[i] - value)
                         part_levels[i] = level
-            for w in range(4):
-                i = at(place, QUARTERS * w)
-                if is_inside(place, QUARTERS * w, size):
+            for w in range(EIGHT):
+                i = at(place, TURNS * w)
+                if is_inside(place, TURNS * w, size):
                     part[i] = np.float32(sums[w] / divisor)
 
 
 def launch_accumulate(
     context, tables, gradients, residuals, key, kind, stochastic, num_levels, average, total, levels
 ):
-    """Accumulate: one launch where a bucket is a row, else as many more as the norms take.
+    """Accumulate: a launch for whole rows and one for the rest, and where a bucket is no row, for the norms.
 
     Parameters
     ----------
@@ -151,7 +158,7 @@ def launch_accumulate(
     tables : RowTables
     gradients, residuals : Numba float32[N, n] or None
         At least one; gradient + residual is sent where both are given.
-    key : (k0, k1, step, first tensor, first node), each uint32
+    key : (k0, k1, step, first tensor, first node, version), each uint32
     kind : 0 for l2, 1 for max
     stochastic, average : bool
     num_levels : int
@@ -165,28 +172,25 @@ def launch_accumulate(
     add = keep and gradients is not None
     sent = residuals if keep else gradients
     addend = gradients if add else sent  # not read without `add`, but every kernel takes an array
+    is_fast = stochastic and tables.whole_left.size > 0
+    chosen = tables.rest if is_fast else tables.all_rows
+    ends = average, total, levels
     with context.active():
-        launch = (*current_launch_shape().grid(tables.num_rows, HEAVY), context.stream)
+        launch = (*current_launch_shape().grid(chosen.size, HEAVY), context.stream)
         if tables.is_bucket_a_row:
-            accumulate_rows[launch](
-                addend,
-                sent,
-                keep,
-                add,
-                tables.rows,
-                stream,
-                scheme,
-                kind,
-                sent.shape[0],
-                average,
-                total,
-                levels,
-            )
-        else:
-            # Norms first, in a pass of their own, which also adds the gradients to the residuals.
-            norms = context.scratch((sent.shape[0], tables.num_buckets), np.float32)
-            launch_norms(context, tables, sent, addend, add, kind, norms)
-            of_buckets = launch_bucket_tables(context, norms, scheme)
+            if is_fast:
+                launch_accumulate_whole(context, tables, addend, sent, (keep, add), key, kind, scheme, *ends)
+            if chosen.size:
+                arrays = addend, sent, keep, add, tables.rows, chosen
+                accumulate_rows[launch](*arrays, stream, scheme, kind, sent.shape[0], *ends)
+            return
+        # Norms first, in a pass of their own, which also adds the gradients to the residuals.
+        norms = context.scratch((sent.shape[0], tables.num_buckets), np.float32)
+        launch_norms(context, tables, sent, addend, add, kind, norms)
+        of_buckets = launch_bucket_tables(context, norms, scheme)
+        if is_fast:
+            launch_accumulate_whole_with_norms(context, tables, sent, keep, key, scheme, of_buckets, *ends)
+        if chosen.size:
             accumulate_rows_with_norms[launch](
-                sent, keep, tables.rows, stream, scheme, of_buckets, average, total, levels
+                sent, keep, tables.rows, chosen, stream, scheme, of_buckets, *ends
             )

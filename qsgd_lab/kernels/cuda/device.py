@@ -41,6 +41,9 @@ def has_device() -> bool:
     return SIMULATED or bool(cuda.is_available())
 
 
+_found = [False]  # once there is a device, asking again would take a tenth of a call
+
+
 def require_device() -> None:
     """Check that there is a device.
 
@@ -49,7 +52,10 @@ def require_device() -> None:
     ValueError
         If there is none, with the driver's reason where it gave one.
     """
-    if not has_device():
+    if _found[0]:
+        return
+    _found[0] = has_device()
+    if not _found[0]:
         reason = cuda.cuda_error() or "no libnvvm" if hasattr(cuda, "cuda_error") else ""
         said = " ".join(str(reason).split()).removeprefix("Error at driver init: ").partition(". ")[0]
         raise ValueError(NO_DEVICE.format(why=f" ({said.rstrip('.')})" if said else ""))
@@ -104,6 +110,25 @@ class DeviceContext:
         if not SIMULATED:
             with self.active():
                 cuda.synchronize()
+
+    def is_captured(self) -> bool:
+        """Whether launches on the stream go into a graph of torch instead of being run."""
+        can_be = self.package == "torch" and not SIMULATED
+        return can_be and bool(_torch().cuda.is_current_stream_capturing())
+
+    def require_no_capture(self) -> None:
+        """Check that the stream's launches are run, not captured in a graph: tables are made outside of one.
+
+        Raises
+        ------
+        RuntimeError
+            If torch captures them.
+        """
+        if self.is_captured():
+            raise RuntimeError(
+                "tables of this call are not on the device yet, and a capture cannot wait for them: "
+                "make the same call once before the capture"
+            )
 
     def empty(self, shape: int | tuple[int, ...], dtype: DTypeLike) -> Any:
         """Return an uninitialised array of the library, on the device."""
@@ -207,6 +232,9 @@ def device_view(array: Any, dtypes: DTypeLike | tuple[DTypeLike, ...], name: str
         raise ValueError(f"{name} is not contiguous in device memory; make a contiguous copy first")
     if context.package == "numba" and getattr(array, "__cuda_ndarray__", False):
         return array
+    if context.package == "torch" and not SIMULATED:
+        # Its memory may be another stream's, which must not give it away before this one has read it.
+        array.record_stream(_torch().cuda.current_stream(array.device))
     return _view(array, tuple(array.shape), dtype, context.stream)
 
 
@@ -218,9 +246,37 @@ def flat_device_float32(array: Any, name: str = "gradient") -> Any:
     TypeError, ValueError
         As `device_view` does.
     """
-    if _is_torch(array) and str(array.dtype) in ("torch.float16", "torch.bfloat16"):
+    if _half_of(array) is not None and _is_torch(array):
         array = array.detach().to(_torch().float32)
     return device_view(array, np.float32, name).reshape((math.prod(array.shape),))
+
+
+def flat_device_reals(array: Any, name: str = "gradient") -> Any:
+    """Return a gradient's memory as a flat Numba array, for kernels that widen half precision themselves.
+
+    Returns
+    -------
+    float32, or int16 with the bits of float16, or uint16 with those of bfloat16
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `device_view` does.
+    """
+    bits = _half_of(array)
+    if bits is None:
+        return flat_device_float32(array, name)
+    array = array.detach().view(_torch().int16) if _is_torch(array) else array
+    view = device_view(array, (np.int16, np.float16), name)
+    return view.reshape((math.prod(array.shape),)).view(bits)
+
+
+def _half_of(array: Any) -> Any:
+    """Return the dtype of the bits of half precision: int16 for float16, uint16 for bfloat16, else None."""
+    if _is_torch(array):
+        return {"torch.float16": np.int16, "torch.bfloat16": np.uint16}.get(str(array.dtype))
+    dtype = _dtype_of(array) if hasattr(array, "__cuda_array_interface__") else getattr(array, "dtype", None)
+    return np.int16 if dtype == np.float16 else None
 
 
 def to_host(array: Any) -> NDArray[Any]:

@@ -6,10 +6,10 @@ are at addresses that are multiples of 16; codes have 2, 4 or 8 bits, so that th
 is a level (F = 24); rounding is stochastic. ``full`` holds four int32 a row: begin / 4, tensor, group and
 bucket; ``keys`` are the twenty keys of Philox.
 
-Lane l takes coordinates 4 l to 4 l + 3 of each quarter of 128 of its row. Philox block j serves coordinates
-j, j + 128, j + 256 and j + 384, so that blocks 4 l to 4 l + 3 are the words of this lane, and the codes of
-four neighbours are w / 2 whole bytes of the message: no exchange, no shared memory, no word that two threads
-write.
+Lane l takes coordinates 4 l to 4 l + 3 of each quarter of 128 of its row, so that the codes of four
+neighbours are w / 2 whole bytes of the message: no shared memory, no word that two threads write. In version
+1 of the stream, blocks 4 l to 4 l + 3 are the words of this lane. In version 2, lanes l and l + 16 need the
+same four blocks: each draws two of them and gives half of their words to the other.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import math
 import numpy as np
 from numba import cuda
 
-from qsgd_lab.kernels.constants import L2
+from qsgd_lab.kernels.constants import L2, SHARED_WORDS
 from qsgd_lab.kernels.cuda.norms import ALL_LANES
 from qsgd_lab.kernels.cuda.ops import (
     add,
@@ -31,9 +31,11 @@ from qsgd_lab.kernels.cuda.ops import (
     least,
     load,
     load_four,
+    load_reals,
     mul,
     or_,
     permuted,
+    real,
     shl,
     shr,
     shuffled,
@@ -82,6 +84,45 @@ def drawn(block, step, tensor, node, keys):
     a, b, c, d = mix(a, b, c, d, keys[14], keys[15])
     a, b, c, d = mix(a, b, c, d, keys[16], keys[17])
     return mix(a, b, c, d, keys[18], keys[19])
+
+
+@cuda.jit(device=True, cache=False, fastmath=False)
+def words_of_lane(group, lane, step, tensor, node, version, keys):
+    """Return the sixteen words of a lane's coordinates, four tuples: of 4 lane + c + 128 m, by c and m."""
+    if version != SHARED_WORDS:
+        block = add(shl(group, U32(7)), shl(lane, U32(2)))
+        return (
+            drawn(block, step, tensor, node, keys),
+            drawn(add(block, U32(1)), step, tensor, node, keys),
+            drawn(add(block, U32(2)), step, tensor, node, keys),
+            drawn(add(block, U32(3)), step, tensor, node, keys),
+        )
+    # The lower lane draws the blocks of c = 0 and 1 and takes words 0 and 2 of all four, the upper one those
+    # of c = 2 and 3, and takes words 1 and 3.
+    is_upper = lane >= U32(16)
+    block = add(shl(group, U32(6)), shl(and_(lane, U32(15)), U32(2)))
+    own = add(block, U32(2) if is_upper else U32(0))
+    a0, a1, a2, a3 = drawn(own, step, tensor, node, keys)
+    b0, b1, b2, b3 = drawn(add(own, U32(1)), step, tensor, node, keys)
+    c0, c1 = given(a0 if is_upper else a1), given(a2 if is_upper else a3)
+    d0, d1 = given(b0 if is_upper else b1), given(b2 if is_upper else b3)
+    e0, e1 = (a1, a3) if is_upper else (a0, a2)
+    f0, f1 = (b1, b3) if is_upper else (b0, b2)
+    if is_upper:
+        return with_rotated(c0, c1), with_rotated(d0, d1), with_rotated(e0, e1), with_rotated(f0, f1)
+    return with_rotated(e0, e1), with_rotated(f0, f1), with_rotated(c0, c1), with_rotated(d0, d1)
+
+
+@cuda.jit(device=True, cache=False, fastmath=False)
+def given(word):
+    """Return the word that the lane 16 further on, or before, gives for this one."""
+    return U32(cuda.shfl_xor_sync(ALL_LANES, np.int32(word), 16))
+
+
+@cuda.jit(device=True, cache=False, fastmath=False)
+def with_rotated(a, b):
+    """Return two words, and both rotated by 16 bits."""
+    return a, b, permuted(a, a, U32(0x1032)), permuted(b, b, U32(0x1032))
 
 
 @cuda.jit(device=True, cache=False, fastmath=False)
@@ -148,7 +189,7 @@ def l2_norm(x, low, lane):
     """Return the norm of a row to all lanes, by the CPU's tree."""
     total = np.float64(0.0)
     for k in range(16):
-        value = np.float64(load(x, low, add(lane, U32(32 * k))))
+        value = np.float64(real(load(x, low, add(lane, U32(32 * k)))))
         total += value * value
     for half in (16, 8, 4, 2, 1):
         total += np.float64(cuda.shfl_xor_sync(ALL_LANES, total, half))
@@ -160,7 +201,7 @@ def max_norm(x, low, lane):
     """Return the largest magnitude of a row to all lanes; NaN where one is not finite."""
     top = U32(0)
     for m in range(4):
-        a, b, c, d = load_four(x, low, add(shl(lane, U32(2)), U32(128 * m)))
+        a, b, c, d = load_reals(x, low, add(shl(lane, U32(2)), U32(128 * m)))
         top = largest(top, largest(and_(bits_of(a), MAGNITUDE), and_(bits_of(b), MAGNITUDE)))
         top = largest(top, largest(and_(bits_of(c), MAGNITUDE), and_(bits_of(d), MAGNITUDE)))
     for half in (16, 8, 4, 2, 1):
@@ -171,7 +212,7 @@ def max_norm(x, low, lane):
 @cuda.jit(device=True, cache=False, fastmath=False)
 def pack_row(x, begin, tensor, group, bucket, keys, stream, kind, top, mask, width, words, norms):
     """Write the norm and the packed levels of a row; a warp does it."""
-    step, first_tensor, node = stream
+    step, first_tensor, node, version = stream
     lane = and_(U32(cuda.threadIdx.x), U32(31))
     low = np.int64(begin) << 2
     norm = l2_norm(x, low, lane) if kind == L2 else max_norm(x, low, lane)
@@ -180,10 +221,10 @@ def pack_row(x, begin, tensor, group, bucket, keys, stream, kind, top, mask, wid
     factor, scale = bucket_factors(norm, top)
     cap = top if scale != np.float32(0.0) else np.float32(0.0)
     first = shl(lane, U32(2))
-    a0, b0, c0, d0 = load_four(x, low, first)
-    a1, b1, c1, d1 = load_four(x, low, add(first, U32(128)))
-    a2, b2, c2, d2 = load_four(x, low, add(first, U32(256)))
-    a3, b3, c3, d3 = load_four(x, low, add(first, U32(384)))
+    a0, b0, c0, d0 = load_reals(x, low, first)
+    a1, b1, c1, d1 = load_reals(x, low, add(first, U32(128)))
+    a2, b2, c2, d2 = load_reals(x, low, add(first, U32(256)))
+    a3, b3, c3, d3 = load_reals(x, low, add(first, U32(384)))
     if factor != np.float32(1.0):  # a tiny bucket: the whole warp, and rarely
         cuda.syncwarp()  # else the compiler makes of this sixteen instructions of the common path
         a0, b0, c0, d0 = a0 * factor, b0 * factor, c0 * factor, d0 * factor
@@ -191,14 +232,10 @@ def pack_row(x, begin, tensor, group, bucket, keys, stream, kind, top, mask, wid
         a2, b2, c2, d2 = a2 * factor, b2 * factor, c2 * factor, d2 * factor
         a3, b3, c3, d3 = a3 * factor, b3 * factor, c3 * factor, d3 * factor
     own = add(first_tensor, U32(tensor))
-    block = add(shl(U32(group), U32(7)), first)
-    drawn0 = drawn(block, step, own, node, keys)
+    drawn0, drawn1, drawn2, drawn3 = words_of_lane(U32(group), lane, step, own, node, version, keys)
     g0 = four_codes(a0, a1, a2, a3, drawn0, scale, cap, mask, width)
-    drawn1 = drawn(add(block, U32(1)), step, own, node, keys)
     g1 = four_codes(b0, b1, b2, b3, drawn1, scale, cap, mask, width)
-    drawn2 = drawn(add(block, U32(2)), step, own, node, keys)
     g2 = four_codes(c0, c1, c2, c3, drawn2, scale, cap, mask, width)
-    drawn3 = drawn(add(block, U32(3)), step, own, node, keys)
     g3 = four_codes(d0, d1, d2, d3, drawn3, scale, cap, mask, width)
     store_codes(words, np.int64(begin), lane, g0, g1, g2, g3, width, mask)
 
@@ -221,10 +258,10 @@ def pack_full_rows_2(x, full, keys, stream, kind, top, words, norms):
 
     Parameters
     ----------
-    x : float32[n]
+    x : float32[n], or int16[n] or uint16[n] with the bits of float16 or bfloat16
     full : int32[4 F]
     keys : twenty uint32
-    stream : (step, first tensor, node), each uint32
+    stream : (step, first tensor, node, version), each uint32
     kind : 0 for l2, 1 for max
     top : float32
         s 2^24.

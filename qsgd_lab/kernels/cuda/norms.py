@@ -13,7 +13,8 @@ import numpy as np
 from numba import cuda
 
 from qsgd_lab.kernels.constants import L2
-from qsgd_lab.kernels.cuda.launch import current_launch_shape
+from qsgd_lab.kernels.cuda.launch import HEAVY, current_launch_shape
+from qsgd_lab.kernels.cuda.ops import real
 from qsgd_lab.kernels.fixed_point import FLOAT32_MAX, storable_norm
 
 LANES = 32
@@ -48,7 +49,7 @@ def bounds_of(offsets, row, is_own):
 def load_row(part, size, lane, values):
     """Load a thread's 16 coordinates of a row; those beyond its end are 0."""
     for k in range(PER_LANE):
-        values[k] = part[at(lane, k)] if is_inside(lane, k, size) else np.float32(0.0)
+        values[k] = real(part[at(lane, k)]) if is_inside(lane, k, size) else np.float32(0.0)
 
 
 @cuda.jit(device=True, cache=False, fastmath=False)
@@ -56,7 +57,8 @@ def load_sum(part, addend, size, lane, values):
     """Load the sum of a row and an addend, added in float32."""
     for k in range(PER_LANE):
         i = at(lane, k)
-        values[k] = np.float32(part[i] + addend[i]) if is_inside(lane, k, size) else np.float32(0.0)
+        inside = is_inside(lane, k, size)
+        values[k] = np.float32(real(part[i]) + real(addend[i])) if inside else np.float32(0.0)
 
 
 @cuda.jit(device=True, cache=False, fastmath=False)
@@ -95,14 +97,16 @@ def finished_norm(total, kind):
 
 
 @cuda.jit(cache=True, fastmath=False)
-def block_totals(x, addend, add, offsets, kind, finish, totals, norms):
+def block_totals(x, addend, joined, add, offsets, kind, finish, totals, norms):
     """Write the total of each block of coordinates, or the norm where a bucket is a block.
 
     Parameters
     ----------
-    x, addend : float32[N, n]
+    x, addend : float32[N, n], or int16[N, n] or uint16[N, n] with the bits of float16 or bfloat16
+    joined : float32
+        With `add`, of the shape of x, which it may be: their sum, which is written. Else not used.
     add : bool
-        First add `addend` to `x`, in place.
+        Take the norms of the sum.
     offsets : int64[K + 1]
         Boundaries of the blocks.
     finish : bool
@@ -121,11 +125,12 @@ def block_totals(x, addend, add, offsets, kind, finish, totals, norms):
         low, high, size = bounds_of(offsets, block, item == first + warp)
         part = x[node, low:high]
         if add:
-            # Added in float32 and written back: what is quantized later is this sum.
+            # Added in float32 and written: what is quantized later is this sum.
+            target = joined[node, low:high]
             load_sum(part, addend[node, low:high], size, lane, values)
             for k in range(PER_LANE):
                 if is_inside(lane, k, size):
-                    part[at(lane, k)] = values[k]
+                    target[at(lane, k)] = values[k]
         else:
             load_row(part, size, lane, values)
         total = fold_warp(lane_term(values, kind), kind)
@@ -193,9 +198,9 @@ def launch_norms(context, tables, x, addend, add, kind, norms):
         finish = level == len(tables.block_levels) - 1  # then each bucket is one block
         blocks = offsets.size - 1
         folded = context.scratch((1, 1) if finish else (nodes, blocks), np.float64)
-        shape = (*current_launch_shape().grid(nodes * blocks), context.stream)
+        shape = (*current_launch_shape().grid(nodes * blocks, HEAVY), context.stream)
         if level == 0:
-            block_totals[shape](x, addend, add, offsets, kind, finish, folded, norms)
+            block_totals[shape](x, addend, x if add else norms, add, offsets, kind, finish, folded, norms)
         else:
             fold_totals[shape](totals, offsets, kind, finish, folded, norms)
         totals = folded

@@ -12,7 +12,7 @@ from numba.core import cgutils
 from numba.core.extending import intrinsic
 
 U32, I32, F32 = types.uint32, types.int32, types.float32
-_LETTERS = {U32: "r", I32: "r", F32: "f"}
+_LETTERS = {U32: "r", I32: "r", F32: "f", types.int16: "h"}
 _WORD, _LONG = ir.IntType(32), ir.IntType(64)
 
 
@@ -99,6 +99,21 @@ def wide_product(typingctx, a, b):
 
 
 @intrinsic
+def real(typingctx, value):
+    """Return a float32 as it is, the bits of a float16 (int16) or of a bfloat16 (uint16) as a float32."""
+
+    def codegen(context, builder, signature, args):
+        if value == F32:
+            return args[0]
+        if value == types.int16:
+            return _call("cvt.f32.f16 $0, $1;", F32, (value,), context, builder, args)
+        high = builder.shl(builder.zext(args[0], _WORD), ir.Constant(_WORD, 16))
+        return builder.bitcast(high, ir.FloatType())
+
+    return (F32(value), codegen) if value in (F32, types.int16, types.uint16) else None
+
+
+@intrinsic
 def shuffled(typingctx, value, source, clamp):
     """Return lane `source`'s float32, all lanes taking part; `clamp` is PTX's operand c."""
 
@@ -140,6 +155,28 @@ def load_four(typingctx, array, base, offset):
         place = builder.bitcast(_pointer(context, builder, array, *args), four)
         loaded = builder.load(place, align=array.dtype.bitwidth // 2)
         parts = [builder.extract_element(loaded, ir.Constant(_WORD, i)) for i in range(4)]
+        return context.make_tuple(builder, signature.return_type, parts)
+
+    return signature, codegen
+
+
+@intrinsic
+def load_reals(typingctx, array, base, offset):
+    """Return four neighbours in one access, as `real` makes them; conditions as of `load_four`."""
+    kind = array.dtype
+    signature = types.UniTuple(F32, 4)(array, types.int64, U32)
+
+    def codegen(context, builder, signature, args):
+        four = ir.VectorType(context.get_data_type(kind), 4).as_pointer()
+        place = builder.bitcast(_pointer(context, builder, array, *args), four)
+        loaded = builder.load(place, align=kind.bitwidth // 2)
+        parts = [builder.extract_element(loaded, ir.Constant(_WORD, i)) for i in range(4)]
+        if kind == types.int16:
+            parts = [_call("cvt.f32.f16 $0, $1;", F32, (kind,), context, builder, [one]) for one in parts]
+        elif kind == types.uint16:
+            high = ir.Constant(_WORD, 16)
+            wide = [builder.shl(builder.zext(one, _WORD), high) for one in parts]
+            parts = [builder.bitcast(one, ir.FloatType()) for one in wide]
         return context.make_tuple(builder, signature.return_type, parts)
 
     return signature, codegen

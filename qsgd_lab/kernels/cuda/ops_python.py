@@ -114,6 +114,15 @@ def wide_product(a, b):
     return _word(product >> 32), _word(product)
 
 
+def real(value):
+    """Return a float32 as it is, the bits of a float16 (int16) or of a bfloat16 (uint16) as a float32."""
+    if isinstance(value, np.int16):
+        return np.float32(value.view(np.float16))
+    if isinstance(value, np.uint16):
+        return np.uint32(int(value) << 16).view(np.float32)
+    return value
+
+
 def shuffled(value, source, clamp):
     """Return lane `source`'s value; the bits 8 to 12 of `clamp` are those of the lane's number that stay."""
     slots, me = _exchange(value)
@@ -130,6 +139,11 @@ def load(array, base, offset):
 def load_four(array, base, offset):
     """Return four neighbours."""
     return tuple(array[int(base) + int(offset) + i] for i in range(4))
+
+
+def load_reals(array, base, offset):
+    """Return four neighbours, as `real` makes them."""
+    return tuple(real(value) for value in load_four(array, base, offset))
 
 
 def load_half(array, offset):

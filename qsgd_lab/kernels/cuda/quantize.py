@@ -5,11 +5,11 @@ gradient is read once: its norm is taken from the coordinates the threads alread
 taken before. Nothing here is checked.
 
 ``rows`` is (offsets, tensor, group, bucket, left, inverse size) of `Rows`; ``stream`` is (stochastic, k0, k1,
-step, first tensor, node); ``scheme`` is (s 2^F as float32, F as uint32, s as uint32); ``tables`` is (factors,
-scales, steps) of `bucket_tables`.
+step, first tensor, node, version); ``scheme`` is (s 2^F as float32, F as uint32, s as uint32); ``tables`` is
+(factors, scales, steps) of `bucket_tables`.
 
-Thread l takes coordinates l + 32 k of its row. Philox block j of the row's group serves coordinates j, j +
-128, j + 256 and j + 384, so four calls give a thread its 16 words, and none is shared or thrown away.
+Thread l takes coordinates l + 32 k of its row. Its words are those of places l and l + 32, eight each: in
+version 1 of the stream by four Philox blocks, in version 2 by two, and none is shared or thrown away.
 
 Where a bucket is a row, every thread works out its factors. Elsewhere they come from tables that
 `bucket_tables` fills: a division for each coordinate would cost more than all the rest.
@@ -22,6 +22,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import cuda
 
+from qsgd_lab.kernels.constants import SHARED_WORDS
 from qsgd_lab.kernels.cuda.launch import current_launch_shape
 from qsgd_lab.kernels.cuda.norms import (
     LANES,
@@ -35,6 +36,12 @@ from qsgd_lab.kernels.cuda.norms import (
     launch_norms,
     load_row,
 )
+from qsgd_lab.kernels.cuda.ops import real
+from qsgd_lab.kernels.cuda.whole_rows import (
+    launch_dequantize_whole,
+    launch_quantize_whole,
+    launch_quantize_whole_with_norms,
+)
 from qsgd_lab.kernels.fixed_point import (
     HALF_WORD,
     bucket_factors,
@@ -43,9 +50,10 @@ from qsgd_lab.kernels.fixed_point import (
     level_value,
     round_level,
 )
-from qsgd_lab.kernels.philox import STRIDE, philox4x32_narrow
+from qsgd_lab.kernels.philox import SHARED_STRIDE, STRIDE, philox4x32_narrow, rotated
 
-QUARTERS = STRIDE // LANES  # Philox calls a thread makes for a row: four words each, none thrown away
+TURNS = SHARED_STRIDE // LANES  # how often a thread draws the words of a row
+EIGHT = 8  # at a time
 _HALF = np.float32(0.5)
 
 
@@ -58,20 +66,34 @@ class RowScheme(NamedTuple):
 
 
 @cuda.jit(device=True, cache=False, fastmath=False)
-def draw_words(stream, tensor, node, group, place):
-    """Return the words (uint32) of coordinates j, j + 128, j + 256, j + 384 of a group, for j = `place`.
-
-    ``stream`` is (stochastic, k0, k1, step, first tensor, first node), all but the first uint32; `tensor` and
-    `node` count from those.
-    """
-    stochastic, k0, k1, step, first_tensor, first_node = stream
-    if not stochastic:  # the same for the whole grid, so that no warp diverges
-        return HALF_WORD, HALF_WORD, HALF_WORD, HALF_WORD
-    block = np.uint32(np.int64(group) * STRIDE + place)  # below 2^32, since a tensor has at most 2^34 words
+def draw_block(stream, tensor, node, block):
+    """Return the four words (uint32) of a Philox block (int64); the rest as of `draw_words`."""
+    _, k0, k1, step, first_tensor, first_node, _ = stream
     own_tensor = np.uint32(np.int64(first_tensor) + np.int64(tensor))
     own_node = np.uint32(np.int64(first_node) + np.int64(node))
-    w0, w1, w2, w3 = philox4x32_narrow(block, step, own_tensor, own_node, k0, k1)
+    # Below 2^32, since a tensor has at most 2^34 words.
+    w0, w1, w2, w3 = philox4x32_narrow(np.uint32(block), step, own_tensor, own_node, k0, k1)
     return np.uint32(w0), np.uint32(w1), np.uint32(w2), np.uint32(w3)
+
+
+@cuda.jit(device=True, cache=False, fastmath=False)
+def draw_words(stream, tensor, node, group, place):
+    """Return the words (uint32) of coordinates j + 64 m, m = 0 to 7, of a group, for j = `place` below 64.
+
+    ``stream`` is (stochastic, k0, k1, step, first tensor, first node, version), all but the first uint32;
+    `tensor` and `node` count from those.
+    """
+    stochastic, version = stream[0], stream[6]
+    if not stochastic:  # the same for the whole grid, so that no warp diverges
+        return HALF_WORD, HALF_WORD, HALF_WORD, HALF_WORD, HALF_WORD, HALF_WORD, HALF_WORD, HALF_WORD
+    is_shared = version == SHARED_WORDS  # also the same for the whole grid
+    stride = np.int64(SHARED_STRIDE) if is_shared else np.int64(STRIDE)
+    block = np.int64(group) * stride + np.int64(place)
+    a0, a1, a2, a3 = draw_block(stream, tensor, node, block)
+    if is_shared:
+        return a0, a1, a2, a3, rotated(a0), rotated(a1), rotated(a2), rotated(a3)
+    b0, b1, b2, b3 = draw_block(stream, tensor, node, block + SHARED_STRIDE)
+    return a0, b0, a1, b1, a2, b2, a3, b3
 
 
 @cuda.jit(device=True, cache=False, fastmath=False)
@@ -140,12 +162,14 @@ def launch_bucket_tables(context, norms, scheme):
 
 
 @cuda.jit(cache=True, fastmath=False)
-def quantize_rows(x, rows, stream, scheme, kind, levels, norms):
-    """Write the norms and levels of n coordinates, a bucket being a row.
+def quantize_rows(x, rows, chosen, stream, scheme, kind, levels, norms):
+    """Write the norms and levels of some rows, a bucket being a row.
 
     Parameters
     ----------
-    x : float32[n]
+    x : float32[n], or int16[n] or uint16[n] with the bits of float16 or bfloat16
+    chosen : int32
+        The numbers of the rows.
     kind : 0 for l2, 1 for max
     levels : int8[n] or int16[n]
     norms : float32[B]
@@ -154,9 +178,10 @@ def quantize_rows(x, rows, stream, scheme, kind, levels, norms):
     lane, warp = cuda.threadIdx.x % LANES, cuda.threadIdx.x // LANES
     warps = cuda.blockDim.x // LANES
     values = cuda.local.array(PER_LANE, np.float32)
-    for first in range(cuda.blockIdx.x * warps, tensors.size, cuda.gridDim.x * warps):
-        row = first + warp if first + warp < tensors.size else first  # a spare warp takes another's, empty
-        low, high, size = bounds_of(offsets, row, row == first + warp)
+    for first in range(cuda.blockIdx.x * warps, chosen.size, cuda.gridDim.x * warps):
+        is_own = first + warp < chosen.size
+        row = chosen[first + warp] if is_own else chosen[first]  # a spare warp takes another's, empty
+        low, high, size = bounds_of(offsets, row, is_own)
         tensor, group = tensors[row], groups[row]
         load_row(x[low:high], size, lane, values)
         norm = finished_norm(fold_warp(lane_term(values, kind), kind), kind)
@@ -164,43 +189,45 @@ def quantize_rows(x, rows, stream, scheme, kind, levels, norms):
             norms[row] = norm
         factors = bucket_factors(norm, scheme[0])  # in every thread: sharing them would take a barrier
         part = levels[low:high]
-        for quarter in range(QUARTERS):
-            words = draw_words(stream, tensor, 0, group, at(lane, quarter))
-            for w in range(4):
-                k = quarter + QUARTERS * w
+        for turn in range(TURNS):
+            words = draw_words(stream, tensor, 0, group, at(lane, turn))
+            for w in range(EIGHT):
+                k = turn + TURNS * w
                 level = level_of(values[k], factors, words[w], scheme)
                 if is_inside(lane, k, size):  # only stores are guarded: what is beyond was loaded as 0
                     part[at(lane, k)] = level
 
 
 @cuda.jit(cache=True, fastmath=False)
-def quantize_rows_with_norms(x, rows, stream, scheme, tables, levels):
-    """Write the levels of n coordinates whose buckets may be any; arrays as in `quantize_rows`."""
+def quantize_rows_with_norms(x, rows, chosen, stream, scheme, tables, levels):
+    """Write the levels of some rows whose buckets may be any; arrays as in `quantize_rows`."""
     offsets, tensors, groups = rows[0], rows[1], rows[2]
     lane, warp = cuda.threadIdx.x % LANES, cuda.threadIdx.x // LANES
     warps = cuda.blockDim.x // LANES
-    for row in range(cuda.blockIdx.x * warps + warp, tensors.size, cuda.gridDim.x * warps):
+    for item in range(cuda.blockIdx.x * warps + warp, chosen.size, cuda.gridDim.x * warps):
+        row = chosen[item]
         low, high, size = bounds_of(offsets, row, True)
         tensor, group = tensors[row], groups[row]
         part, part_x = levels[low:high], x[low:high]
         # No shuffles here, so that a warp may leave lanes idle at the end of a short row.
-        for place in range(lane, np.int64(size if size < STRIDE else STRIDE), LANES):
+        for place in range(lane, np.int64(size if size < SHARED_STRIDE else SHARED_STRIDE), LANES):
             words = draw_words(stream, tensor, 0, group, place)
-            for w in range(4):
-                i = at(place, QUARTERS * w)
-                if is_inside(place, QUARTERS * w, size):
+            for w in range(EIGHT):
+                i = at(place, TURNS * w)
+                if is_inside(place, TURNS * w, size):
                     bucket = bucket_at(i, row, rows)
                     factors = tables[0][0, bucket], tables[1][0, bucket]
-                    part[i] = level_of(part_x[i], factors, words[w], scheme)
+                    part[i] = level_of(real(part_x[i]), factors, words[w], scheme)
 
 
 @cuda.jit(cache=True, fastmath=False)
-def dequantize_rows(levels, norms, rows, num_levels, is_bucket_a_row, steps, values):
-    """Write the float32 values of n levels; `steps`, of shape (1, B), is read unless a bucket is a row."""
-    offsets, tensors = rows[0], rows[1]
+def dequantize_rows(levels, norms, rows, chosen, num_levels, is_bucket_a_row, steps, values):
+    """Write the float32 values of some rows; `steps`, of shape (1, B), is read unless a bucket is a row."""
+    offsets = rows[0]
     lane, warp = cuda.threadIdx.x % LANES, cuda.threadIdx.x // LANES
     warps = cuda.blockDim.x // LANES
-    for row in range(cuda.blockIdx.x * warps + warp, tensors.size, cuda.gridDim.x * warps):
+    for item in range(cuda.blockIdx.x * warps + warp, chosen.size, cuda.gridDim.x * warps):
+        row = chosen[item]
         low, high, size = bounds_of(offsets, row, True)
         part, part_levels = values[low:high], levels[low:high]
         step = np.float64(level_step(norms[row], num_levels)) if is_bucket_a_row else np.float64(0.0)
@@ -213,14 +240,14 @@ def dequantize_rows(levels, norms, rows, num_levels, is_bucket_a_row, steps, val
 
 
 def launch_quantize(context, tables, x, key, kind, stochastic, num_levels, levels, norms):
-    """Quantize: one launch where a bucket is a row, else as many more as the norms take.
+    """Quantize: a launch for whole rows and one for the rest, and where a bucket is no row, for the norms.
 
     Parameters
     ----------
     context : DeviceContext
     tables : RowTables
-    x : Numba float32[n]
-    key : (k0, k1, step, tensor, node), each uint32
+    x : Numba float32[n], int16[n] or uint16[n]
+    key : (k0, k1, step, tensor, node, version), each uint32
     kind : 0 for l2, 1 for max
     stochastic : bool
     num_levels : int
@@ -231,12 +258,20 @@ def launch_quantize(context, tables, x, key, kind, stochastic, num_levels, level
         return
     scheme, stream = scheme_of(num_levels), (stochastic, *key)
     with context.active():
-        launch = (*current_launch_shape().grid(tables.num_rows), context.stream)
+        is_fast = stochastic and tables.whole_left.size > 0
+        chosen = tables.rest if is_fast else tables.all_rows
+        launch = (*current_launch_shape().grid(chosen.size), context.stream)
         if tables.is_bucket_a_row:
-            quantize_rows[launch](x, tables.rows, stream, scheme, kind, levels, norms)
-        else:
-            of_buckets = launch_norm_tables(context, tables, x, kind, scheme, norms)
-            quantize_rows_with_norms[launch](x, tables.rows, stream, scheme, of_buckets, levels)
+            if is_fast:
+                launch_quantize_whole(context, tables, x, key, kind, scheme, levels, norms)
+            if chosen.size:
+                quantize_rows[launch](x, tables.rows, chosen, stream, scheme, kind, levels, norms)
+            return
+        of_buckets = launch_norm_tables(context, tables, x, kind, scheme, norms)
+        if is_fast:
+            launch_quantize_whole_with_norms(context, tables, x, key, scheme, of_buckets, levels)
+        if chosen.size:
+            quantize_rows_with_norms[launch](x, tables.rows, chosen, stream, scheme, of_buckets, levels)
 
 
 def launch_norm_tables(context, tables, x, kind, scheme, norms):
@@ -247,7 +282,7 @@ def launch_norm_tables(context, tables, x, kind, scheme, norms):
 
 
 def launch_dequantize(context, tables, levels, norms, num_levels, values):
-    """Dequantize: one launch where a bucket is a row, else two.
+    """Dequantize: a launch for whole rows and one for the rest, and where a bucket is no row, for the steps.
 
     Arrays as in `launch_quantize`; `values` is a Numba float32[n].
     """
@@ -255,10 +290,12 @@ def launch_dequantize(context, tables, levels, norms, num_levels, values):
         return
     with context.active():
         steps = launch_steps(context, tables, norms, num_levels)
-        launch = (*current_launch_shape().grid(tables.num_rows), context.stream)
-        dequantize_rows[launch](
-            levels, norms, tables.rows, np.uint32(num_levels), tables.is_bucket_a_row, steps, values
-        )
+        if tables.whole_left.size:
+            launch_dequantize_whole(context, tables, levels, norms, num_levels, steps, values)
+        if tables.rest.size:
+            launch = (*current_launch_shape().grid(tables.rest.size), context.stream)
+            scheme = np.uint32(num_levels), tables.is_bucket_a_row
+            dequantize_rows[launch](levels, norms, tables.rows, tables.rest, *scheme, steps, values)
 
 
 def launch_steps(context, tables, norms, num_levels):

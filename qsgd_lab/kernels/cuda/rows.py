@@ -110,9 +110,13 @@ class RowTables(NamedTuple):
     """What kernels take of `Rows`, as Numba device arrays.
 
     Rows are aligned if each begins at a multiple of 32 coordinates, so that none shares a packed word.
-    ``rows`` is (offsets, tensor, group, bucket, left, inverse size), as `Rows` describes them. ``full`` is
-    (begin / 4, tensor, group, bucket), four int32 each, of the rows that are buckets of 512 coordinates and
-    begin at a multiple of four; ``others`` are the numbers of the rest (int32), ``all_rows`` those of all.
+    ``rows`` is (offsets, tensor, group, bucket, left, inverse size), as `Rows` describes them.
+
+    ``whole`` is (begin, tensor, group, bucket), four int32 each, of the rows of 512 coordinates, and
+    ``whole_left`` their ``left``; ``rest`` are the numbers of all other rows (int32). ``full`` is (begin / 4,
+    tensor, group, bucket) of the whole rows that begin at a multiple of four and have no bucket's boundary
+    but at multiples of four, and ``full_left`` their ``left``; ``others`` are the numbers of all other rows.
+    The first ``num_single`` full rows have one bucket each; ``not_single`` are the numbers of all but those.
     """
 
     rows: tuple[Any, ...]
@@ -121,22 +125,35 @@ class RowTables(NamedTuple):
     are_rows_aligned: bool
     num_rows: int
     num_buckets: int
+    num_single: int
+    whole: Any
+    whole_left: Any
+    rest: Any
     full: Any
+    full_left: Any
     others: Any
+    not_single: Any
     all_rows: Any
 
 
-def _divided(rows: Rows, context: DeviceContext) -> tuple[Any, Any, Any]:
-    """Return ``full``, ``others`` and ``all_rows`` of `RowTables`."""
-    begins, count = rows.offsets[:-1], rows.offsets.size - 1
-    fits = (begins % 4 == 0) & (begins // 4 <= LARGEST_INT32)
-    is_full = (np.diff(rows.offsets) == ROW) & fits & rows.is_bucket_a_row
-    full = np.stack([begins // 4, rows.tensor, rows.group, rows.bucket], axis=1)[is_full].astype(np.int32)
-    numbers = np.arange(count, dtype=np.int32)
+def _divided(rows: Rows, bucket_size: int | str) -> tuple[NDArray[np.int32], ...]:
+    """Return the last eight arrays of `RowTables`."""
+    begins, numbers = rows.offsets[:-1], np.arange(rows.offsets.size - 1, dtype=np.int32)
+    is_whole = (np.diff(rows.offsets) == ROW) & (begins < 2**32)
+    is_single = is_whole & (begins % 4 == 0) & (rows.left == ROW)
+    in_fours = isinstance(bucket_size, int) and bucket_size % 4 == 0
+    is_full = is_single | (is_whole & (begins % 4 == 0) & (rows.left % 4 == 0) & in_fours)
+    full = np.concatenate([numbers[is_single], numbers[is_full & ~is_single]])
+
+    def table(places: NDArray[np.int64], chosen: NDArray[np.int32]) -> NDArray[np.int32]:
+        parts = (places.astype(np.uint32).view(np.int32), rows.tensor, rows.group, rows.bucket)
+        return np.stack([part[chosen] for part in parts], axis=1).reshape(-1)
+
+    whole = numbers[is_whole]
     return (
-        context.to_device(full.reshape(-1)),
-        context.to_device(numbers[~is_full]),
-        context.to_device(numbers),
+        *(table(begins, whole), rows.left[whole], numbers[~is_whole]),
+        *(table(begins // 4, full), rows.left[full], numbers[~is_full], numbers[~is_single]),
+        numbers,
     )
 
 
@@ -147,8 +164,10 @@ def row_tables(parts: Partition, context: DeviceContext) -> RowTables:
     """Return the tables of a partition on a device, copying them there at first."""
     key = (parts, context.package, context.device)
     if key not in _tables:
+        context.require_no_capture()
         rows = rows_of(parts)
         arrays = (rows.offsets, rows.tensor, rows.group, rows.bucket, rows.left)
+        divided = _divided(rows, parts.bucket_size)
         _tables[key] = RowTables(
             (*(context.to_device(array) for array in arrays), np.float32(rows.inverse_size)),
             tuple(context.to_device(level) for level in rows.block_levels),
@@ -156,7 +175,8 @@ def row_tables(parts: Partition, context: DeviceContext) -> RowTables:
             bool((rows.offsets[:-1] % 32 == 0).all()),
             rows.offsets.size - 1,
             parts.num_buckets,
-            *_divided(rows, context),
+            rows.offsets.size - 1 - divided[6].size,
+            *(context.to_device(array) for array in divided),
         )
         # Once a partition: the next call may be on another stream, and one may still read what is dropped.
         context.wait()

@@ -145,7 +145,7 @@ def figure_bytes(figure: Figure, suffix: str) -> bytes:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph")  # a stored name may have letters that the font lacks
         # SOURCE_DATE_EPOCH is read though there is no date, and may be no number.
-        with _laid_out(figure, suffix), _environment(SOURCE_DATE_EPOCH=None):
+        with _environment(SOURCE_DATE_EPOCH=None), _laid_out(figure, suffix):
             figure.savefig(stream, format=suffix.removeprefix("."), dpi=_PIXELS, metadata=_DATELESS[suffix])
     return stream.getvalue()
 

@@ -20,7 +20,15 @@ from qsgd_lab.wire.checks import (
     up8,
     whole_numbers,
 )
-from qsgd_lab.wire.key import SHARED_NODE, Key, Purpose, check_common_words, needed_key, purpose_key
+from qsgd_lab.wire.key import (
+    SHARED_NODE,
+    STREAM_VERSION,
+    Key,
+    Purpose,
+    check_common_words,
+    needed_key,
+    purpose_key,
+)
 from qsgd_lab.wire.kind import Content, Kind, Lengths, array_of
 from qsgd_lab.wire.structure import Structure
 
@@ -210,7 +218,7 @@ def codebook_signs(seed: int, codebook_bits: int) -> tuple[NDArray[np.uint32], N
         planes, (Purpose.FIRST_CODEBOOK_SIGNS, Purpose.SECOND_CODEBOOK_SIGNS), strict=True
     ):
         k0, k1 = purpose_key(seed, purpose)
-        stream = StreamKey(*map(np.uint32, (k0, k1, 0, 0, SHARED_NODE)))
+        stream = StreamKey(*map(np.uint32, (k0, k1, 0, 0, SHARED_NODE, STREAM_VERSION)))
         fill_signs(own, 0, count, stream)
     return planes[0], planes[1]
 

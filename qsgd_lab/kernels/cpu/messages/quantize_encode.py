@@ -77,7 +77,7 @@ def quantize_run(x, x_bits, first, last, offsets, key, quantizer, buffers, state
             words_end = min(offsets.tensors[tensor + 1], words_start + PIECE)
             if quantizer.stochastic:
                 own_tensor = np.uint32(key.tensor + np.uint32(tensor))
-                stream = StreamKey(key.low_seed, key.high_seed, key.step, own_tensor, key.node)
+                stream = StreamKey(key.low_seed, key.high_seed, key.step, own_tensor, key.node, key.version)
                 fill_groups(words, group, words_end - words_start, stream)
         if position >= bucket_end:
             bucket = part_of(offsets.buckets, position)

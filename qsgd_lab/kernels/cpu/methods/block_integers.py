@@ -217,7 +217,9 @@ def average(gradients, residuals, block, scheme, stream, scratch, codes, total):
             if nodes > 1:
                 scratch.filled[0] = -1  # another node has other words
             own_node = np.uint32(stream.node + np.uint32(node))
-            own_stream = StreamKey(stream.low_seed, stream.high_seed, stream.step, stream.tensor, own_node)
+            own_stream = StreamKey(
+                stream.low_seed, stream.high_seed, stream.step, stream.tensor, own_node, stream.version
+            )
             scale = compress_block(x, low, scheme, own_stream, scratch, own)
             decode_block(own, scale, scheme.is_smooth, y)
             for j in range(x.size):

@@ -85,7 +85,7 @@ def round_to_levels(x, x_bits, bucket_offsets, tensor_offsets, key, scales, grid
     bucket = 0
     for tensor in range(tensor_offsets.size - 1):
         own_tensor = np.uint32(key.tensor + np.uint32(tensor))
-        stream = StreamKey(key.low_seed, key.high_seed, key.step, own_tensor, key.node)
+        stream = StreamKey(key.low_seed, key.high_seed, key.step, own_tensor, key.node, key.version)
         start, stop = tensor_offsets[tensor], tensor_offsets[tensor + 1]
         for first in range(start, stop, PIECE):
             last = min(stop, first + PIECE)

@@ -13,6 +13,7 @@ import math
 import numpy as np
 
 from qsgd_lab.kernels.arguments import StreamKey
+from qsgd_lab.kernels.constants import OWN_WORDS
 from qsgd_lab.kernels.cpu.methods.hadamard import fill_signs, flip, flip_and_transform, signs_at, transform
 from qsgd_lab.kernels.cpu.norms import BLOCK, LANES, block_sum, fold_lanes, fold_sums
 from qsgd_lab.kernels.cpu.unowned import unowned_view
@@ -95,7 +96,8 @@ def rotate(x, power, y, rounds, planes):
 def key_of(streams, purpose):
     """Return the `StreamKey` of a purpose: the signs of a round by its number, or ROUNDING."""
     keys = streams.keys
-    return StreamKey(keys[purpose, 0], keys[purpose, 1], streams.step, streams.tensor, streams.node)
+    k0, k1 = keys[purpose, 0], keys[purpose, 1]
+    return StreamKey(k0, k1, streams.step, streams.tensor, streams.node, OWN_WORDS)
 
 
 @njit(cache=True, fastmath=False)

@@ -17,7 +17,8 @@ from numba import cuda, uint8, uint16, uint32
 
 from qsgd_lab.kernels.cuda.device import address_of
 from qsgd_lab.kernels.cuda.full_rows import PACK, UNITS, UNPACK, round_keys
-from qsgd_lab.kernels.cuda.launch import current_launch_shape
+from qsgd_lab.kernels.cuda.full_rows_with_norms import PACK_WITH_NORMS
+from qsgd_lab.kernels.cuda.launch import HEAVY, current_launch_shape
 from qsgd_lab.kernels.cuda.norms import (
     LANES,
     PER_LANE,
@@ -30,19 +31,21 @@ from qsgd_lab.kernels.cuda.norms import (
     load_row,
 )
 from qsgd_lab.kernels.cuda.quantize import (
-    QUARTERS,
+    EIGHT,
+    TURNS,
     bucket_at,
     draw_words,
+    launch_norm_tables,
     launch_quantize,
     launch_steps,
     level_of,
     scheme_of,
 )
-from qsgd_lab.kernels.fixed_point import bucket_factors, level_step, level_value
+from qsgd_lab.kernels.cuda.whole_rows import flat
+from qsgd_lab.kernels.fixed_point import BucketFactors, bucket_factors, level_step, level_value
 
 ROW = 512
 WORD_BITS = 32
-ALIGNED = 16  # bytes: where full rows are read and written
 
 
 @cuda.jit(device=True, cache=False, fastmath=False)
@@ -116,15 +119,17 @@ def clear_shared_words(offsets, width, words):
 
 
 @cuda.jit(cache=True, fastmath=False)
-def quantize_pack_rows(x, rows, chosen, stream, scheme, kind, width, words, norms):
-    """Write the norms and packed levels of some rows, a bucket being a row.
+def quantize_pack_rows(x, rows, chosen, stream, scheme, kind, is_bucket_a_row, tables, width, words, norms):
+    """Write the packed levels of some rows, and their norms where a bucket is a row.
 
     Parameters
     ----------
-    x : float32[n]
+    x : float32[n], or int16[n] or uint16[n] with the bits of float16 or bfloat16
     chosen : int32
         The numbers of the rows.
     kind : 0 for l2, 1 for max
+    tables : (float32[1, B], float32[1, B])
+        Factors and scales of the buckets; read unless a bucket is a row.
     words : uint32[ceil(n w / 32)]
         Shared ones cleared.
     norms : float32[B]
@@ -145,16 +150,21 @@ def quantize_pack_rows(x, rows, chosen, stream, scheme, kind, width, words, norm
         low, high, size = bounds_of(offsets, row, is_own)
         tensor, group = tensors[row], groups[row]
         load_row(x[low:high], size, lane, values)
-        norm = finished_norm(fold_warp(lane_term(values, kind), kind), kind)
-        if lane == 0 and size > 0:
-            norms[row] = norm
-        factors = bucket_factors(norm, scheme[0])
+        factors = BucketFactors(np.float32(0.0), np.float32(0.0))
+        if is_bucket_a_row:  # the same for the whole grid
+            norm = finished_norm(fold_warp(lane_term(values, kind), kind), kind)
+            if lane == 0 and size > 0:
+                norms[row] = norm
+            factors = bucket_factors(norm, scheme[0])
         begin, end = low * width, high * width
         in_bytes = width in (2, 4, 8) and begin & 31 == 0  # no word cuts a code, nor reaches before the row
-        for quarter in range(QUARTERS):
-            drawn = draw_words(stream, tensor, 0, group, at(lane, quarter))
-            for w in range(4):
-                k = quarter + QUARTERS * w
+        for turn in range(TURNS):
+            drawn = draw_words(stream, tensor, 0, group, at(lane, turn))
+            for w in range(EIGHT):
+                k = turn + TURNS * w
+                if not is_bucket_a_row and is_inside(lane, k, size):
+                    bucket = bucket_at(at(lane, k), row, rows)
+                    factors = BucketFactors(tables[0][0, bucket], tables[1][0, bucket])
                 level = level_of(values[k], factors, drawn[w], scheme)
                 if in_bytes:
                     byte_codes[at(lane, k)] = np.uint8(level & mask)
@@ -210,15 +220,15 @@ def packed_words(num_coordinates, width):
     return -(-num_coordinates * width // WORD_BITS)
 
 
-def is_fast(tables, width, array):
-    """Whether ``cuda.full_rows`` may take the full rows of a float32 array at some width."""
-    return tables.full.size > 0 and width in UNITS and address_of(array) % ALIGNED == 0
+def is_fast(rows, width, array):
+    """Whether ``cuda.full_rows`` may take so many full rows of an array, four neighbours at a time."""
+    return rows > 0 and width in UNITS and address_of(array) % (4 * array.dtype.itemsize) == 0
 
 
 def launch_full_rows_pack(context, tables, x, key, kind, num_levels, width, words, norms):
-    """Quantize and pack the full rows; arguments as of `launch_quantize_pack`."""
+    """Quantize and pack full rows that are buckets; arguments as of `launch_quantize_pack`."""
     k0, k1, *others = key
-    launch = (*current_launch_shape().grid(tables.full.size // 4), context.stream)
+    launch = (*current_launch_shape().grid(tables.full_left.size), context.stream)
     PACK[width][launch](
         x,
         tables.full,
@@ -231,10 +241,28 @@ def launch_full_rows_pack(context, tables, x, key, kind, num_levels, width, word
     )
 
 
+def launch_full_rows_pack_with_norms(context, tables, x, key, num_levels, width, of_buckets, words):
+    """Quantize and pack full rows whose factors and scales are known."""
+    launch = (*current_launch_shape().grid(tables.full_left.size), context.stream)
+    PACK_WITH_NORMS[width][launch](
+        x,
+        tables.full,
+        tables.full_left,
+        tables.rows[5],
+        round_keys(key[0], key[1]),
+        tuple(key[2:]),
+        scheme_of(num_levels)[0],
+        flat(of_buckets[0]),
+        flat(of_buckets[1]),
+        words.view(UNITS[width]),
+    )
+
+
 def launch_full_rows_unpack(context, tables, words, width, norms, num_levels, values):
-    """Unpack and dequantize the full rows; arguments as of `launch_unpack_dequantize`."""
-    launch = (*current_launch_shape().grid(-(-tables.full.size // 8)), context.stream)
-    UNPACK[width][launch](words.view(UNITS[width]), tables.full, norms, np.uint32(num_levels), values)
+    """Unpack and dequantize full rows of one bucket; arguments as of `launch_unpack_dequantize`."""
+    single = tables.full[: 4 * tables.num_single]
+    launch = (*current_launch_shape().grid(-(-tables.num_single // 2)), context.stream)
+    UNPACK[width][launch](words.view(UNITS[width]), single, norms, np.uint32(num_levels), values)
 
 
 def launch_pack(context, levels, width, words):
@@ -247,14 +275,17 @@ def launch_pack(context, levels, width, words):
 
 
 def launch_quantize_pack(context, tables, x, key, kind, stochastic, num_levels, width, words, norms):
-    """Quantize and pack: one launch where a bucket is a row (two if rows share words), else through levels.
+    """Quantize and pack: a launch for full rows, one for the rest, and where a bucket is no row, for norms.
+
+    One more clears the words that rows share, if any do. Codes of other widths than 2, 4 and 8 bits go
+    through levels, where a bucket is no row.
 
     Parameters
     ----------
     context : DeviceContext
     tables : RowTables
-    x : Numba float32[n]
-    key : (k0, k1, step, tensor, node), each uint32
+    x : Numba float32[n], int16[n] or uint16[n]
+    key : (k0, k1, step, tensor, node, version), each uint32
     kind : 0 for l2, 1 for max
     stochastic : bool
     num_levels, width : int
@@ -263,27 +294,30 @@ def launch_quantize_pack(context, tables, x, key, kind, stochastic, num_levels, 
     """
     if x.size == 0:
         return
-    if not tables.is_bucket_a_row:
+    with_full = stochastic and is_fast(tables.full_left.size, width, x)
+    if not tables.is_bucket_a_row and not with_full:
         levels = context.scratch(x.size, np.int8 if num_levels <= 127 else np.int16)
         launch_quantize(context, tables, x, key, kind, stochastic, num_levels, levels, norms)
         launch_pack(context, levels, width, words)
         return
+    stream, scheme = (stochastic, *key), scheme_of(num_levels)
     with context.active():
         if not tables.are_rows_aligned:
             launch = (*current_launch_shape().grid(-(-tables.num_rows // LANES)), context.stream)
             clear_shared_words[launch](tables.rows[0], np.int64(width), words)
-        chosen = tables.all_rows
-        if stochastic and is_fast(tables, width, x):
+        factors = scales = norms.reshape((1, norms.size))  # not read where a bucket is a row
+        if not tables.is_bucket_a_row:
+            factors, scales, _ = of_buckets = launch_norm_tables(context, tables, x, kind, scheme, norms)
+            launch_full_rows_pack_with_norms(context, tables, x, key, num_levels, width, of_buckets, words)
+        elif with_full:
             launch_full_rows_pack(context, tables, x, key, kind, num_levels, width, words, norms)
-            chosen = tables.others
+        chosen = tables.others if with_full else tables.all_rows
         if chosen.size == 0:
             return
-        blocks, threads = current_launch_shape().grid(chosen.size)
+        blocks, threads = current_launch_shape().grid(chosen.size, HEAVY)
         launch = (blocks, threads, context.stream, threads // LANES * ROW * np.dtype(np.uint16).itemsize)
-        stream, scheme = (stochastic, *key), scheme_of(num_levels)
-        quantize_pack_rows[launch](
-            x, tables.rows, chosen, stream, scheme, kind, np.int64(width), words, norms
-        )
+        given = tables.is_bucket_a_row, (factors, scales), np.int64(width), words, norms
+        quantize_pack_rows[launch](x, tables.rows, chosen, stream, scheme, kind, *given)
 
 
 def launch_unpack_dequantize(context, tables, words, width, norms, num_levels, values):
@@ -292,9 +326,9 @@ def launch_unpack_dequantize(context, tables, words, width, norms, num_levels, v
         return
     with context.active():
         chosen = tables.all_rows
-        if is_fast(tables, width, values):
+        if is_fast(tables.num_single, width, values):
             launch_full_rows_unpack(context, tables, words, width, norms, num_levels, values)
-            chosen = tables.others
+            chosen = tables.not_single
         if chosen.size == 0:
             return
         steps = launch_steps(context, tables, norms, num_levels)

@@ -29,15 +29,17 @@ def directory_half(num_words, num_nonzeros, counted, i):
 
 
 @cuda.jit(cache=True, fastmath=False)
-def write_index(words, after_lists, payload, norms, num_words, checksums, num_nonzeros, counted):
-    """Write norms, directory and padding, and the zeros at the end.
+def write_around(words, lead, payload, norms, num_words, checksums, num_nonzeros, counted):
+    """Write header and lists, norms, directory and padding, and the zeros at the end.
 
     Parameters
     ----------
     words : uint32
         The message.
-    after_lists, payload : int
-        Where the norms and the payload begin, in words.
+    lead : uint32
+        Header and lists, without checksums.
+    payload : int
+        Where the payload begins, in words.
     norms : uint32[B]
         The bits of the norms.
     num_words : int32[C]
@@ -46,13 +48,14 @@ def write_index(words, after_lists, payload, norms, num_words, checksums, num_no
     counted : bool
         Whether the directory has them: in the sparse layout.
     """
-    directory = after_lists + norms.size
+    directory = lead.size + norms.size
     halves = directory + checksums.size  # from here on two entries of 16 bits a word
-    for i in range(cuda.grid(1), payload - after_lists + TAIL_WORDS, cuda.gridsize(1)):
-        word = after_lists + i
+    for word in range(cuda.grid(1), payload + TAIL_WORDS, cuda.gridsize(1)):
         # One thread a word of the message, whatever it is: no launch a part.
-        if word < directory:
-            words[word] = norms[i]
+        if word < lead.size:
+            words[word] = lead[word]
+        elif word < directory:
+            words[word] = norms[word - lead.size]
         elif word < halves:
             words[word] = checksums[word - directory]
         elif word < payload:
@@ -78,14 +81,14 @@ def seal_header(words, states, word_tables, piece_tables):
         words[HEADER_CHECKSUM] = checksum
 
 
-def launch_seal(context, words, after_lists, payload, norms, directory, counted, word_tables, piece_tables):
-    """Write all of a message but header, lists and payload, and then its two outer checksums.
+def launch_seal(context, words, lead, payload, norms, directory, counted, word_tables, piece_tables):
+    """Write all of a message but the payload, and then its two outer checksums.
 
     Parameters
     ----------
     context : DeviceContext
-    words, after_lists, payload, norms
-        As `write_index` takes them; header and lists are in `words`.
+    words, lead, payload, norms
+        As `write_around` takes them.
     directory : (int32[C], uint32[C], int32[C])
         Lengths, checksums and numbers of non-zeros.
     counted : bool
@@ -98,10 +101,10 @@ def launch_seal(context, words, after_lists, payload, norms, directory, counted,
     count = payload - HEADER_WORDS
     states = context.scratch(-(-count // PIECE), np.uint32)
     shape = current_launch_shape()
-    by_word = (*shape.grid(-(-(payload - after_lists + TAIL_WORDS) // WARP)), context.stream)
+    by_word = (*shape.grid(-(-(payload + TAIL_WORDS) // WARP)), context.stream)
     by_piece = (*shape.grid(states.size), context.stream)
     with context.active():
-        write_index[by_word](words, after_lists, payload, norms, num_words, checksums, num_nonzeros, counted)
+        write_around[by_word](words, lead, payload, norms, num_words, checksums, num_nonzeros, counted)
         piece_states[by_piece](words, HEADER_WORDS, count, word_tables, states)
         # Launches of one stream follow each other, so that nothing has to be waited for.
         seal_header[1, WARP, context.stream](words, states, word_tables, piece_tables)

@@ -16,7 +16,7 @@ from qsgd_lab.kernels.arguments import BlockScheme
 from qsgd_lab.kernels.block_scale import stored_scale
 from qsgd_lab.kernels.cuda.launch import current_launch_shape
 from qsgd_lab.kernels.cuda.norms import ALL_LANES, LANES, fold_warp
-from qsgd_lab.kernels.cuda.quantize import draw_words
+from qsgd_lab.kernels.cuda.quantize import draw_block
 from qsgd_lab.kernels.philox import GROUP, STRIDE
 
 _LARGEST = np.float32(np.finfo(np.float32).max)
@@ -50,9 +50,9 @@ def entered(x, i, end, lane, is_smooth):
 
 @cuda.jit(device=True, cache=False, fastmath=False)
 def word_at(stream, i):
-    """Return the random word of coordinate i."""
+    """Return the random word of coordinate i in version 1 of the stream, whatever `stream` says."""
     group, place = i // GROUP, i % GROUP
-    words = draw_words(stream, 0, 0, group, place % STRIDE)
+    words = draw_block(stream, 0, 0, np.int64(group) * STRIDE + place % STRIDE)
     turn = place // STRIDE
     low, high = words[0] if turn == 0 else words[1], words[2] if turn == 2 else words[3]
     return low if turn < 2 else high
@@ -69,7 +69,7 @@ def compress_blocks(x, block, width, scheme, stream, scales, codes):
         Coordinates of a block, and how many of them a warp goes through: a multiple of 32.
     scheme
         Fields of `BlockScheme`.
-    stream : (stochastic, k0, k1, step, tensor, node)
+    stream : (stochastic, k0, k1, step, tensor, node, version)
     scales : float32[B]
     codes : int8[C]
     """

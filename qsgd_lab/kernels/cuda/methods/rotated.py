@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import cuda
 
+from qsgd_lab.kernels.constants import OWN_WORDS
 from qsgd_lab.kernels.cuda.launch import block_per_item
 from qsgd_lab.kernels.cuda.methods.block_integers import word_at
 from qsgd_lab.kernels.cuda.norms import LANES, PER_LANE, fold_warp
@@ -209,7 +210,7 @@ def compress_rotations(x, block, last, scheme, book, middles, keys, rest, scales
                 bottom = np.int64(math.floor(low_value * inverse * OFFSET_STEPS))
                 half, start = np.int64(1) << (bits - 1), bottom << 22
                 inverse *= _TWO_32
-                stream = (True, keys[2, 0], keys[2, 1], rest[0], rest[1], rest[2])
+                stream = (True, keys[2, 0], keys[2, 1], rest[0], rest[1], rest[2], OWN_WORDS)
                 for j in range(thread, size, threads):
                     fixed = np.int64(math.floor(np.float64(y[j]) * inverse)) - start
                     up_one = np.int64(word_at(stream, low + j)) < (fixed & _FRACTION)
