@@ -14,7 +14,7 @@ from qsgd_lab.coding.layouts import DEFAULT_CHUNK_SIZE
 from qsgd_lab.coding.mean import divide_sum, end_mean
 from qsgd_lab.coding.message import version_of
 from qsgd_lab.coding.rest import RestEncoder
-from qsgd_lab.compressors import QSGD
+from qsgd_lab.compressors import QSGD, ErrorFeedback
 from qsgd_lab.compressors.protocol import Compressor, Layout
 from qsgd_lab.distributed.gradient_layout import Run, message_length
 from qsgd_lab.distributed.lane import Bytes
@@ -30,6 +30,29 @@ _ENOUGH = 1 << 17
 CHECKSUM_BYTES = 4
 #: Bytes at multiples of which a message begins in memory, or it is copied.
 _ALIGNMENT = 8
+
+
+def of_one_message(compressor: Compressor, spec: str) -> tuple[Compressor, bool]:
+    """Return what makes a bucket's messages, without its error feedback, and whether it had any.
+
+    Raises
+    ------
+    ValueError
+        If the compressor needs more than one message, a learning rate, or shifts.
+    """
+    has_feedback = isinstance(compressor, ErrorFeedback)
+    if isinstance(compressor, ErrorFeedback):
+        if (compressor.unit, compressor.beta, compressor.decay) != ("gradient", 1, 1):
+            raise ValueError(
+                f"{spec}: the hook knows no learning rate and keeps all that was not sent: "
+                "write ef(...) without unit, beta and decay"
+            )
+        compressor = compressor.inner
+    if compressor.interactive:
+        raise ValueError(f"{spec} takes several rounds; the hook sends one message a bucket")
+    if compressor.decodes_differences:
+        raise ValueError(f"{spec} sends differences to shifts, which the hook does not keep")
+    return compressor, has_feedback
 
 
 class Group(NamedTuple):

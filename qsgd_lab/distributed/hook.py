@@ -16,10 +16,11 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from qsgd_lab import __version__
-from qsgd_lab.compressors import ErrorFeedback, FullPrecision
+from qsgd_lab.compressors import FullPrecision
 from qsgd_lab.compressors.protocol import Compressor
 from qsgd_lab.compressors.registry import COMPRESSORS
 from qsgd_lab.distributed.bucket_exchange import Bucket, Gathered, Sharded
+from qsgd_lab.distributed.bucket_messages import of_one_message
 from qsgd_lab.distributed.costs import fastest
 from qsgd_lab.distributed.gradient_layout import Run, runs_of
 from qsgd_lab.distributed.handshake import shake_hands
@@ -33,6 +34,8 @@ from qsgd_lab.exchange.two_phase import check_two_phase
 Vector = NDArray[np.float32]
 
 _STATE_VERSION = 1
+#: Raised when ranks of this code and of earlier code would not read each other.
+_SENT_VERSION = 2
 ALL_GATHER, TWO_PHASE, FASTEST = Gathered.name, Sharded.name, "fastest"
 COLLECTIVES = ("auto", ALL_GATHER, TWO_PHASE, FASTEST)
 
@@ -110,27 +113,15 @@ class QSGDHook:
         if collective not in COLLECTIVES:
             raise ValueError(f"collective is {collective!r}; it must be one of: {', '.join(COLLECTIVES)}")
         if compressor is None:
-            compressor = (
-                f"qsgd(bits={bits},norm={norm},bucket_size={bucket_size},rounding={rounding},"
-                f"stream_version={stream_version})"
-            )
+            options = f"bits={bits},norm={norm},bucket_size={bucket_size},rounding={rounding}"
+            compressor = f"qsgd({options},stream_version={stream_version})"
         if isinstance(compressor, str):
             method = COMPRESSORS.parse(compressor)
             self.spec, made = str(method), method.make()
         else:
             self.spec, made = repr(compressor), compressor
-        if isinstance(made, ErrorFeedback):
-            if (made.unit, made.beta, made.decay) != ("gradient", 1, 1):
-                raise ValueError(
-                    f"{self.spec}: the hook knows no learning rate and keeps all that was not sent: "
-                    "write ef(...) without unit, beta and decay"
-                )
-            made, error_feedback = made.inner, True
-        if made.interactive:
-            raise ValueError(f"{self.spec} takes several rounds; the hook sends one message a bucket")
-        if made.decodes_differences:
-            raise ValueError(f"{self.spec} sends differences to shifts, which the hook does not keep")
-        self.compressor: Compressor = made
+        made, has_feedback = of_one_message(made, self.spec)
+        self.compressor, error_feedback = made, error_feedback or has_feedback
         if collective in (TWO_PHASE, FASTEST):
             check_two_phase(made)
         self.error_feedback, self.layout, self.collective = error_feedback, layout, collective
@@ -180,6 +171,7 @@ class QSGDHook:
             self._lane,
             {
                 "the version of qsgd-lab": __version__,
+                "the form of what is sent": _SENT_VERSION,
                 "the compressor": self.spec,
                 "error feedback": self.error_feedback,
                 "the layout": self.layout,

@@ -19,7 +19,7 @@ def kernels():
     i64, u32, flag = types.int64, types.uint32, types.boolean
     floats, doubles, bytes_ = types.float32[::1], types.float64[::1], types.int8[::1]
     scheme = types.Tuple((types.int32, flag, flag))
-    stream = types.Tuple((flag, u32, u32, u32, u32, u32))
+    stream = types.Tuple((flag, u32, u32, u32, u32, u32, u32))
     keys, rest = types.uint32[:, ::1], types.UniTuple(u32, 3)
     rounds = types.UniTuple(i64, 3)
     signatures = {

@@ -286,7 +286,7 @@ def _check_shapes(state: Partition, total: Array, gradients: Array, residuals: A
 
 def _label(options: Mapping[str, Any]) -> str:
     rounding = "" if options["rounding"] == "stochastic" else f", {options['rounding']}"
-    version = "" if options["stream_version"] == 1 else f", stream {options['stream_version']}"
+    version = "" if options.get("stream_version", 1) == 1 else ", stream 2"
     return f"QSGD {options['bits']} bit, {options['norm']}, {options['bucket_size']}{rounding}{version}"
 
 

@@ -112,7 +112,7 @@ METHODS = (
     Method(
         "biased-qsgd",
         _biased,
-        QSGD_METHOD.options,
+        tuple(option for option in QSGD_METHOD.options if option.name != "stream_version"),
         lambda options: f"{QSGD_METHOD.label(options)}, biased",
         summary="a published quantizer whose values come out too large; for replays only",
         source="the published code of 2023",
