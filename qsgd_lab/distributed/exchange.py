@@ -16,9 +16,10 @@ from qsgd_lab.errors import MessageError, PeerError
 from qsgd_lab.exchange.counting import CountingExchange
 from qsgd_lab.exchange.simulated import SimulatedExchange, warn_of_copies
 from qsgd_lab.exchange.state import flatten, restored
-from qsgd_lab.ledger import Ledger, Size
+from qsgd_lab.ledger import Size
 from qsgd_lab.levels import FLOAT_BITS
 from qsgd_lab.stream import Stream
+from qsgd_lab.traffic import Traffic
 
 
 class DistributedExchange(CountingExchange):
@@ -38,7 +39,7 @@ class DistributedExchange(CountingExchange):
     lane : Lane
         What sends.
     parent : DistributedExchange, optional
-        Whose ledger counts; by default a ledger of its own.
+        Whose traffic counts; by default a count of its own.
     """
 
     def __init__(
@@ -49,8 +50,8 @@ class DistributedExchange(CountingExchange):
         lane: Lane,
         parent: DistributedExchange | None = None,
     ) -> None:
-        super().__init__(seed, parent)
-        self.compressor, self.layout, self.lane = compressor, layout, lane
+        super().__init__(compressor, seed, parent)
+        self.layout, self.lane = layout, lane
         self.nodes, self.rank = lane.size, lane.rank
         self.local = range(lane.rank, lane.rank + 1)
         self.state: Any = compressor.init(layout)
@@ -66,16 +67,15 @@ class DistributedExchange(CountingExchange):
         counts the message.
         """
         sender = SimulatedExchange(compressor, 1, self._fork_seed(), self.layout)
-        return self._forked(sender if self.rank else self._counted_down(sender))
+        return self._served(sender, counts=self.rank == 0)
 
-    def total_ledgers(self) -> tuple[Ledger, Ledger]:
-        """Return `ledger` and `down_ledger` of all ranks together; every rank must call it."""
-        own = json.dumps([self.ledger.to_dict(), self.down_ledger.to_dict()]).encode()
-        totals = Ledger(), Ledger()
+    def total_traffic(self) -> Traffic:
+        """Return the traffic of all ranks together; every rank must call it."""
+        own = json.dumps(self.traffic.to_dict()).encode()
+        total = Traffic()
         for text in self.lane.gather(np.frombuffer(own, np.uint8)):
-            for total, sums in zip(totals, json.loads(bytes(text)), strict=True):
-                total.merge(Ledger.from_dict(sums))
-        return totals
+            total.add(Traffic.from_dict(json.loads(bytes(text))))
+        return total
 
     @property
     def buffer(self) -> Array | None:
@@ -90,7 +90,7 @@ class DistributedExchange(CountingExchange):
         """Write the mean of what all nodes' payloads decode to; see `Exchange.mean`."""
         assert vectors is not None
         self._agree(on_host(vectors)[0], step, out)
-        self.after_mean()
+        self._agreed(step)
 
     def partial_mean(self, rows: Array, step: int, out: Array) -> None:
         """Write the mean, and leave in the row what was not sent; see `Exchange.partial_mean`.
@@ -106,7 +106,7 @@ class DistributedExchange(CountingExchange):
         row -= self._agree(row, step, out)
         if row.base is not rows and not isinstance(rows, np.ndarray):
             rows[0].copy_(rows.new_tensor(row))
-        self.after_mean()
+        self._agreed(step)
 
     def all_rows(self, rows: Array) -> Array:
         """Return every node's row, shape (N, n), sent as it is and not counted: to evaluate, not to train."""
@@ -126,7 +126,7 @@ class DistributedExchange(CountingExchange):
             sent = self._play_rounds(vector, stream, mean)
         else:
             payload, after = self.compressor.compress(vector, self.state, stream)
-            self.ledger.add(self.compressor.wire.size(payload))
+            self.own_ledger.add(self.compressor.wire.size(payload))
             if type(self.compressor) is FullPrecision:
                 mean = self.lane.add_up(vector)
             else:
@@ -158,7 +158,7 @@ class DistributedExchange(CountingExchange):
             if isinstance(move, Gather):
                 size = self.compressor.wire.size(move.payload)
                 if not self.compressor.interactive:  # one message, counted in all its forms
-                    self.ledger.add(size)
+                    self.own_ledger.add(size)
                 bits += size.bits.get("message", 0) + FLOAT_BITS * size.raw_coordinates
                 answer = []
                 for rank, message in enumerate(self._gather_messages(move.payload)):
@@ -170,7 +170,7 @@ class DistributedExchange(CountingExchange):
         mean[...] = agreed.mean
         self.state = agreed.state
         if self.compressor.interactive:
-            self.ledger.add(Size(self.layout.num_coordinates, {"message": bits}))
+            self.own_ledger.add(Size(self.layout.num_coordinates, {"message": bits}))
         sent: NDArray[np.float32] = agreed.sent
         return sent
 

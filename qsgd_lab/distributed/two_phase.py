@@ -14,6 +14,7 @@ from qsgd_lab.exchange.shards import shards_of
 from qsgd_lab.exchange.simulated import SimulatedExchange
 from qsgd_lab.exchange.two_phase import check_two_phase, down_node, up_node
 from qsgd_lab.stream import Stream
+from qsgd_lab.traffic import TWO_PHASE
 
 Vector = NDArray[np.float32]
 
@@ -43,6 +44,11 @@ class DistributedTwoPhase(DistributedExchange):
             "down": compressor.init(self.shards[self.rank].layout),
         }
 
+    @property
+    def collective(self) -> str:
+        """Two phases, whatever is sent."""
+        return TWO_PHASE
+
     def server(self, compressor: Compressor) -> SimulatedExchange:
         """Refuse: the owners of shards are the servers.
 
@@ -70,7 +76,7 @@ class DistributedTwoPhase(DistributedExchange):
             part = self._own_mean(step)
             stream = Stream(self.seed, down_node(self.nodes, self.rank), step)
             payload, after_down = self.compressor.compress(part, self.state["down"], stream)
-            self.down_ledger.add(self.compressor.wire.size(payload))
+            self.traffic.down.add(self.compressor.wire.size(payload))
             message = np.frombuffer(self.compressor.wire.pack(payload), np.uint8)
             self._lost = part - self.compressor.decompress(payload)
         for owner, (shard, received) in enumerate(zip(self.shards, self.lane.gather(message), strict=True)):
@@ -94,7 +100,7 @@ class DistributedTwoPhase(DistributedExchange):
             if shard.pieces:
                 stream = Stream(self.seed, up_node(self.nodes, owner) + self.rank, step)
                 payload, next_state = self.compressor.compress(shard.take(vector), state, stream)
-                self.ledger.add(self.compressor.wire.size(payload))
+                self.own_ledger.add(self.compressor.wire.size(payload))
                 message = np.frombuffer(self.compressor.wire.pack(payload), np.uint8)
                 shard.put(self.compressor.decompress(payload), sent)
             messages.append(message)

@@ -1,11 +1,13 @@
-"""Ledgers, forks and their seeds: the same in every exchange, wherever its nodes are."""
+"""Traffic, forks and their seeds: the same in every exchange, wherever its nodes are."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import TypeVar
 
+from qsgd_lab.compressors.protocol import Compressor
 from qsgd_lab.ledger import Ledger
+from qsgd_lab.traffic import SERVER, Traffic
 
 _Exchange = TypeVar("_Exchange", bound="CountingExchange")
 
@@ -18,47 +20,66 @@ class CountingExchange:
 
     Parameters
     ----------
+    compressor : Compressor
     seed : int
         Of the random words.
     parent : CountingExchange, optional
-        Whose ledgers count; by default ledgers of its own.
+        Whose traffic counts; by default a count of its own.
+
+    Attributes
+    ----------
+    traffic : Traffic
+        Of the local nodes, by this exchange, its parent and its forks.
     """
 
-    def __init__(self, seed: int, parent: CountingExchange | None) -> None:
-        self.seed, self._parent = seed, parent
+    def __init__(self, compressor: Compressor, seed: int, parent: CountingExchange | None) -> None:
+        self.compressor, self.seed = compressor, seed
         # One count and seed for an exchange and all that it forks, so that no two have the same words.
-        self._root, self._forks = self, 0
-        self._ledger, self._down_ledger = Ledger(), Ledger()
-        self._server_of: CountingExchange | None = None
+        self._root: CountingExchange = self if parent is None else parent._root
+        self._forks = 0
+        self.traffic: Traffic = Traffic() if parent is None else parent.traffic
+        self._counts_in: Callable[[], Ledger] | None = None
+        self._has_server = False
         #: Called after each agreement; training measures its time by it.
         self.after_mean: Callable[[], None] = lambda: None
 
     @property
+    def collective(self) -> str:
+        """By which collective the messages travel: one of `qsgd_lab.traffic.COLLECTIVES`."""
+        return SERVER if self._has_server else self.compressor.aggregates
+
+    @property
+    def own_ledger(self) -> Ledger:
+        """Where this exchange counts its messages: with all of its collective."""
+        return self._counts_in() if self._counts_in else self.traffic.ledger(self.collective)
+
+    def count_in(self, ledger: Callable[[], Ledger]) -> None:
+        """Count in the ledger that a function returns, in place of one of the traffic."""
+        self._counts_in = ledger
+
+    @property
     def ledger(self) -> Ledger:
         """What the local nodes have sent, by this exchange and its forks; of a server, what goes down."""
-        if self._server_of is not None:
-            return self._server_of.down_ledger
-        return self._ledger if self._parent is None else self._parent.ledger
+        return self._counts_in() if self._counts_in else self.traffic.sent_in_all()
 
     @ledger.setter
     def ledger(self, ledger: Ledger) -> None:
-        """Begin to count again, or go on from a checkpoint."""
-        self._ledger = ledger
-        self._ledgers_changed()
+        """Begin to count again."""
+        self.traffic.sent = {self.collective: ledger}
 
     @property
     def down_ledger(self) -> Ledger:
         """What owners of shards, or a server, have sent, each message once; nothing where there are none."""
-        return self._down_ledger if self._parent is None else self._parent.down_ledger
+        return self.traffic.down
 
-    @down_ledger.setter
-    def down_ledger(self, ledger: Ledger) -> None:
-        """Begin to count again, or go on from a checkpoint."""
-        self._down_ledger = ledger
-        self._ledgers_changed()
+    def total_traffic(self) -> Traffic:
+        """Return the traffic of all nodes; every rank must call it."""
+        return self.traffic
 
-    def _ledgers_changed(self) -> None:
-        """Tell exchanges that are parts of this one; here there are none."""
+    def _agreed(self, step: int) -> None:
+        """Count an agreement."""
+        self._root.traffic.exchanged(self.collective, step)
+        self.after_mean()
 
     def _fork_seed(self) -> int:
         """Return the seed of a further exchange.
@@ -75,10 +96,12 @@ class CountingExchange:
         # Seeds of runs are below 2**32: no fork has the words of another run.
         return root.seed ^ (root._forks << 56)
 
-    def _counted_down(self, server: _Exchange) -> _Exchange:
-        """Return what a server sends by, counting in `down_ledger`: also after a checkpoint replaced it."""
-        server._server_of = self
-        return server
+    def _served(self, sender: _Exchange, *, counts: bool = True) -> _Exchange:
+        """Exchange through a server from now on, and return what it sends by: counted as going down."""
+        self._has_server = sender._has_server = True
+        if counts:
+            sender.count_in(lambda: self.traffic.down)
+        return self._forked(sender)
 
     def _forked(self, other: _Exchange) -> _Exchange:
         """Return an exchange whose agreements count as this one's."""

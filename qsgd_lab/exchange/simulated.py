@@ -33,7 +33,7 @@ class SimulatedExchange(CountingExchange):
     like : array, optional
         Where large states are kept; host memory by default.
     parent : SimulatedExchange, optional
-        Whose ledger counts; by default a ledger of its own.
+        Whose traffic counts; by default a count of its own.
     first_node : int
         Number of the first node in the random words.
     """
@@ -48,8 +48,8 @@ class SimulatedExchange(CountingExchange):
         parent: SimulatedExchange | None = None,
         first_node: int = 0,
     ) -> None:
-        super().__init__(seed, parent)
-        self.compressor, self.nodes, self.layout, self._like = compressor, nodes, layout, like
+        super().__init__(compressor, seed, parent)
+        self.nodes, self.layout, self._like = nodes, layout, like
         self.local, self.first_node = range(nodes), first_node
         self._on_host = is_torch(like) and not compressor.takes_device_arrays
         if self._on_host and like is not None and like.device.type != "cpu":
@@ -64,7 +64,7 @@ class SimulatedExchange(CountingExchange):
     def server(self, compressor: Compressor) -> SimulatedExchange:
         """Return what a server sends by; see `Exchange.server`. It counts in `down_ledger`."""
         sender = SimulatedExchange(compressor, 1, self._fork_seed(), self.layout, self._like)
-        return self._forked(self._counted_down(sender))
+        return self._served(sender)
 
     def warm_up(self) -> None:
         """Compile, or load, what `mean` calls, so that the first step takes no longer than the others."""
@@ -95,7 +95,7 @@ class SimulatedExchange(CountingExchange):
             out.copy_(out.new_tensor(mean))
         else:
             self._mean(vectors, step, out)
-        self.after_mean()
+        self._agreed(step)
 
     def partial_mean(self, rows: Array, step: int, out: Array) -> None:
         """Write the mean, and leave in `rows` what was not sent; see `Exchange.partial_mean`.
@@ -114,7 +114,7 @@ class SimulatedExchange(CountingExchange):
             out.copy_(out.new_tensor(mean))
         else:
             self._partial_mean(rows, step, out)
-        self.after_mean()
+        self._agreed(step)
 
     def all_rows(self, rows: Array) -> Array:
         """Return the rows: all nodes are here."""
@@ -126,7 +126,9 @@ class SimulatedExchange(CountingExchange):
             for row, end in zip(rows, self._play_rounds(rows, stream, out), strict=True):
                 row -= end.sent
         else:
-            self.states = self.compressor.mean(NodeRows(None, rows), self.states, stream, out, self.ledger)
+            self.states = self.compressor.mean(
+                NodeRows(None, rows), self.states, stream, out, self.own_ledger
+            )
 
     def _mean(self, vectors: Array | None, step: int, out: Array) -> None:
         stream = Stream(self.seed, self.first_node, step)
@@ -134,7 +136,7 @@ class SimulatedExchange(CountingExchange):
             assert vectors is not None
             self._play_rounds(vectors, stream, out)
         else:
-            self.states = self.compressor.mean(NodeRows(vectors), self.states, stream, out, self.ledger)
+            self.states = self.compressor.mean(NodeRows(vectors), self.states, stream, out, self.own_ledger)
 
     def _play_rounds(self, vectors: Array, stream: Stream, out: Array) -> list[Agreed]:
         """Advance all nodes' generators side by side, answer each round, and return the nodes' ends."""
@@ -177,7 +179,7 @@ class SimulatedExchange(CountingExchange):
     def _finish(self, ends: list[Agreed], bits: int, out: Array) -> None:
         out[...] = ends[0].mean
         self.states = [end.state for end in ends]
-        self.ledger.add(Size(self.nodes * self.layout.num_coordinates, {"message": bits}))
+        self.own_ledger.add(Size(self.nodes * self.layout.num_coordinates, {"message": bits}))
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Return the compressors' states as arrays, for a checkpoint."""

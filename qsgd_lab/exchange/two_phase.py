@@ -19,6 +19,7 @@ from qsgd_lab.compressors.protocol import Array, Compressor, Layout, zeros
 from qsgd_lab.exchange.counting import CountingExchange
 from qsgd_lab.exchange.shards import shards_of
 from qsgd_lab.exchange.simulated import SimulatedExchange
+from qsgd_lab.traffic import TWO_PHASE
 
 
 def check_two_phase(compressor: Compressor) -> None:
@@ -56,7 +57,7 @@ class TwoPhaseExchange(CountingExchange):
     compressor, nodes, seed, layout, like
         As in `SimulatedExchange`.
     parent : TwoPhaseExchange, optional
-        Whose ledgers count; by default ledgers of its own.
+        Whose traffic counts; by default a count of its own.
 
     Raises
     ------
@@ -79,8 +80,8 @@ class TwoPhaseExchange(CountingExchange):
         parent: TwoPhaseExchange | None = None,
     ) -> None:
         check_two_phase(compressor)
-        super().__init__(seed, parent)
-        self.compressor, self.nodes, self.layout = compressor, nodes, layout
+        super().__init__(compressor, seed, parent)
+        self.nodes, self.layout = nodes, layout
         self.local, self._like = range(nodes), like
         self._shards = [
             (
@@ -92,15 +93,17 @@ class TwoPhaseExchange(CountingExchange):
             for owner, shard in enumerate(shards_of(layout, nodes))
             if shard.pieces
         ]
-        self._ledgers_changed()
+        for _, _, up, down in self._shards:
+            up.count_in(lambda: self.own_ledger)
+            down.count_in(lambda: self.traffic.down)
+
+    @property
+    def collective(self) -> str:
+        """Two phases, whatever is sent."""
+        return TWO_PHASE
 
     def _exchange(self, nodes: int, layout: Layout, first_node: int) -> SimulatedExchange:
         return SimulatedExchange(self.compressor, nodes, self.seed, layout, self._like, first_node=first_node)
-
-    def _ledgers_changed(self) -> None:
-        """Have the exchanges of the shards count in the ledgers."""
-        for _, _, up, down in self._shards:
-            up.ledger, down.ledger = self.ledger, self.down_ledger
 
     def fork(self, compressor: Compressor) -> TwoPhaseExchange:
         """Return a second exchange among the same nodes; see `Exchange.fork`."""
@@ -137,7 +140,7 @@ class TwoPhaseExchange(CountingExchange):
             up.mean(part, step, mean[0])
             down.mean(mean, step, sent)
             shard.put(sent, out)
-        self.after_mean()
+        self._agreed(step)
 
     def partial_mean(self, rows: Array, step: int, out: Array) -> None:
         """Write the mean, and leave in `rows` what was not sent; see `Exchange.partial_mean`.
@@ -160,7 +163,7 @@ class TwoPhaseExchange(CountingExchange):
             part[owner] += mean[0] * self.nodes
             shard.put(part, rows)
             shard.put(sent, out)
-        self.after_mean()
+        self._agreed(step)
 
     def all_rows(self, rows: Array) -> Array:
         """Return the rows: all nodes are here."""

@@ -10,6 +10,7 @@ from qsgd_lab.compressors import COMPRESSORS
 from qsgd_lab.problems.registry import problem_entry, problem_origins
 from qsgd_lab.problems.simulate import simulate
 from qsgd_lab.runs.problem_record import ProblemConfig, ProblemRecord
+from qsgd_lab.traffic import Flow
 
 
 def run_block(config: ProblemConfig) -> ProblemRecord:
@@ -45,6 +46,10 @@ def run_block(config: ProblemConfig) -> ProblemRecord:
         sent_bits=trace.sent_bits.tolist(),
         received_bits=trace.received_bits.tolist(),
         errors=errors,
+        flows={
+            name: {field: [getattr(flow, field) for flow in flows] for field in Flow._fields}
+            for name, flows in trace.flows.items()
+        },
         seconds=time.process_time() - start,
     )
 

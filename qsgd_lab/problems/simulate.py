@@ -14,9 +14,10 @@ from qsgd_lab.algorithms.protocol import Algorithm, Hyperparameters
 from qsgd_lab.compressors import Compressor
 from qsgd_lab.problems.noise import replayed
 from qsgd_lab.problems.problem import Floats, Problem
-from qsgd_lab.problems.stacked_exchange import StackedExchange, Traffic
+from qsgd_lab.problems.stacked_exchange import StackedExchange
 from qsgd_lab.registry import Spec
 from qsgd_lab.stream import Purpose, generator
+from qsgd_lab.traffic import Flow, Traffic
 
 #: Errors are looked at so often in a run.
 CHECKPOINTS = 40
@@ -32,6 +33,8 @@ class Trace:
         Steps taken, and steps so far in which anything was exchanged.
     sent_bits, received_bits : ndarray of float64, shape (C,)
         Of one node so far, in whole messages: a mean over nodes and repetitions.
+    flows : dict of str to list of Flow
+        By collective, at each checkpoint: what of this went through it.
     errors : ndarray of float64, shape (C, R)
     ends_apart : bool
         Whether the nodes end with different models, so that their mean is one exchange more.
@@ -41,6 +44,7 @@ class Trace:
     rounds: NDArray[np.int64]
     sent_bits: Floats
     received_bits: Floats
+    flows: dict[str, list[Flow]]
     errors: Floats
     ends_apart: bool = False
 
@@ -172,7 +176,7 @@ def _simulate(
     needs_oracle = lanes[0].algorithm.needs_oracle
     noise = _noise(problem, shape, repeats.start, seed)
     due = {math.ceil(num_steps * i / CHECKPOINTS) for i in range(1, CHECKPOINTS + 1)}
-    rows: list[tuple[int, Traffic]] = []
+    rows: list[tuple[int, int, dict[str, Flow]]] = []
     errors: list[Floats] = []
     for step in range(num_steps):
         points = _joined([lane.points() for lane in lanes], axis=1)
@@ -185,14 +189,24 @@ def _simulate(
         for lane, own in zip(lanes, np.split(gradients, len(lanes), axis=1), strict=True):
             lane.step(np.ascontiguousarray(own), step, rate)
         if step + 1 in due:
-            rows.append((step + 1, _sum([lane.exchange.traffic for lane in lanes])))
+            rows.append((step + 1, *_together([lane.exchange.traffic for lane in lanes], nodes)))
             errors.append(problem.error(_joined([lane.consensus() for lane in lanes], axis=0)))
     share = nodes * len(repeats)
     return Trace(
-        steps=np.array([step for step, _ in rows]),
-        rounds=np.array([traffic.rounds for _, traffic in rows]),
-        sent_bits=np.array([traffic.sent_bits / share for _, traffic in rows]),
-        received_bits=np.array([traffic.received_bits / share for _, traffic in rows]),
+        steps=np.array([step for step, _, _ in rows]),
+        rounds=np.array([rounds for _, rounds, _ in rows]),
+        sent_bits=np.array([sum(f.sent_bits for f in flows.values()) / share for _, _, flows in rows]),
+        received_bits=np.array(
+            [sum(f.received_bits for f in flows.values()) / share for _, _, flows in rows]
+        ),
+        flows={
+            collective: [
+                Flow(flow.rounds, flow.sent_bits / share, flow.received_bits / share)
+                for _, _, flows in rows
+                for flow in (flows.get(collective, Flow(0, 0, 0)),)
+            ]
+            for collective in rows[-1][2]
+        },
         errors=np.array(errors),
         ends_apart=any(bool((lane.parameters != lane.parameters[:1]).any()) for lane in lanes)
         and lanes[0].algorithm.replicas,
@@ -212,9 +226,15 @@ def _joined(parts: list[Floats], axis: int) -> Floats:
     return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=axis)
 
 
-def _sum(parts: list[Traffic]) -> Traffic:
-    return Traffic(
-        sum(part.sent_bits for part in parts),
-        sum(part.received_bits for part in parts),
-        max(part.rounds for part in parts),
-    )
+def _together(parts: list[Traffic], nodes: int) -> tuple[int, dict[str, Flow]]:
+    """Return the rounds, and what all nodes in all repetitions sent and received by each collective."""
+    flows: dict[str, Flow] = {}
+    for part in parts:
+        for collective, flow in part.flows(nodes).items():
+            known = flows.get(collective, Flow(0, 0, 0))
+            flows[collective] = Flow(
+                max(known.rounds, flow.rounds),
+                known.sent_bits + flow.sent_bits,
+                known.received_bits + flow.received_bits,
+            )
+    return max(part.rounds for part in parts), flows

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -11,41 +10,15 @@ from numpy.typing import NDArray
 from qsgd_lab.compressors import Compressor, FullPrecision
 from qsgd_lab.compressors.protocol import Layout
 from qsgd_lab.exchange.simulated import SimulatedExchange
-from qsgd_lab.ledger import Ledger
-from qsgd_lab.levels import FLOAT_BITS
-
-
-@dataclass
-class Traffic:
-    """What was sent so far, by all nodes in all repetitions.
-
-    Attributes
-    ----------
-    sent_bits, received_bits : int
-        Whole messages up, and what nodes received for them.
-    rounds : int
-        Steps in which anything was exchanged.
-    """
-
-    sent_bits: int = 0
-    received_bits: int = 0
-    rounds: int = 0
-    _last_step: int = field(default=-1, repr=False)
-
-    def add(self, step: int, sent: int, received: int) -> None:
-        """Count an exchange."""
-        self.sent_bits += sent
-        self.received_bits += received
-        self.rounds += step != self._last_step
-        self._last_step = step
+from qsgd_lab.ledger import Ledger, Size
+from qsgd_lab.traffic import SERVER, Traffic
 
 
 class StackedExchange:
     """Implements `qsgd_lab.exchange.Exchange` for vectors of R n coordinates, n a repetition.
 
     Vectors are float64; what a node sends of them is float32, so that a method may converge as far as its
-    messages carry, and no further than float32 would. Received is, for methods of sums, as much as is sent
-    (an all-reduce), and for the others every other node's message (an all-gather).
+    messages carry, and no further than float32 would. `Traffic.flows` says what nodes receive.
 
     Parameters
     ----------
@@ -58,8 +31,8 @@ class StackedExchange:
         Below 2**32.
     traffic : Traffic, optional
         Where to count; by default a count of its own.
-    receivers : int
-        0: nodes receive what the others send. Above: this is a server, whose messages so many nodes receive.
+    is_server : bool
+        Whether this is what a server sends by.
     """
 
     def __init__(
@@ -70,12 +43,12 @@ class StackedExchange:
         repeats: range,
         seed: int,
         traffic: Traffic | None = None,
-        receivers: int = 0,
+        is_server: bool = False,
     ) -> None:
         self.compressor, self.nodes, self.seed = compressor, nodes, seed
         self.dimension, self.repeats = dimension, repeats
         self.local, self.ledger, self.traffic = range(nodes), Ledger(), traffic or Traffic()
-        self._forks, self._receivers, self._at_server = 0, receivers, False
+        self._forks, self._is_server, self._has_server = 0, is_server, is_server
         # float32 coordinates as they are need no exchange a repetition: their mean is one pass over all.
         self._exchanges = (
             []
@@ -85,6 +58,17 @@ class StackedExchange:
                 for repeat in repeats
             ]
         )
+        for exchange in self._exchanges:
+            exchange.count_in(self.own_ledger)
+
+    @property
+    def collective(self) -> str:
+        """By which collective the messages travel: one of `qsgd_lab.traffic.COLLECTIVES`."""
+        return SERVER if self._has_server else self.compressor.aggregates
+
+    def own_ledger(self) -> Ledger:
+        """Return where messages are counted, of all repetitions together."""
+        return self.traffic.down if self._is_server else self.traffic.ledger(self.collective)
 
     @property
     def buffer(self) -> None:
@@ -94,10 +78,10 @@ class StackedExchange:
     def server(self, compressor: Compressor) -> StackedExchange:
         """Return what a server sends by; see `Exchange.server`."""
         self._forks += 1
-        self._at_server = True
+        self._has_server = True
         seed = self.seed ^ (self._forks << 32)
         return StackedExchange(
-            compressor, 1, self.dimension, self.repeats, seed, self.traffic, receivers=self.nodes
+            compressor, 1, self.dimension, self.repeats, seed, self.traffic, is_server=True
         )
 
     def at_rate(self, rate: float) -> None:
@@ -126,14 +110,14 @@ class StackedExchange:
     def _exchange(
         self, rows: NDArray[np.float64], step: int, out: NDArray[np.float64], *, keeps_rest: bool
     ) -> None:
+        self.traffic.exchanged(self.collective, step)
         if not self._exchanges:
             sent = rows.astype(np.float32)
             out[...] = sent.mean(axis=0, dtype=np.float64)
             if keeps_rest:
                 rows -= sent
-            self._count(step, FLOAT_BITS * sent.size)
+            self.own_ledger().add(Size(0, {}, sent.size))
             return
-        bits = 0
         mean = np.empty(self.dimension, np.float32)
         for index, exchange in enumerate(self._exchanges):
             own = slice(index * self.dimension, (index + 1) * self.dimension)
@@ -146,19 +130,6 @@ class StackedExchange:
             else:
                 exchange.mean(vectors, step, mean)
             out[own] = mean
-            bits += _bits(exchange.ledger)
-            exchange.ledger = Ledger()
-        self._count(step, bits)
-
-    def _count(self, step: int, sent: int) -> None:
-        if self._receivers:
-            self.traffic.add(step, 0, self._receivers * sent)
-            return
-        if self._at_server:
-            self.traffic.add(step, sent, 0)
-            return
-        others = 1 if self.compressor.aggregates == "sums" and self.nodes > 1 else self.nodes - 1
-        self.traffic.add(step, sent, others * sent)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Return the states of all repetitions."""
@@ -174,9 +145,3 @@ class StackedExchange:
             prefix = f"{index}."
             own = {name.removeprefix(prefix): a for name, a in arrays.items() if name.startswith(prefix)}
             exchange.restore(own)
-
-
-def _bits(ledger: Ledger) -> int:
-    """Return the bits of what was counted, in whole messages."""
-    ledger.fetch()
-    return ledger.bits.get("message", 0) + FLOAT_BITS * ledger.raw_coordinates

@@ -196,7 +196,7 @@ _EPOCH_COLUMNS: tuple[tuple[str, Kind, str], ...] = (
     ("step", "int", "at its end, or where the run diverged"),
     ("train_loss_nats", "float", "mean over the epoch's steps; null: not finite"),
     ("validation_accuracy_share", "float", "in [0, 1]; null: the run diverged within the epoch"),
-    ("cumulative_megabytes_sent_per_node", "float", "10^6 bytes: the steps' share of the run's"),
+    ("cumulative_megabytes_sent_per_node", "float", "10^6 bytes: as counted; older runs: the steps' share"),
 )
 
 
@@ -244,13 +244,22 @@ def epoch_columns(records: Iterable[RunRecord], epochs: Mapping[str, Sequence[Ep
     for run in sorted(records, key=lambda run: run.key):
         whole, steps = _megabytes(run), run.result["steps"]
         own = [column.value(run) for column in shared]
+        last = epochs[run.key][-1] if epochs.get(run.key) else None
         for epoch in epochs.get(run.key, ()):
-            sent = None if whole is None or not steps else whole * epoch.step / steps
+            sent = None if whole is None or not steps else whole * _share_sent(epoch, last, steps)
             measured = (epoch.epoch, epoch.step, epoch.train_loss, epoch.validation_accuracy, sent)
             typed = zip(measured, _EPOCH_COLUMNS, strict=True)
             rows.append([*own, *(_typed(value, kind) for value, (_, kind, _) in typed)])
     names = [*(column.name for column in shared), *(name for name, _, _ in _EPOCH_COLUMNS)]
     return {name: [row[place] for row in rows] for place, name in enumerate(names)}
+
+
+def _share_sent(epoch: EpochRecord, last: EpochRecord | None, steps: int) -> float:
+    """Return the share of a run's bits that were sent by an epoch's end: as counted, or as its steps'."""
+    if last is None or epoch.flows is None or last.flows is None:
+        return epoch.step / steps
+    sent, whole = (sum(flow.sent_bits for flow in one.values()) for one in (epoch.flows, last.flows))
+    return sent / whole if whole else 0.0
 
 
 def description(*, epochs: bool = False) -> list[dict[str, str]]:

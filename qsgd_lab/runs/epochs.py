@@ -13,6 +13,7 @@ from typing import Any
 
 from qsgd_lab.runs import validation
 from qsgd_lab.runs.record import RunRecord
+from qsgd_lab.traffic import COLLECTIVES, Flow, flows_in
 
 
 @dataclass(frozen=True)
@@ -30,12 +31,18 @@ class EpochRecord:
         losses before the first that was not finite; None without one.
     validation_accuracy : float or None
         At its end, in [0, 1]; None for the last epoch of a run that diverged within it.
+    rounds : int or None
+        Steps so far in which anything was exchanged; None in older records, and where sizes are not known.
+    flows : dict of str to Flow, or None
+        By collective what one node has sent and received so far; None as `rounds`.
     """
 
     epoch: int
     step: int
     train_loss: float | None
     validation_accuracy: float | None
+    rounds: int | None = None
+    flows: Mapping[str, Flow] | None = None
 
     @property
     def is_finished(self) -> bool:
@@ -121,7 +128,21 @@ def _parsed(line: bytes, name: str) -> Any:
 def _epoch(document: Any, name: str) -> EpochRecord:
     given = validation.mapping_of(validation.scalar)(document, name)
     own = {field: value for field, value in given.items() if field in _CHECKS}
-    return EpochRecord(**validation.fields(own, name, _CHECKS))
+    return EpochRecord(**validation.fields(own, name, _CHECKS), **_traffic(given, name))
+
+
+def _traffic(given: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """Return what a line says of the traffic; nothing of an older one."""
+    if "rounds" not in given:
+        return {}
+    checks: dict[str, validation.Check] = {"rounds": validation.count}
+    for collective in COLLECTIVES:
+        if f"{collective}.rounds" in given:
+            checks |= {f"{collective}.{field}": validation.number for field in Flow._fields}
+            checks[f"{collective}.rounds"] = validation.count
+    own = {field: value for field, value in given.items() if field in checks}
+    checked = validation.fields(own, name, checks)
+    return {"rounds": checked["rounds"], "flows": flows_in(checked)}
 
 
 _CHECKS: dict[str, validation.Check] = {

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, ClassVar
 
 from qsgd_lab.runs import validation
+from qsgd_lab.traffic import COLLECTIVES
 
 #: Raised when a change to the simulation changes results; what was stored before is then redone.
 VERSION = 1
@@ -80,6 +81,9 @@ class ProblemRecord:
         A row a checkpoint, a column a repetition; infinite where it left the finite numbers.
     seconds : float
         Processor time of the block.
+    flows : dict of str to dict of str to list of float, or None
+        By collective, "rounds", "sent_bits" and "received_bits": what of the above went through it. None in
+        older records.
     """
 
     SCHEMA: ClassVar[int] = 1
@@ -91,11 +95,14 @@ class ProblemRecord:
     received_bits: list[float]
     errors: list[list[float]]
     seconds: float
+    flows: dict[str, dict[str, list[float]]] | None = None
 
     def to_json(self) -> str:
         """Return the canonical text of problem.json; errors that are not finite are null."""
         document = {name: getattr(self, name) for name in _RECORD_CHECKS if name not in ("schema", "key")}
         document |= {"schema": self.SCHEMA, "key": self.config.key, "config": self.config.to_dict()}
+        if self.flows is not None:
+            document["flows"] = self.flows
         document["errors"] = [[e if math.isfinite(e) else None for e in row] for row in self.errors]
         return json.dumps(document, sort_keys=True, allow_nan=False) + "\n"
 
@@ -108,13 +115,16 @@ class ProblemRecord:
         ValueError
             With the reason.
         """
-        document = validation.fields(validation.parse_json(text), "the record", _RECORD_CHECKS)
+        parsed = validation.parse_json(text)
+        later = _LATER_CHECKS if isinstance(parsed, dict) and "flows" in parsed else {}
+        document = validation.fields(parsed, "the record", _RECORD_CHECKS | later)
         if document.pop("schema") != cls.SCHEMA:
             raise ValueError(f"its schema is not {cls.SCHEMA}, the one this version reads")
         key, config = document.pop("key"), document["config"]
         if key != config.key:
             raise ValueError("its key is not that of its configuration")
         rows = {len(document[name]) for name in ("steps", "rounds", "sent_bits", "received_bits", "errors")}
+        rows |= {len(row) for flow in document.get("flows", {}).values() for row in flow.values()}
         columns = {len(row) for row in document["errors"]}
         if len(rows) != 1 or columns != {config.repeats}:
             raise ValueError("its lists differ in length")
@@ -144,3 +154,22 @@ _RECORD_CHECKS: dict[str, validation.Check] = {
     "errors": validation.list_of(validation.list_of(validation.optional(validation.number))),
     "seconds": validation.number,
 }
+
+_FLOW_CHECKS: dict[str, validation.Check] = {
+    "rounds": validation.list_of(validation.count),
+    "sent_bits": validation.list_of(validation.number),
+    "received_bits": validation.list_of(validation.number),
+}
+
+
+def _flows(value: Any, name: str) -> dict[str, dict[str, list[float]]]:
+    found = {}
+    for collective, flow in validation.mapping_of(lambda given, _: given)(value, name).items():
+        if collective not in COLLECTIVES:
+            raise ValueError(f"{name} has a collective that is not one of: {', '.join(COLLECTIVES)}")
+        found[collective] = validation.fields(flow, f"{name}.{collective}", _FLOW_CHECKS)
+    return found
+
+
+#: Fields that older records lack.
+_LATER_CHECKS: dict[str, validation.Check] = {"flows": _flows}

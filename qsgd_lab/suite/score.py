@@ -15,7 +15,7 @@ import numpy as np
 
 from qsgd_lab.report.analysis.communication import Link
 from qsgd_lab.report.analysis.statistics import compare_differences, holm
-from qsgd_lab.report.comparison.outcome import Outcome
+from qsgd_lab.report.comparison.outcome import FlowSoFar, Outcome
 from qsgd_lab.report.comparison.rows import seconds_at
 from qsgd_lab.suite.cells import CellResult
 from qsgd_lab.suite.definition import REFERENCE, WHOLE, Suite, Task
@@ -349,10 +349,8 @@ def seconds(cell: CellResult, task: Task, link: Link, nodes: int) -> float:
         runs=(0,),
         steps=np.array([task.steps]),
         rounds=one * cell.rounds,
-        sent_bits=one * cell.sent,
-        received_bits=one * cell.received,
+        flows={cell.aggregates: FlowSoFar(one * cell.rounds, one * cell.sent, one * cell.received)},
         values=one[None],
-        aggregates=cell.aggregates,
         dimension=task.dimension,
     )
     return float(seconds_at(outcome, link, task.compute)[0])

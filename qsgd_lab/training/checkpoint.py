@@ -21,7 +21,7 @@ from qsgd_lab.files import replace_whole
 Arrays = dict[str, NDArray[Any]]
 
 #: Raised when what a run keeps changes; a checkpoint of another format is not taken up.
-FORMAT = 4
+FORMAT = 5
 
 
 def save_checkpoint(path: Path, key: str, arrays: Arrays, scalars: dict[str, Any]) -> None:

@@ -20,7 +20,6 @@ from qsgd_lab.data import Dataset
 from qsgd_lab.distributed.exchange import DistributedExchange
 from qsgd_lab.distributed.lane import Lane
 from qsgd_lab.distributed.two_phase import DistributedTwoPhase
-from qsgd_lab.ledger import Ledger
 from qsgd_lab.models.dropout import open_dropout_streams
 from qsgd_lab.runs.config import TWO_PHASE, RunConfig
 from qsgd_lab.runs.record import Interrupted, RunOutcome
@@ -191,7 +190,3 @@ class RankRun(Run):
         """Remove this rank's checkpoints: the run is over."""
         for generation in (0, 1):
             self._file(generation).unlink(missing_ok=True)
-
-    def _ledgers(self) -> tuple[Ledger, Ledger]:
-        totals: tuple[Ledger, Ledger] = self.trainer.exchange.total_ledgers()
-        return totals

@@ -13,7 +13,6 @@ from typing import Any
 import torch
 
 from qsgd_lab.data import Part, load_dataset
-from qsgd_lab.ledger import Ledger
 from qsgd_lab.plugins import load_from_environment
 from qsgd_lab.runs.config import TWO_PHASE, RunConfig
 from qsgd_lab.runs.record import Interrupted, RunOutcome, RunResult
@@ -197,6 +196,7 @@ class Run:
                 "step": progress.step,
                 "train_loss": mean_loss,
                 "validation_accuracy": validation,
+                **self._traffic_so_far(),
             }
         )
         if validation > progress.best_accuracy:
@@ -286,23 +286,24 @@ class Run:
                 "step": progress.step,
                 "train_loss": progress.loss_sum / seen if seen else None,
                 "validation_accuracy": None,
+                **self._traffic_so_far(),
             }
         ]
+
+    def _traffic_so_far(self) -> dict[str, float]:
+        """Return what an epoch's line says of the traffic; this waits for a device."""
+        return self.trainer.exchange.total_traffic().fields(self.config.nodes)  # type: ignore[no-any-return]
 
     def _test_accuracy(self, rank: int) -> float:
         self.trainer.model.restore(self.best.snapshots[rank])
         flawed = TRAIN_MODE_EVALUATION in self.config.flaws
         return self._accuracy(self.dataset.test, in_training_mode=flawed)
 
-    def _ledgers(self) -> tuple[Ledger, Ledger]:
-        """Return what all nodes have sent, and what came back from owners of shards, or a server."""
-        exchange = self.trainer.exchange
-        return exchange.ledger, exchange.down_ledger
-
     def _result(
         self, test: float, validation: float, final_loss: float, last_test: float | None
     ) -> RunResult:
-        ledger, down = self._ledgers()
+        traffic = self.trainer.exchange.total_traffic()
+        ledger, down = traffic.sent_in_all(), traffic.down
         reached = [e for e in self.progress.epochs if e["validation_accuracy"] >= self.config.target_accuracy]
         finite = math.isfinite(final_loss) and not self.progress.diverged
         result = RunResult(

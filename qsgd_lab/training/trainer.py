@@ -14,7 +14,6 @@ from qsgd_lab.data import Dataset
 from qsgd_lab.data.augmentation import draw_placements
 from qsgd_lab.data.node_split import IID, node_split
 from qsgd_lab.exchange import SimulatedExchange, TwoPhaseExchange
-from qsgd_lab.ledger import Ledger
 from qsgd_lab.models import make_model
 from qsgd_lab.models.dropout import open_dropout_streams
 from qsgd_lab.models.initialisation import initialise
@@ -192,10 +191,7 @@ class Trainer:
             arrays["replicas"] = self.parameters.cpu().numpy()
         arrays |= {f"exchange.{name}": array for name, array in self.exchange.arrays().items()}
         arrays |= {f"algorithm.{name}": array for name, array in self.algorithm.arrays().items()}
-        return arrays, {
-            "ledger": self.exchange.ledger.to_dict(),
-            "down_ledger": self.exchange.down_ledger.to_dict(),
-        }
+        return arrays, {"traffic": self.exchange.traffic.to_dict()}
 
     def load(self, arrays: Arrays, scalars: dict[str, Any]) -> None:
         """Continue from the state of an earlier trainer of the same configuration."""
@@ -205,9 +201,7 @@ class Trainer:
             self.parameters.copy_(torch.from_numpy(arrays["replicas"]))
         self.exchange.restore(_below("exchange.", arrays))
         self.algorithm.restore(_below("algorithm.", arrays))
-        self.exchange.ledger = Ledger.from_dict(scalars["ledger"])
-        if "down_ledger" in scalars:  # not in checkpoints of earlier versions
-            self.exchange.down_ledger = Ledger.from_dict(scalars["down_ledger"])
+        self.exchange.traffic.restore(scalars["traffic"])
 
 
 def _below(prefix: str, arrays: Arrays) -> Arrays:

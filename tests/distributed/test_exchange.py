@@ -26,7 +26,7 @@ SPECS = [
 
 
 def simulated(text, nodes, steps, shapes, seed, two_phase):
-    """Return means, states by node, and the ledgers of the simulation."""
+    """Return means, states by node, and the traffic of the simulation."""
     layout = Layout(shapes)
     kind = TwoPhaseExchange if two_phase else SimulatedExchange
     exchange = kind(COMPRESSORS.parse(text).make(), nodes, 7, layout)
@@ -35,7 +35,7 @@ def simulated(text, nodes, steps, shapes, seed, two_phase):
         out = np.empty(layout.num_coordinates, np.float32)
         exchange.mean(gradients(seed, step, nodes, layout), step, out)
         means.append(out)
-    return means, exchange.arrays(), [exchange.ledger.to_dict(), exchange.down_ledger.to_dict()]
+    return means, exchange.arrays(), exchange.total_traffic().to_dict()
 
 
 def node_state(arrays, node, name):
@@ -47,7 +47,7 @@ def node_state(arrays, node, name):
 
 def check(ranks, text, steps=3, seed=0, two_phase=False, shapes=SHAPES):
     """Compare means, states and what was sent with the simulation."""
-    means, states, ledgers = simulated(text, ranks.size, steps, shapes, seed, two_phase)
+    means, states, traffic = simulated(text, ranks.size, steps, shapes, seed, two_phase)
     results = ranks.call(rank_cases.exchanged, text, steps, shapes, seed, two_phase)
     for rank, (there, state, sent) in enumerate(results):
         for here, mean in zip(means, there, strict=True):
@@ -57,7 +57,7 @@ def check(ranks, text, steps=3, seed=0, two_phase=False, shapes=SHAPES):
                 continue
             here = shard_state(states, rank, name) if two_phase else node_state(states, rank, name)
             assert np.array_equal(here, array), name
-        assert sent == ledgers
+        assert sent == traffic
 
 
 def shard_state(arrays, node, name):

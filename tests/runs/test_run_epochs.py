@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from qsgd_lab.errors import IntegrityError
 from qsgd_lab.runs.epochs import EpochRecord, check_epochs, parse_epochs
 from qsgd_lab.runs.store import RunStore
+from qsgd_lab.traffic import Flow
 
 LINE: dict[str, Any] = {"epoch": 1, "step": 39, "train_loss": 1.5, "validation_accuracy": 0.75}
 
@@ -41,6 +42,19 @@ def test_the_epoch_of_a_divergence_is_the_last() -> None:
         check_epochs(epochs, record(status="diverged", epochs=2))
 
 
+TRAFFIC: dict[str, Any] = {"rounds": 3, "sums.rounds": 2, "sums.sent_bits": 64.0, "sums.received_bits": 64}
+
+
+def test_traffic_is_read_where_a_line_says_it() -> None:
+    """By collective, of one node; older lines say nothing."""
+    (epoch,) = parse_epochs(lines({**LINE, **TRAFFIC}))
+    assert epoch == EpochRecord(1, 39, 1.5, 0.75, 3, {"sums": Flow(2, 64.0, 64)})
+    (epoch,) = parse_epochs(lines(LINE))
+    assert (epoch.rounds, epoch.flows) == (None, None)
+    (epoch,) = parse_epochs(lines({**LINE, "rounds": 0}))
+    assert (epoch.rounds, epoch.flows) == (0, {})
+
+
 def test_lines_are_read() -> None:
     """Each line is an epoch; a loss that was not finite is None; further flat fields are let pass."""
     second = {"epoch": 2, "step": 78, "train_loss": None, "validation_accuracy": 1, "learning_rate": 0.1}
@@ -57,6 +71,10 @@ def test_lines_are_read() -> None:
         (b"\xff\xfe\n", "line 1 is not UTF-8"),
         (b"\n", "Expecting value"),
         (lines({**LINE, "epoch": 2}), "line 1 is not epoch 1"),
+        (lines({**LINE, **TRAFFIC, "rounds": 1.5}), "line 1.rounds must be an integer from 0 up"),
+        (lines({**LINE, **TRAFFIC, "sums.rounds": -1}), "line 1.sums.rounds must be"),
+        (lines({**LINE, **TRAFFIC, "sums.sent_bits": "9"}), "line 1.sums.sent_bits must be an? ?"),
+        (lines({**LINE, "rounds": 1, "sums.rounds": 1}), "line 1 lacks sums.received_bits, sums.sent_bits"),
         (lines(LINE, {**LINE, "epoch": 2}), "line 2 is not after the steps before it"),
         (lines({**LINE, "step": -1}), "line 1.step must be"),
         (lines({**LINE, "step": 0}), "line 1 is not after"),

@@ -34,7 +34,7 @@ def gathered(lengths):
 
 
 def exchanged(text, steps, shapes, seed, two_phase=False):
-    """Return the means, this rank's state, and the ledgers of all ranks, after some steps."""
+    """Return the means, this rank's state, and the traffic of all ranks, after some steps."""
     from qsgd_lab.compressors.protocol import Layout
     from qsgd_lab.compressors.registry import COMPRESSORS
     from qsgd_lab.distributed.exchange import DistributedExchange
@@ -48,7 +48,7 @@ def exchanged(text, steps, shapes, seed, two_phase=False):
         out = np.empty(layout.num_coordinates, np.float32)
         exchange.mean(gradients(seed, step, exchange.nodes, layout)[exchange.rank][None], step, out)
         means.append(out)
-    return means, exchange.arrays(), [ledger.to_dict() for ledger in exchange.total_ledgers()]
+    return means, exchange.arrays(), exchange.total_traffic().to_dict()
 
 
 def numbers(rank, size):

@@ -50,9 +50,17 @@ def small_world(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     load_dataset.cache_clear()
 
 
-def cell(algorithm: str, compressor: str = "fp32", nodes: int = 4, seed: int = 0, **more: str) -> RunConfig:
+def cell(
+    algorithm: str,
+    compressor: str = "fp32",
+    nodes: int = 4,
+    seed: int = 0,
+    collective: str = "all-gather",
+    **more: str,
+) -> RunConfig:
     settings = {"epochs": 2, "global_batch": 8, **more}
-    (config,) = configurations("demo", ["line"], [nodes], [compressor], [seed], settings, algorithm, "noise")
+    arguments = ("demo", ["line"], [nodes], [compressor], [seed], settings, algorithm, "noise")
+    (config,) = configurations(*arguments, collective=collective)
     return config
 
 
@@ -117,15 +125,106 @@ def test_traffic_is_that_of_the_rounds(tmp_path: Path) -> None:
         assert result["bits_per_coordinate"] == {"fp32": 32.0}
 
 
+def sign_bits(*shapes: tuple[int, ...]) -> int:
+    """Return the bits of the message of signs, which is as long for every vector."""
+    sign, layout = COMPRESSORS.parse("sign").make(), Layout(shapes)
+    ones = np.ones(layout.num_coordinates, np.float32)
+    payload, _ = sign.compress(ones, sign.init(layout), Stream())
+    return 8 * len(sign.wire.pack(payload))
+
+
+#: n = 34 coordinates in float32, or their signs as one message; 12 steps an epoch, 2 epochs, N = 4.
+FLOATS, SIGNS = 32 * 34, sign_bits((2, 16), (2,))
+
+COUNTED = [
+    # Twelve steps of their own, then rounds that end after steps 20 and 24.
+    ("local-sgd(local_from=0.5,interval=8)", "fp32", [12, 14], {"sums": ([12, 14], FLOATS, FLOATS)}),
+    ("local-sgd(schedule=one-shot)", "fp32", [0, 1], {"sums": ([0, 1], FLOATS, FLOATS)}),
+    # Models and momenta in the same step.
+    (
+        "local-sgd(interval=6,momentum=averaged)",
+        "fp32",
+        [2, 4],
+        {"sums": ([2, 4], 2 * FLOATS, 2 * FLOATS)},
+    ),
+    ("local-sgd(interval=6)", "sign", [2, 4], {"gathers": ([2, 4], SIGNS, 3 * SIGNS)}),
+    # Signs of the updates every step, errors in float32 every fourth.
+    (
+        "cser(interval=4)",
+        "sign",
+        [12, 24],
+        {"sums": ([3, 6], FLOATS, FLOATS), "gathers": ([12, 24], SIGNS, 3 * SIGNS)},
+    ),
+    ("cser-pl(interval=4,resets=sign)", "fp32", [3, 6], {"gathers": ([3, 6], SIGNS, 3 * SIGNS)}),
+    ("asynchronous", "sign", [12, 24], {"server": ([12, 24], SIGNS, FLOATS)}),
+    ("parameter-server(down=sign)", "fp32", [12, 24], {"server": ([12, 24], FLOATS, SIGNS)}),
+]
+
+
+def lines_of(rounds: list[int], flows: dict[str, tuple[list[int], float, float]]) -> list[dict[str, float]]:
+    """Return what the epochs' lines say: rounds of each collective, and bits of a node in each of them."""
+    return [
+        {"rounds": count}
+        | {
+            f"{name}.{field}": used[epoch] * each
+            for name, (used, sent, received) in flows.items()
+            if used[epoch]
+            for field, each in (("rounds", 1), ("sent_bits", sent), ("received_bits", received))
+        }
+        for epoch, count in enumerate(rounds)
+    ]
+
+
+def traffic_of(outcome: RunOutcome) -> list[dict[str, float]]:
+    """Return what the epochs' lines say of the traffic."""
+    own = {"epoch", "step", "train_loss", "validation_accuracy"}
+    return [{name: value for name, value in line.items() if name not in own} for line in outcome.epochs]
+
+
+@pytest.mark.parametrize(("algorithm", "compressor", "rounds", "flows"), COUNTED)
+def test_traffic_of_every_epoch_by_hand(
+    algorithm: str,
+    compressor: str,
+    rounds: list[int],
+    flows: dict[str, tuple[list[int], float, float]],
+    tmp_path: Path,
+) -> None:
+    """Steps in which anything was exchanged, and bits of a node by collective, at the end of each epoch."""
+    outcome = train(cell(algorithm, compressor), tmp_path / "none.npz")
+    assert traffic_of(outcome) == lines_of(rounds, flows)
+
+
+def test_full_gradients_of_qsvrg_are_sums_beside_gathered_messages(tmp_path: Path) -> None:
+    """At steps 0, 5, 10, 15 and 20 in float32, and every step a message; together what the result counts."""
+    outcome = train(cell("qsvrg(interval=5)", "qsgd(bits=2)"), tmp_path / "none.npz")
+    first, last = traffic_of(outcome)
+    assert [line["rounds"] for line in (first, last)] == [12, 24]
+    assert [line["sums.sent_bits"] for line in (first, last)] == [3 * FLOATS, 5 * FLOATS]
+    assert last["gathers.received_bits"] == 3 * last["gathers.sent_bits"]
+    result = outcome.result
+    sent = 4 * (last["sums.sent_bits"] + last["gathers.sent_bits"])
+    assert sent == pytest.approx(result["bits_per_coordinate"]["message"] * result["coordinates_sent"])
+
+
+def test_traffic_in_two_phases_of_two_exchanges_though_killed(tmp_path: Path) -> None:
+    """What goes to the other shards' owners, and their means; a fork counts on after a checkpoint, too."""
+    config = cell("local-sgd(interval=6,momentum=averaged)", "sign", collective="two-phase")
+    whole = train(config, tmp_path / "whole.npz")
+    # Each of the two tensors is whole in one shard, with an empty piece of the other; momenta are in float32.
+    each = 3 / 4 * (sign_bits((32,), (0,)) + sign_bits((0,), (2,)) + FLOATS)
+    assert traffic_of(whole) == lines_of([2, 4], {"two-phase": ([2, 4], each, each)})
+    with pytest.raises(Interrupted):
+        train(config, tmp_path / "killed.npz", stops=8)
+    killed = train(config, tmp_path / "killed.npz")
+    assert (killed.epochs, killed.result) == (whole.epochs, whole.result)
+
+
 def test_what_a_server_sends_down_is_counted(tmp_path: Path) -> None:
     """Each message once: the model in float32, or whole messages of the server's compressor."""
-    sign, layout = COMPRESSORS.parse("sign").make(), Layout(((2, 16), (2,)))
-    payload, _ = sign.compress(np.ones(34, np.float32), sign.init(layout), Stream())
-    message = 8 * len(sign.wire.pack(payload))  # as long for every vector
     for algorithm, bits in (
         ("asynchronous", 32.0),
         ("parameter-server", 32.0),
-        ("parameter-server(down=sign)", message / 34),
+        ("parameter-server(down=sign)", SIGNS / 34),
     ):
         config = cell(algorithm, "qsgd(bits=2)")
         result = train(config, tmp_path / "none.npz").result

@@ -237,6 +237,10 @@ def test_a_diverged_run_is_a_result(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         "step": len(losses),
         "train_loss": pytest.approx(np.mean(finite)),
         "validation_accuracy": None,
+        "rounds": len(losses),
+        "sums.rounds": len(losses),
+        "sums.sent_bits": 32 * outcome.result["num_parameters"] * len(losses),
+        "sums.received_bits": 32 * outcome.result["num_parameters"] * len(losses),
     }
 
     path = tmp_path / "checkpoint.npz"

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from qsgd_lab.levels import FLOAT_BITS
-from qsgd_lab.report.analysis.communication import mean_bits, sent_code
-from qsgd_lab.report.comparison.outcome import Floats, Outcome
+from qsgd_lab.report.analysis.communication import counted_runs, mean_bits, sent_code
+from qsgd_lab.report.comparison.outcome import Floats, FlowSoFar, Outcome
+from qsgd_lab.traffic import COLLECTIVES, Flow
 
 if TYPE_CHECKING:
     from qsgd_lab.runs.epochs import EpochRecord
@@ -21,23 +23,72 @@ def network_outcome(
 ) -> Outcome:
     """Return the outcome of the seeds of one method at one N; values are accuracies in percent.
 
-    Bits and exchanges of an epoch are the steps' share of the run's. Received is, for sums, as much as is
-    sent, for gathers every other node's message, and from a server what it sent. In two phases a node sends
-    what belongs to the other nodes' shards, and receives the means of these.
+    Traffic is what the epochs' lines say. Where those of older records say nothing, all is taken to have gone
+    through one collective, evenly over the steps. What is received for it, `Traffic.flows` says.
 
     Parameters
     ----------
     method : str
     aggregates : {"sums", "gathers", "two-phase", "server"}
+        The collective of older records.
     runs : sequence of RunRecord
         At least one.
     epochs : sequence of sequence of EpochRecord
         Of each run. A diverged run keeps its last accuracy.
     """
     first = runs[0]
-    nodes, n = first.config.nodes, first.result["num_parameters"]
     longest = max(epochs, key=len)
     steps = np.array([epoch.step for epoch in longest], np.int64)
+    rounds, flows = _recorded(steps, runs, epochs) or _even(steps, aggregates, runs)
+    return Outcome(
+        nodes=first.config.nodes,
+        method=method,
+        runs=tuple(run.config.seed for run in runs),
+        steps=steps,
+        rounds=rounds,
+        flows=flows,
+        values=np.array([_accuracies(own, steps.size) for own in epochs]).T,
+        dimension=first.result["num_parameters"],
+        final=np.array([100 * run.result["test_accuracy"] for run in runs]),
+        astray=tuple(run.status == "diverged" for run in runs),
+    )
+
+
+def _recorded(
+    steps: NDArray[np.int64], runs: Sequence[RunRecord], epochs: Sequence[Sequence[EpochRecord]]
+) -> tuple[Floats, dict[str, FlowSoFar]] | None:
+    """Return the rounds and flows that the epochs' lines say, a mean over runs; None without such lines.
+
+    As for bits a coordinate, runs that diverged count only where there are no others.
+    """
+    counted = {run.config.seed for run in counted_runs(runs)}
+    own = [found for run, found in zip(runs, epochs, strict=True) if run.config.seed in counted]
+    rows: list[list[EpochRecord]] = [
+        [e for found in own for e in found[at : at + 1] if e.step == step and e.flows is not None]
+        for at, step in enumerate(steps.tolist())
+    ]
+    if not all(rows):
+        return None
+
+    def mean(value: Callable[[EpochRecord], float]) -> Floats:
+        return np.array([float(np.mean([value(epoch) for epoch in row])) for row in rows])
+
+    def part(collective: str, name: str) -> Floats:
+        return mean(lambda epoch: getattr((epoch.flows or {}).get(collective, Flow(0, 0, 0)), name))
+
+    used = {collective for row in rows for epoch in row for collective in epoch.flows or ()}
+    return mean(lambda epoch: epoch.rounds or 0), {
+        collective: FlowSoFar(*(part(collective, name) for name in Flow._fields))
+        for collective in COLLECTIVES
+        if collective in used
+    }
+
+
+def _even(
+    steps: NDArray[np.int64], aggregates: str, runs: Sequence[RunRecord]
+) -> tuple[Floats, dict[str, FlowSoFar]]:
+    """Return rounds and flows as the steps' share of what runs sent in all, by one collective."""
+    nodes, n = runs[0].config.nodes, runs[0].result["num_parameters"]
     bits = mean_bits(runs)
     code = sent_code(bits)
     shares = [_a_step(run) for run in runs]
@@ -51,20 +102,8 @@ def network_outcome(
         "two-phase": back,
         "server": back,
     }
-    return Outcome(
-        nodes=nodes,
-        method=method,
-        runs=tuple(run.config.seed for run in runs),
-        steps=steps,
-        rounds=np.minimum(steps, np.round(steps * vectors)),
-        sent_bits=sent,
-        received_bits=np.asarray(down[aggregates], np.float64),
-        values=np.array([_accuracies(own, steps.size) for own in epochs]).T,
-        aggregates=aggregates,
-        dimension=n,
-        final=np.array([100 * run.result["test_accuracy"] for run in runs]),
-        astray=tuple(run.status == "diverged" for run in runs),
-    )
+    rounds = np.minimum(steps, np.round(steps * vectors))
+    return rounds, {aggregates: FlowSoFar(rounds, sent, np.asarray(down[aggregates], np.float64))}
 
 
 def _a_step(run: RunRecord) -> float:

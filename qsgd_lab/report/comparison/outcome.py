@@ -3,17 +3,36 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from qsgd_lab.traffic import COLLECTIVES, Flow
+
 if TYPE_CHECKING:
     from qsgd_lab.runs.problem_record import ProblemRecord
 
 Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class FlowSoFar:
+    """What went through one collective, at C checkpoints; arrays of shape (C,).
+
+    Attributes
+    ----------
+    rounds : ndarray
+        Steps so far in which it was used.
+    sent_bits, received_bits : ndarray
+        Of one node so far.
+    """
+
+    rounds: Floats
+    sent_bits: Floats
+    received_bits: Floats
 
 
 @dataclass(frozen=True)
@@ -28,15 +47,14 @@ class Outcome:
     runs : tuple of int
         Numbers of the repetitions, or seeds; runs of one number met the same noise under every method.
     steps, rounds : ndarray, shape (C,)
-        Steps taken, and exchanges so far.
-    sent_bits, received_bits : ndarray, shape (C,)
-        Of one node so far.
+        Steps taken, and steps so far in which anything was exchanged.
+    flows : mapping of str to FlowSoFar
+        By collective: all-reduce ("sums"), all-gather ("gathers"), by owners of shards ("two-phase"), or by a
+        "server".
     values : ndarray, shape (C, R)
         Errors, or validation accuracies in percent; an error that left the finite numbers is infinite.
     final : ndarray or None
         Shape (R,): what replaces the last row where a run is compared whole: test accuracies.
-    aggregates : {"sums", "gathers", "two-phase", "server"}
-        Which collective the messages take: all-reduce, all-gather, by owners of shards, or by a server.
     dimension : int
         n, coordinates of a vector.
     astray : tuple of bool or None
@@ -48,10 +66,8 @@ class Outcome:
     runs: tuple[int, ...]
     steps: NDArray[np.int64]
     rounds: Floats
-    sent_bits: Floats
-    received_bits: Floats
+    flows: Mapping[str, FlowSoFar]
     values: Floats
-    aggregates: str
     dimension: int
     final: Floats | None = None
     astray: tuple[bool, ...] | None = None
@@ -67,13 +83,29 @@ class Outcome:
         return np.asarray(self.final if whole else self.values[checkpoint])
 
     @property
+    def sent_bits(self) -> Floats:
+        """Bits of one node, up, shape (C,)."""
+        return self._sum([flow.sent_bits for flow in self.flows.values()])
+
+    @property
+    def received_bits(self) -> Floats:
+        """Bits of one node, down, shape (C,)."""
+        return self._sum([flow.received_bits for flow in self.flows.values()])
+
+    def _sum(self, parts: Sequence[Floats]) -> Floats:
+        return np.asarray(np.sum([np.zeros(self.steps.size), *parts], axis=0))
+
+    @property
     def bits(self) -> Floats:
         """Bits of one node, up and down, shape (C,)."""
         return np.asarray(self.sent_bits + self.received_bits)
 
 
 def outcome_of(method: str, aggregates: str, dimension: int, blocks: Sequence[ProblemRecord]) -> Outcome:
-    """Return the outcome of the blocks of one method at one N, which share their checkpoints."""
+    """Return the outcome of the blocks of one method at one N, which share their checkpoints.
+
+    `aggregates` is the collective of all that was sent, for records that do not say it.
+    """
     first = blocks[0]
     weights = np.array([block.config.repeats for block in blocks], np.float64)
     runs = tuple(
@@ -82,19 +114,28 @@ def outcome_of(method: str, aggregates: str, dimension: int, blocks: Sequence[Pr
         for run in range(block.config.first_repeat, block.config.first_repeat + block.config.repeats)
     )
 
-    def mean(rows: list[list[float]]) -> Floats:
+    def mean(rows: Sequence[Sequence[float]]) -> Floats:
         return np.asarray(np.average(np.array(rows, np.float64), axis=0, weights=weights))
 
+    recorded = [block.flows for block in blocks if block.flows is not None]
+    flows = {aggregates: FlowSoFar(*(mean([getattr(b, name) for b in blocks]) for name in Flow._fields))}
+    if len(recorded) == len(blocks):
+        none = {name: [0.0] * len(first.steps) for name in Flow._fields}
+        flows = {
+            collective: FlowSoFar(
+                *(mean([own.get(collective, none)[name] for own in recorded]) for name in Flow._fields)
+            )
+            for collective in COLLECTIVES
+            if any(collective in own for own in recorded)
+        }
     return Outcome(
         nodes=first.config.nodes,
         method=method,
         runs=runs,
         steps=np.array(first.steps),
         rounds=np.array(first.rounds, np.float64),
-        sent_bits=mean([block.sent_bits for block in blocks]),
-        received_bits=mean([block.received_bits for block in blocks]),
+        flows=flows,
         values=np.concatenate([np.array(block.errors) for block in blocks], axis=1),
-        aggregates=aggregates,
         dimension=dimension,
     )
 

@@ -18,6 +18,7 @@ from qsgd_lab.theory.network import (
     parameter_server_seconds,
     ring_allreduce_seconds,
 )
+from qsgd_lab.traffic import SERVER, SUMS, TWO_PHASE
 
 #: Bytes of a float32 coordinate.
 _FLOAT_BYTES = 4
@@ -93,26 +94,30 @@ class Row:
 
 
 def seconds_at(outcome: Outcome, link: Link, compute: float = 0.0) -> NDArray[np.float64]:
-    """Return the modelled time at each checkpoint, shape (C,): compute a step, and a collective a round."""
-    rounds = np.maximum(outcome.rounds, 1)
-    up, down = (bits / rounds / 8 for bits in (outcome.sent_bits, outcome.received_bits))
-    once = np.array([_collective(outcome, float(m), float(d), link) for m, d in zip(up, down, strict=True)])
-    return np.asarray(outcome.steps * compute + outcome.rounds * once)
+    """Return the modelled time at each checkpoint, shape (C,): compute a step, and the collectives of rounds.
+
+    Each collective that is used in a round is one, with its mean size.
+    """
+    seconds = outcome.steps * compute
+    for collective, flow in outcome.flows.items():
+        rounds = np.maximum(flow.rounds, 1)
+        sizes = zip(flow.sent_bits / rounds / 8, flow.received_bits / rounds / 8, strict=True)
+        once = [_collective(collective, outcome.nodes, float(up), float(down), link) for up, down in sizes]
+        seconds = seconds + flow.rounds * np.array(once)
+    return np.asarray(seconds)
 
 
-def _collective(outcome: Outcome, message_bytes: float, down_bytes: float, link: Link) -> float:
-    if outcome.nodes == 1:
+def _collective(collective: str, nodes: int, message_bytes: float, down_bytes: float, link: Link) -> float:
+    if nodes == 1:
         return 0.0
-    if outcome.aggregates == "server":
-        return parameter_server_seconds(
-            outcome.nodes, message_bytes, down_bytes, link.latency, link.bandwidth
-        )
-    if outcome.aggregates == "two-phase":
-        return 2 * (outcome.nodes - 1) * link.latency + (message_bytes + down_bytes) / link.bandwidth
-    if outcome.aggregates == "sums":
+    if collective == SERVER:
+        return parameter_server_seconds(nodes, message_bytes, down_bytes, link.latency, link.bandwidth)
+    if collective == TWO_PHASE:
+        return 2 * (nodes - 1) * link.latency + (message_bytes + down_bytes) / link.bandwidth
+    if collective == SUMS:
         words = max(1, round(message_bytes / _FLOAT_BYTES))
-        return ring_allreduce_seconds(outcome.nodes, words, link.latency, link.bandwidth)
-    return allgather_seconds(outcome.nodes, message_bytes, link.latency, link.bandwidth)
+        return ring_allreduce_seconds(nodes, words, link.latency, link.bandwidth)
+    return allgather_seconds(nodes, message_bytes, link.latency, link.bandwidth)
 
 
 def rows_of(
