@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 BUDGET_FORMS = "write 32x (of synchronous fp32's bits), bits such as 1e6, or seconds at a link, 2s@1Gbit/s"
 _DIVERGED = "div.: runs that left the finite numbers, or whose loss ended above that of a uniform guess."
-_BUDGET = re.compile(r"([0-9.]+(?:e[+-]?[0-9]+)?)(x|s@.*)?")
+_BUDGET = re.compile(r"([0-9.]+(?:[eE][+-]?[0-9]+)?)(x|m?s@.*)?")
 
 
 @click.command()
@@ -295,10 +295,11 @@ class _Budget:
         if match[2] == "x":
             return cls(ratio=amount)
         try:
-            bandwidth = BandwidthType().convert(match[2].removeprefix("s@"), None, None)
+            unit, _, link = match[2].partition("@")
+            bandwidth = BandwidthType().convert(link, None, None)
         except click.BadParameter as error:
             raise ValueError(f"--budget is {text!r}: {error.message}") from None
-        return cls(seconds=amount, bandwidth=bandwidth)
+        return cls(seconds=amount / 1000 if unit == "ms" else amount, bandwidth=bandwidth)
 
     def of(self, num_coordinates: int, steps: int) -> Budget:
         """Return the budget for vectors of n coordinates and T steps; a ratio is of synchronous fp32."""

@@ -98,7 +98,7 @@ def test_a_budget_ends_each_method_where_it_is_spent(capsys):
     rows = json.loads(out)
     assert [row["steps"] for row in rows] == [3, 60, 3, 60]
 
-    out, _ = compare(capsys, *COMMON, *METHODS, "--budget", "640", "--format", "json")
+    out, _ = compare(capsys, *COMMON, *METHODS, "--budget", "6.4E2", "--format", "json")
     assert {row["steps"] for row in json.loads(out)[::2]} == {9}
     assert all(row["is_within_budget"] for row in json.loads(out))
     out, _ = compare(capsys, *COMMON, *METHODS, "--budget", "0.000001s@1Gbit/s", "--format", "json")
@@ -106,7 +106,7 @@ def test_a_budget_ends_each_method_where_it_is_spent(capsys):
         :2
     ]  # the first checkpoint is taken; before its round local SGD sent nothing
     assert (over["steps"], over["is_within_budget"], within["steps"]) == (2, False, 14)
-    assert "over budget" in compare(capsys, *COMMON, *METHODS, "--budget", "0.000001s@1Gbit/s")[0]
+    assert "over budget" in compare(capsys, *COMMON, *METHODS, "--budget", "0.001ms@1Gbit/s")[0]
 
 
 def test_csv_has_a_line_a_run_and_checkpoint(capsys):
