@@ -33,6 +33,33 @@ class Flow(NamedTuple):
     received_bits: float
 
 
+def flow_of(collective: str, nodes: int, rounds: Any, sent: Any, down: Any) -> Flow:
+    """Return what went through one collective, of all nodes together; numbers, or arrays of them.
+
+    Received is, for sums, as much as is sent, for gathers every other node's message, and from a server what
+    it sent. In two phases a node sends what belongs to the other nodes' shards, and receives the means of
+    these.
+
+    Parameters
+    ----------
+    collective : str
+        One of `COLLECTIVES`.
+    nodes : int
+        N.
+    rounds : int or ndarray
+    sent : float or ndarray
+        Bits of all nodes' messages.
+    down : float or ndarray
+        Bits of what owners of shards, or a server, sent back, each message once.
+    """
+    others = nodes - 1
+    if collective == TWO_PHASE:
+        return Flow(rounds, others * sent / nodes, others * down)
+    if collective == SERVER:
+        return Flow(rounds, sent, nodes * down)
+    return Flow(rounds, sent, (others if collective == GATHERS else others > 0) * sent)
+
+
 class Traffic:
     """Counts of an exchange and all that it forks; counts on a device are not waited for until they are read.
 
@@ -81,33 +108,13 @@ class Traffic:
         return total
 
     def flows(self, nodes: int) -> dict[str, Flow]:
-        """Return what all nodes together sent and received, by collective, in the order of `COLLECTIVES`.
-
-        Received is, for sums, as much as is sent, for gathers every other node's message, and from a server
-        what it sent. In two phases a node sends what belongs to the other nodes' shards, and receives the
-        means of these.
-
-        Parameters
-        ----------
-        nodes : int
-            N.
-        """
-        found: dict[str, Flow] = {}
-        down, others = _message_bits(self.down), nodes - 1
-        for collective in COLLECTIVES:
-            rounds = self.steps.get(collective, 0)
-            if not rounds:
-                continue
-            sent = _message_bits(self.ledger(collective))
-            if collective == TWO_PHASE:
-                found[collective] = Flow(rounds, others * sent / nodes, others * down)
-            elif collective == SERVER:
-                found[collective] = Flow(rounds, sent, nodes * down)
-            else:
-                found[collective] = Flow(
-                    rounds, sent, (others if collective == GATHERS else others > 0) * sent
-                )
-        return found
+        """Return `flow_of` each collective that was used, for N nodes, in the order of `COLLECTIVES`."""
+        down = _message_bits(self.down)
+        return {
+            collective: flow_of(collective, nodes, rounds, _message_bits(self.ledger(collective)), down)
+            for collective in COLLECTIVES
+            if (rounds := self.steps.get(collective, 0))
+        }
 
     def fields(self, nodes: int) -> dict[str, float]:
         """Return the counts as flat fields of an epoch's line, of one node; none without all sizes.

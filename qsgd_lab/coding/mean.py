@@ -39,8 +39,7 @@ def end_mean(message: Any, tensor_sizes: tuple[int, ...], total: Vector, nodes: 
     MessageError
         If the message is damaged, or has other tensors.
     """
-    from qsgd_lab.kernels.cpu.messages.decode import GROUP
-    from qsgd_lab.kernels.cpu.messages.decode_mean import decode_to_mean
+    from qsgd_lab.kernels.cpu.messages.decode import GROUP, decode_to_mean
 
     frame = open_frame(message)
     header, index = frame.header, frame.index
@@ -75,6 +74,6 @@ def divide_sum(total: Vector, nodes: int) -> bool:
     total : float32, shape (n,), contiguous
     nodes : int
     """
-    from qsgd_lab.kernels.cpu.messages.decode_mean import divide_all
+    from qsgd_lab.kernels.cpu.messages.divide import divide_all
 
     return bool(divide_all(total, np.float32(nodes)))

@@ -18,7 +18,7 @@ class StackedExchange:
     """Implements `qsgd_lab.exchange.Exchange` for vectors of R n coordinates, n a repetition.
 
     Vectors are float64; what a node sends of them is float32, so that a method may converge as far as its
-    messages carry, and no further than float32 would. `Traffic.flows` says what nodes receive.
+    messages carry, and no further than float32 would. `qsgd_lab.traffic.flow_of` says what nodes receive.
 
     Parameters
     ----------

@@ -14,6 +14,8 @@ import os
 import sys
 from pathlib import Path
 
+import pytest
+
 HERE = Path(__file__).resolve().parent
 
 
@@ -28,6 +30,22 @@ def pytest_configure(config):
         import simulated
 
         simulated.LAUNCHES.install()
+
+
+@pytest.fixture
+def launches(monkeypatch):
+    """Return a list that grows by a kernel's name at each launch."""
+    from numba.cuda.simulator.kernel import FakeCUDAKernel
+
+    names, call = [], FakeCUDAKernel.__call__
+
+    def counted(self, *args):
+        if not self._device:
+            names.append(self.fn.__name__)
+        return call(self, *args)
+
+    monkeypatch.setattr(FakeCUDAKernel, "__call__", counted)
+    return names
 
 
 def pytest_unconfigure(config):

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 from numba import cuda
-from numba.cuda.simulator.kernel import FakeCUDAKernel
 
 from qsgd_lab import dequantize, quantize
 from qsgd_lab.compressors import QSGD, ErrorFeedback, FullPrecision
@@ -20,20 +19,6 @@ from qsgd_lab.partition import partition
 
 X = np.random.default_rng(0).standard_normal((3, 400), dtype=np.float32)
 NODES, SIZES = 2, (700, 500)
-
-
-@pytest.fixture
-def launches(monkeypatch):
-    """Return a list that grows by a kernel's name at each launch."""
-    names, call = [], FakeCUDAKernel.__call__
-
-    def counted(self, *args):
-        if not self._device:
-            names.append(self.fn.__name__)
-        return call(self, *args)
-
-    monkeypatch.setattr(FakeCUDAKernel, "__call__", counted)
-    return names
 
 
 @pytest.mark.parametrize("bits", [3, 9])

@@ -7,7 +7,6 @@ import pytest
 import torch
 from cuda_examples import IS_COMPILED
 from numba import cuda
-from numba.cuda.simulator.kernel import FakeCUDAKernel
 
 from qsgd_lab import dequantize, quantize, quantize_and_encode
 from qsgd_lab.compressors import QSGD, ErrorFeedback
@@ -39,20 +38,6 @@ def nasty():
         x[1200] = -3e38
         x[1600] = np.nan
     return x
-
-
-@pytest.fixture
-def launches(monkeypatch):
-    """Return a list that grows by a kernel's name at each launch."""
-    names, call = [], FakeCUDAKernel.__call__
-
-    def counted(self, *args):
-        if not self._device:
-            names.append(self.fn.__name__)
-        return call(self, *args)
-
-    monkeypatch.setattr(FakeCUDAKernel, "__call__", counted)
-    return names
 
 
 @pytest.mark.parametrize(("s", "bucket_size"), SCHEMES if IS_COMPILED else TWINS)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from qsgd_lab.levels import FLOAT_BITS
 from qsgd_lab.report.analysis.communication import counted_runs, mean_bits, sent_code
 from qsgd_lab.report.comparison.outcome import Floats, FlowSoFar, Outcome
-from qsgd_lab.traffic import COLLECTIVES, Flow
+from qsgd_lab.traffic import COLLECTIVES, Flow, flow_of
 
 if TYPE_CHECKING:
     from qsgd_lab.runs.epochs import EpochRecord
@@ -24,7 +24,7 @@ def network_outcome(
     """Return the outcome of the seeds of one method at one N; values are accuracies in percent.
 
     Traffic is what the epochs' lines say. Where those of older records say nothing, all is taken to have gone
-    through one collective, evenly over the steps. What is received for it, `Traffic.flows` says.
+    through one collective, evenly over the steps. What is received for it, `flow_of` says.
 
     Parameters
     ----------
@@ -91,19 +91,13 @@ def _even(
     nodes, n = runs[0].config.nodes, runs[0].result["num_parameters"]
     bits = mean_bits(runs)
     code = sent_code(bits)
-    shares = [_a_step(run) for run in runs]
-    vectors = float(np.mean(shares)) / (nodes * n) if n else 0.0
-    moved = (nodes - 1) / nodes if aggregates == "two-phase" else 1.0
-    sent: Floats = np.asarray(moved * steps * vectors * n * (bits[code] if code else 0.0), np.float64)
-    back = moved * steps * float(np.mean([_down_a_step(run) for run in runs]))
-    down: dict[str, Any] = {
-        "sums": sent if nodes > 1 else 0 * sent,
-        "gathers": sent * (nodes - 1),
-        "two-phase": back,
-        "server": back,
-    }
-    rounds = np.minimum(steps, np.round(steps * vectors))
-    return rounds, {aggregates: FlowSoFar(rounds, sent, np.asarray(down[aggregates], np.float64))}
+    coordinates = float(np.mean([_a_step(run) for run in runs]))
+    sent = steps * coordinates * (bits[code] if code else 0.0)
+    down = steps * float(np.mean([_down_a_step(run) for run in runs]))
+    rounds = np.minimum(steps, np.round(steps * coordinates / (nodes * n) if n else 0.0 * steps))
+    flow = flow_of(aggregates, nodes, rounds, sent, down)
+    up, back = (np.asarray(bits, np.float64) / nodes for bits in (flow.sent_bits, flow.received_bits))
+    return rounds, {aggregates: FlowSoFar(rounds, up, back)}
 
 
 def _a_step(run: RunRecord) -> float:

@@ -18,8 +18,10 @@ from qsgd_lab.kernels.constants import DAMAGED, FIXED, GOOD, MALFORMED, NOT_CANO
 from qsgd_lab.kernels.cpu.float_mode import keep_denormals, set_float_mode
 from qsgd_lab.kernels.cpu.messages.decode_dense import decode_dense_bytes, decode_dense_in_turn, finish_singly
 from qsgd_lab.kernels.cpu.messages.decode_sparse import decode_four_sparse, decode_sparse_chunk
+from qsgd_lab.kernels.cpu.messages.divide import divide_part
 from qsgd_lab.kernels.cpu.messages.encode import extremes
 from qsgd_lab.kernels.cpu.messages.fixed_width import decode_fixed_chunk
+from qsgd_lab.kernels.cpu.unowned import unowned_view
 from qsgd_lab.kernels.cpu.wide_vectors import prefer_wide_vectors
 from qsgd_lab.kernels.crc32c import crc32c_of_ranges
 from qsgd_lab.kernels.fixed_point import level_step, level_value
@@ -196,8 +198,12 @@ def put_values(levels, first, bucket, norms, bucket_offsets, num_levels, add, va
 
 
 @njit(cache=True, fastmath=False)
-def put_chunks(stream, directory, chunks, form, tables, norms, bucket_offsets, scratch, add, values):
-    """Do the work of `decode_to_values`, which sets the float mode."""
+def put_chunks(stream, directory, chunks, form, tables, norms, bucket_offsets, scratch, add, nodes, values):
+    """Do the work of `decode_to_values` and `decode_to_mean`, which set the float mode.
+
+    `nodes` is 0 where nothing is divided. Returns whether all that was divided is finite, too.
+    """
+    found = np.int32(0)
     state = GroupScratch(np.empty(STATE_SIZE, np.int64), np.empty(GROUP, np.uint32))
     first = chunks.first * chunks.size
     bucket = np.int64(np.searchsorted(bucket_offsets, first, side="right")) - 1
@@ -207,11 +213,13 @@ def put_chunks(stream, directory, chunks, form, tables, norms, bucket_offsets, s
         levels = scratch[: last - first]
         outcome, where = decode_group(stream, directory, chunks, chunk, form, tables, levels, state)
         if outcome != GOOD:
-            return outcome, where
+            return outcome, where, False
         bucket = put_values(levels, first, bucket, norms, bucket_offsets, form.num_levels, add, values)
         if bucket < 0:
-            return NOT_CANONICAL, chunk
-    return GOOD, chunks.stop
+            return NOT_CANONICAL, chunk, False
+        if nodes > 0:  # now, while it is in the cache: a pass of its own takes as long as decoding
+            found |= divide_part(values[first:last], nodes)
+    return GOOD, chunks.stop, found == 0
 
 
 @njit(cache=True, fastmath=False, nogil=True)
@@ -222,6 +230,25 @@ def decode_to_values(stream, directory, chunks, form, tables, norms, bucket_offs
     as it does; the values of chunks before a bad one are then written.
     """
     mode = keep_denormals()
-    found = put_chunks(stream, directory, chunks, form, tables, norms, bucket_offsets, scratch, add, values)
+    none = np.float32(0)
+    outcome, chunk, _ = put_chunks(
+        stream, directory, chunks, form, tables, norms, bucket_offsets, scratch, add, none, values
+    )
+    set_float_mode(mode)
+    return outcome, chunk
+
+
+@njit(cache=True, fastmath=False, nogil=True)
+def decode_to_mean(stream, directory, chunks, form, tables, norms, bucket_offsets, scratch, nodes, values):
+    """Add the values of all chunks to float32 `values`, shape (n,), and divide these by float32 `nodes`.
+
+    Other parameters as of `decode_to_values`. Returns (outcome, chunk) as it does, and whether all of the
+    result is finite.
+    """
+    mode = keep_denormals()
+    values = unowned_view(values)
+    found = put_chunks(
+        stream, directory, chunks, form, tables, norms, bucket_offsets, scratch, True, nodes, values
+    )
     set_float_mode(mode)
     return found
