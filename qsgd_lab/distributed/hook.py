@@ -54,8 +54,8 @@ class QSGDHook:
     error_feedback : bool
         Keep what was not sent, and add it to the next gradient.
     layout : {"fixed", "auto", "ranged"}
-        Of QSGD's messages: "fixed" takes the least time, "ranged" the fewest bytes, for slow links; "auto" has
-        Elias's codes where they are shorter.
+        Of QSGD's messages: "fixed" takes the least time, "ranged" the fewest bytes, for slow links; "auto"
+        has Elias's codes where they are shorter.
     collective : {"auto", "all-gather", "two-phase", "fastest"}
         "all-gather": every rank receives every rank's message. "two-phase": ranks add up a shard each,
         quantize its mean again, and send it to all; they keep what that loses. "auto": the latter above two
