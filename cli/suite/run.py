@@ -76,9 +76,9 @@ def run(
     its own and then run on the test seeds. Finished runs are kept, and the same command goes on where it was
     stopped. Before the cells, messages are audited as by `suite verify`: a method that is not honest about
     its bits gets no result (exit code 4). Afterwards, the first test run of each cell is repeated by nodes
-    that share nothing and send bytes. Beside them, baselines are run again as anchors, and the method on seeds
-    and data that only the submission's digest names. Tasks of networks are not scored, and run where --task
-    names them.
+    that share nothing and send bytes. Beside them, baselines are run again as anchors, and the method on
+    seeds and data that only the submission's digest names. Tasks of networks are not scored, and run where
+    --task names them.
 
     \b
     Example:
