@@ -1,6 +1,6 @@
 """Every bar of the coder: sizes and speeds of `ranged` and omega beside zstd and compintpy, with a verdict.
 
-    python benchmarks/codec_bars.py --save benchmarks/results/coder-avx512.json
+    python benchmarks/codec_bars.py --save benchmarks/cpu_results/coder-avx512.json
     NUMBA_CPU_NAME=haswell NUMBA_CPU_FEATURES= python benchmarks/codec_bars.py --part ranged
 
 All calls of a comparison take turns in one process; the least processor time of the thread counts, so that
