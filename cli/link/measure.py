@@ -9,6 +9,8 @@ from qsgd_lab.cli.options.completion import one_of
 from qsgd_lab.cli.options.lists import IntListType, WordsType
 from qsgd_lab.cli.options.quantities import BANDWIDTH
 
+#: Those of the hook; written here, so that help imports no torch.
+LAYOUTS = ("fixed", "auto", "ranged")
 METHODS = ("fp32", "fp16", "powersgd", "all-gather", "two-phase")
 
 
@@ -23,6 +25,13 @@ METHODS = ("fp32", "fp16", "powersgd", "all-gather", "two-phase")
     default=",".join(METHODS),
     show_default=True,
     help=f"A list of: {', '.join(METHODS)}; the last two with every --bits.",
+)
+@click.option(
+    "--layouts",
+    type=WordsType(LAYOUTS),
+    default="fixed",
+    show_default=True,
+    help=f"Of the lab's messages, a list of: {', '.join(LAYOUTS)}.",
 )
 @click.option(
     "--shape",
@@ -55,6 +64,7 @@ def measure(
     nodes: int,
     bits: tuple[int, ...],
     methods: tuple[str, ...],
+    layouts: tuple[str, ...],
     shape: float | None,
     model: str,
     batch: int,
@@ -84,7 +94,8 @@ def measure(
     if model not in MODELS:
         raise click.UsageError(f"no model {model!r}; there are: {', '.join(MODELS)}")
     names = [name for name in methods if name in ("fp32", "fp16", "powersgd")]
-    names += [f"{width}:{name}" for width in bits for name in methods if name not in names]
+    ours = [f"{width}:{name}" for width in bits for name in methods if name not in names]
+    names += [name if layout == "fixed" else f"{name}:{layout}" for name in ours for layout in layouts]
     click.echo(f"Measuring {', '.join(names)} on {nodes} processes.", err=True)
     outcome = run(Asked(nodes, model, "digits", batch, steps, names, shape))
     click.echo(render(outcome, format_name), nl=False)

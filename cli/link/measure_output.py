@@ -41,7 +41,7 @@ def _table(outcome: Outcome) -> Table:
     header = ["method", "n", *times, "sent", "counted", "formula", "speed-up"]
     cells = [
         [
-            row.method.replace(":", " bit, "),
+            row.method.replace(":", " bit, ", 1).replace(":", ", "),
             str(row.steps),
             format_seconds(row.median_s),
             format_seconds(row.deviation_s),

@@ -94,6 +94,7 @@ def submission_named(text: str, imports: Sequence[str]) -> Submission:
         found = read_submission(Path(text), suite)
     else:
         known = ", ".join(baselines(suite))
-        raise ValueError(f"{text!r} is neither a .toml file nor a baseline; baselines: {known}")
+        hint = "; a result is read by qsgd-lab suite table --against" if text.endswith(".json") else ""
+        raise ValueError(f"{text!r} is neither a .toml file nor a baseline; baselines: {known}{hint}")
     found.load()
     return found

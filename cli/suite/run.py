@@ -15,6 +15,7 @@ from qsgd_lab.cli.options.training import import_option
 from qsgd_lab.cli.suite.options import RUNGS, submission_named, task_option
 
 if TYPE_CHECKING:
+    from qsgd_lab.suite.cells import CellResult
     from qsgd_lab.suite.result_file import Entry
     from qsgd_lab.suite.submission import Submission
 
@@ -23,6 +24,8 @@ CELL_SECONDS = {"problem": 20.0, "network": 420.0}
 #: What the audits of a task take, in cells. On problems they are 8 seeds of two anchors and 7 others, where a
 #: cell has about 27; on networks 5 and 3, where a cell has 11.
 AUDIT_CELLS = {"problem": 0.85, "network": 1.2}
+#: Seconds of a processor that the audit of a method takes beforehand, and of a cell afterwards.
+METHOD_SECONDS, REPEATED_SECONDS = 6.0, 10.0
 
 
 @click.command()
@@ -72,7 +75,8 @@ def run(
     A submission is a TOML file (docs/benchmark.md) or the name of a baseline. Each cell is tuned on seeds of
     its own and then run on the test seeds. Finished runs are kept, and the same command goes on where it was
     stopped. Before the cells, messages are audited as by `suite verify`: a method that is not honest about
-    its bits gets no result (exit code 4). Beside them, baselines are run again as anchors, and the method on
+    its bits gets no result (exit code 4). Afterwards, the first test run of each cell is repeated by nodes
+    that share nothing and send bytes. Beside them, baselines are run again as anchors, and the method on
     seeds and data that only the submission's digest names. Tasks of networks are not scored, and run where
     --task names them.
 
@@ -102,6 +106,11 @@ def run(
         click.echo(lines, nl=False)
     else:
         write_atomically(output, lines)
+        rung = wanted[0] if len(wanted) == 1 else "32x"
+        words = f"Wrote {output}; next: qsgd-lab suite table --rung {rung} --against {output}"
+        if lacking := [task.key for task in suite.scored if task.key not in keys]:
+            words = f"Wrote {output}; tables at this rung also need the task {' and '.join(lacking)}"
+        click.echo(f"{words}.", err=True)
 
 
 def _plan(
@@ -119,8 +128,11 @@ def _plan(
                 work += sum(map(_cell_seconds, keys))
                 click.echo(f"{submission.name}, {rung}: {spec} on {', '.join(keys)}")
         if audited and submission != baselines(suite).get(submission.name):
+            specs = [submission.specs[rung] for rung in (*rungs, WHOLE) if rung in submission.specs]
             work += sum(AUDIT_CELLS[suite.task(key).kind] * _cell_seconds(key) for key in keys)
-    click.echo(f"{cells} cells, about {work / 60:.1f} CPU minutes without what is stored.")
+            work += METHOD_SECONDS * len({spec for each in specs for spec in each})
+            work += REPEATED_SECONDS * len(specs) * sum(suite.task(key).kind == "problem" for key in keys)
+    click.echo(f"{cells} cells, about {work / 60:.1f} CPU minutes with audits, without what is stored.")
 
 
 def _cell_seconds(key: str) -> float:
@@ -151,29 +163,37 @@ def _result(
     from qsgd_lab.suite.definition import WHOLE, load_suite
     from qsgd_lab.suite.result_file import entry_of, stored_entries
     from qsgd_lab.suite.submission import baselines
-    from qsgd_lab.suite.verify import audit_submission
+    from qsgd_lab.suite.verify import audit_cells, audit_submission, fresh_process
 
     suite = load_suite()
     is_baseline = submission == baselines(suite).get(submission.name)
+    tasks = [suite.task(key) for key in keys]
     if audited and not is_baseline:
-        with argument_errors():
-            for _, findings in audit_submission(submission, suite, [suite.task(key) for key in keys]):
+        with argument_errors(), fresh_process() as decoder:
+            for _, findings in audit_submission(submission, suite, tasks, decoder):
                 if findings:
                     raise IntegrityError(f"refused: {findings[0]}")
     store = RunStore(folder)
+    at = ""
     runner = Runner(
         suite,
         store,
-        lambda words: click.echo(f"{words}.", err=True),
+        lambda words: click.echo(f"{at}: {words}.", err=True),
         lambda configs: train_missing(configs, store, jobs, None),
     )
-    found = []
-    for key in keys:
-        task = suite.task(key)
+    found: list[CellResult] = []
+    places = [(task, rung) for task in tasks for rung in (*rungs, WHOLE) if rung in submission.specs]
+    for number, (task, rung) in enumerate(places, start=1):
+        at = f"Cell {number} of {len(places)}, {task.key} at {rung}"
         check_data(suite, task)
-        for rung in (*rungs, WHOLE):
-            if rung in submission.specs:
-                found.append(runner.cell(task, rung, submission.specs[rung]))
+        found.append(runner.cell(task, rung, submission.specs[rung]))
+    at = "Audit"
+    if audited and not is_baseline:
+        with fresh_process() as decoder:
+            for cell, findings in audit_cells(found, suite, decoder):
+                click.echo(f"{at}: {cell.task} at {cell.rung}, by nodes that send bytes.", err=True)
+                if findings:
+                    raise IntegrityError(f"refused: {cell.task} at {cell.rung}, {findings[0]}")
     digest = "" if is_baseline else submission.digest(suite)
     checked = None if is_baseline or not audited else audit(runner, digest, found, stored_entries(suite))
     return entry_of(

@@ -35,18 +35,19 @@ def verify(ctx: click.Context, submission: str, tasks: Sequence[str], imports: S
       qsgd-lab suite verify ef-top-k --task curved
     """
     from qsgd_lab.suite.definition import load_suite
-    from qsgd_lab.suite.verify import audit_submission
+    from qsgd_lab.suite.verify import audit_submission, fresh_process
 
     suite = load_suite()
     with argument_errors():
         found = submission_named(submission, imports)
         chosen = [suite.task(key) for key in tasks] or suite.scored
     failed = False
-    for spec, findings in audit_submission(found, suite, chosen):
-        for finding in findings:
-            click.echo(str(finding))
-        if not findings:
-            click.echo(f"{spec}: messages, sizes, order and a fresh decoder agree")
-        failed |= bool(findings)
+    with fresh_process() as decoder:
+        for spec, findings in audit_submission(found, suite, chosen, decoder):
+            for finding in findings:
+                click.echo(str(finding))
+            if not findings:
+                click.echo(f"{spec}: messages, sizes, order and a fresh decoder agree")
+            failed |= bool(findings)
     if failed:
         ctx.exit(4)

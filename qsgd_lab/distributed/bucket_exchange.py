@@ -81,7 +81,7 @@ class Gathered:
     Parameters
     ----------
     compressor : Compressor
-    layout : {"fixed", "auto"}
+    layout : {"fixed", "auto", "ranged"}
         Of QSGD's messages.
     seed : int
     shapes : sequence of tuple of int

@@ -24,6 +24,8 @@ from qsgd_lab.stream import Stream
 
 Vector = NDArray[np.float32]
 
+#: Of QSGD's messages.
+LAYOUTS = ("fixed", "auto", "ranged")
 #: Coordinates from which on runs are sent, while those after them are encoded.
 _ENOUGH = 1 << 17
 #: After values in float32.
@@ -90,7 +92,7 @@ class RunMessages:
     Parameters
     ----------
     compressor : Compressor
-    layout : {"fixed", "auto"}
+    layout : {"fixed", "auto", "ranged"}
         Of QSGD's messages.
     """
 
@@ -147,9 +149,9 @@ class RunMessages:
             self._states[at] = compressor.init(layout)
         own = vector if kept is None else np.add(vector, kept[0], out=kept[1])
         payload, self._states[at] = compressor.compress(own, self._states[at], stream)
-        is_open = getattr(compressor, "layout", "auto") == "auto"
-        is_fixed = isinstance(payload, QuantizedGradient) and self.layout == "fixed" and is_open
-        packed = encode(payload, layout="fixed") if is_fixed else compressor.wire.pack(payload)
+        is_open = self.layout != "auto" and getattr(compressor, "layout", "auto") == "auto"
+        is_chosen = isinstance(payload, QuantizedGradient) and is_open
+        packed = encode(payload, layout=self.layout, effort=0) if is_chosen else compressor.wire.pack(payload)
         np.add(compressor.decompress(payload), np.float32(0), out=read)
         if kept is not None:
             kept[1][...] -= read

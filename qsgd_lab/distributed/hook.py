@@ -20,7 +20,7 @@ from qsgd_lab.compressors import FullPrecision
 from qsgd_lab.compressors.protocol import Compressor
 from qsgd_lab.compressors.registry import COMPRESSORS
 from qsgd_lab.distributed.bucket_exchange import Bucket, Gathered, Sharded
-from qsgd_lab.distributed.bucket_messages import of_one_message
+from qsgd_lab.distributed.bucket_messages import LAYOUTS, of_one_message
 from qsgd_lab.distributed.costs import fastest
 from qsgd_lab.distributed.gradient_layout import Run, runs_of
 from qsgd_lab.distributed.handshake import shake_hands
@@ -53,8 +53,9 @@ class QSGDHook:
         Of QSGD, as in `qsgd_lab.quantize`.
     error_feedback : bool
         Keep what was not sent, and add it to the next gradient.
-    layout : {"fixed", "auto"}
-        Of QSGD's messages: "fixed" takes the least time, "auto" is shorter.
+    layout : {"fixed", "auto", "ranged"}
+        Of QSGD's messages: "fixed" takes the least time, "ranged" the fewest bytes, for slow links; "auto"
+        has Elias's codes where they are shorter.
     collective : {"auto", "all-gather", "two-phase", "fastest"}
         "all-gather": every rank receives every rank's message. "two-phase": ranks add up a shard each,
         quantize its mean again, and send it to all; they keep what that loses. "auto": the latter above two
@@ -108,8 +109,8 @@ class QSGDHook:
         seed: int = 0,
         timeout_s: float = DEFAULT_TIMEOUT_S,
     ) -> None:
-        if layout not in ("fixed", "auto"):
-            raise ValueError(f"layout is {layout!r}; it must be 'fixed' or 'auto'")
+        if layout not in LAYOUTS:
+            raise ValueError(f"layout is {layout!r}; it must be one of: {', '.join(LAYOUTS)}")
         if collective not in COLLECTIVES:
             raise ValueError(f"collective is {collective!r}; it must be one of: {', '.join(COLLECTIVES)}")
         if compressor is None:

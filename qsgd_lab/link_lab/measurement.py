@@ -38,7 +38,8 @@ class Asked(NamedTuple):
     steps : int
         Timed steps of each method.
     methods : sequence of str
-        ``fp32``, ``fp16``, ``powersgd``, or bits and collective such as ``2:two-phase``.
+        ``fp32``, ``fp16``, ``powersgd``, or bits and collective such as ``2:two-phase``, and the layout of
+        messages, ``2:two-phase:ranged``, if it is not "fixed".
     bandwidth : float or None
         Bytes a second of the shaped links; None: loopback.
     timeout_s : float
@@ -213,11 +214,11 @@ def modelled(name: str, nodes: int, parameters: int, message_bytes: dict[str, in
     name : str
     nodes, parameters : int
     message_bytes : dict
-        The length of one message of all parameters by its bits.
+        The length of one message of all parameters, by method.
     """
     if name in (FP32, FP16):
         return collective_cost("all-reduce", nodes, parameters, 32.0 if name == FP32 else 16.0)
     if name == POWERSGD:
         return None
-    bits, collective = name.split(":")
-    return collective_cost(collective, nodes, parameters, 8 * message_bytes[bits] / parameters)
+    collective = name.split(":")[1]
+    return collective_cost(collective, nodes, parameters, 8 * message_bytes[name] / parameters)

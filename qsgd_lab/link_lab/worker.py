@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.distributed as dist
+from numpy.typing import NDArray
 from torch import nn
 from torch.distributed.algorithms.ddp_comm_hooks import default_hooks, powerSGD_hook
 from torch.nn.parallel import DistributedDataParallel
@@ -58,8 +59,8 @@ class Method:
             )
             self.ddp.register_comm_hook(state, powerSGD_hook.powerSGD_hook)
         elif name != "fp32":
-            bits, collective = name.split(":")
-            hook = QSGDHook(int(bits), collective=collective, timeout_s=settings["timeout_s"])
+            bits, collective, layout = parts_of(name)
+            hook = QSGDHook(bits, collective=collective, layout=layout, timeout_s=settings["timeout_s"])
             self.hook = hook.register(self.ddp)
         self.optimizer = torch.optim.SGD(module.parameters(), 1e-3)
 
@@ -117,10 +118,16 @@ def latency_seconds() -> float:
     return min(found) / (2 * (dist.get_world_size() - 1))
 
 
-def message_bytes(bits: int, num_coordinates: int) -> int:
-    """Return the length of one message of all coordinates."""
-    vector = np.random.default_rng(0).normal(size=num_coordinates).astype(np.float32)
-    return len(encode(quantize(vector, bits=bits, norm="max"), layout="fixed"))
+def parts_of(name: str) -> tuple[int, str, str]:
+    """Return bits, collective and layout of a method such as ``2:two-phase`` or ``2:two-phase:ranged``."""
+    bits, collective, *rest = name.split(":")
+    return int(bits), collective, rest[0] if rest else "fixed"
+
+
+def message_bytes(name: str, gradient: NDArray[np.float32]) -> int:
+    """Return the length of one message of a gradient."""
+    bits, _, layout = parts_of(name)
+    return len(encode(quantize(gradient, bits=bits, norm="max"), layout=layout, effort=0))
 
 
 def measure(settings: dict[str, Any], rank: int) -> dict[str, Any]:
@@ -139,15 +146,15 @@ def measure(settings: dict[str, Any], rank: int) -> dict[str, Any]:
         for method in methods:  # one after the other, so that a change of load meets all
             steps[method.name].append(timed(method, batch, interface))
     equal = {method.name: method.is_equal_everywhere() for method in methods}
-    n = sum(p.numel() for p in methods[0].ddp.parameters())
-    widths = sorted({int(name.split(":")[0]) for name in settings["methods"] if ":" in name})
+    gradients = [p.grad.reshape(-1) for p in methods[0].ddp.parameters() if p.grad is not None]
+    gradient = torch.cat(gradients).numpy()
     compute, processor, *_ = zip(*steps.pop(NOTHING), strict=True)
     found = {
-        "parameters": n,
+        "parameters": gradient.size,
         "compute_s": float(np.median(compute)),
         "compute_processor_s": float(np.median(processor)),
         "latency_s": latency_seconds(),
-        "message_bytes": {str(bits): message_bytes(bits, n) for bits in widths},
+        "message_bytes": {name: message_bytes(name, gradient) for name in settings["methods"] if ":" in name},
         "steps": steps,
         "equal": equal,
     }

@@ -127,7 +127,8 @@ class Comparison:
             config = self._config(method, nodes, scale, first, min(BLOCK, repeats.stop - first))
             if self.store.record(config) is None:
                 self.announce(
-                    f"{method.label}, N = {nodes}: repetitions {first} to {first + config.repeats - 1}"
+                    f"{method.label}, N = {nodes}, rate x {scale:g}: "
+                    f"repetitions {first} to {first + config.repeats - 1}"
                 )
             records.append(self.store.ensure(config, run_block))
         return records

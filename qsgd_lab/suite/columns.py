@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from qsgd_lab.suite.definition import REFERENCE, WHOLE, Task
+from qsgd_lab.suite.definition import REFERENCE, WHOLE, Suite, Task
+from qsgd_lab.suite.result_file import Audit, Entry
 from qsgd_lab.suite.score import Board, Scored
 
 NOT_RUN = "n/a (not run)"
@@ -177,9 +178,23 @@ def notes(board: Board, rung: str, rank: str) -> list[str]:
                 lines.append(f"{name}: on {row['task']} its ratio on held-out data replaces the public one.")
     for name, entry in board.entries.items():
         if entry.status != "baseline":
-            audited = "" if entry.audit.verification else ", not audited"
-            lines.append(f"{name}: {entry.status}{audited}.")
+            lines.append(
+                f"{name}: {entry.status}, {_audited(entry.audit)}{_not_entered(entry, suite, rung)}."
+            )
     return lines
+
+
+def _audited(audit: Audit) -> str:
+    if not audit.verification:
+        return "not audited"
+    sound = all(row.get("within") and row.get("held_out_within") is not False for row in audit.verification)
+    anchors = all(anchor.get("within") for anchor in audit.anchors)
+    return f"anchors {'agree' if anchors else 'differ'}, verification seeds {'agree' if sound else 'differ'}"
+
+
+def _not_entered(entry: Entry, suite: Suite, rung: str) -> str:
+    entered = any(at == rung and suite.task(key).scored for key, at in entry.cells)
+    return "" if entered else f", no scored cell at {rung}"
 
 
 def tidy(board: Board, rungs: Sequence[str]) -> list[dict[str, Any]]:

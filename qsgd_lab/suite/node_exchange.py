@@ -39,11 +39,11 @@ class Hub:
     claimed : int
         What their wires said that it is.
     messages : list of (int, bytes, bytes)
-        Which compressor's, the message, and the bytes of what its sender decoded; at most `keep`.
+        Which compressor's, the message, and the bytes of what its sender decoded; one of `every`.
     """
 
     order: Sequence[int]
-    keep: int = 64
+    every: int = 1
     bits: int = 0
     claimed: int = 0
     messages: list[tuple[int, bytes, bytes]] = field(default_factory=list)
@@ -51,6 +51,7 @@ class Hub:
     def __post_init__(self) -> None:
         self._turn = threading.Condition()
         self._place, self._posts, self._answers = 0, {}, {}  # type: ignore[var-annotated]
+        self._sent = 0
         self._failed: BaseException | None = None
 
     def run(self, work: Callable[[int], Any]) -> list[Any]:
@@ -94,6 +95,11 @@ class Hub:
         if answer is None:
             raise RuntimeError("the nodes do not agree on the number of rounds")
         return answer
+
+    def is_kept(self) -> bool:
+        """Count a message, and return whether it is one of those that are kept."""
+        self._sent += 1
+        return self._sent % self.every == 0
 
     def _wait(self, number: int) -> None:
         with self._turn:
@@ -190,7 +196,7 @@ class NodeExchange:
     def _gather(self, payload: Any) -> list[Any]:
         size, message = self.compressor.wire.size(payload), bytes(self.compressor.wire.pack(payload))
         self._count(8 * len(message), size.bits.get("message", 0) + FLOAT_BITS * size.raw_coordinates)
-        if len(self.hub.messages) < self.hub.keep:
+        if self.hub.is_kept():
             decoded = np.asarray(self.compressor.decompress(payload), np.float32).tobytes()
             self.hub.messages.append((self._forks, message, decoded))
         return [self.receiver.wire.unpack(each, self.layout) for each in self.hub.post(self.node, message)]

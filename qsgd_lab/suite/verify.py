@@ -24,15 +24,20 @@ from qsgd_lab.problems.comparison import ComparedMethod
 from qsgd_lab.problems.problem import Problem
 from qsgd_lab.problems.simulate import simulate
 from qsgd_lab.stream import Purpose, generator
-from qsgd_lab.suite.cells import problem_of
+from qsgd_lab.suite.cells import CellResult, problem_of
 from qsgd_lab.suite.definition import Suite, Task
 from qsgd_lab.suite.node_exchange import Hub, NodeExchange
 from qsgd_lab.suite.submission import Submission
 
-#: Steps of an audit: a few rounds of methods that exchange every 8 steps.
+#: Steps of an audit before a run: a few rounds of methods that exchange every 8 steps.
 STEPS = 24
+#: Messages of an audit that are also decoded by a process that never saw a sender, about.
+_DECODED = 64
 #: What each finding says is wrong.
-ORDER = "the nodes' order or shared state changes the result: nodes know what was not sent"
+ORDER = (
+    "the nodes' order or shared state changes the result: nodes know what was not sent, or a method reads a "
+    "clock, the environment or a global"
+)
 SIZE = "its wire's size is not that of the packed messages: {claimed} bits counted, {bits} sent"
 DECODER = "a process that never saw the sender decodes other values: the decoder reads what was not sent"
 UNREADABLE = "a process that never saw the sender cannot decode its messages: {error}"
@@ -63,6 +68,7 @@ def audit_method(
     nodes: int,
     seed: int,
     steps: int = STEPS,
+    rate_scale: float = 1.0,
     decoder: Executor | None = None,
 ) -> list[Finding]:
     """Return what is wrong with a method; an empty list if nothing is.
@@ -73,6 +79,8 @@ def audit_method(
     problem : Problem
         Made for these nodes.
     nodes, seed, steps : int
+    rate_scale : float
+        Factor of the problem's learning rates.
     decoder : Executor, optional
         A process that has never seen a sender (`fresh_process`), which takes seconds to start; without one,
         nobody else decodes the messages.
@@ -87,10 +95,12 @@ def audit_method(
         num_steps=steps,
         repeats=range(1),
         seed=seed,
+        rate_scale=rate_scale,
     )
     order = generator(seed, Purpose.DATA_ORDER, nodes).permutation(nodes).tolist()
-    hub = Hub(order if order != sorted(order) else order[::-1])
-    error = _by_nodes(hub, method, problem, nodes, seed, steps)
+    # An odd stride, so that the messages are of all nodes.
+    hub = Hub(order if order != sorted(order) else order[::-1], every=steps * nodes // _DECODED | 1)
+    error = _by_nodes(hub, method, problem, seed, steps, rate_scale)
     findings = []
     if not np.array_equal(error, trace.errors[-1], equal_nan=True):
         findings.append(Finding("nodes", spec, ORDER))
@@ -102,23 +112,40 @@ def audit_method(
 
 
 def audit_submission(
-    submission: Submission, suite: Suite, tasks: Sequence[Task]
+    submission: Submission, suite: Suite, tasks: Sequence[Task], decoder: Executor
 ) -> Iterator[tuple[str, list[Finding]]]:
     """Yield each method of a submission, and what is wrong with it on the problems among the tasks.
 
-    Where all tasks are networks, it is audited on the scored problems: its messages are the same there.
+    Where all tasks are networks, it is audited on the scored problems: its messages are the same there. The
+    decoder is as in `audit_method`.
     """
     problems = [task for task in tasks if task.kind == "problem"] or list(suite.scored)
-    with fresh_process() as decoder:
-        for spec in dict.fromkeys(spec for specs in submission.specs.values() for spec in specs):
-            findings: dict[tuple[str, str], Finding] = {}
-            for task in problems:
-                problem = problem_of(task, task.seed, suite.nodes).problem
-                # One task is enough for the decoder, which is the same on every other.
-                other = decoder if task is problems[0] else None
-                found = audit_method(spec, problem, nodes=suite.nodes, seed=task.seed, decoder=other)
-                findings |= {(finding.check, finding.words): finding for finding in found}
-            yield spec, list(findings.values())
+    for spec in dict.fromkeys(spec for specs in submission.specs.values() for spec in specs):
+        findings: dict[tuple[str, str], Finding] = {}
+        for task in problems:
+            problem = problem_of(task, task.seed, suite.nodes).problem
+            # One task is enough for the decoder, which is the same on every other.
+            other = decoder if task is problems[0] else None
+            found = audit_method(spec, problem, nodes=suite.nodes, seed=task.seed, decoder=other)
+            findings |= {(finding.check, finding.words): finding for finding in found}
+        yield spec, list(findings.values())
+
+
+def audit_cells(
+    cells: Sequence[CellResult], suite: Suite, decoder: Executor
+) -> Iterator[tuple[CellResult, list[Finding]]]:
+    """Yield each cell of a problem, and what is wrong with the run behind its first test seed.
+
+    That run is repeated, all of it, by nodes that share nothing and send bytes: what a method does only late
+    in a run, or only at its tuned rate, is found. The decoder is as in `audit_method`.
+    """
+    for cell in cells:
+        task = suite.task(cell.task)
+        if task.kind != "problem":
+            continue
+        problem, scale = problem_of(task, task.seed, suite.nodes).problem, cell.scale
+        options = {"nodes": suite.nodes, "seed": task.seed, "steps": task.steps}
+        yield cell, audit_method(cell.spec, problem, **options, rate_scale=scale, decoder=decoder)
 
 
 def fresh_process() -> ProcessPoolExecutor:
@@ -127,10 +154,11 @@ def fresh_process() -> ProcessPoolExecutor:
 
 
 def _by_nodes(
-    hub: Hub, method: ComparedMethod, problem: Problem, nodes: int, seed: int, steps: int
+    hub: Hub, method: ComparedMethod, problem: Problem, seed: int, steps: int, rate_scale: float
 ) -> np.ndarray[Any, np.dtype[np.float64]]:
     """Return the final error, shape (1,), of nodes that share nothing."""
-    settings = Hyperparameters(max(problem.rate(step) for step in range(steps)), num_steps=steps)
+    nodes, peak = len(hub.order), max(problem.rate(step) for step in range(steps))
+    settings = Hyperparameters(rate_scale * peak, num_steps=steps)
     # The simulation numbers repetitions from 0, and this is its first one.
     noises = [generator(seed, Purpose.GRADIENT_NOISE, 0) for _ in range(nodes)]
 
@@ -144,7 +172,9 @@ def _by_nodes(
             own = parameters.numpy().reshape(1, 1, -1)
             points = np.broadcast_to(own, (nodes, 1, problem.num_coordinates))
             gradients = problem.gradients(points, noises[node])[node]
-            algorithm.step(torch.from_numpy(np.ascontiguousarray(gradients)), step, problem.rate(step))
+            algorithm.step(
+                torch.from_numpy(np.ascontiguousarray(gradients)), step, rate_scale * problem.rate(step)
+            )
         return algorithm.consensus().numpy().copy()
 
     with np.errstate(over="ignore", invalid="ignore"):

@@ -69,6 +69,7 @@ def one_thread():
         ("fp32", {"warmup_steps": 100}, SMALL_BUCKETS),
         ("fp32", {"compressor": "fp32"}, {}),
         ("ef(qsgd(bits=2,norm=max))", {**PLAIN, "layout": "auto"}, {"static_graph": True}),
+        ("ef(qsgd(bits=8,norm=max))", {**PLAIN, "bits": 8, "layout": "ranged"}, {}),
     ],
 )
 def test_the_hook_has_the_simulations_bits(two_ranks, text, options, ddp):
@@ -101,7 +102,7 @@ def test_two_phases_have_the_simulations_bits(four_ranks, ddp):
 
 
 @pytest.mark.parametrize(
-    ("collective", "layout"), [("all-gather", "fixed"), ("all-gather", "auto"), ("two-phase", "auto")]
+    ("collective", "layout"), [("all-gather", "fixed"), ("all-gather", "auto"), ("two-phase", "ranged")]
 )
 def test_late_buckets_change_nothing(two_ranks, collective, layout):
     """Ranks whose gradients are ready at other times begin the same exchanges: the simulation's bits."""

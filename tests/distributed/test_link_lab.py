@@ -8,8 +8,10 @@ from types import SimpleNamespace
 
 import pytest
 
+from qsgd_lab.cli.link import measure
 from qsgd_lab.cli.link.measure_output import render
 from qsgd_lab.cli.main import main
+from qsgd_lab.distributed import bucket_messages
 from qsgd_lab.link_lab import load, namespaces
 from qsgd_lab.link_lab.measurement import Asked, Measured, Outcome, modelled
 
@@ -17,9 +19,11 @@ from qsgd_lab.link_lab.measurement import Asked, Measured, Outcome, modelled
 def test_messages_are_exchanged_and_counted(capsys):
     """Over loopback: bytes of the counter are those of the formula, and of headers and small tensors."""
     arguments = ["link", "measure", "--model", "alexnet-quarter", "--steps", "2", "--batch", "4"]
-    assert main([*arguments, "--methods", "fp32,all-gather,two-phase", "--format", "json"]) == 0
+    arguments += ["--methods", "fp32,all-gather,two-phase", "--layouts", "fixed,ranged"]
+    assert main([*arguments, "--format", "json"]) == 0
     rows = {row["method"]: row for row in json.loads(capsys.readouterr().out)}
-    assert rows.keys() == {"fp32", "2:all-gather", "2:two-phase"}
+    ours = {"2:all-gather", "2:two-phase"}
+    assert rows.keys() == {"fp32", *ours, *(f"{name}:ranged" for name in ours)}
     for row in rows.values():
         assert row["is_equal"]
         assert row["steps"] == 2
@@ -29,6 +33,8 @@ def test_messages_are_exchanged_and_counted(capsys):
     assert rows["fp32"]["modelled_bytes"] == 4 * rows["fp32"]["parameters"]
     assert rows["fp32"]["sent_bytes"] > 2 * rows["fp32"]["modelled_bytes"]
     assert rows["2:all-gather"]["sent_bytes"] < rows["fp32"]["sent_bytes"] / 5
+    for name in ours:
+        assert rows[f"{name}:ranged"]["counted_bytes"] < rows[name]["counted_bytes"]
 
 
 def outcome(load):
@@ -71,8 +77,9 @@ def test_the_load_is_that_of_others(monkeypatch):
 
 def test_the_model_has_the_messages_of_the_collective():
     """Bytes of a message to each other rank, or shards of it there and back."""
-    assert modelled("2:all-gather", 3, 4000, {"2": 1000}).bytes == pytest.approx(2000)
-    assert modelled("2:two-phase", 4, 4000, {"2": 1000}).bytes == pytest.approx(1500)
+    assert modelled("2:all-gather", 3, 4000, {"2:all-gather": 1000}).bytes == pytest.approx(2000)
+    assert modelled("2:two-phase", 4, 4000, {"2:two-phase": 1000}).bytes == pytest.approx(1500)
+    assert modelled("2:two-phase:auto", 4, 4000, {"2:two-phase:auto": 800}).bytes == pytest.approx(1200)
     assert modelled("fp16", 4, 4000, {}).bytes == pytest.approx(1.5 * 2 * 4000)
     assert modelled("powersgd", 4, 4000, {}) is None
 
@@ -86,3 +93,8 @@ def test_shaping_needs_a_superuser(monkeypatch, capsys):
     monkeypatch.setattr(namespaces.shutil, "which", lambda _: None)
     assert main(["link", "measure", "--shape", "50Mbit/s"]) == 2
     assert "ip and tc not found" in capsys.readouterr().err
+
+
+def test_layouts_are_those_of_the_hook():
+    """The command names what the hook takes."""
+    assert measure.LAYOUTS == bucket_messages.LAYOUTS

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
+from small_suite import SMALL, TASK
 
 from qsgd_lab import plugins
 from qsgd_lab.problems.benchmark import Curved
-from qsgd_lab.suite.verify import audit_method, fresh_process
+from qsgd_lab.suite.cells import CellResult
+from qsgd_lab.suite.verify import audit_cells, audit_method, fresh_process
 
 HONEST = [
     "synchronous",
@@ -20,7 +24,7 @@ HONEST = [
     "synchronous(compressor=diana(natural))",
     "synchronous(compressor=ef(powersgd))",
 ]
-#: Three compressors that send float32 in a way that is against the rules.
+#: Four compressors that send float32 in a way that is against the rules.
 CHEATS = """
 import numpy as np
 from qsgd_lab.compressors import COMPRESSORS, Compressor, Method, Wire
@@ -86,9 +90,33 @@ class Peeking(Honest):
         return HIDDEN[int(payload[0])]
 
 
-for name, made in {"my-plain": Honest, "sharing": Sharing, "lying": Lying, "peeking": Peeking}.items():
+class Late(Honest):
+    def compress(self, gradient, state, stream):
+        return (np.sign(gradient), gradient if stream.step >= 24 else None), None
+
+    def decompress(self, payload):
+        return payload[0] if payload[1] is None else payload[1]
+
+    class wire(Plain):
+        def size(self, payload):
+            return Plain.size(self, payload[0])
+
+        def pack(self, payload):
+            return Plain.pack(self, payload[0])
+
+        def unpack(self, message, layout):
+            return Plain.unpack(self, message, layout), None
+
+    wire = wire()
+
+
+ALL = {"my-plain": Honest, "sharing": Sharing, "lying": Lying, "peeking": Peeking, "late": Late}
+for name, made in ALL.items():
     COMPRESSORS.register(Method(name, made, (), lambda _, name=name: name, summary="a test", source="me"))
 """
+
+
+CELL = CellResult(TASK.key, "32x", "synchronous", ((1.0, 1.0),), 1.0, (1.0,) * 5, 1.0, 1.0, 1, "gathers", 0.0)
 
 
 @pytest.fixture
@@ -120,6 +148,23 @@ def test_each_cheat_is_named(name, check, words, problem):
 
     assert {finding.check for finding in found} == {check}
     assert words in found[0].words
+
+
+@pytest.mark.usefixtures("cheats")
+def test_a_cheat_that_begins_late_is_named():
+    """Honest for the 24 steps of the first audit: the run that counts, repeated by bytes, ends elsewhere."""
+    spec = "synchronous(compressor={})"
+    suite = replace(SMALL, tasks=(replace(TASK, steps=32),))
+    assert audit_method(spec.format("late"), Curved(4, 3, dimension=64), nodes=4, seed=3) == []
+    made = [
+        replace(CELL, spec=spec.format(name), scale=scale) for name, scale in (("late", 1), ("my-plain", 0.5))
+    ]
+
+    with fresh_process() as decoder:
+        ((_, late), (_, plain)) = audit_cells(made, suite, decoder)
+
+    assert [finding.check for finding in late][:1] == ["nodes"]
+    assert plain == []
 
 
 @pytest.mark.usefixtures("cheats")
