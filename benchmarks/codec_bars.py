@@ -162,7 +162,7 @@ def model_bars(gradients: dict[str, Any]) -> Iterator[Bar]:
 
 
 def omega_bars(gradient: Any, rounds: int) -> Iterator[Bar]:
-    """Yield decoding of dense omega and of ranged beside compintpy's omega, which is given 2^21 levels."""
+    """Yield decoding of dense omega and of ranged beside compintpy's omega, which is given 2^20 levels."""
     elias: Any = import_module("compintpy.elias")
     for s in LEVELS:
         case = case_of("gauss", gradient, s)
