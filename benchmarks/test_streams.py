@@ -6,14 +6,13 @@ least of calls that take turns in one process, beside a copy.
 
 from __future__ import annotations
 
-import time
-
 import numpy as np
 import pytest
 
 import qsgd_lab as ql
-from qsgd_lab.coding.host import send_rest
-from qsgd_lab.coding.payload import ChunkScheme
+from qsgd_lab.bench.timing import least_times
+from qsgd_lab.coding.layouts import DEFAULT_CHUNK_SIZE
+from qsgd_lab.coding.rest import RestEncoder
 from qsgd_lab.compressors import QSGD
 from qsgd_lab.compressors.protocol import Layout, NodeRows
 from qsgd_lab.ledger import Ledger
@@ -23,19 +22,6 @@ from qsgd_lab.stream import Stream
 NODES, NODE_SIZE = 8, 1 << 20
 #: The least share of a copy's speed that quantizing has, by version.
 OF_A_COPY = {1: 0.45, 2: 0.55}
-
-
-def least(calls, turns=15):
-    """Return the least processor seconds of each call."""
-    for call in calls.values():
-        call()
-    best = dict.fromkeys(calls, np.inf)
-    for _ in range(turns):
-        for name, call in calls.items():
-            begun = time.thread_time()
-            call()
-            best[name] = min(best[name], time.thread_time() - begun)
-    return best
 
 
 def tell(title, best, size):
@@ -50,7 +36,7 @@ def test_quantizing_beside_a_copy(size):
     target = np.empty_like(x)
     calls = {"copy": lambda: np.copyto(target, x)}
     calls |= {v: lambda v=v: ql.quantize(x, levels=127, stream_version=v) for v in OF_A_COPY}
-    best = least(calls)
+    best = least_times(calls, 15)
     tell(f"quantize, n = {size}", best, size)
 
     for version, share in OF_A_COPY.items():
@@ -66,7 +52,7 @@ def test_the_training_pass_takes_less_time_with_shared_words(levels):
         compressor = QSGD(levels=levels, stream_version=version)
         state = compressor.init_nodes(NODES, Layout.of(NODE_SIZE))
         calls[version] = lambda c=compressor, s=state: c.mean(rows, s, Stream(1), mean, Ledger())
-    best = least(calls, turns=9)
+    best = least_times(calls, 9)
     tell(f"training pass, s = {levels}", best, NODES * NODE_SIZE)
 
     assert best[2] <= best[1] * 14 / 15
@@ -76,14 +62,11 @@ def test_the_message_of_the_hook_takes_no_more_time_with_shared_words():
     """Add the residual, quantize to 15 levels, pack and split: the least gain, since the rest is the same."""
     gradient = np.random.default_rng(0).standard_normal(2_260_000, dtype=np.float32)
     residual, rest, values = np.zeros_like(gradient), np.empty_like(gradient), np.empty_like(gradient)
-    parts, scheme = partition(gradient.size, 512), ChunkScheme("fixed", "auto", 15, 4096)
+    encoder = RestEncoder(partition(gradient.size, 512), 15, DEFAULT_CHUNK_SIZE, "max", stochastic=True)
+    target = np.empty(encoder.num_bytes, np.uint8)
     vectors = gradient, residual, rest, values
-    best = least(
-        {
-            v: lambda v=v: send_rest(vectors, parts, scheme, "max", True, Stream().kernel_key(v))
-            for v in (1, 2)
-        }
-    )
+    calls = {v: lambda v=v: encoder.encode(vectors, Stream().kernel_key(v), target) for v in (1, 2)}
+    best = least_times(calls, 15)
     tell("message of the hook", best, gradient.size)
 
     assert best[2] <= best[1]

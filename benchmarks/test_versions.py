@@ -7,29 +7,16 @@ the thread; what is compared is the least time of each.
 from __future__ import annotations
 
 import sys
-import time
 from functools import partial
 
 import numpy as np
 import pytest
 
 import qsgd_lab as ql
+from qsgd_lab.bench.timing import least_times
 
 ROUNDS = 60
 MOST = 1.02  # of version 1's time
-
-
-def least_times(calls, size):
-    """Return the least CPU seconds of each call; the calls are made in turn."""
-    repeats = max(1, 2**19 // size)
-    least = [float("inf")] * len(calls)
-    for _ in range(ROUNDS):
-        for which, call in enumerate(calls):
-            start = time.thread_time_ns()
-            for _ in range(repeats):
-                call()
-            least[which] = min(least[which], (time.thread_time_ns() - start) / repeats / 1e9)
-    return least
 
 
 @pytest.mark.parametrize("num_levels", [1, 7, 127])
@@ -49,7 +36,8 @@ def test_fixed_levels_take_no_longer_than_in_version_1(size, num_levels):
 
     ratios = {}
     for name, pair in calls.items():
-        old, new = least_times(pair, size)
+        calls_by_version = dict(zip(("old", "new"), pair, strict=True))
+        old, new = least_times(calls_by_version, ROUNDS, max(1, 2**19 // size)).values()
         ratios[name] = new / old
         line = f"n {size}, s {num_levels}, {name}: {1e6 * old:.1f} us, {1e6 * new:.1f} us, {new / old:.3f}"
         sys.stdout.write(line + "\n")

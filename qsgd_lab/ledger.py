@@ -12,6 +12,10 @@ from typing import Any, NamedTuple, Protocol
 
 from qsgd_lab.levels import FLOAT_BITS
 
+#: Forms of what was counted twice: whole messages as coded, and as estimated. They check estimates, and no
+#: message is sent in them.
+CHECKS = ("coded", "estimated")
+
 
 class Size(NamedTuple):
     """The size of one payload.
@@ -21,7 +25,8 @@ class Size(NamedTuple):
     coordinates : int
         Coordinates that are compressed.
     bits : mapping of str to int
-        Exact bits of these, by form; under "message" also the envelope of raw coordinates that have one.
+        Bits of these, by form, exact but where the compressor says that it estimates; under "message" also
+        the envelope of raw coordinates that have one.
     raw_coordinates : int
         Coordinates sent in float32 beside them: 32 bits each under every form.
     """
@@ -98,8 +103,19 @@ class Ledger:
         raw = self.raw_coordinates
         if self.coordinates == 0:
             return {"fp32": float(FLOAT_BITS)} if raw else {}
-        known = {form: bits for form, bits in self.bits.items() if self.covered[form] == self.coordinates}
+        known = {
+            form: bits
+            for form, bits in self.bits.items()
+            if self.covered[form] == self.coordinates and form not in CHECKS
+        }
         return {form: (bits + FLOAT_BITS * raw) / (self.coordinates + raw) for form, bits in known.items()}
+
+    def checked_sizes(self) -> dict[str, int]:
+        """Return coordinates and bits of the messages whose size was coded and estimated; empty without."""
+        self.fetch()
+        if "coded" not in self.bits:
+            return {}
+        return {"coordinates": self.covered["coded"], **{form: self.bits[form] for form in CHECKS}}
 
     def to_dict(self) -> dict[str, Any]:
         """Return the sums as JSON-ready values."""

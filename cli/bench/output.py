@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import platform
+import time
 from collections.abc import Sequence
 
 import numba
@@ -12,9 +13,12 @@ import numpy as np
 
 from qsgd_lab import __version__
 from qsgd_lab.bench.end_to_end import Share
+from qsgd_lab.bench.rivals import PACKAGES
 from qsgd_lab.bench.scaling import Scaling
 from qsgd_lab.bench.suite import Figure
 from qsgd_lab.cli.measure.rows_output import NONE, Table, as_text
+from qsgd_lab.kernels.cpu.messages.ranged_turns import FORM
+from qsgd_lab.runs.environment import installed_version, processor
 
 SCALING_LEGEND = (
     "Speed of several threads over that of one, each thread on a gradient of its own. By processor time: "
@@ -48,6 +52,10 @@ def render(
         "numba": numba.__version__,
         "python": platform.python_version(),
         "machine": platform.machine(),
+        "processor": processor(),
+        "ranged_form": FORM or "scalar",
+        "date": time.strftime("%Y-%m-%d"),
+        "packages": {name: installed_version(name) for name in dict.fromkeys(PACKAGES.values())},
     }
     if absent:
         conditions["not_installed"] = list(absent)
@@ -58,7 +66,8 @@ def render(
             "end_to_end": [dataclasses.asdict(row) for row in shares],
         }
         return json.dumps({"conditions": conditions} | measured, indent=1, allow_nan=False) + "\n"
-    described = ", ".join(f"{name} {value}" for name, value in conditions.items() if name != "not_installed")
+    lists = ("not_installed", "packages")
+    described = ", ".join(f"{name} {value}" for name, value in conditions.items() if name not in lists)
     if absent:
         described += f"\nNot installed, left out: {', '.join(absent)}"
     legend = (

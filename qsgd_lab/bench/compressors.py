@@ -6,7 +6,6 @@ machine slows all of them alike, so that ratios mean more than the figures.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -14,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from qsgd_lab.bench.timing import least_times
 from qsgd_lab.compressors import COMPRESSORS
 from qsgd_lab.compressors.protocol import Layout
 from qsgd_lab.stream import Stream
@@ -93,7 +93,7 @@ def measure_compressors(
     try:
         for text in texts_of(names):
             jobs, bits = _jobs(text, gradient, tensor)
-            least = _least_times({**jobs, "copy": partial(np.copyto, target, gradient)}, repeats)
+            least = least_times({**jobs, "copy": partial(np.copyto, target, gradient)}, repeats)
             ns = {name: 1e9 * seconds / num_coordinates for name, seconds in least.items()}
             own = {name: ns[name] for name in ("compress", "decompress", "pack", "unpack", "copy")}
             yield CompressorFigure(text, torch=ns.get("torch"), **own, bits=bits)
@@ -130,15 +130,3 @@ def _matrix(n: int) -> Layout:
     while n % (2 * rows) == 0 and 4 * rows * rows <= n:
         rows *= 2
     return Layout(((rows, n // rows) if rows > 1 else (n,),))
-
-
-def _least_times(jobs: dict[str, Callable[[], object]], repeats: int) -> dict[str, float]:
-    for job in jobs.values():
-        job()  # compiles
-    least = dict.fromkeys(jobs, float("inf"))
-    for _ in range(repeats):
-        for name, job in jobs.items():
-            start = time.thread_time()
-            job()
-            least[name] = min(least[name], time.thread_time() - start)
-    return least

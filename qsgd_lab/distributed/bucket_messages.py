@@ -99,7 +99,8 @@ class RunMessages:
     def __init__(self, compressor: Compressor, layout: str) -> None:
         self.compressor, self.layout = compressor, layout
         self._states: dict[tuple[int, ...], Any] = {}
-        is_plain = type(compressor) is QSGD and layout == "fixed"
+        # A compressor that names a layout of its own keeps it.
+        is_plain = type(compressor) is QSGD and layout == "fixed" and compressor.layout == "auto"
         #: The compressor, where the length of a message follows from its tensors.
         self._fixed: QSGD | None = compressor if is_plain else None  # type: ignore[assignment]
         self._is_fused = self._fixed is not None and self._fixed.backend != "reference"
@@ -148,7 +149,8 @@ class RunMessages:
             self._states[at] = compressor.init(layout)
         own = vector if kept is None else np.add(vector, kept[0], out=kept[1])
         payload, self._states[at] = compressor.compress(own, self._states[at], stream)
-        is_chosen = isinstance(payload, QuantizedGradient) and self.layout != "auto"
+        is_open = self.layout != "auto" and getattr(compressor, "layout", "auto") == "auto"
+        is_chosen = isinstance(payload, QuantizedGradient) and is_open
         packed = encode(payload, layout=self.layout, effort=0) if is_chosen else compressor.wire.pack(payload)
         np.add(compressor.decompress(payload), np.float32(0), out=read)
         if kept is not None:

@@ -22,6 +22,7 @@ import numpy as np
 
 from qsgd_lab.kernels.constants import SHARED_WORDS
 from qsgd_lab.kernels.cpu.unowned import unowned_view
+from qsgd_lab.kernels.cpu.wide_vectors import prefer_wide_vectors
 from qsgd_lab.kernels.jit import njit
 
 GROUP = 512  # coordinates served by one run of blocks
@@ -103,6 +104,7 @@ def fill_group(words, group, count, stream):
 @njit(cache=True, fastmath=False)
 def fill_from_half_the_blocks(words, group, count, stream):
     """Do so in version 2 of the stream."""
+    prefer_wide_vectors()
     k0, k1 = stream.low_seed, stream.high_seed
     step, tensor, node = stream.step, stream.tensor, stream.node
     first = np.uint32(group * SHARED_STRIDE)
@@ -126,6 +128,7 @@ def fill_from_half_the_blocks(words, group, count, stream):
 @njit(cache=True, fastmath=False)
 def fill_from_all_blocks(words, group, count, stream):
     """Do so in version 1 of the stream."""
+    prefer_wide_vectors()
     k0, k1 = stream.low_seed, stream.high_seed
     step, tensor, node = stream.step, stream.tensor, stream.node
     first = np.uint32(group * STRIDE)

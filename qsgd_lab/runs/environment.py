@@ -33,11 +33,11 @@ def collect_environment(
     return {
         "python": platform.python_version(),
         "qsgd_lab": qsgd_lab.__version__,
-        **{name: _installed_version(name) for name in PACKAGES},
+        **{name: installed_version(name) for name in PACKAGES},
         "components": ", ".join(f"{name} {number}" for name, number in sorted(COMPONENT_VERSIONS.items())),
         "device": device,
         "machine": f"{platform.system()} {platform.machine()}",
-        "processor": _processor(),
+        "processor": processor(),
         "data_sha256": data_sha256,
         "threads": int(threads) if threads.isdecimal() else os.cpu_count(),
         **checkout(),
@@ -45,7 +45,7 @@ def collect_environment(
 
 
 @functools.cache
-def _processor() -> str | None:
+def processor() -> str | None:
     """Return the processor's name where the system tells it."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
@@ -55,7 +55,8 @@ def _processor() -> str | None:
     return names[0] if names else platform.processor() or None
 
 
-def _installed_version(package: str) -> str | None:
+def installed_version(package: str) -> str | None:
+    """Return the version of a package, None where it is not installed."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:

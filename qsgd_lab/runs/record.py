@@ -32,8 +32,10 @@ class RunResult(TypedDict):
     `final_train_loss` is None when it is not finite; `bits_per_coordinate` has an entry a code, norms
     included. `num_test` (test images, by which an accuracy moves in steps) is not in older records.
     `last_test_accuracy` is that of the last parameters, where they are not those that were best on
-    validation; older records lack it. `down`, in records of the two-phase collective and of algorithms with a
-    server, counts what the owners of shards, or the server, have sent, each message once: "coordinates", and
+    validation; older records lack it. `checked_sizes`, in records of methods that estimate the sizes of
+    their messages, has the coordinates of those that were also coded, and their bits both ways. `down`, in
+    records of the two-phase collective and of algorithms with a server, counts what the owners of shards, or
+    the server, have sent, each message once: "coordinates", and
     "bits" a coordinate of whole messages; the other counts are then of what was sent to them. Older records
     with a server lack it.
     """
@@ -51,6 +53,7 @@ class RunResult(TypedDict):
     bits_per_coordinate: dict[str, float]
     num_test: NotRequired[int]
     last_test_accuracy: NotRequired[float]
+    checked_sizes: NotRequired[dict[str, int]]
     down: NotRequired[dict[str, float]]
 
 
@@ -228,6 +231,9 @@ _RESULT_CHECKS: dict[str, validation.Check] = {
 _LATER_RESULT_CHECKS: dict[str, validation.Check] = {
     "num_test": validation.count,
     "last_test_accuracy": validation.share,
+    "checked_sizes": lambda value, name: validation.fields(
+        value, name, dict.fromkeys(("coordinates", "coded", "estimated"), validation.count)
+    ),
     "down": lambda value, name: validation.fields(
         value, name, {"coordinates": validation.count, "bits": validation.number}
     ),

@@ -21,6 +21,9 @@ from qsgd_lab.training.flaws import BIASED_LEVELS, NO_OP_ERROR_FEEDBACK
 AUTO, ALL_REDUCE = "auto", "all-reduce"
 COLLECTIVES = (AUTO, ALL_GATHER, TWO_PHASE, ALL_REDUCE)
 
+#: Options of qsgd without a field, at the values that they have where the fields say all.
+_WITHOUT_FIELD = {"stream_version": 1, "layout": "auto"}
+
 if TYPE_CHECKING:
     from qsgd_lab.algorithms.protocol import Algorithm
 
@@ -44,7 +47,7 @@ def compressor_fields(text: str) -> dict[str, Any]:
 def _shorthand(spec: Spec) -> dict[str, Any] | None:
     """Return the fields of the chain [ef] [raw-small] qsgd, or of fp32; None for other methods.
 
-    There is no field for the stream's version, so that 2 stays in the text.
+    There is no field for the stream's version and the layout, so that others than the usual stay in the text.
     """
     if spec.method.name == "fp32":
         return {"bits": FULL_PRECISION_BITS}
@@ -53,9 +56,9 @@ def _shorthand(spec: Spec) -> dict[str, Any] | None:
         error_feedback, spec = True, spec.inner
     if spec.method.name == "raw-small" and spec.inner and spec.options["up_to"]:
         up_to, spec = spec.options["up_to"], spec.inner
-    if spec.method.name != "qsgd" or spec.options["stream_version"] != 1:
+    if spec.method.name != "qsgd" or not _WITHOUT_FIELD.items() <= spec.options.items():
         return None
-    options = {name: value for name, value in spec.options.items() if name != "stream_version"}
+    options = {name: value for name, value in spec.options.items() if name not in _WITHOUT_FIELD}
     return {
         **options,
         "error_feedback": error_feedback,

@@ -322,6 +322,8 @@ class Run:
         )
         if last_test is not None:
             result["last_test_accuracy"] = last_test
+        if checked := ledger.checked_sizes():
+            result["checked_sizes"] = checked
         if self.config.collective == TWO_PHASE or self.trainer.algorithm.uses_server:
             bits = down.bits_per_coordinate()
             result["down"] = {

@@ -219,8 +219,9 @@ def estimated_bytes(code: RangedCode, levels: NDArray[Any], num_levels: int) -> 
 
     Notes
     -----
-    The sum of log2(4096 / frequency), and 48 bytes a chunk for sixteen states and padding (3 for one state):
-    within 0.05 % from 2^20 coordinates on, within some ten bytes a chunk below.
+    The sum of log2(4096 / frequency), and what states and padding add to a chunk: 64 bytes of sixteen states
+    that hold about 16 bytes of symbols, and on average 1.5 bytes up to a whole word. Within about a byte a
+    chunk: 0.05 % of messages of 2^20 coordinates and more with a bit or more for four of them.
     """
     sizes = sizes_of(levels.size, num_levels, code.chunk_bits, code.num_states)
     counts = _counts(_symbols(levels, sizes), code.classes, 1, len(code.shifts))
@@ -228,5 +229,8 @@ def estimated_bytes(code: RangedCode, levels: NDArray[Any], num_levels: int) -> 
     frequencies = code.frequencies.astype(np.float64)
     coded = np.where(frequencies > 0, frequencies, frequencies[:, escape : escape + 1])
     bits = float((counts * (np.log2(TOTAL / coded) + 8 * (frequencies == 0))).sum())
-    around = 48 if code.num_states == 16 else 3
-    return bits / 8 + around * sizes.num_chunks + code.side_bytes + 2 * sizes.num_chunks
+    held = code.num_states  # bytes of symbols that the states hold, unless the chunk has fewer
+    last = levels.size - (max(sizes.num_chunks - 1, 0) << code.chunk_bits)
+    few = max(0.0, held - bits / 8 * last / max(levels.size, 1))
+    around = 3 * code.num_states + 1.5
+    return bits / 8 + around * sizes.num_chunks + few + code.side_bytes + 2 * sizes.num_chunks

@@ -1,11 +1,13 @@
 """Mutate messages of version 2 of every kind; what is accepted must be right, canonical, and cheap.
 
     python tests/support/fuzz_wire2.py --count 1000000
+    python tests/support/fuzz_wire2.py --count 1000000 --kind ranged --library-alone
     NUMBA_BOUNDSCHECK=1 NUMBA_CACHE_DIR=/tmp/checked python tests/support/fuzz_wire2.py --seconds 60
 
 Checksums are 0 on both sides, so that every other check must do the work. The naive reader, written from the
 page alone, must give the same verdict and the same values; what was read is packed again and must give the
-same bytes; and memory stays within the theorem of the page. The test suite runs a slice of this.
+same bytes; and memory stays within the theorem of the page. ``--library-alone`` leaves out the naive reader,
+which takes most of the time. The test suite runs a slice of this.
 """
 
 from __future__ import annotations
@@ -17,6 +19,10 @@ import time
 import tracemalloc
 from collections import Counter
 from contextlib import contextmanager
+from pathlib import Path
+
+if __name__ == "__main__":  # the oracles, which conftest.py finds for the suite
+    sys.path.append(str(Path(__file__).resolve().parent.parent / "oracles"))
 
 import naive_ranged
 import naive_wire2
@@ -92,10 +98,13 @@ def no_checksums():
         yield
 
 
-def corpus(rng: random.Random, each: int) -> list[bytes]:
-    """Return messages of every kind."""
+ALL_KINDS = (*wire2_contents.KINDS, "ranged", "base3")
+
+
+def corpus(rng: random.Random, each: int, kinds=ALL_KINDS) -> list[bytes]:
+    """Return messages of these kinds."""
     found = []
-    for name in (*wire2_contents.KINDS, "ranged", "base3"):
+    for name in kinds:
         for _ in range(each):
             content = wire2_contents.some_content(rng, name)
             found.append(
@@ -212,11 +221,13 @@ def ranged_theorem(size: int, n: int, options) -> int:
     return levels + 24_000 * options.num_tables + (at_once + (2 if s > 127 else 0)) * symbols
 
 
-def fuzz(seed: int, count: int, seconds: float, with_naive: bool = True, measured: int = 20) -> Counter:
+def fuzz(
+    seed: int, count: int, seconds: float, with_naive: bool = True, measured: int = 20, kinds=ALL_KINDS
+) -> Counter:
     """Check mutants until either limit, one in `measured` under tracemalloc; return what was accepted."""
     rng = random.Random(seed)
     with no_checksums():
-        messages = corpus(rng, 40)
+        messages = corpus(rng, 40, kinds)
         names = [check(message, with_naive=with_naive) for message in messages]
         assert None not in names
         end, tally = time.monotonic() + seconds, Counter()
@@ -257,8 +268,11 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--count", type=int, default=10**9)
     parser.add_argument("--seconds", type=float, default=float("inf"))
+    parser.add_argument("--kind", action="append", choices=ALL_KINDS, help="by default all")
+    parser.add_argument("--library-alone", action="store_true", help="without the naive reader")
     options = parser.parse_args()
-    tally = fuzz(options.seed, options.count, options.seconds)
+    kinds = options.kind or ALL_KINDS
+    tally = fuzz(options.seed, options.count, options.seconds, not options.library_alone, kinds=kinds)
     sys.stdout.write(", ".join(f"{name} {number}" for name, number in tally.items()) + "\n")
 
 

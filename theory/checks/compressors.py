@@ -79,14 +79,19 @@ def predicted(spec: Spec, vector: NDArray[np.float64]) -> Predicted:
     if spec.method.theory is None:
         return Predicted(None, None)
     module = importlib.import_module(spec.method.theory)
-    # Both versions of the random words have the same law of each coordinate.
-    options = {name: value for name, value in spec.options.items() if name != "stream_version"}
+    # Both versions of the random words have the same law of each coordinate, and all layouts the same levels.
+    options = {
+        name: value for name, value in spec.options.items() if name not in ("stream_version", "layout")
+    }
+    has_bits = spec.options.get("layout", "auto") == "auto"  # of ranged messages there is no formula
     inner: Any = Predicted(None, None) if spec.inner is None else predicted(spec.inner, vector)
     found: list[float | None] = []
     for name, argument, own in zip(Predicted._fields, (vector, vector.size), inner, strict=True):
         common = f"expected_{name}"
         function = getattr(module, f"{common}_{spec.method.name.replace('-', '_')}", None)
         function = function or getattr(module, common, None)
+        if name == "bits" and not has_bits:
+            function = None
         if function is None or (spec.inner is not None and own is None):
             found.append(None)
             continue

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -28,8 +29,11 @@ from qsgd_lab.levels import NORMS, num_classes, num_levels
 from qsgd_lab.partition import Partition, partition
 from qsgd_lab.quantization import QuantizedGradient, check_scheme, dequantize, level_dtype, quantize
 from qsgd_lab.stream import Stream
+from qsgd_lab.wire.ranged_size import can_estimate, estimated_bits, exact_bits
 
 _NONE: Array = np.empty((0, 0), np.float32)
+LAYOUTS = ("auto", "ranged")
+CODED_EVERY = 16  #: Steps of which one has the exact sizes of ranged messages; the others are estimated.
 
 
 class QuantizedWire(Wire[QuantizedGradient]):
@@ -66,6 +70,19 @@ def check_tensors(found: Partition, layout: Layout) -> None:
         raise MessageError("the message is of a gradient with other tensors than the receiver's", "structure")
 
 
+class RangedWire(QuantizedWire):
+    """Wire format 2, layout ranged with one table: near the entropy of the levels."""
+
+    def size(self, payload: QuantizedGradient) -> Size:
+        """Return the sizes of all codes, and that of the message, which is coded for that."""
+        size = super().size(payload)
+        return size._replace(bits={**size.bits, "message": exact_bits(_on_host(payload))})
+
+    def pack(self, payload: QuantizedGradient) -> bytes:
+        """Return `qsgd_lab.encode` of the payload in the layout ranged."""
+        return bytes(encode(_on_host(payload), layout="ranged", effort=0))
+
+
 class QSGD(Compressor):
     """The quantizer of Alistarh et al. 2017 as a compressor; its state is the partition of the gradient.
 
@@ -83,6 +100,9 @@ class QSGD(Compressor):
         the fused kernels aside.
     stream_version : {1, 2}
         Of the random words, as in `qsgd_lab.quantize`.
+    layout : {"auto", "ranged"}
+        Of messages: the shortest under Elias codes or fixed width, or one near the entropy. `mean` counts
+        ranged messages from 2^16 coordinates on by an estimate, and by coding in every 16th step.
 
     Raises
     ------
@@ -103,7 +123,10 @@ class QSGD(Compressor):
         rounding: str = "stochastic",
         backend: str = "auto",
         stream_version: int = 1,
+        layout: str = "auto",
     ) -> None:
+        if layout not in LAYOUTS:
+            raise ValueError(f"unknown layout {layout!r}; known: {', '.join(LAYOUTS)}")
         if (bits is None) == (levels is None):
             raise ValueError("give either bits or levels")
         s = num_levels(bits) if bits is not None else levels
@@ -112,7 +135,9 @@ class QSGD(Compressor):
         partition(0, bucket_size)  # refuses a bad bucket size here, not at the first gradient
         self.levels = int(s)
         self.norm, self.bucket_size, self.rounding, self.backend = norm, bucket_size, rounding, backend
-        self.stream_version = stream_version
+        self.stream_version, self.layout = stream_version, layout
+        if layout == "ranged":
+            self.wire = RangedWire()
 
     def init(self, layout: Layout) -> Partition:
         """Return the partition into tensors and buckets."""
@@ -186,6 +211,9 @@ class QSGD(Compressor):
         gradients, residuals = (_NONE if part is None else part for part in rows)
         _check_shapes(states, out, gradients, residuals)
         on_device = codec_for(out, self.backend).IS_DEVICE
+        if on_device and self.layout == "ranged":  # messages of version 2 are coded in host memory
+            super().mean(rows, [states] * rows.shape[0], stream, out, ledger)
+            return states
         mean = self._mean_on_device if on_device else self._mean_on_host
         mean(gradients, residuals, states, stream, out, ledger)
         return states
@@ -212,6 +240,8 @@ class QSGD(Compressor):
             raise TypeError("gradients, residuals and their sum must be float32")
         kernel, fraction, magnitude_scratch = self._kernel
         scratch = magnitude_scratch(self.levels)
+        # Before the kernel: it overwrites residuals.
+        ranged = self._ranged_bits(gradients, residuals, state, stream) if self.layout == "ranged" else {}
         reached = np.zeros(num_classes(self.levels), np.int64)
         bits, words = np.zeros((2, nodes, len(COUNTED)), np.int64)
         kernel(
@@ -228,7 +258,30 @@ class QSGD(Compressor):
             np.empty((state.num_buckets, nodes), np.float32),
         )
         costs = message_costs(state, self.levels, bits, words)
-        ledger.add(quantized_size(self.levels, state.num_buckets * nodes, reached, costs))
+        size = quantized_size(self.levels, state.num_buckets * nodes, reached, costs)
+        ledger.add(size._replace(bits={**size.bits, **ranged}))
+
+    def _ranged_bits(
+        self, gradients: Array, residuals: Array, state: Partition, stream: Stream
+    ) -> dict[str, int]:
+        """Return the bits of all nodes' ranged messages together: coded, or of one node in turn for all."""
+        nodes = max(len(gradients), len(residuals))
+
+        def payload(node: int) -> QuantizedGradient:
+            vector = gradients[node] if len(gradients) else residuals[node]
+            if len(gradients) and len(residuals):
+                vector = vector + residuals[node]
+            return self.compress(vector, state, stream._replace(node=stream.node + node))[0]
+
+        one = payload(stream.step % nodes)
+        is_checked = stream.step % CODED_EVERY == 0
+        if can_estimate(one) and not is_checked:
+            return {"message": nodes * estimated_bits(one)}
+        coded = sum(exact_bits(payload(node)) for node in range(nodes))
+        bits = {"message": coded}
+        if can_estimate(one):
+            bits |= {"coded": coded, "estimated": nodes * estimated_bits(one)}
+        return bits
 
     def _mean_on_device(
         self,
@@ -273,6 +326,11 @@ def _in_host_memory(levels: Any) -> Any:
     return levels.numpy() if is_torch(levels) else levels
 
 
+def _on_host(payload: QuantizedGradient) -> QuantizedGradient:
+    """Return a quantized gradient with its arrays in host memory."""
+    return replace(payload, levels=_in_host_memory(payload.levels), norms=_in_host_memory(payload.norms))
+
+
 def _check_shapes(state: Partition, total: Array, gradients: Array, residuals: Array) -> None:
     """Refuse what the kernel would read or write out of bounds; once a step, so only a few comparisons."""
     n = state.num_coordinates
@@ -287,7 +345,10 @@ def _check_shapes(state: Partition, total: Array, gradients: Array, residuals: A
 def _label(options: Mapping[str, Any]) -> str:
     rounding = "" if options["rounding"] == "stochastic" else f", {options['rounding']}"
     version = "" if options.get("stream_version", 1) == 1 else ", stream 2"
-    return f"QSGD {options['bits']} bit, {options['norm']}, {options['bucket_size']}{rounding}{version}"
+    layout = "" if options.get("layout", "auto") == "auto" else ", ranged"
+    return (
+        f"QSGD {options['bits']} bit, {options['norm']}, {options['bucket_size']}{rounding}{version}{layout}"
+    )
 
 
 METHOD = Method(
@@ -299,6 +360,7 @@ METHOD = Method(
         Option("bucket_size", BucketSize, 512, "coordinates that share a norm: a number, tensor or model"),
         Option("rounding", str, "stochastic", "how levels are chosen", choices=("stochastic", "nearest")),
         Option("stream_version", int, 1, "random words: 1 draws one a coordinate, 2 one for two"),
+        Option("layout", str, "auto", "of messages: Elias codes, or near the entropy", choices=LAYOUTS),
     ),
     _label,
     summary="stochastic rounding to s levels of a bucket's norm, Elias-coded",

@@ -27,10 +27,12 @@ from qsgd_lab.kernels.cpu.vector_steps import (
     add_few,
     add_segment,
 )
-from qsgd_lab.kernels.cpu.wide_vectors import prefer_wide_vectors
+from qsgd_lab.kernels.cpu.wide_vectors import prefer_wide_vectors, prefetch
 from qsgd_lab.kernels.fixed_point import HALF_WORD, bucket_factors, level_step, round_level
 from qsgd_lab.kernels.jit import njit
-from qsgd_lab.kernels.philox import GROUP, fill_groups
+from qsgd_lab.kernels.philox import GROUP, fill_group
+
+CACHE_LINE = 16  # coordinates of 64 bytes
 
 
 class NodeArrays(NamedTuple):
@@ -101,6 +103,13 @@ def enter_bucket(gradients, residuals, low, high, kind, lanes, sums, norms):
             part = residuals[node, low:high]
             addend = gradients[node, low:high]
             norms[node] = add_and_norm(part, part.view(np.int32), addend, kind, lanes, sums)
+
+
+@njit(cache=True, fastmath=False, forceinline=True)
+def fetch_group(row, begin):
+    """Ask for a group of a node's next piece: memory works while words are drawn, which needs none."""
+    for i in range(begin, begin + GROUP, CACHE_LINE):
+        prefetch(row, i)
 
 
 @njit(cache=True, fastmath=False)
@@ -221,7 +230,13 @@ def accumulate_pieces(arrays, offsets, key, quantizer, average, counter, buffers
                     stream = StreamKey(
                         key.low_seed, key.high_seed, key.step, own_tensor, own_node, key.version
                     )
-                    fill_groups(words, (first - start) // GROUP, last - first, stream)
+                    for drawn in range(0, last - first, GROUP):
+                        fetch_group(sent[node], last + drawn)
+                        if keep and gradients.shape[0] > 0:
+                            fetch_group(gradients[node], last + drawn)
+                        part = words[drawn : drawn + GROUP]
+                        group, count = (first - start + drawn) // GROUP, min(GROUP, last - first - drawn)
+                        fill_group(part, group, count, stream)
                 send_piece(
                     sent[node, first:last],
                     first,
