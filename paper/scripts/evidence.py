@@ -73,7 +73,7 @@ def tasks_table() -> str | None:
     """Return the tasks side by side as a LaTeX float, by the bits that are sent; None without any."""
     keys = {key for group in tasks().values() for key in group.run_keys}
     records = [record for record in evidence() if record.key in keys]
-    options = TableOptions(by="task", sort="bits", show=("accuracy", "difference", "bits"))
+    options = TableOptions(by="task", sort="bits", show=("accuracy", "bits"))
     if not records:
         return None
     return re.sub(r"\\label\{tab:[^}]*\}", r"\\label{tab:tasks}", render(records, "latex", options), count=1)

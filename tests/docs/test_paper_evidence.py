@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from itertools import product
 
 import checkout
 import fake_runs
@@ -145,18 +146,54 @@ def test_a_frontier_takes_enough_points(store):
 def test_what_the_page_on_data_says_of_the_runs():
     """docs/data.md names the runs that are stored, and its sentences are what their tests allow."""
     page = " ".join((checkout.ROOT / "docs" / "data.md").read_text(encoding="utf-8").split())
-    stored = list(RunStore(PAPER / "evidence.jsonl").records())
-    (group,) = group_records(stored)
-    methods = {method.label: method.cells for method in group.methods}
-    near = [label for label, (cell,) in methods.items() if cell.verdict.claim == "equivalent"]
-    ((nearest,), (fp32,)) = methods["2 bit, nearest"], methods["fp32"]
-
-    assert (len(methods), group.nodes, group.seeds, len(stored)) == (9, (1,), (0, 1, 2, 3, 4), 45)
-    assert not any(run.environment["dirty"] for run in stored)
-    assert near == [*evidence_claims.WITH_FEEDBACK, "2 bit, nearest + EF"]
-    assert f"fp32 ({fp32.accuracy.mean:.1f} %)" in page
-    assert f"alone lose {-nearest.verdict.difference:.1f} ± {nearest.verdict.half_width:.1f} points" in page
-    assert "nine methods, five seeds, 45 runs" in page
+    assert not any(run.environment["dirty"] for run in RunStore(PAPER / "evidence.jsonl").records())
+    found = {
+        name: {
+            (method.label, cell.nodes): cell
+            for method in evidence.tasks()[task].methods
+            for cell in method.cells
+            if cell.seeds
+        }
+        for name, task in evidence_claims.TASKS.items()
+    }
+    assert {name: {nodes for _, nodes in cells} for name, cells in found.items()} == {
+        "recurrent": {1, 8},
+        "images": {1, 8},
+        "unlike": {8},
+    }
+    assert {name: {cell.num_seeds for cell in cells.values()} for name, cells in found.items()} == {
+        "recurrent": {5},
+        "images": {10},
+        "unlike": {5},
+    }
+    near = {*evidence_claims.WITH_FEEDBACK, "2 bit, nearest + EF"}
+    for cells in found.values():
+        assert {cell.verdict.claim for (label, _), cell in cells.items() if label in near} == {"equivalent"}
+    for name, label, nodes in (
+        ("images", "2 bit, nearest", 8),
+        ("recurrent", "2 bit, nearest", 8),
+        ("images", "2 bit, stochastic", 8),
+        ("recurrent", "2 bit, stochastic", 8),
+        ("recurrent", "2 bit, stochastic", 1),
+    ):
+        verdict = found[name][label, nodes].verdict
+        assert verdict.claim == "worse"
+        assert f"{-verdict.difference:.1f} ± {verdict.half_width:.1f}" in page
+    diverged = {
+        place: found[place[0]][place[1:]].num_diverged
+        for place in product(["images", "unlike"], ["2 bit, stochastic", "2 bit, nearest"], [1, 8])
+        if place[1:] in found[place[0]]
+    }
+    assert diverged == {
+        ("images", "2 bit, stochastic", 1): 9,
+        ("images", "2 bit, stochastic", 8): 0,
+        ("images", "2 bit, nearest", 1): 1,
+        ("images", "2 bit, nearest", 8): 0,
+        ("unlike", "2 bit, stochastic", 8): 3,
+        ("unlike", "2 bit, nearest", 8): 5,
+    }
+    for name, nodes in (("recurrent", 8), ("images", 1), ("images", 8), ("unlike", 8)):
+        assert f"{found[name]['fp32', nodes].accuracy.mean:.1f} %" in page
 
 
 @pytest.mark.parametrize("name", ["runs", "flaw-runs", "setting-runs", "evidence"])
