@@ -112,7 +112,7 @@ METHODS = (
     Method(
         "biased-qsgd",
         _biased,
-        tuple(option for option in QSGD_METHOD.options if option.name != "stream_version"),
+        tuple(option for option in QSGD_METHOD.options if option.name not in ("stream_version", "layout")),
         lambda options: f"{QSGD_METHOD.label(options)}, biased",
         summary="a published quantizer whose values come out too large; for replays only",
         source="the published code of 2023",
