@@ -97,10 +97,11 @@ class RunMessages:
     """
 
     def __init__(self, compressor: Compressor, layout: str) -> None:
+        if getattr(compressor, "layout", "auto") != "auto":
+            layout = "auto"  # what the compressor's wire packs has the layout that it names
         self.compressor, self.layout = compressor, layout
         self._states: dict[tuple[int, ...], Any] = {}
-        # A compressor that names a layout of its own keeps it.
-        is_plain = type(compressor) is QSGD and layout == "fixed" and compressor.layout == "auto"
+        is_plain = type(compressor) is QSGD and layout == "fixed"
         #: The compressor, where the length of a message follows from its tensors.
         self._fixed: QSGD | None = compressor if is_plain else None  # type: ignore[assignment]
         self._is_fused = self._fixed is not None and self._fixed.backend != "reference"
@@ -149,8 +150,7 @@ class RunMessages:
             self._states[at] = compressor.init(layout)
         own = vector if kept is None else np.add(vector, kept[0], out=kept[1])
         payload, self._states[at] = compressor.compress(own, self._states[at], stream)
-        is_open = self.layout != "auto" and getattr(compressor, "layout", "auto") == "auto"
-        is_chosen = isinstance(payload, QuantizedGradient) and is_open
+        is_chosen = isinstance(payload, QuantizedGradient) and self.layout != "auto"
         packed = encode(payload, layout=self.layout, effort=0) if is_chosen else compressor.wire.pack(payload)
         np.add(compressor.decompress(payload), np.float32(0), out=read)
         if kept is not None:

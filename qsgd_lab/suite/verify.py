@@ -136,8 +136,8 @@ def audit_cells(
 ) -> Iterator[tuple[CellResult, list[Finding]]]:
     """Yield each cell of a problem, and what is wrong with the run behind its first test seed.
 
-    That run is repeated, all of it, by nodes that share nothing and send bytes: what a method does only late
-    in a run, or only at its tuned rate, is found. The decoder is as in `audit_method`.
+    That run is repeated, all of it, by nodes that share nothing and send bytes: a cheat that begins late in
+    it, or only at its tuned rate, is found. The decoder is as in `audit_method`.
     """
     for cell in cells:
         task = suite.task(cell.task)

@@ -34,8 +34,8 @@ def estimated_bits(quantized: QuantizedGradient, effort: int = 0) -> int:
 
     Notes
     -----
-    Within 0.05 % of `exact_bits` from 2^20 coordinates on, and below within about ten bytes a chunk
-    (`qsgd_lab.wire.ranged_choice.estimated_bytes`).
+    Within about a byte a chunk (`qsgd_lab.wire.ranged_choice.estimated_bytes`): 0.05 % of `exact_bits` from
+    2^20 coordinates on, unless almost all levels are 0.
     """
     if not can_estimate(quantized):
         return exact_bits(quantized, effort)

@@ -1,12 +1,12 @@
 """Mutate messages of version 2 of every kind; what is accepted must be right, canonical, and cheap.
 
     python tests/support/fuzz_wire2.py --count 1000000
-    python tests/support/fuzz_wire2.py --count 1000000 --kind ranged --library-alone
+    python tests/support/fuzz_wire2.py --count 1000000 --kind ranged --without-oracle
     NUMBA_BOUNDSCHECK=1 NUMBA_CACHE_DIR=/tmp/checked python tests/support/fuzz_wire2.py --seconds 60
 
 Checksums are 0 on both sides, so that every other check must do the work. The naive reader, written from the
 page alone, must give the same verdict and the same values; what was read is packed again and must give the
-same bytes; and memory stays within the theorem of the page. ``--library-alone`` leaves out the naive reader,
+same bytes; and memory stays within the theorem of the page. ``--without-oracle`` leaves out the naive reader,
 which takes most of the time. The test suite runs a slice of this.
 """
 
@@ -269,10 +269,10 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=10**9)
     parser.add_argument("--seconds", type=float, default=float("inf"))
     parser.add_argument("--kind", action="append", choices=ALL_KINDS, help="by default all")
-    parser.add_argument("--library-alone", action="store_true", help="without the naive reader")
+    parser.add_argument("--without-oracle", action="store_true", help="without the naive reader")
     options = parser.parse_args()
     kinds = options.kind or ALL_KINDS
-    tally = fuzz(options.seed, options.count, options.seconds, not options.library_alone, kinds=kinds)
+    tally = fuzz(options.seed, options.count, options.seconds, not options.without_oracle, kinds=kinds)
     sys.stdout.write(", ".join(f"{name} {number}" for name, number in tally.items()) + "\n")
 
 

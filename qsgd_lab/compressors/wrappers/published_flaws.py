@@ -104,6 +104,10 @@ class BiasedLevels(Compressor):
         return
 
 
+#: Of QSGD's options those that the published code has.
+_OPTIONS = ("bits", "norm", "bucket_size", "rounding")
+
+
 def _biased(bits: int, **options: Any) -> BiasedLevels:
     return BiasedLevels(levels=num_levels(bits), **options)
 
@@ -112,7 +116,7 @@ METHODS = (
     Method(
         "biased-qsgd",
         _biased,
-        tuple(option for option in QSGD_METHOD.options if option.name not in ("stream_version", "layout")),
+        tuple(option for option in QSGD_METHOD.options if option.name in _OPTIONS),
         lambda options: f"{QSGD_METHOD.label(options)}, biased",
         summary="a published quantizer whose values come out too large; for replays only",
         source="the published code of 2023",
