@@ -75,10 +75,9 @@ def run(
     A submission is a TOML file (docs/benchmark.md) or the name of a baseline. Each cell is tuned on seeds of
     its own and then run on the test seeds. Finished runs are kept, and the same command goes on where it was
     stopped. Before the cells, messages are audited as by `suite verify`: a method that is not honest about
-    its bits gets no result (exit code 4). Afterwards, the first test run of each cell is repeated by nodes
-    that share nothing and send bytes. Beside them, baselines are run again as anchors, and the method on
-    seeds and data that only the submission's digest names. Tasks of networks are not scored, and run where
-    --task names them.
+    its bits gets no result (exit code 4). Afterwards, baselines are run again as anchors, and the method on
+    seeds and data that only the submission's digest names; and all its test runs are repeated by nodes that
+    share nothing and send bytes. Tasks of networks are not scored, and run where --task names them.
 
     \b
     Example:
@@ -161,16 +160,17 @@ def _result(
     from qsgd_lab.suite.anchors import audit
     from qsgd_lab.suite.cells import Runner, check_data
     from qsgd_lab.suite.definition import WHOLE, load_suite
+    from qsgd_lab.suite.node_processes import NodeProcesses
     from qsgd_lab.suite.result_file import entry_of, stored_entries
     from qsgd_lab.suite.submission import baselines
-    from qsgd_lab.suite.verify import audit_cells, audit_submission, fresh_process
+    from qsgd_lab.suite.verify import audit_cells, audit_submission
 
     suite = load_suite()
     is_baseline = submission == baselines(suite).get(submission.name)
     tasks = [suite.task(key) for key in keys]
     if audited and not is_baseline:
-        with argument_errors(), fresh_process() as decoder:
-            for _, findings in audit_submission(submission, suite, tasks, decoder):
+        with argument_errors(), NodeProcesses(suite.nodes) as processes:
+            for _, findings in audit_submission(submission, suite, tasks, processes):
                 if findings:
                     raise IntegrityError(f"refused: {findings[0]}")
     store = RunStore(folder)
@@ -188,13 +188,14 @@ def _result(
         check_data(suite, task)
         found.append(runner.cell(task, rung, submission.specs[rung]))
     at = "Audit"
-    if audited and not is_baseline:
-        with fresh_process() as decoder:
-            for cell, findings in audit_cells(found, suite, decoder):
-                click.echo(f"{at}: {cell.task} at {cell.rung}, by nodes that send bytes.", err=True)
-                if findings:
-                    raise IntegrityError(f"refused: {cell.task} at {cell.rung}, {findings[0]}")
     digest = "" if is_baseline else submission.digest(suite)
+    if audited and not is_baseline:
+        with NodeProcesses(suite.nodes) as processes:
+            for cell, words, findings in audit_cells(found, runner, digest, processes):
+                place = f"{cell.task} at {cell.rung}, {words}"
+                if findings:
+                    raise IntegrityError(f"refused: {place}: {findings[0]}")
+                click.echo(f"{at}: {place}: equal by nodes that send bytes.", err=True)
     checked = None if is_baseline or not audited else audit(runner, digest, found, stored_entries(suite))
     return entry_of(
         submission,

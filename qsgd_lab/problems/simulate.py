@@ -174,7 +174,7 @@ def _simulate(
         for part, oracle in zip(parts, oracles, strict=True)
     ]
     needs_oracle = lanes[0].algorithm.needs_oracle
-    noise = _noise(problem, shape, repeats.start, seed)
+    noise = drawn_noise(problem, shape, repeats.start, seed)
     due = {math.ceil(num_steps * i / CHECKPOINTS) for i in range(1, CHECKPOINTS + 1)}
     rows: list[tuple[int, int, dict[str, Flow]]] = []
     errors: list[Floats] = []
@@ -213,7 +213,9 @@ def _simulate(
     )
 
 
-def _noise(problem: Problem, shape: tuple[int, int, int], first: int, seed: int) -> np.random.Generator:
+def drawn_noise(problem: Problem, shape: tuple[int, int, int], first: int, seed: int) -> np.random.Generator:
+    """Return what draws the noise of a block of repetitions, shape (N, R, n), the first of which is given."""
+
     def make() -> np.random.Generator:
         return generator(seed, Purpose.GRADIENT_NOISE, first)
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from qsgd_lab.suite.cells import CellResult, Runner, held_out_seed, verification_repeats
-from qsgd_lab.suite.definition import REFERENCE, WHOLE, Task
+from qsgd_lab.suite.definition import REFERENCE, WHOLE, Suite, Task
 from qsgd_lab.suite.result_file import Audit, Entry
 
 #: Baselines that run again on the submitter's machine, and at which rung.
@@ -45,6 +45,16 @@ def audit(runner: Runner, digest: str, cells: Sequence[CellResult], stored: Sequ
     ]
     checked = [_verified(runner, digest, cell, by_name.get(REFERENCE)) for cell in _audited(cells)]
     return Audit(tuple(anchors), tuple(checked))
+
+
+def further_runs(
+    suite: Suite, digest: str, cells: Sequence[CellResult]
+) -> Iterator[tuple[CellResult, str, range, int | None]]:
+    """Yield cells, and the seeds and data that only the digest names: words, repetitions, the data's seed."""
+    for cell in _audited(cells):
+        yield cell, "verification seeds", verification_repeats(digest), None
+        if suite.task(cell.task).kind == "problem":  # a network's data have no other variants
+            yield cell, "other data", range(_HELD_OUT_REPEATS), held_out_seed(digest)
 
 
 def _audited(cells: Sequence[CellResult]) -> list[CellResult]:

@@ -7,7 +7,7 @@ keys: what was run before is read, and a killed command goes on where it was.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from typing import TYPE_CHECKING
@@ -124,8 +124,8 @@ class ProblemTask:
     def run(self, method: ComparedMethod, scale: float, repeats: range) -> Measured:
         """Return the final errors of the repetitions of these numbers."""
         found = self._measured(method, scale, repeats)
-        start = float(problem_of(self.task, self.comparison.settings.seed, self.nodes).error_at_start)
-        return replace(found, metric=tuple(e if e <= DIVERGED * start else math.inf for e in found.metric))
+        known = problem_of(self.task, self.comparison.settings.seed, self.nodes)
+        return replace(found, metric=or_diverged(found.metric, known))
 
     def _measured(self, method: ComparedMethod, scale: float, repeats: range) -> Measured:
         (record,) = self.comparison.run(method, self.nodes, scale, repeats)
@@ -228,6 +228,11 @@ def problem_of(task: Task, seed: int, nodes: int) -> KnownProblem:
     """Return the problem of a task; its data are made once a process."""
     problem = problem_entry(task.source).make(nodes, task.split, seed)
     return KnownProblem(problem, float(problem.error(problem.start[None])[0]))
+
+
+def or_diverged(errors: Iterable[float], known: KnownProblem) -> tuple[float, ...]:
+    """Return errors, infinite where the run has diverged."""
+    return tuple(e if e <= DIVERGED * known.error_at_start else math.inf for e in map(float, errors))
 
 
 def fingerprint(task: Task, nodes: int) -> list[float]:

@@ -10,6 +10,7 @@ from qsgd_lab.problems.benchmark import Curved
 from qsgd_lab.problems.comparison import ComparedMethod
 from qsgd_lab.problems.simulate import simulate
 from qsgd_lab.suite.definition import load_suite
+from qsgd_lab.suite.node_processes import NodeProcesses
 from qsgd_lab.suite.verify import audit_method
 
 EXAMPLE = Path(__file__).parent.parent.parent / "examples" / "submission" / "cyclic_half.toml"
@@ -25,7 +26,8 @@ def test_the_example_can_be_submitted(monkeypatch):
     problem = Curved(suite.nodes, task.seed)
 
     assert found.origins[0].startswith("cyclic-half=cyclic_half.py sha256:")
-    assert audit_method(spec, problem, nodes=suite.nodes, seed=3, steps=8) == []
+    with NodeProcesses(suite.nodes) as processes:
+        assert audit_method(spec, problem, processes, seed=3, steps=8) == []
     method = ComparedMethod.parse(spec)
     trace = simulate(
         problem, method.algorithm, method.compressor, nodes=suite.nodes, num_steps=8, repeats=range(1)

@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from small_suite import SMALL, TASK
+from small_suite import SMALL, TASK, runner
 
 from qsgd_lab import plugins
 from qsgd_lab.problems.benchmark import Curved
 from qsgd_lab.suite.cells import CellResult
-from qsgd_lab.suite.verify import audit_cells, audit_method, fresh_process
+from qsgd_lab.suite.node_processes import NodeProcesses
+from qsgd_lab.suite.verify import audit_cells, audit_method
 
 HONEST = [
     "synchronous",
@@ -23,8 +24,9 @@ HONEST = [
     "synchronous(compressor=ef(sign))",
     "synchronous(compressor=diana(natural))",
     "synchronous(compressor=ef(powersgd))",
+    "qsvrg(interval=4,compressor=qsgd(bits=4))",
 ]
-#: Four compressors that send float32 in a way that is against the rules.
+#: Compressors that send float32 in ways that are against the rules.
 CHEATS = """
 import numpy as np
 from qsgd_lab.compressors import COMPRESSORS, Compressor, Method, Wire
@@ -91,8 +93,12 @@ class Peeking(Honest):
 
 
 class Late(Honest):
+    # Signs for the audit's 24 steps; then the gradient beside them, or not in the first repetition.
+    spares = False
+
     def compress(self, gradient, state, stream):
-        return (np.sign(gradient), gradient if stream.step >= 24 else None), None
+        cheats = stream.step >= 24 and not (self.spares and stream.seed % 2**20 == 0)
+        return (np.sign(gradient), gradient if cheats else None), None
 
     def decompress(self, payload):
         return payload[0] if payload[1] is None else payload[1]
@@ -110,7 +116,22 @@ class Late(Honest):
     wire = wire()
 
 
-ALL = {"my-plain": Honest, "sharing": Sharing, "lying": Lying, "peeking": Peeking, "late": Late}
+class Sparing(Late):
+    spares = True
+
+
+class Dying(Honest):
+    def compress(self, gradient, state, stream):
+        import multiprocessing, os
+        if multiprocessing.parent_process() is not None:
+            os._exit(1)
+        return gradient.copy(), None
+
+
+ALL = {
+    "my-plain": Honest, "sharing": Sharing, "lying": Lying, "peeking": Peeking, "late": Late,
+    "sparing": Sparing, "dying": Dying,
+}
 for name, made in ALL.items():
     COMPRESSORS.register(Method(name, made, (), lambda _, name=name: name, summary="a test", source="me"))
 """
@@ -124,60 +145,84 @@ def problem():
     return Curved(4, 3, dimension=64)
 
 
+@pytest.fixture(scope="module")
+def processes():
+    with NodeProcesses(4) as made:
+        yield made
+
+
 @pytest.fixture
 def cheats(tmp_path, monkeypatch):
     path = tmp_path / "cheats.py"
     path.write_text(CHEATS)
     monkeypatch.setenv(plugins.VARIABLE, "")
     plugins.load([str(path)])
+    with NodeProcesses(4) as made:
+        yield made
 
 
 @pytest.mark.parametrize("spec", HONEST)
-def test_methods_of_the_lab_pass(spec, problem):
-    """Nodes that share nothing but bytes, in any order, end with the bits of the simulation."""
-    assert audit_method(spec, problem, nodes=4, seed=3, steps=8) == []
+def test_methods_of_the_lab_pass(spec, problem, processes):
+    """Processes that share nothing but bytes, whoever is in which, end with the bits of the simulation."""
+    assert audit_method(spec, problem, processes, seed=3, steps=8) == []
 
 
 @pytest.mark.parametrize(
-    ("name", "check", "words"), [("sharing", "nodes", "shared state"), ("lying", "size", "bits counted")]
+    ("name", "check", "words"),
+    [
+        ("sharing", "nodes", "a node knows what was not sent"),
+        ("peeking", "nodes", "a node knows what was not sent"),
+        ("lying", "size", "bits counted"),
+        ("dying", "nodes", "a process has died"),
+    ],
 )
-@pytest.mark.usefixtures("cheats")
-def test_each_cheat_is_named(name, check, words, problem):
-    """State shared by nodes, and a size that is too small: each by its check."""
-    found = audit_method(f"synchronous(compressor={name})", problem, nodes=4, seed=3, steps=4)
+def test_each_cheat_is_named(name, check, words, problem, cheats):
+    """State that nodes share, a decoder that reads a global, a size that is too small: each by its check."""
+    found = audit_method(f"synchronous(compressor={name})", problem, cheats, seed=3, steps=4)
 
     assert {finding.check for finding in found} == {check}
     assert words in found[0].words
+    assert audit_method("synchronous(compressor=my-plain)", problem, cheats, seed=3, steps=4) == []
 
 
-@pytest.mark.usefixtures("cheats")
-def test_a_cheat_that_begins_late_is_named():
-    """Honest for the 24 steps of the first audit: the run that counts, repeated by bytes, ends elsewhere."""
-    spec = "synchronous(compressor={})"
-    suite = replace(SMALL, tasks=(replace(TASK, steps=32),))
-    assert audit_method(spec.format("late"), Curved(4, 3, dimension=64), nodes=4, seed=3) == []
-    made = [
-        replace(CELL, spec=spec.format(name), scale=scale) for name, scale in (("late", 1), ("my-plain", 0.5))
-    ]
+def test_cheats_that_the_first_audit_misses_are_named(problem, cheats, tmp_path):
+    """Honest for the 24 steps of the first audit, or at the first seed too: repeated runs end elsewhere."""
+    task, blocks = replace(TASK, steps=32, tests=3), ["test", "verification", "other"]
+    made = runner(tmp_path, replace(SMALL, tasks=(task,)))
+    for name, cheated in {"my-plain": [], "late": blocks, "sparing": blocks}.items():
+        spec = f"synchronous(compressor={name})"
+        assert audit_method(spec, problem, cheats, seed=3) == []
+        cell = replace(CELL, spec=spec, scale=0.5)
 
-    with fresh_process() as decoder:
-        ((_, late), (_, plain)) = audit_cells(made, suite, decoder)
+        found = {
+            words.split()[0]: [finding.check for finding in findings]
+            for _, words, findings in audit_cells([cell], made, "0123456789abcdef", cheats)
+        }
 
-    assert [finding.check for finding in late][:1] == ["nodes"]
-    assert plain == []
+        assert list(found) == blocks
+        assert [words for words, checks in found.items() if "nodes" in checks] == cheated
 
 
-@pytest.mark.usefixtures("cheats")
-def test_a_decoder_that_reads_a_global_is_named(problem):
-    """A process that never saw the sender cannot decode its messages; those of its honest twin it can."""
-    with fresh_process() as decoder:
-        honest, peeking = (
-            audit_method(
-                f"synchronous(compressor={name})", problem, nodes=4, seed=3, steps=4, decoder=decoder
-            )
-            for name in ("my-plain", "peeking")
-        )
+def test_stored_runs_that_were_changed_are_named(processes, tmp_path):
+    """A metric that no bytes explain is refused, whatever the method."""
+    task = replace(TASK, steps=16, tests=2)
+    made = runner(tmp_path, replace(SMALL, tasks=(task,)))
+    honest = made.at
+    made.at = lambda *given: replace(
+        found := honest(*given), metric=tuple(value / 2 for value in found.metric)
+    )
 
-    assert honest == []
-    assert [finding.check for finding in peeking] == ["decoder"]
-    assert "never saw the sender" in peeking[0].words
+    _, words, findings = next(iter(audit_cells([CELL], made, "0" * 16, processes)))
+
+    assert words == "test seeds"
+    assert "delete them" in findings[0].words
+
+
+def test_processes_end_with_the_command(problem):
+    """Nothing is left running, after a method that fails as after one that ends."""
+    with NodeProcesses(4) as made:
+        audit_method("synchronous", problem, made, seed=3, steps=2)
+        started = list(made._processes)
+        assert [process.is_alive() for process in started] == [True, True]
+
+    assert [process.is_alive() for process in started] == [False, False]
