@@ -24,8 +24,10 @@ CELL_SECONDS = {"problem": 20.0, "network": 420.0}
 #: What the audits of a task take, in cells. On problems they are 8 seeds of two anchors and 7 others, where a
 #: cell has about 27; on networks 5 and 3, where a cell has 11.
 AUDIT_CELLS = {"problem": 0.85, "network": 1.2}
-#: Seconds of a processor that the audit of a method takes beforehand, and of a cell afterwards.
-METHOD_SECONDS, REPEATED_SECONDS = 6.0, 10.0
+#: Seconds of a processor that the audit of a method takes beforehand, and that of a test run afterwards.
+METHOD_SECONDS, REPEATED_SECONDS = 6.0, 5.0
+#: Runs that are repeated of a cell: the test seeds; and of a task: those of the digest's seeds and data.
+CELL_RUNS, TASK_RUNS = 8, 5
 
 
 @click.command()
@@ -130,7 +132,8 @@ def _plan(
             specs = [submission.specs[rung] for rung in (*rungs, WHOLE) if rung in submission.specs]
             work += sum(AUDIT_CELLS[suite.task(key).kind] * _cell_seconds(key) for key in keys)
             work += METHOD_SECONDS * len({spec for each in specs for spec in each})
-            work += REPEATED_SECONDS * len(specs) * sum(suite.task(key).kind == "problem" for key in keys)
+            problems = sum(suite.task(key).kind == "problem" for key in keys)
+            work += REPEATED_SECONDS * problems * (CELL_RUNS * len(specs) + TASK_RUNS)
     click.echo(f"{cells} cells, about {work / 60:.1f} CPU minutes with audits, without what is stored.")
 
 

@@ -70,6 +70,8 @@ class _Work:
 class NodeProcesses:
     """Processes that have nothing in common but the plug-ins' files; they start when they are first needed.
 
+    They load the plug-ins that are loaded now.
+
     Parameters
     ----------
     nodes : int
@@ -80,6 +82,7 @@ class NodeProcesses:
 
     def __init__(self, nodes: int, draw: random.Random | None = None) -> None:
         self.nodes, self.draw = nodes, draw or random.SystemRandom()
+        self._plugins = [name for name in os.environ.get(plugins.VARIABLE, "").split(os.pathsep) if name]
         self._lines: list[Connection] = []
         self._processes: list[Any] = []
 
@@ -146,10 +149,9 @@ class NodeProcesses:
         context: Any = multiprocessing.get_context("forkserver" if "forkserver" in ways else "spawn")
         if "forkserver" in ways:
             context.set_forkserver_preload([__name__])
-        names = [name for name in os.environ.get(plugins.VARIABLE, "").split(os.pathsep) if name]
         for _ in range(2):
             own, theirs = context.Pipe()
-            process = context.Process(target=_process, args=(theirs, names), daemon=True)
+            process = context.Process(target=_process, args=(theirs, self._plugins), daemon=True)
             process.start()
             theirs.close()
             self._lines.append(own)
@@ -235,11 +237,11 @@ def _process(connection: Connection, plugin_names: Sequence[str]) -> None:
 
     with suppress(EOFError, ConnectionError, KeyboardInterrupt):
         torch.set_num_threads(1)
-        plugins.load(plugin_names)
         while True:
             work = connection.recv()
             line = Line(work.local, work.nodes, ask)
             try:
+                plugins.load(plugin_names)  # once
                 with np.errstate(over="ignore", invalid="ignore"):
                     end = "end", (_last_models(work, line), line.bits, line.claimed)
             except (EOFError, ConnectionError):

@@ -146,19 +146,26 @@ def problem():
 
 
 @pytest.fixture(scope="module")
-def processes():
-    with NodeProcesses(4) as made:
+def plugin(tmp_path_factory):
+    path = tmp_path_factory.mktemp("plugins") / "cheats.py"
+    path.write_text(CHEATS)
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def processes(plugin):
+    """Return processes that load the cheats; to start them takes seconds."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(plugins.VARIABLE, plugin)
+        made = NodeProcesses(4)
+    with made:
         yield made
 
 
 @pytest.fixture
-def cheats(tmp_path, monkeypatch):
-    path = tmp_path / "cheats.py"
-    path.write_text(CHEATS)
+def cheats(plugin, monkeypatch):
     monkeypatch.setenv(plugins.VARIABLE, "")
-    plugins.load([str(path)])
-    with NodeProcesses(4) as made:
-        yield made
+    plugins.load([plugin])
 
 
 @pytest.mark.parametrize("spec", HONEST)
@@ -167,6 +174,7 @@ def test_methods_of_the_lab_pass(spec, problem, processes):
     assert audit_method(spec, problem, processes, seed=3, steps=8) == []
 
 
+@pytest.mark.usefixtures("cheats")
 @pytest.mark.parametrize(
     ("name", "check", "words"),
     [
@@ -176,27 +184,28 @@ def test_methods_of_the_lab_pass(spec, problem, processes):
         ("dying", "nodes", "a process has died"),
     ],
 )
-def test_each_cheat_is_named(name, check, words, problem, cheats):
+def test_each_cheat_is_named(name, check, words, problem, processes):
     """State that nodes share, a decoder that reads a global, a size that is too small: each by its check."""
-    found = audit_method(f"synchronous(compressor={name})", problem, cheats, seed=3, steps=4)
+    found = audit_method(f"synchronous(compressor={name})", problem, processes, seed=3, steps=4)
 
     assert {finding.check for finding in found} == {check}
     assert words in found[0].words
-    assert audit_method("synchronous(compressor=my-plain)", problem, cheats, seed=3, steps=4) == []
+    assert audit_method("synchronous(compressor=my-plain)", problem, processes, seed=3, steps=4) == []
 
 
-def test_cheats_that_the_first_audit_misses_are_named(problem, cheats, tmp_path):
+@pytest.mark.usefixtures("cheats")
+def test_cheats_that_the_first_audit_misses_are_named(problem, processes, tmp_path):
     """Honest for the 24 steps of the first audit, or at the first seed too: repeated runs end elsewhere."""
     task, blocks = replace(TASK, steps=32, tests=3), ["test", "verification", "other"]
     made = runner(tmp_path, replace(SMALL, tasks=(task,)))
     for name, cheated in {"my-plain": [], "late": blocks, "sparing": blocks}.items():
         spec = f"synchronous(compressor={name})"
-        assert audit_method(spec, problem, cheats, seed=3) == []
+        assert audit_method(spec, problem, processes, seed=3) == []
         cell = replace(CELL, spec=spec, scale=0.5)
 
         found = {
             words.split()[0]: [finding.check for finding in findings]
-            for _, words, findings in audit_cells([cell], made, "0123456789abcdef", cheats)
+            for _, words, findings in audit_cells([cell], made, "0123456789abcdef", processes)
         }
 
         assert list(found) == blocks
@@ -218,11 +227,13 @@ def test_stored_runs_that_were_changed_are_named(processes, tmp_path):
     assert "delete them" in findings[0].words
 
 
-def test_processes_end_with_the_command(problem):
-    """Nothing is left running, after a method that fails as after one that ends."""
-    with NodeProcesses(4) as made:
-        audit_method("synchronous", problem, made, seed=3, steps=2)
-        started = list(made._processes)
-        assert [process.is_alive() for process in started] == [True, True]
+def test_processes_end_with_the_command(problem, processes):
+    """Nothing is left running; the next audit starts processes again."""
+    audit_method("synchronous", problem, processes, seed=3, steps=2)
+    started = list(processes._processes)
+    assert [process.is_alive() for process in started] == [True, True]
+
+    processes.close()
 
     assert [process.is_alive() for process in started] == [False, False]
+    assert audit_method("synchronous", problem, processes, seed=3, steps=2) == []
