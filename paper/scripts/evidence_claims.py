@@ -98,6 +98,21 @@ def same_order(task: str, runs: PaperRuns) -> Verdict:
     return decide([(ordered, "it is another")])
 
 
+def same_order_on_both(_: PaperRuns) -> Verdict:
+    """Require at the most nodes of both tasks: nearest rounding last, noise before it, then all feedback."""
+    checks = []
+    for task in ("images", "recurrent"):
+        nodes = max((cell.nodes for cell in cells(TASKS[task], BIAS)), default=0)
+        bias, noise, *others = (
+            _loss(cells(TASKS[task], label), nodes) for label in (BIAS, NOISE, *WITH_FEEDBACK)
+        )
+        known = [loss for loss in others if loss is not None]
+        if bias is None or noise is None or not known:
+            return decide([])
+        checks.append((bias < noise < min(known), f"it is another of the {task} task"))
+    return decide(checks)
+
+
 def evidence_numbers(_: PaperRuns) -> Iterator[tuple[str, str]]:
     """Yield accuracies and differences of the tasks, by task, method and number of nodes."""
     groups = tasks()
@@ -159,4 +174,5 @@ EVIDENCE_CLAIMS: dict[str, Callable[[PaperRuns], Verdict]] = {
     f"recurrent{SEVERAL}: noise falls": partial(nodes_quiet_noise, "recurrent"),
     "recurrent: one bit loses": partial(one_bit_loses, "recurrent"),
     "recurrent: same order": partial(same_order, "recurrent"),
+    "images: order of recurrent": same_order_on_both,
 }

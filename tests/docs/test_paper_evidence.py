@@ -125,6 +125,14 @@ def test_a_false_sentence_does_not_hold(store, method, loss, claim):
         assert verdicts(records)[f"{task}: {claim}"] is False
 
 
+def test_an_order_that_differs_is_found(store):
+    """Images on which noise loses more than nearest rounding do not have the recurrent network's order."""
+    records = [*runs_of("recurrent"), *runs_of("images", less={(2, "stochastic", False): 12.0})]
+    store(records)
+
+    assert verdicts(records)["images: order of recurrent"] is False
+
+
 def test_a_frontier_takes_enough_points(store):
     """The images' frontier is drawn where there are enough quantizers, of all norms and buckets together."""
     records = runs_of("images", nodes=(8,))
