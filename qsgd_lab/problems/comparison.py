@@ -126,10 +126,10 @@ class Comparison:
         for first in range(repeats.start, repeats.stop, BLOCK):
             config = self._config(method, nodes, scale, first, min(BLOCK, repeats.stop - first))
             if self.store.record(config) is None:
-                self.announce(
-                    f"{method.label}, N = {nodes}, rate x {scale:g}: "
-                    f"repetitions {first} to {first + config.repeats - 1}"
-                )
+                tunes = FIRST_TUNING_REPEAT <= first < 2 * FIRST_TUNING_REPEAT
+                numbers = f"repetitions {first} to {first + config.repeats - 1}"
+                place = f"{method.label}, N = {nodes}, rate x {scale:g}"
+                self.announce(f"{place}: {f'tuning, {config.repeats} repetitions' if tunes else numbers}")
             records.append(self.store.ensure(config, run_block))
         return records
 
