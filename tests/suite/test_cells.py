@@ -54,7 +54,10 @@ def test_a_run_that_was_killed_ends_with_the_same_file(capsys, small):
     kept = {path: path.read_bytes() for path in small.glob("runs/*/problem.json")}
     again, said = run(capsys, *arguments)
     assert again == first
-    assert said.splitlines() == ["Audit: curved at 32x, by nodes that send bytes."]
+    assert said.splitlines() == [
+        f"Audit: curved at 32x, {words}: equal by nodes that send bytes."
+        for words in ("test seeds", "verification seeds", "other data")
+    ]
     for path in sorted(kept)[::2]:
         path.unlink()
     resumed, said = run(capsys, *arguments)

@@ -166,7 +166,10 @@ def test_bits_are_counted_for_every_coordinate() -> None:
 def test_parameters_are_chosen_on_validation_and_the_test_set_is_read_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Test images are classified once, by the parameters of the first best validation epoch."""
+    """Test images are classified once by the first best validation epoch's parameters, and once by the last.
+
+    Which epoch is the best depends on the processor's rounding; where it is the last, once is enough.
+    """
     seen = []
 
     def watched(module: torch.nn.Module, part: Any) -> float:
@@ -176,7 +179,8 @@ def test_parameters_are_chosen_on_validation_and_the_test_set_is_read_once(
     monkeypatch.setattr(run_module, "accuracy", watched)
     outcome = train(config(FP32, epochs=3))
     dataset = load_dataset("digits")
-    assert [part is dataset.test for part in seen] == [False, False, False, True]
+    tested = [True] if outcome.result["best_epoch"] == 3 else [True, True]
+    assert [part is dataset.test for part in seen] == [False, False, False, *tested]
     validation = [line["validation_accuracy"] for line in outcome.epochs]
     assert outcome.result["best_epoch"] == validation.index(max(validation)) + 1
     assert outcome.result["validation_accuracy"] == max(validation)
