@@ -9,9 +9,9 @@ from typing import Any
 from qsgd_lab.arrays import is_torch, like_input, not_compiled
 from qsgd_lab.coding.codec import codec_for
 from qsgd_lab.coding.message import host_bytes, is_version_2
-from qsgd_lab.coding.threads import num_threads
 from qsgd_lab.coding.version2 import decode_version_2
 from qsgd_lab.quantization import QuantizedGradient
+from qsgd_lab.threads import num_threads, using_threads
 from qsgd_lab.wire.kinds import limits_of
 
 
@@ -92,7 +92,8 @@ def decode(
     bytes_ = message if codec.IS_DEVICE else host_bytes(message)
     limits = limits_of(max_coordinates, kinds)
     if is_version_2(bytes_, codec.IS_DEVICE):
-        payload = decode_version_2(bytes_, start, stop, limits, codec.IS_DEVICE, out)
+        with using_threads(threads):
+            payload = decode_version_2(bytes_, start, stop, limits, codec.IS_DEVICE, out)
     else:
         limits.check_kind("levels")  # all that version 1 carries
         payload = codec.decode(bytes_, start, stop, max_coordinates, threads, backend, out)

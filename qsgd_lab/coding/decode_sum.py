@@ -10,8 +10,8 @@ import numpy as np
 from qsgd_lab.arrays import is_device_array, is_torch, like_input, not_compiled
 from qsgd_lab.coding.codec import codec_for
 from qsgd_lab.coding.message import host_bytes, is_version_2
-from qsgd_lab.coding.threads import num_threads
 from qsgd_lab.coding.version2 import values_version_2
+from qsgd_lab.threads import num_threads, using_threads
 from qsgd_lab.wire.kinds import limits_of
 
 
@@ -62,7 +62,8 @@ def decode_values(
     bytes_ = message if codec.IS_DEVICE else host_bytes(message)
     limits = limits_of(max_coordinates, kinds)
     if is_version_2(bytes_, codec.IS_DEVICE):
-        values = values_version_2(bytes_, limits, codec.IS_DEVICE, out)
+        with using_threads(threads):
+            values = values_version_2(bytes_, limits, codec.IS_DEVICE, out)
     else:
         limits.check_kind("levels")  # all that version 1 carries
         values = codec.decode_values(bytes_, max_coordinates, threads, out)
@@ -105,4 +106,5 @@ def add_decoded(
     single = isinstance(messages, bytes | bytearray | memoryview | np.ndarray) or is_torch(messages)
     if single or is_device_array(messages):
         raise TypeError("add_decoded takes an iterable of messages: put a single one in a list")
-    codec_for(total, backend).add_decoded(messages, total, limits_of(None, kinds), threads)
+    with using_threads(threads):
+        codec_for(total, backend).add_decoded(messages, total, limits_of(None, kinds), threads)

@@ -11,9 +11,9 @@ from qsgd_lab.coding.codec import codec_for
 from qsgd_lab.coding.elias import CODES
 from qsgd_lab.coding.layouts import DEFAULT_CHUNK_SIZE, LAYOUTS, check_chunk_size
 from qsgd_lab.coding.message import Message
-from qsgd_lab.coding.threads import num_threads
 from qsgd_lab.coding.version2 import encode_version_2
 from qsgd_lab.quantization import QuantizedGradient
+from qsgd_lab.threads import num_threads, using_threads
 from qsgd_lab.wire.key import Key
 from qsgd_lab.wire.structure import Structure
 
@@ -102,7 +102,8 @@ def encode(
         arguments = {"chunk_size": chunk_size, "effort": effort, "threads": threads, "backend": backend}
         return _shortest(payload, code, version, around, arguments)
     if _version_for(payload, layout, version, around) == 2:
-        return encode_version_2(payload, code, layout, around, codec.IS_DEVICE, effort)
+        with using_threads(threads):
+            return encode_version_2(payload, code, layout, around, codec.IS_DEVICE, effort)
     check_choice(code, layout)
     return codec.encode(payload, code, layout, chunk_size, threads, backend)
 

@@ -13,11 +13,11 @@ from qsgd_lab.coding.encode import check_choice, encode
 from qsgd_lab.coding.layouts import DEFAULT_CHUNK_SIZE, check_chunk_size
 from qsgd_lab.coding.message import Message
 from qsgd_lab.coding.payload import ChunkScheme
-from qsgd_lab.coding.threads import num_threads
 from qsgd_lab.levels import num_levels
 from qsgd_lab.partition import partition
 from qsgd_lab.quantization import check_scheme, quantize
 from qsgd_lab.stream import Stream
+from qsgd_lab.threads import num_threads
 
 
 @not_compiled

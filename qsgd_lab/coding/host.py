@@ -30,7 +30,6 @@ from qsgd_lab.coding.message import (
 )
 from qsgd_lab.coding.payload import ChunkScheme, lead_bytes, out_of_range, write_levels, write_payload
 from qsgd_lab.coding.tables import decode_tables, encode_tables
-from qsgd_lab.coding.threads import run_ranges
 from qsgd_lab.coding.version2 import add_version_2
 from qsgd_lab.errors import MessageError
 from qsgd_lab.kernels.arguments import (
@@ -48,6 +47,7 @@ from qsgd_lab.levels import NORMS
 from qsgd_lab.partition import Partition, excerpt
 from qsgd_lab.quantization import QuantizedGradient, host_arrays, level_dtype
 from qsgd_lab.stream import KernelKey
+from qsgd_lab.threads import run_ranges
 from qsgd_lab.wire.checks import Limits, check_dead, check_levels_of_dead, writable_scales, writing
 
 IS_DEVICE = False

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from qsgd_lab.coding.elias import LENGTHS, lengths_side_by_side
 from qsgd_lab.coding.index import WORD_BYTES, index_bytes
 from qsgd_lab.coding.layouts import MAX_CHUNK_SIZE, WORD_BITS, fixed_width
-from qsgd_lab.coding.threads import run_ranges
 from qsgd_lab.levels import num_classes
+from qsgd_lab.threads import run_ranges
 
 #: (layout, code) in the order in which the kernels count them; the fixed layout, which needs no counting,
 #: comes last.

@@ -13,9 +13,9 @@ from qsgd_lab.coding.header import HEADER_BYTES, TAIL_BYTES
 from qsgd_lab.coding.index import WORD_BYTES, Directory, index_bytes
 from qsgd_lab.coding.layouts import WORD_BITS, chunk_format, max_bits_per_coordinate
 from qsgd_lab.coding.tables import encode_tables
-from qsgd_lab.coding.threads import run_ranges
 from qsgd_lab.kernels.arguments import ChunkFormat
 from qsgd_lab.partition import Partition
+from qsgd_lab.threads import run_ranges
 
 SMALL = 1 << 14  #: Bytes up to which copying a message is cheaper than shrinking its memory.
 MEDIUM = 1 << 18  #: Bytes up to which NumPy shrinks it: 4 us less, and old and new count together since 2.5.

@@ -7,8 +7,8 @@ from qsgd_lab.coding.codec import codec_for
 from qsgd_lab.coding.header import HEADER_BYTES, TAIL_BYTES
 from qsgd_lab.coding.index import index_bytes
 from qsgd_lab.coding.layouts import DEFAULT_CHUNK_SIZE, check_chunk_size
-from qsgd_lab.coding.threads import num_threads
 from qsgd_lab.quantization import QuantizedGradient, check_quantized
+from qsgd_lab.threads import num_threads
 from qsgd_lab.wire.kinds.levels import Levels
 from qsgd_lab.wire.message import size
 

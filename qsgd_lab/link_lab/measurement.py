@@ -14,11 +14,11 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from qsgd_lab.coding.threads import num_threads
 from qsgd_lab.errors import RunFailedError
 from qsgd_lab.link_lab.load import LoadMeter
 from qsgd_lab.link_lab.namespaces import Place, loopback, shaped
 from qsgd_lab.theory.collectives import Cost, Network, Step, collective_cost
+from qsgd_lab.threads import num_threads
 
 FP32, FP16, POWERSGD = "fp32", "fp16", "powersgd"
 #: A rank that hangs is given up after so long.

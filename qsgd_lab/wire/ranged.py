@@ -1,7 +1,6 @@
-"""Layout `ranged` of levels: tables and classes in a message, and chunks between levels and bytes.
+"""Layout `ranged` of levels: its sizes, and tables and classes in a message.
 
-How a writer chooses tables is `qsgd_lab.wire.ranged_choice`; the coding loops are in
-`qsgd_lab.kernels.cpu.messages.ranged` and `ranged_vector`.
+How a writer chooses tables is `qsgd_lab.wire.ranged_choice`; chunks are read and written by `ranged_chunks`.
 """
 
 from __future__ import annotations
@@ -13,9 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from qsgd_lab.errors import MessageError
 from qsgd_lab.kernels.arguments import RangedFormat, RangedTables
-from qsgd_lab.quantization import level_dtype
 from qsgd_lab.wire.checks import Bytes, require
 
 CLASSES = {1: 0, 4: 2, 8: 3}  #: Numbers of tables, and the bits of a block's class.
@@ -24,16 +21,6 @@ MAX_SHIFT = 8
 TOTAL = 4096  # of the frequencies of a table
 BLOCK = 512  # symbols that share a class
 _LEAST_TABLE = 1 + 32 + 3  # shift, bitmap, and two frequencies of 12 bits
-
-_ERRORS = {
-    1: ("code", "a state of chunk {} does not begin at 2^16 or above, or does not end at 2^16"),
-    2: ("length", "the exceptions of chunk {} do not end at its end"),
-    3: ("canonical", "an exception of chunk {} has a frequency in its table"),
-    4: ("canonical", "the low bits of an exception of chunk {} differ"),
-    5: ("code", "a level of chunk {} is outside -{}..{}"),
-    6: ("zeros", "bits of chunk {} that mean nothing are not zero"),
-    7: ("parameters", "a table lacks the escape, which chunk {} needs"),
-}
 
 
 def field_bits(num_levels: int) -> int:
@@ -67,6 +54,10 @@ class Sizes(NamedTuple):
         form = self.form
         count = min(1 << form.chunk_bits, self.num_coordinates - (chunk << form.chunk_bits))
         return -(-symbols_of(count, form) // BLOCK)
+
+    def first_block(self, chunk: int) -> int:
+        """Return the number of blocks of all chunks before one."""
+        return chunk * self.blocks_of(0) if chunk else 0
 
 
 def symbols_of(count: int, form: RangedFormat) -> int:
@@ -289,100 +280,3 @@ def allowed_bytes(num_levels: int, width: int) -> NDArray[np.bool_]:
 def escape_byte(bits: int) -> int:
     """Return the byte whose fields of as many bits are all the most negative number, which no level takes."""
     return {2: 0xAA, 4: 0x88, 8: 0x80}[bits]
-
-
-def write_levels(levels: NDArray[Any], code: RangedCode, sizes: Sizes) -> tuple[NDArray[np.uint16], Bytes]:
-    """Return the lengths of the chunks in words of four bytes, and their bytes.
-
-    Raises
-    ------
-    MessageError
-        If a table lacks the escape where it is needed.
-    """
-    from qsgd_lab.kernels.cpu.messages.ranged_chunk import SPARE, WriteBuffer, WriteScratch, write_chunks
-
-    form = sizes.form
-    symbols = symbols_of(min(1 << form.chunk_bits, max(levels.size, 1)), form)
-    # Low bits, states, a word of 12 bits for each symbol at most, and exceptions: of a chunk, and of all.
-    wide = 2 if form.num_levels > 127 else 0
-    most = symbols * (wide // 2 + 2 + max(wide, 1)) + 4 * form.num_states + 16
-    buffer = np.empty(-(-(most * max(sizes.num_chunks, 1) + 8) // 2), np.uint16)
-    together = _together(levels.size, form)
-    scratch = WriteScratch(
-        np.empty(together * symbols, np.uint8),
-        np.empty(together * form.num_states, np.uint32),
-        np.empty(together * (symbols + SPARE), np.uint16),
-        np.empty(together * -(-symbols // BLOCK), np.uint8),
-    )
-    lengths = np.empty(sizes.num_chunks, np.uint16)
-    tables = kernel_tables(code.shifts, code.frequencies, form)
-    stream = WriteBuffer(buffer.view(np.uint8), buffer)
-    used, outcome, chunk = write_chunks(levels, form, tables, code.classes, scratch, stream, lengths)
-    raise_unless_good(outcome, chunk, form.num_levels)
-    return lengths, stream.octets[:used]
-
-
-def _together(count: int, form: RangedFormat) -> int:
-    """Return how many chunks are coded in turn."""
-    return 4 if form.num_states == 16 and count >= 4 << form.chunk_bits else 1
-
-
-def read(
-    options: Any, side: Bytes, body: Bytes, count: int, start: int, stop: int, out: Any = None
-) -> tuple[NDArray[Any], RangedCode]:
-    """Return levels start..stop-1 of `count`, and the code; raises a MessageError as `read_levels` does.
-
-    All levels are read into `out`, if it is given.
-    """
-    sizes, bits = options.sizes(count), options.chunk_bits
-    code, starts = parse_side(side, options.num_tables, sizes)
-    if start == stop:
-        return np.empty(0, level_dtype(options.num_levels)), code
-    first, end = start >> bits, min(count, -(-stop >> bits << bits))
-    low = first << bits
-    whole = out if end - low == count else None
-    levels = read_levels(body, starts, code, sizes, first, end - low, whole)
-    return levels if whole is not None else levels[start - low : stop - low], code
-
-
-def read_levels(
-    body: Bytes,
-    starts: NDArray[np.int64],
-    code: RangedCode,
-    sizes: Sizes,
-    first: int,
-    count: int,
-    out: NDArray[Any] | None = None,
-) -> NDArray[Any]:
-    """Return `count` levels from the beginning of chunk `first` on, which end where a chunk does.
-
-    Raises
-    ------
-    MessageError
-        If a chunk is not what a writer writes.
-    """
-    from qsgd_lab.kernels.cpu.messages.ranged_read import ReadScratch, read_chunks
-
-    form = sizes.form
-    tables = kernel_tables(code.shifts, code.frequencies, form)
-    levels = np.empty(count, level_dtype(form.num_levels)) if out is None else out
-    together = _together(count, form)
-    symbols = symbols_of(min(count, 1 << form.chunk_bits), form)
-    wide = symbols if form.num_levels > 127 else 1
-    states = np.empty(together * form.num_states, np.uint32)
-    scratch = ReadScratch(np.empty(together * symbols, np.uint8), states, np.empty(wide, np.int16))
-    words = np.require(body[: body.size & ~1].view(np.uint16), requirements="A")
-    words.flags.writeable = False
-    block = first * sizes.blocks_of(0) if first else 0
-    outcome, chunk = read_chunks(
-        body, words, starts, first, form, tables, code.classes[block:], scratch, levels
-    )
-    raise_unless_good(outcome, chunk, form.num_levels)
-    return levels
-
-
-def raise_unless_good(outcome: int, chunk: int, num_levels: int) -> None:
-    """Raise a `MessageError` that says what a kernel found wrong with a chunk."""
-    if outcome:
-        reason, text = _ERRORS[int(outcome)]
-        raise MessageError(text.format(chunk, num_levels, num_levels), reason)

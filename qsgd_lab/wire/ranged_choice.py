@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from qsgd_lab.threads import run_ranges, threads_in_use
 from qsgd_lab.wire.ranged import (
     BLOCK,
     TOTAL,
@@ -26,6 +27,7 @@ from qsgd_lab.wire.ranged import (
 EFFORTS = (0, 1, 2)  #: One table; eight, of samples; eight, of everything.
 _LARGE = 1 << 16  # coordinates from which sixteen states cost little, and classes can pay
 _SAMPLE = 1 << 16  # levels beyond 127 that are looked at for a class's shift
+_PIECE = 1 << 15  # symbols that a thread looks at at a time: a multiple of what steps skip, in blocks
 _COST_UNIT = 32  # of a bit, in costs of 16 bits
 _MOST_COST = 511
 #: How many bytes may have a frequency, among which the best number is taken.
@@ -55,14 +57,13 @@ def choose(levels: NDArray[Any], num_levels: int, effort: int) -> RangedCode:
     sizes = sizes_of(levels.size, num_levels, chunk_range(num_levels, states)[1], states)
     if num_levels > 127:
         return _choose_wide(levels, sizes, effort)
-    symbols = _symbols(levels, sizes)
     escape = escape_byte(sizes.form.field_bits)
     step = 1 if effort == 2 or levels.size < _LARGE else 4
-    classes = np.zeros(sizes.num_blocks, np.uint8)
-    table = fit_table(_counts(symbols, classes, step, 1)[0], escape, 8)
-    single = _code(sizes, [table], [0], classes)
+    table = fit_table(_counts_of_levels(levels, sizes, step), escape, 8)
+    single = _code(sizes, [table], [0], np.zeros(sizes.num_blocks, np.uint8))
     if effort == 0 or sizes.num_blocks < 64:
         return single
+    symbols = _symbols(levels, sizes)
     return _shorter(single, _classes(symbols, sizes, table, escape, step), symbols, escape)
 
 
@@ -77,8 +78,31 @@ def _symbols(levels: NDArray[Any], sizes: Sizes) -> NDArray[np.uint8]:
     from qsgd_lab.kernels.cpu.messages.ranged_chunk import fields_to_symbols
 
     symbols = np.empty(symbols_of(levels.size, sizes.form), np.uint8)
-    fields_to_symbols(levels, sizes.form.field_bits, symbols)
+    width = sizes.form.field_bits
+    each = 8 // width * _PIECE  # levels
+
+    def write(first: int, last: int) -> None:
+        part, own = levels[first * each : last * each], symbols[first * _PIECE : last * _PIECE]
+        fields_to_symbols(part, width, own)
+
+    run_ranges(write, -(-symbols.size // _PIECE), threads_in_use())
     return symbols
+
+
+def _counts_of_levels(levels: NDArray[Any], sizes: Sizes, step: int) -> NDArray[np.int64]:
+    """Return how often each byte occurs, int64[256], in every `step`-th block; only these become symbols."""
+    from qsgd_lab.kernels.cpu.messages.ranged_tables import count_levels
+
+    total, width = symbols_of(levels.size, sizes.form), sizes.form.field_bits
+    each = 8 // width * _PIECE  # levels
+
+    def count(first: int, last: int) -> NDArray[np.int64]:
+        counts, scratch = np.zeros(256, np.int64), np.empty(BLOCK, np.uint8)
+        here = min(last * _PIECE, total) - first * _PIECE
+        count_levels(levels[first * each : last * each], width, here, step, scratch, counts)
+        return counts
+
+    return np.sum(run_ranges(count, -(-total // _PIECE), threads_in_use()), axis=0, dtype=np.int64)
 
 
 def _counts(
@@ -87,9 +111,15 @@ def _counts(
     """Return how often each byte occurs, int64[K, 256], by class, in every `step`-th block."""
     from qsgd_lab.kernels.cpu.messages.ranged_tables import count_symbols
 
-    counts = np.zeros((kinds, 256), np.int64)
-    count_symbols(symbols, classes, step, counts)
-    return counts
+    blocks = _PIECE // BLOCK
+
+    def count(first: int, last: int) -> NDArray[np.int64]:
+        counts = np.zeros((kinds, 256), np.int64)
+        own = classes[first * blocks : last * blocks]
+        count_symbols(symbols[first * _PIECE : last * _PIECE], own, step, counts)
+        return counts
+
+    return np.sum(run_ranges(count, -(-symbols.size // _PIECE), threads_in_use()), axis=0, dtype=np.int64)
 
 
 def _classes(
@@ -115,7 +145,13 @@ def _block_costs(
     from qsgd_lab.kernels.cpu.messages.ranged_tables import block_costs
 
     totals = np.empty((num_blocks, 8), np.uint32)
-    block_costs(symbols, np.minimum(costs, _MOST_COST).astype(np.uint16), step, totals)
+    cut, blocks = np.minimum(costs, _MOST_COST).astype(np.uint16), _PIECE // BLOCK
+
+    def add(first: int, last: int) -> None:
+        own = totals[first * blocks : last * blocks]
+        block_costs(symbols[first * _PIECE : last * _PIECE], cut, step, own)
+
+    run_ranges(add, -(-symbols.size // _PIECE), threads_in_use())
     return totals
 
 

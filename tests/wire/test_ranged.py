@@ -23,7 +23,7 @@ from qsgd_lab.kernels.cpu.messages.ranged_vector import (
     encode_vectors,
 )
 from qsgd_lab.partition import Partition
-from qsgd_lab.wire import ranged, ranged_choice
+from qsgd_lab.wire import checksum, ranged, ranged_choice
 from qsgd_lab.wire.kinds.levels import Levels
 from qsgd_lab.wire.message import pack, unpack
 from qsgd_lab.wire.structure import Structure
@@ -67,13 +67,11 @@ def test_chunks_are_those_of_a_slow_program(seed):
         kinds = code.classes[block : block + blocks].tolist()
         written += naive_ranged.encode_chunk(levels[low:high], s, code.num_states, tables, kinds)
         block += blocks
-    assert written == bytes(payload.coded[2])
+    assert written == b"".join(payload.coded[2])
 
 
 def test_changed_chunks_are_refused_or_are_what_a_writer_writes(monkeypatch):
     """Without checksums, whatever is read of a changed chunk is written again in the same bytes."""
-    from qsgd_lab.wire import checksum
-
     def seal(message, start):
         honest(message, start)
         message[32:40] = 0
@@ -85,7 +83,7 @@ def test_changed_chunks_are_refused_or_are_what_a_writer_writes(monkeypatch):
     for seed in SEEDS:
         rng, payload = random.Random(seed), some_levels(seed)
         message = bytes(pack(payload))
-        begin = len(message) - 32 - len(payload.coded[2]) - payload.code.side_bytes
+        begin = len(message) - 32 - sum(map(len, payload.coded[2])) - payload.code.side_bytes
         for _ in range(40):
             changed = bytearray(message)
             changed[rng.randrange(max(begin, 48), len(message))] ^= 1 << rng.randrange(8)
@@ -126,11 +124,33 @@ def test_length_is_estimated(s):
     """The estimate without coding is within some bytes a chunk of the length."""
     quantized = mixture((1 << 17) + 5, s)
     payload = Levels.of(quantized, "ranged")
-    code, lengths, chunks = payload.coded
+    code, lengths, parts = payload.coded
 
     estimate = ranged_choice.estimated_bytes(code, quantized.levels, s)
 
-    assert abs(estimate - len(chunks) - 2 * lengths.size - code.side_bytes) <= 12 * lengths.size
+    assert abs(estimate - sum(map(len, parts)) - 2 * lengths.size - code.side_bytes) <= 12 * lengths.size
+
+
+@pytest.mark.parametrize(("s", "effort"), [(1, 0), (7, 1), (127, 2), (1000, 1)])
+def test_threads_change_nothing(s, effort):
+    """Message and levels, and which chunk of a damaged message is named, are those of one thread."""
+    quantized = mixture((1 << 19) + 5, s)
+    message = ql.encode(quantized, layout="ranged", effort=effort)
+    payload = unpack(message)
+    damaged = message.copy()
+    begin = len(message) - 32 - sum(map(len, payload.coded[2]))
+    damaged[begin + len(message) // 2 :: 4099] ^= 255
+    checksum.seal(damaged, begin)
+
+    with pytest.raises(MessageError) as one:
+        ql.decode(damaged)
+    for threads in (2, 3, 7):
+        coded = ql.encode(quantized, layout="ranged", effort=effort, threads=threads)
+        assert np.array_equal(coded, message)
+        assert np.array_equal(ql.decode(message, threads=threads).levels, quantized.levels)
+        with pytest.raises(MessageError) as several:
+            ql.decode(damaged, threads=threads)
+        assert str(several.value) == str(one.value)
 
 
 @pytest.mark.parametrize("s", [1, 7, 127, 1000])

@@ -103,7 +103,7 @@ def test_tables_and_chunks_of_ranged_are_those_of_another_program(levels, scheme
     payload = Levels(array, np.ones(1, np.float32), s, "max", parts, (n,), "ranged", code)
 
     assert code.pack_tables().hex() == table
-    assert bytes(payload.coded[2]).hex() == chunk
+    assert b"".join(payload.coded[2]).hex() == chunk
     assert open_content(pack(payload)).payload.levels.tolist() == levels
 
 

@@ -15,7 +15,7 @@ from qsgd_lab.levels import MAX_LEVELS, magnitude_bits
 from qsgd_lab.levels import NORMS as BUCKET_NORMS
 from qsgd_lab.partition import Partition, excerpt, partition
 from qsgd_lab.quantization import QuantizedGradient, dequantize, host_arrays, level_dtype
-from qsgd_lab.wire import base3, fixed_fields, ranged, ranged_choice
+from qsgd_lab.wire import base3, fixed_fields, ranged, ranged_choice, ranged_chunks
 from qsgd_lab.wire.checks import (
     Bytes,
     Limits,
@@ -34,7 +34,7 @@ NORMS = (*BUCKET_NORMS, "shared")
 MAX_BUCKET = 2**31
 _LAYOUT_NAMES = {number: name for name, number in LAYOUTS.items()}
 _RANGED = LAYOUTS["ranged"]
-_CODERS: dict[int, Any] = {0: fixed_fields, 1: base3, _RANGED: ranged}  # the module of a layout
+_CODERS: dict[int, Any] = {0: fixed_fields, 1: base3, _RANGED: ranged_chunks}  # the module of a layout
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,8 +59,8 @@ class Levels(QuantizedGradient):
         return cls(q.levels, q.norms, q.num_levels, q.norm, q.partition, q.shape, layout, code)
 
     @cached_property
-    def coded(self) -> tuple[ranged.RangedCode, NDArray[np.uint16], Bytes]:
-        """The code, the lengths of its chunks, and their bytes: coded once for size and message.
+    def coded(self) -> tuple[ranged.RangedCode, NDArray[np.uint16], list[Bytes]]:
+        """The code, the lengths of its chunks, and their bytes in parts: coded once for size and message.
 
         Raises
         ------
@@ -68,12 +68,11 @@ class Levels(QuantizedGradient):
             If a level is outside -s..s, or the code does not fit the levels.
         """
         levels, s = checked_levels(self)[0], self.num_levels
-        inside = not levels.size or (levels.min() >= -s and levels.max() <= s)
-        require(inside, "code", f"a level is outside -{s}..{s}")
+        require(ranged_chunks.are_inside(levels, s), "code", f"a level is outside -{s}..{s}")
         code = self.code or ranged_choice.choose(levels, s, 1)
         sizes = ranged.sizes_of(levels.size, s, code.chunk_bits, code.num_states)
         ranged.check_code(code, sizes)
-        return code, *ranged.write_levels(levels, code, sizes)
+        return code, *ranged_chunks.write_levels(levels, code, sizes)
 
 
 class Buckets(Protocol):
@@ -172,9 +171,10 @@ class LevelsKind(Kind[QuantizedGradient]):
         """Return the bytes of norms and levels."""
         check_tensors(payload.partition, structure)
         if isinstance(payload, Levels) and payload.layout == "ranged":
-            code, chunks, body = payload.coded
+            code, chunks, parts = payload.coded
             norms = 4 * count_buckets(options, structure.sizes)
-            return Lengths(norms + 2 * len(chunks) + code.side_bytes, len(body), ranged.TAIL_BYTES)
+            coded = sum(part.size for part in parts)
+            return Lengths(norms + 2 * len(chunks) + code.side_bytes, coded, ranged.TAIL_BYTES)
         return self.fixed(options, structure)
 
     def claimed(self, options: LevelOptions, structure: Structure, body: Bytes) -> Lengths:
@@ -192,11 +192,11 @@ class LevelsKind(Kind[QuantizedGradient]):
             check_levels_of_dead(norms, levels, payload.partition)
         packed = norms.astype("<f4", copy=False).view(np.uint8)
         if isinstance(payload, Levels) and payload.layout == "ranged":
-            code, chunks, body = payload.coded
+            code, chunks, parts = payload.coded
             side[:] = np.frombuffer(
                 packed.tobytes() + chunks.astype("<u2").tobytes() + code.pack_tables(), np.uint8
             )
-            buffer[: len(body)] = body
+            np.concatenate(parts, out=buffer[: sum(part.size for part in parts)])
             return
         side[:] = packed
         s = options.num_levels

@@ -11,6 +11,7 @@ from numba.extending import intrinsic
 
 from qsgd_lab.kernels.bits import load64
 from qsgd_lab.kernels.cpu.messages.ranged import BLOCK_BITS
+from qsgd_lab.kernels.cpu.messages.ranged_chunk import fields_to_symbols
 from qsgd_lab.kernels.cpu.unowned import unowned_view
 from qsgd_lab.kernels.jit import IS_COMPILED, njit
 
@@ -38,6 +39,19 @@ def fill_slots(frequencies, slots):
                 at += 1
 
 
+@njit(cache=True, fastmath=False, forceinline=True)
+def _count_block(symbols, first, last, table, sums):
+    """Count the bytes first..last-1 in `sums` from `table` on: four counts of each, to be added up."""
+    whole = first + ((last - first) & ~7)
+    for at in range(first, whole, 8):
+        word = load64(symbols, at)
+        for i in range(8):
+            value = np.int64(word >> (_EIGHT * np.uint64(i)) & _BYTE)
+            sums[table + ((i & 3) << 8) + value] += np.uint32(1)  # equal neighbours would wait for one count
+    for at in range(whole, last):
+        sums[table + np.int64(symbols[at])] += np.uint32(1)
+
+
 @njit(cache=True, fastmath=False, nogil=True)
 def count_symbols(symbols, classes, stride, counts):
     """Add to ``counts`` (int64[K, 256]) how often each byte occurs, by the class of its block.
@@ -45,20 +59,29 @@ def count_symbols(symbols, classes, stride, counts):
     Of every `stride` blocks one is counted.
     """
     symbols, kinds = unowned_view(symbols), counts.shape[0]
-    sums = np.zeros(1024 * kinds, np.uint32)  # four tables in turn: equal neighbours would wait
+    sums = np.zeros(1024 * kinds, np.uint32)
     for block in range(0, classes.size, stride):
         first, last = block << _BITS, min(symbols.size, (block + 1) << _BITS)
-        table, whole = np.int64(classes[block]) << 10, first + ((last - first) & ~7)
-        for at in range(first, whole, 8):
-            word = load64(symbols, at)
-            for i in range(8):
-                value = np.int64(word >> (_EIGHT * np.uint64(i)) & _BYTE)
-                sums[table + ((i & 3) << 8) + value] += np.uint32(1)
-        for at in range(whole, last):
-            sums[table + np.int64(symbols[at])] += np.uint32(1)
+        _count_block(symbols, first, last, np.int64(classes[block]) << 10, sums)
     for kind in range(kinds):
         for value in range(1024):
             counts[kind, value & 255] += np.int64(sums[(kind << 10) + value])
+
+
+@njit(cache=True, fastmath=False, nogil=True)
+def count_levels(levels, field_bits, num_symbols, stride, symbols, counts):
+    """Add to ``counts`` (int64[256]) how often each byte occurs among the symbols of levels.
+
+    Of every `stride` blocks one is looked at; ``symbols`` is scratch for one, uint8[512].
+    """
+    sums, each = np.zeros(1024, np.uint32), (8 // field_bits) << _BITS
+    for block in range(0, (num_symbols + 511) >> _BITS, stride):
+        size = min(512, num_symbols - (block << _BITS))
+        own = symbols[:size]
+        fields_to_symbols(levels[block * each : (block + 1) * each], field_bits, own)
+        _count_block(own, 0, size, 0, sums)
+    for value in range(1024):
+        counts[value & 255] += np.int64(sums[value])
 
 
 @intrinsic

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import lru_cache
 from itertools import pairwise
 from typing import TypeVar
@@ -13,6 +15,8 @@ from typing import TypeVar
 import numpy as np
 
 Result = TypeVar("Result")
+
+_in_use: ContextVar[int] = ContextVar("threads", default=1)
 
 
 def num_threads(threads: int | None) -> int:
@@ -62,3 +66,18 @@ def run_ranges(function: Callable[[int, int], Result], count: int, threads: int 
     results = [function(bounds[0], bounds[1]), *(other.result() for other in others)]
     rest = bounds[1 + len(others)]
     return results if rest == count else [*results, function(rest, count)]
+
+
+@contextmanager
+def using_threads(threads: int) -> Iterator[None]:
+    """Let messages of version 2 be written and read by so many threads inside a ``with``."""
+    token = _in_use.set(threads)
+    try:
+        yield
+    finally:
+        _in_use.reset(token)
+
+
+def threads_in_use() -> int:
+    """Return the number that `using_threads` has set, or 1."""
+    return _in_use.get()
