@@ -73,12 +73,13 @@ SINGLE_WINDOW = 13
 GAP_WINDOW = 14
 
 
+#: Of the dtypes of those that are there: kernels are compiled once for all layouts.
 _NO_TABLES = DecodeTables(
-    np.zeros(1, np.uint64),
-    np.zeros(1, np.uint16),
-    np.zeros(1, np.uint32),
-    np.zeros(1, np.int32),
-    np.zeros(1, np.int32),
+    wide=np.zeros(1, np.uint64),
+    sizes=np.zeros(1, np.uint16),
+    narrow=np.zeros(1, np.uint32),
+    singles=np.zeros(1, np.int32),
+    gaps=np.zeros(1, np.uint16),
 )
 
 

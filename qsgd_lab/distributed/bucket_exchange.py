@@ -157,6 +157,7 @@ class Gathered:
         """Add up a run's messages, and divide; its own a rank has read already."""
         own, size, run, out = self.lane.rank, self.lane.size, bucket.runs[number], bucket.outs[number]
         layout = self._layout(run)
+        count = self.messages.count(layout)
         order = [1 - own] if own_first else range(size)
         if not own_first:
             out[...] = 0
@@ -165,7 +166,7 @@ class Gathered:
                 out += self._read[run.kept]
                 continue
             with message_of(rank, bucket.step):
-                message = readers[rank].next()
+                message = readers[rank].next(count)
                 if rank == order[-1]:
                     return self.messages.end(message, layout, out, size)
                 self.messages.add(message, layout, out)
@@ -305,7 +306,7 @@ class Sharded(Gathered):
             total = np.zeros(shard.layout.num_coordinates, np.float32)
             for sender, reader in enumerate(readers):
                 with message_of(sender, bucket.step):
-                    message = reader.next()
+                    message = reader.next(self.messages.count(shard.layout))
                     if sender < size - 1:
                         self.messages.add(message, shard.layout, total)
                     else:
@@ -337,7 +338,8 @@ class Sharded(Gathered):
                 else:
                     part[...] = 0
                     with message_of(owner, bucket.step):
-                        is_finite &= self.messages.end(reader.next(), shard.layout, part, 1)
+                        message = reader.next(self.messages.count(shard.layout))
+                        is_finite &= self.messages.end(message, shard.layout, part, 1)
                 _put_back(shard, part, out)
             total = way.raw[owner]
             if not is_own and total.size:

@@ -97,8 +97,8 @@ class RunMessages:
     """
 
     def __init__(self, compressor: Compressor, layout: str) -> None:
-        if getattr(compressor, "layout", "auto") != "auto":
-            layout = "auto"  # what the compressor's wire packs has the layout that it names
+        if type(compressor) is not QSGD or compressor.layout != "auto":
+            layout = "auto"  # what the compressor's wire packs
         self.compressor, self.layout = compressor, layout
         self._states: dict[tuple[int, ...], Any] = {}
         is_plain = type(compressor) is QSGD and layout == "fixed"
@@ -112,6 +112,10 @@ class RunMessages:
     def is_length_known(self) -> bool:
         """Whether the length of a message follows from its tensors."""
         return self._fixed is not None
+
+    def count(self, layout: Layout) -> int:
+        """Return of how many messages of a wire format that of a run is made."""
+        return self.compressor.wire.count_messages(layout)
 
     def forget(self, at: tuple[int, ...]) -> None:
         """Drop the compressor's state of a key."""
@@ -149,6 +153,8 @@ class RunMessages:
         if at not in self._states:
             self._states[at] = compressor.init(layout)
         own = vector if kept is None else np.add(vector, kept[0], out=kept[1])
+        if not _is_finite(own):
+            own = np.full_like(own, np.nan)  # what a method leaves out would hide it from the others
         payload, self._states[at] = compressor.compress(own, self._states[at], stream)
         is_chosen = isinstance(payload, QuantizedGradient) and self.layout != "auto"
         packed = encode(payload, layout=self.layout, effort=0) if is_chosen else compressor.wire.pack(payload)
@@ -182,6 +188,12 @@ class RunMessages:
         return end_mean(message, layout.sizes, total, nodes)
 
 
+def _is_finite(vector: Vector) -> bool:
+    """Return whether all of a vector is finite; a finite sum says so in less time."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return bool(np.isfinite(vector.sum()) or np.isfinite(vector).all())
+
+
 class Reader:
     """A rank's messages, one after the other."""
 
@@ -192,15 +204,17 @@ class Reader:
         """Return what follows the messages that were read."""
         return self._data
 
-    def next(self) -> Bytes:
-        """Return the next message.
+    def next(self, count: int = 1) -> Bytes:
+        """Return the next message, or several together.
 
         Raises
         ------
         PeerError
             If there are fewer bytes than a message has.
         """
-        length = message_length(self._data)
+        length = 0
+        for _ in range(count):
+            length += message_length(self._data[length:])
         message, self._data = self._data[:length], self._data[length:]
         return message
 

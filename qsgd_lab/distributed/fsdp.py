@@ -88,8 +88,7 @@ class QuantizedReduceScatter:
         Raises
         ------
         ValueError
-            If ranks are others than those of the default group, the operation is another, or gradients have
-            another size than before.
+            If the operation is another, or gradients have another size than before.
         PeerError
             If a rank is lost, or its message damaged.
         """
@@ -106,14 +105,10 @@ class QuantizedReduceScatter:
 
     def _begin(self, size: int, group: dist.ProcessGroup) -> None:
         if self._lane is None:
-            self._lane = Lane(self.timeout_s)
+            self._lane = Lane(self.timeout_s, group)
             self._layout = Layout.of(size // self._lane.size)
             self._states = [self.compressor.init(self._layout) for _ in range(self._lane.size)]
         assert self._layout is not None
-        if group.size() != self._lane.size:
-            raise ValueError(
-                f"the module is sharded over {group.size()} of {self._lane.size} ranks; take all"
-            )
         if size != self._layout.num_coordinates * self._lane.size:
             raise ValueError("gradients have another size than before: give each module an object of its own")
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -36,7 +36,20 @@ def shake_hands(lane: Lane, facts: Mapping[str, Any]) -> None:
     digests = lane.gather(np.frombuffer(hashlib.sha256(text).digest(), np.uint8), 32)
     if all(np.array_equal(digest, digests[0]) for digest in digests):
         return
-    texts = [bytes(data) for data in lane.gather(np.frombuffer(text, np.uint8))]
+    _compare([bytes(data) for data in lane.gather(np.frombuffer(text, np.uint8))])
+
+
+def agree_on_loading(lane: Lane, facts: Mapping[str, Any]) -> None:
+    """Compare what a state says with all ranks; each that loads one calls this.
+
+    It goes through the store: a collective of a rank that loads a state would meet a gradient of one that
+    does not. Arguments and errors are those of `shake_hands`; a rank that loads none counts as lost.
+    """
+    _compare(lane.through_store(json.dumps(facts, sort_keys=True).encode(), "load_state_dict"))
+
+
+def _compare(texts: Sequence[bytes]) -> None:
+    """Raise a `UsageError` if the ranks' facts differ."""
     first = json.loads(texts[0])
     for rank, other in ((rank, json.loads(text)) for rank, text in enumerate(texts)):
         for name in sorted({*first, *other}):

@@ -22,18 +22,26 @@ from qsgd_lab.compressors.registry import COMPRESSORS
 from qsgd_lab.distributed.bucket_exchange import Bucket, Gathered, Sharded
 from qsgd_lab.distributed.bucket_messages import LAYOUTS, of_one_message
 from qsgd_lab.distributed.costs import fastest
-from qsgd_lab.distributed.gradient_layout import Run, runs_of
-from qsgd_lab.distributed.handshake import shake_hands
+from qsgd_lab.distributed.gradient_layout import Run
+from qsgd_lab.distributed.handshake import agree_on_loading, shake_hands
+from qsgd_lab.distributed.hook_parameters import HookParameters
+from qsgd_lab.distributed.hook_settings import (
+    SEVERAL_BUCKETS,
+    check_choice,
+    check_settings,
+    facts_of_ddp,
+    takes_whole_model,
+)
+from qsgd_lab.distributed.hook_state import STATE_VERSION, Expected, loaded
 from qsgd_lab.distributed.lane import DEFAULT_TIMEOUT_S, Lane
 from qsgd_lab.distributed.pipeline import Pipeline
-from qsgd_lab.distributed.residual import Residual, check_states
+from qsgd_lab.distributed.residual import Residual
 from qsgd_lab.distributed.statistics import Statistics
-from qsgd_lab.errors import PeerError
+from qsgd_lab.errors import PeerError, UsageError
 from qsgd_lab.exchange.two_phase import check_two_phase
 
 Vector = NDArray[np.float32]
 
-_STATE_VERSION = 1
 #: Raised when ranks of this code and of earlier code would not read each other.
 _SENT_VERSION = 2
 ALL_GATHER, TWO_PHASE, FASTEST = Gathered.name, Sharded.name, "fastest"
@@ -109,10 +117,9 @@ class QSGDHook:
         seed: int = 0,
         timeout_s: float = DEFAULT_TIMEOUT_S,
     ) -> None:
-        if layout not in LAYOUTS:
-            raise ValueError(f"layout is {layout!r}; it must be one of: {', '.join(LAYOUTS)}")
-        if collective not in COLLECTIVES:
-            raise ValueError(f"collective is {collective!r}; it must be one of: {', '.join(COLLECTIVES)}")
+        check_settings(locals())
+        check_choice("layout", layout, LAYOUTS)
+        check_choice("collective", collective, COLLECTIVES)
         if compressor is None:
             options = f"bits={bits},norm={norm},bucket_size={bucket_size},rounding={rounding}"
             compressor = f"qsgd({options},stream_version={stream_version})"
@@ -146,28 +153,27 @@ class QSGDHook:
         ------
         UsageError
             On every rank, if ranks do not agree.
+        ValueError
+            If the hook is registered already, or a parameter is complex.
         PeerError
             If a rank is lost.
         """
-        named = [(name, p) for name, p in ddp.module.named_parameters() if p.requires_grad]
-        self._names = [name for name, _ in named]
-        self._index = {id(parameter): i for i, (_, parameter) in enumerate(named)}
-        self._shapes = [tuple(parameter.shape) for _, parameter in named]
-        sizes = [parameter.numel() for _, parameter in named]
-        self._sizes, self._starts = sizes, np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)])
-        self._runs: dict[tuple[int, ...], list[Run]] = {}
-        excluded = [self.exclude is not None and self.exclude(name, p) for name, p in named]
+        if self._lane is not None:
+            raise ValueError("the hook is registered already: make one for each model")
         is_raw = isinstance(self.compressor, FullPrecision)
-        self._raw = [
-            is_raw or size <= self.raw_up_to or out for size, out in zip(sizes, excluded, strict=True)
-        ]
-        self._masks = bool(getattr(ddp, "find_unused_parameters", False))
-        self._residual = Residual(int(self._starts[-1]) if self.error_feedback else 0)
-        self._means: Vector = np.empty(int(self._starts[-1]), np.float32)
-        self._has_begun = False
+        self._parameters = HookParameters(
+            ddp.module,
+            lambda name, p: (
+                is_raw or p.numel() <= self.raw_up_to or bool(self.exclude and self.exclude(name, p))
+            ),
+        )
+        size = self._parameters.num_coordinates
+        self._masks = bool(ddp.find_unused_parameters)
+        self._residual = Residual(size if self.error_feedback else 0)
+        self._means: Vector = np.empty(size, np.float32)
+        self._has_begun, self._finite = False, True
         self._scale = self._current_scale()
-        self._finite = True
-        self._lane, self._pipeline = Lane(self.timeout_s), Pipeline()
+        self._lane, self._pipeline = Lane(self.timeout_s, ddp.process_group), Pipeline()
         shake_hands(
             self._lane,
             {
@@ -179,14 +185,16 @@ class QSGDHook:
                 "the seed": self.seed,
                 "warm-up steps": self.warmup_steps,
                 "the collective": self.collective,
-                "the parameters' names": self._names,
-                "the parameters' shapes": self._shapes,
-                "the parameters' types": [str(parameter.dtype) for _, parameter in named],
-                "which parameters go in float32": self._raw,
+                "skip_nonfinite": self.skip_nonfinite,
+                "the scale of gradients": self._scale,
+                **facts_of_ddp(ddp),
+                **self._parameters.facts(),
             },
         )
         self._lane.measure()
         self._make_exchange(self._chosen_collective())
+        if self._masks:
+            self._parameters.watch()
         ddp.register_comm_hook(self, _hook)
         return self
 
@@ -196,7 +204,7 @@ class QSGDHook:
         if self.collective == FASTEST and self._lane.network is not None:
             self._make_exchange(ALL_GATHER)
             assert self._exchange is not None
-            n = int(self._starts[-1])
+            n = self._parameters.num_coordinates
             return fastest(self._lane.size, n, self._lane.network, self._exchange.costs())
         if self.collective == "auto":
             return TWO_PHASE if self._lane.size > 2 else ALL_GATHER
@@ -205,7 +213,7 @@ class QSGDHook:
     def _make_exchange(self, collective: str) -> None:
         assert self._lane is not None
         kind = Sharded if collective == TWO_PHASE else Gathered
-        arguments = (self.compressor, self.layout, self.seed, self._shapes, self._lane)
+        arguments = (self.compressor, self.layout, self.seed, self._parameters.shapes, self._lane)
         self._exchange = kind(*arguments, self._residual if self.error_feedback else None)
         self._owned = Residual(self._residual.now.size if kind is Sharded else 0)
         if isinstance(self._exchange, Sharded):
@@ -215,6 +223,7 @@ class QSGDHook:
         """End the hook's thread; a bucket that is still on its way has an error instead of a mean."""
         if self._lane is not None:
             self._lane.close()
+            self._parameters.close()
             self._pipeline.fail(PeerError("the hook was closed in the middle of a step"))
 
     def check(self) -> None:
@@ -242,12 +251,12 @@ class QSGDHook:
         """Return this rank's state: tensors, numbers and text, as ``torch.load(weights_only=True)`` takes."""
         assert self._lane is not None and self._exchange is not None, "call register first"
         return {
-            "version": _STATE_VERSION,
+            "version": STATE_VERSION,
             "compressor": self.spec,
             "step": self.synchronisation,
             "world": self._lane.size,
             "rank": self._lane.rank,
-            "names": list(self._names),
+            "names": list(self._parameters.names),
             "collective": self._exchange.name,
             "residual": torch.from_numpy(self._residual.now.copy()),
             "owned": torch.from_numpy(self._owned.now.copy()),
@@ -255,7 +264,7 @@ class QSGDHook:
         }
 
     def load_state_dict(self, *states: dict[str, Any]) -> None:
-        """Continue from a state, after `register`.
+        """Continue from a state, after `register`; all ranks call this together, and compare their steps.
 
         Parameters
         ----------
@@ -266,24 +275,24 @@ class QSGDHook:
         Raises
         ------
         ValueError
-            If a state is of another model or compressor, or of another number of ranks and alone.
+            If a state is damaged, or of another model, compressor or rank, or of another number of ranks and
+            alone. The hook is then as it was.
+        UsageError
+            On every rank, if the states are not of one step.
+        PeerError
+            If a rank loads none.
         """
         assert self._lane is not None, "call register first"
-        same = {"version": _STATE_VERSION, "compressor": self.spec, "names": self._names}
-        check_states(states, same, self._residual.now.shape, self._lane.size)
+        names, size, rank = self._parameters.names, self._lane.size, self._lane.rank
+        found = loaded(states, Expected(self.spec, names, self._residual.now.size, size, rank))
+        agree_on_loading(self._lane, found.facts())
         if self.collective == FASTEST and len(states) == 1:  # goes on as it began
-            self._make_exchange(states[0].get("collective", ALL_GATHER))
-        residual = torch.stack([state["residual"] for state in states]).mean(0).numpy()
-        # States of before two-phase have no such part. What owners have not sent, every rank adds again.
-        owned = [state["owned"].numpy() for state in states if "owned" in state and state["owned"].numel()]
-        if len(states) > 1:
-            residual = residual + sum(owned, np.zeros_like(residual))
-        elif owned and self._owned.now.size:
-            self._owned.put(owned[0])
-        elif owned:  # of two phases before, of which there is one now: this rank alone has it
-            residual = residual + self._lane.size * owned[0]
-        self._residual.put(residual)
-        self.synchronisation, self._scale = int(states[0]["step"]), float(states[0]["scale"])
+            self._make_exchange(found.collective)
+        for residual, values in zip(
+            (self._residual, self._owned), found.unsent(size, owns=self._owned.now.size > 0), strict=True
+        ):
+            residual.put(values)
+        self.synchronisation, self._scale = found.step, found.scale
 
     def _current_scale(self) -> float:
         return 1.0 if self.scaler is None else float(self.scaler.get_scale())
@@ -291,14 +300,16 @@ class QSGDHook:
     def _submit(self, bucket: Any) -> torch.futures.Future[torch.Tensor]:
         """Begin to agree on a bucket; called by DDP in the backward pass."""
         future: torch.futures.Future[torch.Tensor] = torch.futures.Future()
+        if takes_whole_model(self.compressor) and not (bucket.index() == 0 and bucket.is_last()):
+            self.error = self.error or UsageError(SEVERAL_BUCKETS)
         if self.error is not None:
             future.set_exception(self.error)  # type: ignore[arg-type]
             return future
         assert self._lane is not None
         # All that is asked of the bucket is asked here: DDP may rebuild it.
         buffer = bucket.buffer()
-        indices = tuple(self._index[id(parameter)] for parameter in bucket.parameters())
-        used = [bool(gradient.any()) for gradient in bucket.gradients()] if self._masks else None
+        indices = self._parameters.indices_of(bucket.parameters())
+        used = self._parameters.take_used(indices) if self._masks else None
         self._lane.submit(self._work, buffer, indices, used, bucket.is_last(), future)
         return future
 
@@ -331,7 +342,7 @@ class QSGDHook:
         scale = self._current_scale()
         if scale != self._scale:
             for residual in (self._residual, self._owned):
-                residual.now *= np.float32(scale / self._scale)
+                residual.rescale(scale / self._scale)
             self._scale = scale
 
     def _end_step(self) -> None:
@@ -351,7 +362,7 @@ class QSGDHook:
             self._begin_step()
         on_host = buffer.detach().float().cpu()
         vector: Vector = on_host.numpy()
-        runs = self._runs_of(indices)
+        runs = self._parameters.runs(indices, is_warm=self.synchronisation < self.warmup_steps)
         mask = np.array(used or (), np.uint8)
         vectors = [run.take(vector) for run in runs]
         # A run that is one piece of the bucket is overwritten there.
@@ -368,15 +379,6 @@ class QSGDHook:
             self._forget_unused(runs, vector, dict(zip(indices, agreed.used, strict=True)))
         if on_host.data_ptr() != buffer.data_ptr():
             buffer.copy_(on_host)
-
-    def _runs_of(self, indices: tuple[int, ...]) -> list[Run]:
-        """Return a bucket's runs, which are the same in most steps."""
-        is_warm = self.synchronisation < self.warmup_steps
-        key = (is_warm, *indices)
-        if key not in self._runs:
-            sizes, is_raw = [self._sizes[i] for i in indices], [is_warm or raw for raw in self._raw]
-            self._runs[key] = runs_of(indices, sizes, self._starts, is_raw)
-        return self._runs[key]
 
     def _keep(self, part: slice) -> None:
         """Leave a part of the residuals as it was before the step."""

@@ -38,11 +38,15 @@ class Lane:
     ----------
     timeout_s : float
         After so long without an answer a rank is taken for lost.
+    parent : ProcessGroup, optional
+        Of the ranks that take part; by default all. Each of them must make a lane.
 
     Raises
     ------
     RuntimeError
         If no default process group is there: call `torch.distributed.init_process_group` first.
+    PeerError
+        If not all of the ranks make a lane in time.
 
     Attributes
     ----------
@@ -50,16 +54,32 @@ class Lane:
         Latency and bandwidth between the ranks, once `measure` has been called.
     """
 
-    def __init__(self, timeout_s: float = DEFAULT_TIMEOUT_S) -> None:
+    def __init__(self, timeout_s: float = DEFAULT_TIMEOUT_S, parent: dist.ProcessGroup | None = None) -> None:
         self.timeout_s = timeout_s
-        self.rank, self.size = dist.get_rank(), dist.get_world_size()
-        self.group = dist.new_group(timeout=timedelta(seconds=timeout_s))
+        self._ranks = dist.get_process_group_ranks(parent or dist.group.WORLD)
+        self.rank, self.size = dist.get_rank(parent), len(self._ranks)
+        self.group = self._new_group()
         self.device = torch.device("cuda" if dist.get_backend(self.group) == "nccl" else "cpu")
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="qsgd-lab")
         self.bytes_sent = 0
         self.network: Network | None = None
+        self._stored = 0
         self._failed: PeerError | None = None
         self._unannounced: Arriving | None = None
+
+    def _new_group(self) -> Any:
+        """Return a group of the parent's ranks alone, in which no other collectives are."""
+        timeout = timedelta(seconds=self.timeout_s)
+        try:
+            if self.size == dist.get_world_size():
+                return dist.new_group(timeout=timeout)
+            # The ranks outside need not call this.
+            return dist.new_group(self._ranks, timeout=timeout, use_local_synchronization=True)
+        except RuntimeError as error:  # the store's barrier
+            raise PeerError(
+                f"not all of ranks {', '.join(map(str, self._ranks))} began in {self.timeout_s:g} s: "
+                f"register the hook on every rank of the model's group ({_in_short(error)})"
+            ) from error
 
     def close(self) -> None:
         """End the thread; what was submitted is finished first."""
@@ -211,6 +231,28 @@ class Lane:
         data = np.array(numbers, np.float64).view(np.uint8)
         return [float(number) for number in self.gather(data, data.size)[0].view(np.float64)]
 
+    def through_store(self, data: bytes, call: str) -> list[bytes]:
+        """Return every rank's bytes, which go through the group's store: slow, and beside all collectives.
+
+        Raises
+        ------
+        PeerError
+            If a rank does not make this call in time; it is named.
+        """
+        store = dist.distributed_c10d._get_default_store()
+        self._stored += 1
+        keys = [f"qsgd-lab/{self.group.group_name}/{self._stored}/{rank}" for rank in range(self.size)]
+        store.set(keys[self.rank], data)
+        try:
+            store.wait(keys, timedelta(seconds=self.timeout_s))
+        except RuntimeError as error:
+            absent = [str(rank) for rank, key in enumerate(keys) if not store.check([key])]
+            raise PeerError(
+                f"rank {', '.join(absent)} of {self.size} did not call {call} in {self.timeout_s:g} s; "
+                "all ranks do, or none"
+            ) from error
+        return [store.get(key) for key in keys]
+
     def exchange(self, parts: Sequence[Bytes], received: Sequence[int]) -> Callable[[], list[Bytes]]:
         """Begin one collective; what it returns waits for it, and returns what has arrived."""
         # Of an empty part a byte is sent: gloo ends the process with SIGFPE on empty tensors.
@@ -237,8 +279,7 @@ class Lane:
 
     def _diagnosis(self, error: RuntimeError) -> str:
         """Return which ranks gave no sign after a failure, and what torch said."""
-        said = " ".join(str(error).split())
-        said = said[:160] + ("..." if len(said) > 160 else "")
+        said = _in_short(error)
         try:
             lost = self._lost_ranks()
         except Exception:  # the store went with the rank that holds it
@@ -247,15 +288,17 @@ class Lane:
             return f"a collective failed, though all ranks are there: {said}"
         names = ", ".join(map(str, lost))
         many = "ranks" if len(lost) > 1 else "rank"
-        return f"{many} {names} of {self.size} ended or gave no answer in {self.timeout_s:g} s: {said}"
+        late = f"ended or gave no answer in {self.timeout_s:g} s"
+        return f"{many} {names} of {dist.get_world_size()} {late}: {said}"
 
     def _lost_ranks(self) -> list[int]:
         store = dist.distributed_c10d._get_default_store()
-        store.set(f"qsgd-lab/alive/{self.rank}", "1")
+        keys = {rank: f"qsgd-lab/alive/{rank}" for rank in self._ranks}  # as all ranks are numbered
+        store.set(keys[self._ranks[self.rank]], "1")
         end = time.monotonic() + _SIGN_S
-        lost = list(range(self.size))
+        lost = list(self._ranks)
         while lost and time.monotonic() < end:
-            lost = [rank for rank in lost if not store.check([f"qsgd-lab/alive/{rank}"])]
+            lost = [rank for rank in lost if not store.check([keys[rank]])]
             time.sleep(0.05)
         return lost
 
@@ -314,6 +357,11 @@ def finished(steps: Generator[None, None, T]) -> T:
         except StopIteration as end:
             value: T = end.value
             return value
+
+
+def _in_short(error: RuntimeError) -> str:
+    said = " ".join(str(error).split())
+    return said[:160] + ("..." if len(said) > 160 else "")
 
 
 def _sum_of(parts: Sequence[Bytes]) -> NDArray[np.float32]:

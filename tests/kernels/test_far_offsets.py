@@ -72,7 +72,8 @@ def test_chunks_are_written_and_read_far_into_a_payload(far_stream, layout, code
     tables = decode_tables(layout, code, num_levels)
     chunks = ChunkRange(levels.size, CHUNK, 0, 5)
     received = np.full(levels.size, 99, dtype)
-    assert decode_chunks(payload, listed, chunks, form, tables, received) == (GOOD, 5)
+    plain = [tuple(part) for part in (listed, chunks, form, tables)]  # as callers do: no further compilation
+    assert decode_chunks(payload, *plain, received) == (GOOD, 5)
     assert received.tolist() == levels.tolist()
 
     values, scratch = np.zeros(levels.size, np.float32), np.empty(8 * CHUNK, dtype)
@@ -82,7 +83,7 @@ def test_chunks_are_written_and_read_far_into_a_payload(far_stream, layout, code
     assert values.tolist() == levels.tolist()
 
     far_stream[starts[3]] ^= 1
-    assert decode_chunks(payload, listed, chunks, form, tables, received) == (DAMAGED, 3)
+    assert decode_chunks(payload, *plain, received) == (DAMAGED, 3)
 
 
 def test_checksums_are_of_the_bytes_where_they_lie(far_stream):

@@ -195,6 +195,9 @@ def trained(kind, steps, options, ddp_options, extra=None):
     if extra.get("dtype"):
         network = network.to(getattr(torch, extra["dtype"]))
     rank = dist.get_rank()
+    if extra.get("pairs"):
+        pairs = [dist.new_group([0, 1]), dist.new_group([2, 3])]
+        ddp_options = {**ddp_options, "process_group": pairs[rank // 2]}
     ddp = DistributedDataParallel(network, **ddp_options)
     model = torch.compile(ddp, backend="aot_eager") if extra.get("compile") else ddp
     hook = QSGDHook(**options).register(ddp)
@@ -205,6 +208,9 @@ def trained(kind, steps, options, ddp_options, extra=None):
     if "late" in extra:
         for number, parameter in enumerate(network.parameters()):
             parameter.register_hook(lambda gradient, number=number: _late(gradient, number, rank))
+    if "nan_gradient" in extra and rank == 1:
+        first_parameter = next(network.parameters())
+        first_parameter.register_hook(lambda g: _with_nan(g) if network.step == extra["nan_gradient"] else g)
     first = extra.get("first", 0)
     micro = extra.get("micro", 1)
     for step in range(first, first + steps):
@@ -217,7 +223,8 @@ def trained(kind, steps, options, ddp_options, extra=None):
             inputs = inputs.to(next(network.parameters()).dtype)
             context = ddp.no_sync() if piece < micro - 1 else _nothing()
             with context:
-                torch.nn.functional.cross_entropy(model(inputs).float(), labels).backward()
+                loss = torch.nn.functional.cross_entropy(model(inputs).float(), labels)
+                (loss * (step != extra.get("zero_step"))).backward()
         finite = all(p.grad is None or bool(p.grad.isfinite().all()) for p in network.parameters())
         if finite:
             optimizer.step()
@@ -235,6 +242,87 @@ def _late(gradient, number, rank):
     for _ in range(draw.integers(0, 60)):
         np.sort(draw.normal(size=10_000))
     return gradient
+
+
+def _with_nan(gradient):
+    """Return a gradient whose first coordinate is NaN."""
+    changed = gradient.clone()
+    changed.view(-1)[0] = float("nan")
+    return changed
+
+
+def trained_with_each(texts, steps, options):
+    """Return the parameters after training with each method, and the hook's statistics."""
+    return [trained("plain", steps, {**options, "compressor": text}, {})[:3:2] for text in texts]
+
+
+def ddp_settings_differ():
+    """Register a hook where only rank 1 looks for unused parameters."""
+    from torch.nn.parallel import DistributedDataParallel
+
+    from qsgd_lab.distributed.hook import QSGDHook
+
+    ddp = DistributedDataParallel(make_network(), find_unused_parameters=dist.get_rank() == 1)
+    QSGDHook(2).register(ddp)
+
+
+def states_differ(how):
+    """Load states of other steps, or a state on rank 0 alone."""
+    from torch.nn.parallel import DistributedDataParallel
+
+    from qsgd_lab.distributed.hook import QSGDHook
+
+    rank = dist.get_rank()
+    hook = QSGDHook(2, timeout_s=2 if how == "alone" else 60).register(
+        DistributedDataParallel(make_network())
+    )
+    state = hook.state_dict()
+    if how == "steps":
+        state["step"] = 3 + rank
+    try:
+        if how != "alone" or rank == 0:
+            hook.load_state_dict(state)
+    finally:
+        hook.close()
+
+
+def misused():
+    """Return what a hook says that is registered twice, and one whose norm needs one bucket of DDP."""
+    import torch
+    from torch.nn.parallel import DistributedDataParallel
+
+    from qsgd_lab.distributed.hook import QSGDHook
+
+    said = []
+    hook = QSGDHook(2, bucket_size="model")
+    ddp = DistributedDataParallel(make_network(), bucket_cap_mb=0.005)
+    hook.register(ddp)
+    try:
+        hook.register(DistributedDataParallel(make_network()))
+    except ValueError as error:
+        said.append(str(error))
+    try:
+        for step in range(2):  # DDP cuts its buckets after the first step
+            inputs, labels = batch_of(step, dist.get_rank())
+            torch.nn.functional.cross_entropy(ddp(inputs), labels).backward()
+    except RuntimeError:
+        try:
+            hook.check()
+        except Exception as error:
+            said.append(f"{type(error).__name__}: {error}")
+    hook.close()
+    return said
+
+
+def registered_by_some(timeout_s):
+    """Register a hook on rank 0 alone."""
+    from torch.nn.parallel import DistributedDataParallel
+
+    from qsgd_lab.distributed.hook import QSGDHook
+
+    ddp = DistributedDataParallel(make_network())
+    if dist.get_rank() == 0:
+        QSGDHook(2, timeout_s=timeout_s).register(ddp)
 
 
 def _nothing():
