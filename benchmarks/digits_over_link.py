@@ -16,6 +16,7 @@ import torch
 import torch.distributed as dist
 
 from qsgd_lab.data import Dataset, load_dataset
+from qsgd_lab.link_lab.measurement import end_with_starter
 from qsgd_lab.link_lab.worker import Method
 from qsgd_lab.models.initialisation import initialise
 from qsgd_lab.training.evaluation import accuracy
@@ -60,6 +61,7 @@ def trained(name: str, seed: int, digits: Dataset, settings: dict[str, Any]) -> 
 
 def main(path: Path, rank: int) -> None:
     """Train every seed by every method in turn, and write the rank's result beside the settings."""
+    end_with_starter()
     settings = json.loads(path.read_text())
     torch.set_num_threads(1)
     store = dist.FileStore(str(path.with_name("store")), settings["nodes"])

@@ -79,7 +79,9 @@ def describe(question: Question) -> str:
             f"{format_seconds(network.inner_latency)} within"
         )
     overlap = (
-        f", {step.overlap:g} of it overlapped by the network" if step.overlap else ", nothing overlapped"
+        f", {100 * step.overlap:.3g} % of it overlapped by the network"
+        if step.overlap
+        else ", nothing overlapped"
     )
     return (
         f"{question.parameters} parameters; {format_bandwidth(network.bandwidth)}, "

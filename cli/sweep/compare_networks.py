@@ -15,6 +15,7 @@ from qsgd_lab.cli.options.stored_runs import check_takes_runs
 from qsgd_lab.cli.options.training import sweep_device
 from qsgd_lab.cli.standard_error import say_line
 from qsgd_lab.cli.sweep.data_sets import data_folder, describe_data, require_data
+from qsgd_lab.cli.sweep.outcome_output import what_remains
 from qsgd_lab.cli.sweep.reproduce import WORKER, usable_cores
 from qsgd_lab.cli.sweep.theory_warnings import warn_of_theory
 from qsgd_lab.method_text import cut_option
@@ -198,8 +199,7 @@ def train_missing(
         say_line(f"Error: {cell_name(failure.config)}: {failure.reason}")
     if outcome.exit_code:
         if outcome.remaining:
-            count = len(outcome.remaining)
-            click.echo(f"{count} runs remain; the same command goes on with them.", err=True)
+            click.echo(what_remains(len(outcome.remaining)), err=True)
         click.get_current_context().exit(outcome.exit_code)
 
 

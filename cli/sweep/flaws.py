@@ -13,6 +13,7 @@ from qsgd_lab.cli.options.lists import BITS_LIST, SEEDS_LIST
 from qsgd_lab.cli.options.quantities import DURATION
 from qsgd_lab.cli.options.stored_runs import check_takes_runs, runs_option, warn_of_damage
 from qsgd_lab.cli.standard_error import say, say_line
+from qsgd_lab.cli.sweep.outcome_output import what_remains
 from qsgd_lab.terminal import fill, text_width
 from qsgd_lab.training.flaws import FLAWS
 from qsgd_lab.training.presets import FP32, PRESETS, Method, configurations
@@ -190,7 +191,7 @@ def _finish(outcome: SweepOutcome, store: RunStore) -> None:
         where = store.error_log_path(failure.config)
         say_line(f"Error: {cell_name(failure.config)}: {failure.reason} (see {where})")
     if outcome.remaining:
-        click.echo(f"{len(outcome.remaining)} runs remain; the same command goes on with them.", err=True)
+        click.echo(what_remains(len(outcome.remaining)), err=True)
     if outcome.exit_code:
         click.get_current_context().exit(outcome.exit_code)
 

@@ -36,7 +36,16 @@ def print_outcome(
         say_line(f"Error: {cell_name(failure.config)}: {failure.reason} (see {where})")
     say(_summary(outcome, records, seconds))
     if outcome.remaining:
-        click.echo(f"{len(outcome.remaining)} runs remain; the same command goes on with them.", err=True)
+        click.echo(what_remains(len(outcome.remaining)), err=True)
+
+
+def what_remains(count: int) -> str:
+    """Return the line that says how to go on."""
+    one = count == 1
+    return (
+        f"{count} run{'' if one else 's'} remain{'s' if one else ''}; "
+        f"the same command goes on with {'it' if one else 'them'}."
+    )
 
 
 def _summary(outcome: SweepOutcome, records: Sequence[RunRecord], seconds: float) -> str:

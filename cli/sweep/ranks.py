@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 import click
 import numpy as np
 
+from qsgd_lab.cli.standard_error import say_line
+from qsgd_lab.cli.sweep.outcome_output import what_remains
 from qsgd_lab.errors import UsageError
 
 if TYPE_CHECKING:
@@ -25,12 +29,52 @@ if TYPE_CHECKING:
 _VARIABLES = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 #: Seconds after which a silent rank is taken for lost.
 TIMEOUT_VARIABLE = "QSGD_LAB_RANK_TIMEOUT"
+TIME_IS_UP = 5  # exit code
+
+
+def check_options(given: Mapping[str, Any]) -> None:
+    """Refuse options of `reproduce` that say nothing to ranks; raises a `UsageError`."""
+    reasons = {
+        "jobs": "each rank is a process already",
+        "save_gradients": "ranks keep none; use another engine",
+        "download": "fetch the data first, with qsgd-lab data fetch",
+        "device": "ranks compute on processors",
+        "report_file": "it is for sweeps; after a distributed run give: qsgd-lab report",
+    }
+    for name, reason in reasons.items():
+        if given[name] not in (None, False, "auto", "cpu"):
+            option = name.removesuffix("_file").replace("_", "-")
+            raise UsageError(f"--{option} with --engine distributed: {reason}")
+
+
+def check_is_alone() -> None:
+    """Refuse to run under torchrun without --engine distributed: each rank would do all of it.
+
+    Raises
+    ------
+    UsageError
+        If torchrun has started this process as one of several.
+    """
+    if all(name in os.environ for name in _VARIABLES) and os.environ["WORLD_SIZE"] != "1":
+        size = os.environ["WORLD_SIZE"]
+        raise UsageError(
+            f"torchrun started {size} processes, and each would run the whole sweep: add --engine "
+            "distributed, or leave out torchrun"
+        )
 
 
 def reproduce_on_ranks(
-    configs: Sequence[RunConfig], folder: Path, data_dir: Path | None, format_name: str, *, dry_run: bool
+    configs: Sequence[RunConfig],
+    folder: Path,
+    data_dir: Path | None,
+    format_name: str,
+    *,
+    dry_run: bool,
+    max_time: float | None,
 ) -> None:
     """Run the cells that have no record yet, in order, on the ranks that torchrun has started.
+
+    After `max_time` seconds by any rank's clock, all stop with checkpoints, and the exit code is 5.
 
     Raises
     ------
@@ -46,7 +90,9 @@ def reproduce_on_ranks(
     from qsgd_lab.runs.record import Interrupted
     from qsgd_lab.runs.store import RunStore
 
+    end = math.inf if max_time is None else time.monotonic() + max_time
     _check_start(configs, dry_run=dry_run)
+    configs = list({config.key: config for config in configs}.values())  # fp32 may be named, too
     store = RunStore(folder)
     with _lane() as lane, data_folder(data_dir) as folders:
         keys = [config.key for config in configs]
@@ -59,16 +105,21 @@ def reproduce_on_ranks(
         missing = _missing(configs, store, lane)
         if lane.rank == 0:
             warn_of_theory([config for config in configs if config.key in missing])
-        for config in configs:
-            if config.key in missing:
+        remaining = [config for config in configs if config.key in missing]
+        with _stop_signals() as received:
+            while remaining and not any(lane.gather_numbers(int(time.monotonic() >= end))):
                 try:
-                    _run(config, store, lane)
+                    _run(remaining[0], store, lane, lambda: bool(received) or time.monotonic() >= end)
                 except Interrupted:
-                    if lane.rank == 0:
-                        click.echo("Stopped; the same command goes on from here.", err=True)
-                    click.get_current_context().exit(130)
-        if lane.rank == 0:
+                    break
+                del remaining[0]
+            is_interrupted = any(lane.gather_numbers(len(received)))
+        if lane.rank == 0 and not (remaining and is_interrupted):
             _print_table(configs, store, format_name)
+        if remaining:
+            if lane.rank == 0:
+                say_line(what_remains(len(remaining)))
+            click.get_current_context().exit(130 if is_interrupted else TIME_IS_UP)
 
 
 def _check_start(configs: Sequence[RunConfig], *, dry_run: bool) -> None:
@@ -142,7 +193,7 @@ def _stop_signals() -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
-def _run(config: RunConfig, store: RunStore, lane: Lane) -> None:
+def _run(config: RunConfig, store: RunStore, lane: Lane, should_stop: Callable[[], bool]) -> None:
     """Run one cell on all ranks; rank 0 claims it and writes its record."""
     from qsgd_lab.cli.sweep.progress import cell_name
     from qsgd_lab.runs.environment import collect_environment
@@ -160,12 +211,12 @@ def _run(config: RunConfig, store: RunStore, lane: Lane) -> None:
             )
 
     assert claim is not None
-    with claim, _stop_signals() as received:
+    with claim:
         outcome = run_on_ranks(
             config.canonical(),
             lane,
             checkpoint=store.checkpoint_path(config),
-            should_stop=lambda: bool(received),
+            should_stop=should_stop,
             progress=show,
         )
         if lane.rank == 0:
@@ -186,5 +237,7 @@ def _print_table(configs: Sequence[RunConfig], store: RunStore, format_name: str
     from qsgd_lab.terminal import text_width
 
     records = [record for config in configs if (record := store.record(config)) is not None]
+    if not records:
+        return
     sys.stdout.flush()
     click.echo(render(records, format_name, TableOptions(width=text_width())).encode(), nl=False)

@@ -29,6 +29,7 @@ from qsgd_lab.cli.options.training import (
 from qsgd_lab.cli.standard_error import say
 from qsgd_lab.cli.sweep.data_sets import data_folder, describe_data, require_data
 from qsgd_lab.cli.sweep.outcome_output import print_outcome
+from qsgd_lab.cli.sweep.ranks import check_is_alone, check_options, reproduce_on_ranks
 from qsgd_lab.cli.sweep.theory_warnings import warn_of_theory
 from qsgd_lab.data.registry import DATASETS
 from qsgd_lab.files import STANDARD_STREAM, check_folder, check_place
@@ -227,7 +228,7 @@ def reproduce(
     if dry_run and format_name not in ("text", "json"):
         raise click.UsageError(f"a plan is printed as text or json, not as {format_name}")
     if report_file is not None:
-        _check_report(report_file, dry_run=dry_run, engine=engine)
+        _check_report(report_file, dry_run=dry_run)
     preset = preset or ("demo" if data_file is None else "own")
     if data_file is not None:
         imports, dataset = (*imports, str(data_file)), _data_set_of(data_file, dataset)
@@ -261,10 +262,10 @@ def reproduce(
         _check_engines(configs)
         configs = share_of(configs, share)
     if engine == "distributed":
-        from qsgd_lab.cli.sweep.ranks import reproduce_on_ranks
-
-        reproduce_on_ranks(configs, folder, data_dir, format_name, dry_run=dry_run)
+        check_options(click.get_current_context().params)
+        reproduce_on_ranks(configs, folder, data_dir, format_name, dry_run=dry_run, max_time=max_time)
         return
+    check_is_alone()
     store = RunStore(folder)
     plan = Plan.make(configs, store)
     if not dry_run:
@@ -291,12 +292,10 @@ def reproduce(
         click.get_current_context().exit(outcome.exit_code)
 
 
-def _check_report(file: Path, *, dry_run: bool, engine: str | None) -> None:
+def _check_report(file: Path, *, dry_run: bool) -> None:
     """Refuse a report where there is no sweep to watch, or no place for it."""
     if dry_run:
         raise click.UsageError("--dry-run trains nothing to report; leave out --report")
-    if engine == "distributed":
-        raise click.UsageError("--report is for sweeps; after a distributed run give: qsgd-lab report")
     if file == STANDARD_STREAM:
         raise click.UsageError("--report takes a file, which is written again and again; - is none")
     check_place(file)

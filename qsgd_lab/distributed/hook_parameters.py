@@ -92,7 +92,8 @@ class HookParameters:
     def watch(self) -> None:
         """Note from now on which parameters get a gradient, whatever its values: DDP does not tell hooks."""
         for index, parameter in enumerate(self._parameters):
-            self._watches.append(parameter.register_hook(partial(self._note, index)))
+            watch = parameter.register_hook(partial(self._note, index))  # type: ignore[no-untyped-call]
+            self._watches.append(watch)
 
     def _note(self, index: int, gradient: torch.Tensor) -> None:
         self._had_gradient[index] = True

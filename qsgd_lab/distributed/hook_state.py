@@ -65,13 +65,17 @@ class Loaded(NamedTuple):
 
         Of several states it is the residuals' mean; what owners have not sent, every rank adds again.
         """
-        residual = np.mean(self.residuals, axis=0, dtype=np.float32)
+        residual: Vector = np.mean(np.stack(self.residuals), axis=0, dtype=np.float32)
         if len(self.residuals) > 1:
-            return residual + sum(self.owned, np.zeros_like(residual)), 0.0
+            for owned in self.owned:
+                residual += owned
+            return residual, 0.0
         if self.owned and owns:
             return residual, self.owned[0]
         # Of two phases before, of which there is one now: this rank alone has it.
-        return (residual + world * self.owned[0] if self.owned else residual), 0.0
+        if self.owned:
+            residual += world * self.owned[0]
+        return residual, 0.0
 
 
 def plain_names(names: Sequence[str]) -> list[str]:

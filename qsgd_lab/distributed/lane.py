@@ -232,7 +232,7 @@ class Lane:
         return [float(number) for number in self.gather(data, data.size)[0].view(np.float64)]
 
     def through_store(self, data: bytes, call: str) -> list[bytes]:
-        """Return every rank's bytes, which go through the group's store: slow, and beside all collectives.
+        """Return every rank's text, in UTF-8, through the group's store: slow, and beside all collectives.
 
         Raises
         ------
@@ -242,7 +242,7 @@ class Lane:
         store = dist.distributed_c10d._get_default_store()
         self._stored += 1
         keys = [f"qsgd-lab/{self.group.group_name}/{self._stored}/{rank}" for rank in range(self.size)]
-        store.set(keys[self.rank], data)
+        store.set(keys[self.rank], data.decode())
         try:
             store.wait(keys, timedelta(seconds=self.timeout_s))
         except RuntimeError as error:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import math
 import os
+import signal
 import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -128,7 +130,7 @@ def run(asked: Asked) -> Outcome:
     places: AbstractContextManager[list[Place]] = nullcontext(loopback(asked.nodes))
     if asked.bandwidth is not None:
         places = shaped(asked.nodes, asked.bandwidth)
-    with tempfile.TemporaryDirectory() as folder, places as found:
+    with ended_by_sigterm(), tempfile.TemporaryDirectory() as folder, places as found:
         settings = {**asked._asdict(), "interfaces": [place.interface for place in found]}
         results = run_ranks([sys.executable, "-m", "qsgd_lab.link_lab.worker"], settings, Path(folder), found)
     load, first = meter.others(), results[0]
@@ -136,6 +138,30 @@ def run(asked: Asked) -> Outcome:
     network = Network(asked.bandwidth or math.inf, first["latency_s"])
     rows = [_row(name, asked, first, network, max(1.0, asked.nodes / cores)) for name in asked.methods]
     return Outcome(asked, first["parameters"], first["compute_s"], first["latency_s"], load, cores, rows)
+
+
+@contextmanager
+def ended_by_sigterm() -> Iterator[None]:
+    """Let SIGTERM end this process as Ctrl-C does: namespaces and ranks do not stay behind."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def end_with_starter() -> None:
+    """End this process, which `run_ranks` has started, at once when the one that did so has gone."""
+
+    def watch() -> None:
+        while os.read(0, 1):  # not sys.stdin, whose lock the interpreter takes when it ends
+            pass
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def run_ranks(
@@ -146,7 +172,8 @@ def run_ranks(
     Parameters
     ----------
     program : sequence of str
-        The command's beginning; a file of settings and the rank follow. It writes ``rank<r>.json`` beside it.
+        The command's beginning; a file of settings and the rank follow. It writes ``rank<r>.json`` beside it,
+        and calls `end_with_starter`.
     settings : mapping
         JSON-ready.
     folder : Path
@@ -168,6 +195,7 @@ def run_ranks(
                 subprocess.Popen(
                     [*place.prefix, *program, str(folder / "settings.json"), str(rank)],
                     env=environment,
+                    stdin=subprocess.PIPE,  # its end tells a rank that this process is gone
                     stdout=said,
                     stderr=said,
                 )
@@ -177,6 +205,7 @@ def run_ranks(
     finally:
         for process in started:
             process.kill()
+            process.communicate()  # closes the pipe, and takes the exit code
     for number, code in enumerate(codes):
         if code:
             lines = (folder / f"said{number}").read_text().strip().splitlines()

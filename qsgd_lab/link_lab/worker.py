@@ -23,6 +23,7 @@ from torch.nn.parallel import DistributedDataParallel
 from qsgd_lab.coding.encode import encode
 from qsgd_lab.data.registry import dataset_entry
 from qsgd_lab.distributed.hook import QSGDHook
+from qsgd_lab.link_lab.measurement import end_with_starter
 from qsgd_lab.models import make_model
 from qsgd_lab.models.initialisation import initialise
 from qsgd_lab.quantization import quantize
@@ -167,6 +168,7 @@ def measure(settings: dict[str, Any], rank: int) -> dict[str, Any]:
 
 def main(arguments: list[str]) -> None:
     """Measure, and write the rank's result beside the settings."""
+    end_with_starter()
     path, rank = Path(arguments[0]), int(arguments[1])
     settings = json.loads(path.read_text())
     torch.set_num_threads(1)

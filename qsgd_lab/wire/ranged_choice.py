@@ -7,6 +7,7 @@ Counts may be of a sample, since a byte that no table knows is an exception, not
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -102,7 +103,7 @@ def _counts_of_levels(levels: NDArray[Any], sizes: Sizes, step: int) -> NDArray[
         count_levels(levels[first * each : last * each], width, here, step, scratch, counts)
         return counts
 
-    return np.sum(run_ranges(count, -(-total // _PIECE), threads_in_use()), axis=0, dtype=np.int64)
+    return _summed(run_ranges(count, -(-total // _PIECE), threads_in_use()))
 
 
 def _counts(
@@ -119,7 +120,12 @@ def _counts(
         count_symbols(symbols[first * _PIECE : last * _PIECE], own, step, counts)
         return counts
 
-    return np.sum(run_ranges(count, -(-symbols.size // _PIECE), threads_in_use()), axis=0, dtype=np.int64)
+    return _summed(run_ranges(count, -(-symbols.size // _PIECE), threads_in_use()))
+
+
+def _summed(parts: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
+    total: NDArray[np.int64] = np.sum(parts, axis=0, dtype=np.int64)
+    return total
 
 
 def _classes(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import hook_cases
 import numpy as np
 import pytest
 import rank_cases
@@ -47,7 +48,7 @@ def test_every_method_has_the_simulations_bits(two_ranks):
     for feedback in (False, True):
         texts = [text for text in plain if feedback or not text.startswith("ef(")]
         options = {"raw_up_to": 0, "error_feedback": feedback}
-        for rank in two_ranks.call(rank_cases.trained_with_each, texts, 3, options):
+        for rank in two_ranks.call(hook_cases.trained_with_each, texts, 3, options):
             for text, (found, _) in zip(texts, rank, strict=True):
                 whole = f"ef({text})" if feedback and not text.startswith("ef(") else text
                 expected, _ = simulate(whole, 2, 3)
@@ -94,7 +95,7 @@ def test_a_gradient_of_zeros_is_a_gradient(two_ranks):
 )
 def test_what_differs_between_ranks_is_named(two_ranks, case, arguments, words):
     """One line on every rank, before a gradient is sent."""
-    two_ranks.start(getattr(rank_cases, case), *arguments)
+    two_ranks.start(getattr(hook_cases, case), *arguments)
     for ok, (kind, text, _) in two_ranks.outcomes():
         assert not ok
         assert kind == "UsageError"
@@ -103,11 +104,11 @@ def test_what_differs_between_ranks_is_named(two_ranks, case, arguments, words):
 
 def test_a_rank_that_does_not_take_part_is_named(two_ranks, processes):
     """A state that one rank loads, a hook that one rank registers: an error of that rank, in time."""
-    two_ranks.start(rank_cases.states_differ, "alone")
+    two_ranks.start(hook_cases.states_differ, "alone")
     (ok, (kind, text, _)), other = two_ranks.outcomes()
     assert (ok, kind, other) == (False, "PeerError", (True, None))
     assert "rank 1 of 2 did not call load_state_dict in 2 s" in text
-    two_ranks.start(rank_cases.registered_by_some, 2)
+    two_ranks.start(hook_cases.registered_by_some, 2)
     (ok, (kind, text, _)), other = two_ranks.outcomes()
     assert (ok, kind, other) == (False, "PeerError", (True, None))
     assert "not all of ranks 0, 1 began in 2 s: register the hook on every rank" in text
@@ -116,7 +117,7 @@ def test_a_rank_that_does_not_take_part_is_named(two_ranks, processes):
 
 def test_misuse_is_one_line(two_ranks):
     """A second model, and one norm for a model in several buckets."""
-    for twice, several in two_ranks.call(rank_cases.misused):
+    for twice, several in two_ranks.call(hook_cases.misused):
         assert twice == "the hook is registered already: make one for each model"
         assert several.startswith("UsageError: bucket_size=model needs one DDP bucket")
         assert "bucket_cap_mb" in several

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import pytest
@@ -35,6 +38,43 @@ def test_messages_are_exchanged_and_counted(capsys):
     assert rows["2:all-gather"]["sent_bytes"] < rows["fp32"]["sent_bytes"] / 5
     for name in ours:
         assert rows[f"{name}:ranged"]["counted_bytes"] < rows[name]["counted_bytes"]
+
+
+RANK = """
+import os, sys, time
+from pathlib import Path
+from qsgd_lab.link_lab.measurement import end_with_starter
+end_with_starter()
+settings, rank = sys.argv[1:]
+lock = os.open(Path(settings).parent.parent / f"pipe{rank}", os.O_WRONLY)  # closes when this process has gone
+os.write(lock, b"here")
+time.sleep(600)
+"""
+STARTER = """
+import sys
+from pathlib import Path
+from qsgd_lab.link_lab.measurement import ended_by_sigterm, run_ranks
+from qsgd_lab.link_lab.namespaces import loopback
+with ended_by_sigterm():
+    run_ranks([sys.executable, "-c", sys.argv[1]], {}, Path(sys.argv[2]), loopback(2))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+@pytest.mark.parametrize(("how", "code"), [("SIGTERM", 143), ("SIGKILL", -9)])
+def test_no_rank_outlives_the_command(tmp_path, how, code):
+    """Each rank holds a pipe open, which ends soon after the command was ended, however that was."""
+    (tmp_path / "ranks").mkdir()
+    for rank in range(2):
+        os.mkfifo(tmp_path / f"pipe{rank}")
+    process = subprocess.Popen([sys.executable, "-c", STARTER, RANK, str(tmp_path / "ranks")])
+    pipes = [(tmp_path / f"pipe{rank}").open("rb") for rank in range(2)]
+    assert [pipe.read(4) for pipe in pipes] == [b"here"] * 2
+    process.send_signal(getattr(signal, how))
+    assert process.wait(60) == code
+    for pipe in pipes:
+        assert pipe.read() == b""  # waits until the rank has gone
+        pipe.close()
 
 
 def outcome(load):

@@ -5,15 +5,19 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import socket
 import subprocess
 import sys
+from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import rank_cases
 import torch
 
 from qsgd_lab.cli.main import main
+from qsgd_lab.cli.sweep import ranks
 from qsgd_lab.training.presets import configurations
 from qsgd_lab.training.run import run_training
 
@@ -142,6 +146,29 @@ def test_torchrun_writes_the_record_of_the_simulation(tmp_path):
         assert record["result"] == others[path.parent.name]["result"]
 
 
+def test_ranks_stop_when_the_time_is_up(tmp_path, monkeypatch, capsys):
+    """With exit code 5 and a checkpoint, from which the same command goes on to the end."""
+    monkeypatch.chdir(tmp_path)
+    with socket.create_server(("localhost", 0)) as server:
+        port = server.getsockname()[1]
+    found = {"RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "localhost", "MASTER_PORT": str(port)}
+    for name, value in found.items():
+        monkeypatch.setenv(name, value)
+    command = ["reproduce", "--engine", "distributed", "--nodes", "1", "--compressor", "fp32", "--seeds", "0"]
+    command += ["--epochs", "8", "--max-time", "1s"]
+    ticks = count()  # a tenth of a second at each look
+    monkeypatch.setattr(ranks, "time", SimpleNamespace(monotonic=lambda: next(ticks) / 10))
+    outcomes = [main(command)]
+    assert "1 run remains; the same command goes on with it." in capsys.readouterr().err
+    while outcomes[-1] == 5:
+        assert len(outcomes) < 20
+        outcomes.append(main(command))
+    assert outcomes[:2] == [5, 5]
+    assert outcomes[-1] == 0
+    assert len(list(tmp_path.glob("runs/*/run.json"))) == 1
+    assert not list(tmp_path.glob("runs/*/checkpoint*"))
+
+
 def test_without_torchrun_the_command_is_named(tmp_path, monkeypatch, capsys):
     """One line, exit code 2."""
     monkeypatch.chdir(tmp_path)
@@ -149,6 +176,32 @@ def test_without_torchrun_the_command_is_named(tmp_path, monkeypatch, capsys):
         monkeypatch.delenv(name, raising=False)
     assert main(["reproduce", "--engine", "distributed", "--nodes", "4"]) == 2
     assert "torchrun --nproc-per-node 4 -m qsgd_lab reproduce" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--jobs", "2"], "--jobs with --engine distributed: each rank is a process"),
+        (["--device", "cuda"], "--device with --engine distributed"),
+        (["--download"], "--download with --engine distributed: fetch the data first"),
+    ],
+)
+def test_options_that_ranks_do_not_have_are_refused(tmp_path, monkeypatch, capsys, options, words):
+    """An option is never ignored."""
+    monkeypatch.chdir(tmp_path)
+    assert main(["reproduce", "--engine", "distributed", "--nodes", "2", *options]) == 2
+    assert words in capsys.readouterr().err
+
+
+def test_a_sweep_of_one_process_is_refused_under_torchrun(tmp_path, monkeypatch, capsys):
+    """Without --engine distributed each rank would run all of it."""
+    monkeypatch.chdir(tmp_path)
+    found = {"RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "localhost", "MASTER_PORT": "1"}
+    for name, value in found.items():
+        monkeypatch.setenv(name, value)
+    assert main(["reproduce", "--nodes", "2"]) == 2
+    assert "torchrun started 2 processes" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
 
 
 def test_other_numbers_of_nodes_are_refused(tmp_path, monkeypatch, capsys):

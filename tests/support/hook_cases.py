@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 import torch.distributed as dist
-from rank_cases import batch_of, make_network
+from rank_cases import batch_of, make_network, trained
 
 
 def hook_in_trouble(which, how, timeout_s):
@@ -62,3 +62,77 @@ def hook_in_trouble(which, how, timeout_s):
         said.append(f"{type(error).__name__}: {error}")
     hook.close()
     return taken, said
+
+
+def trained_with_each(texts, steps, options):
+    """Return the parameters after training with each method, and the hook's statistics."""
+    return [trained("plain", steps, {**options, "compressor": text}, {})[:3:2] for text in texts]
+
+
+def ddp_settings_differ():
+    """Register a hook where only rank 1 looks for unused parameters."""
+    from torch.nn.parallel import DistributedDataParallel
+
+    from qsgd_lab.distributed.hook import QSGDHook
+
+    ddp = DistributedDataParallel(make_network(), find_unused_parameters=dist.get_rank() == 1)
+    QSGDHook(2).register(ddp)
+
+
+def states_differ(how):
+    """Load states of other steps, or a state on rank 0 alone."""
+    from torch.nn.parallel import DistributedDataParallel
+
+    from qsgd_lab.distributed.hook import QSGDHook
+
+    rank = dist.get_rank()
+    hook = QSGDHook(2, timeout_s=2 if how == "alone" else 60).register(
+        DistributedDataParallel(make_network())
+    )
+    state = hook.state_dict()
+    if how == "steps":
+        state["step"] = 3 + rank
+    try:
+        if how != "alone" or rank == 0:
+            hook.load_state_dict(state)
+    finally:
+        hook.close()
+
+
+def misused():
+    """Return what a hook says that is registered twice, and one whose norm needs one bucket of DDP."""
+    import torch
+    from torch.nn.parallel import DistributedDataParallel
+
+    from qsgd_lab.distributed.hook import QSGDHook
+
+    said = []
+    hook = QSGDHook(2, bucket_size="model")
+    ddp = DistributedDataParallel(make_network(), bucket_cap_mb=0.005)
+    hook.register(ddp)
+    try:
+        hook.register(DistributedDataParallel(make_network()))
+    except ValueError as error:
+        said.append(str(error))
+    try:
+        for step in range(2):  # DDP cuts its buckets after the first step
+            inputs, labels = batch_of(step, dist.get_rank())
+            torch.nn.functional.cross_entropy(ddp(inputs), labels).backward()
+    except RuntimeError:
+        try:
+            hook.check()
+        except Exception as error:
+            said.append(f"{type(error).__name__}: {error}")
+    hook.close()
+    return said
+
+
+def registered_by_some(timeout_s):
+    """Register a hook on rank 0 alone."""
+    from torch.nn.parallel import DistributedDataParallel
+
+    from qsgd_lab.distributed.hook import QSGDHook
+
+    ddp = DistributedDataParallel(make_network())
+    if dist.get_rank() == 0:
+        QSGDHook(2, timeout_s=timeout_s).register(ddp)

@@ -72,6 +72,7 @@ def test_chunks_are_those_of_a_slow_program(seed):
 
 def test_changed_chunks_are_refused_or_are_what_a_writer_writes(monkeypatch):
     """Without checksums, whatever is read of a changed chunk is written again in the same bytes."""
+
     def seal(message, start):
         honest(message, start)
         message[32:40] = 0
