@@ -18,7 +18,7 @@ from qsgd_lab.kernels.cuda.toolkit import toolkit
 
 ALL_FILES = sorted(path.name for path in (checkout.ROOT / "tests" / "cuda").glob("test_*.py"))
 OF_TWINS = [
-    *("test_dense_chunks_cuda.py", "test_pack_cuda.py", "test_quantize_cuda.py", "test_whole_rows_cuda.py"),
+    *("test_dense_chunks_cuda.py", "test_pack_cuda.py", "test_quantize_cuda.py"),
 ]
 IS_EXECUTED = toolkit() is not None and executor.why_not() is None
 #: What runs in one process: starting one takes seconds.
