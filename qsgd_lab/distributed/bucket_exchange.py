@@ -144,7 +144,7 @@ class Gathered:
             received = arriving.wait()
             if head_size:
                 used = np.bitwise_or.reduce([data[:head_size] for data in received])
-            readers = [Reader(data[head_size:]) for data in received]
+            readers = [self.messages.reader(data[head_size:]) for data in received]
             for i in group.coded:
                 is_finite &= self._end_run(bucket, i, readers, own_first)
             if group.raw:
@@ -262,7 +262,7 @@ class Sharded(Gathered):
             received = way.up.wait()
             if way.head_size:
                 used = np.bitwise_or.reduce([data[: way.head_size] for data in received])
-            down = self._down(bucket, way, [Reader(data[way.head_size :]) for data in received])
+            down = self._down(bucket, way, [self.messages.reader(data[way.head_size :]) for data in received])
             going_down.append(self.lane.start([down] * self.lane.size, way.lengths))
         yield
         is_finite = True
@@ -325,7 +325,7 @@ class Sharded(Gathered):
         """Write the owners' means; its own a rank has read already."""
         is_finite = True
         for owner, data in enumerate(received):
-            reader, is_own = Reader(data), owner == self.lane.rank
+            reader, is_own = self.messages.reader(data), owner == self.lane.rank
             for i in way.group.coded:
                 shard, out = way.shards[i][owner], bucket.outs[i]
                 if not shard.pieces:

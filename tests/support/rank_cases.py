@@ -366,3 +366,8 @@ def sharded(steps, options):
     reduce_scatter.load_state_dict(state)
     reduce_scatter.close()
     return seen, state, reduce_scatter.bytes_sent
+
+
+def trained_by_each(options, steps):
+    """Return the parameters after some steps with each of the hook's options, in one bucket."""
+    return [trained("plain", steps, each, {})[0] for each in options]
