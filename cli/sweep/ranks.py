@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import numpy as np
 
+from qsgd_lab.cli.errors import INTERRUPTED
 from qsgd_lab.errors import UsageError
 
 if TYPE_CHECKING:
@@ -27,10 +29,34 @@ _VARIABLES = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 TIMEOUT_VARIABLE = "QSGD_LAB_RANK_TIMEOUT"
 
 
+def refuse_idle_ranks() -> None:
+    """Refuse to run a sweep once on each of several ranks.
+
+    Raises
+    ------
+    UsageError
+        If torchrun started this process as one of several.
+    """
+    size = os.environ.get("WORLD_SIZE", "")
+    if "RANK" in os.environ and size.isdecimal() and int(size) > 1:
+        raise UsageError(
+            f"torchrun has started {size} ranks, each of which would run the whole sweep: add "
+            f"--engine distributed --nodes {size}, or leave out torchrun"
+        )
+
+
 def reproduce_on_ranks(
-    configs: Sequence[RunConfig], folder: Path, data_dir: Path | None, format_name: str, *, dry_run: bool
+    configs: Sequence[RunConfig],
+    folder: Path,
+    data_dir: Path | None,
+    format_name: str,
+    *,
+    dry_run: bool,
+    max_time: float | None,
 ) -> None:
     """Run the cells that have no record yet, in order, on the ranks that torchrun has started.
+
+    After `max_time` seconds all ranks save what they have, and end with the exit code for that.
 
     Raises
     ------
@@ -43,9 +69,9 @@ def reproduce_on_ranks(
     from qsgd_lab.cli.sweep.data_sets import data_folder, describe_data, require_data
     from qsgd_lab.cli.sweep.theory_warnings import warn_of_theory
     from qsgd_lab.distributed.handshake import shake_hands
-    from qsgd_lab.runs.record import Interrupted
     from qsgd_lab.runs.store import RunStore
 
+    deadline = None if max_time is None else time.monotonic() + max_time
     _check_start(configs, dry_run=dry_run)
     store = RunStore(folder)
     with _lane() as lane, data_folder(data_dir) as folders:
@@ -59,16 +85,18 @@ def reproduce_on_ranks(
         missing = _missing(configs, store, lane)
         if lane.rank == 0:
             warn_of_theory([config for config in configs if config.key in missing])
-        for config in configs:
-            if config.key in missing:
-                try:
-                    _run(config, store, lane)
-                except Interrupted:
-                    if lane.rank == 0:
-                        click.echo("Stopped; the same command goes on from here.", err=True)
-                    click.get_current_context().exit(130)
-        if lane.rank == 0:
+        code, to_run = 0, [config for config in configs if config.key in missing]
+        while to_run and code == 0:
+            code = _run(to_run[0], store, lane, deadline)
+            to_run = to_run[code == 0 :]
+        if lane.rank == 0 and code != INTERRUPTED:
             _print_table(configs, store, format_name)
+        if code:
+            if lane.rank == 0:
+                reason = "Stopped" if code == INTERRUPTED else f"Time is up, {len(to_run)} runs remain"
+                click.echo(f"{reason}; the same command goes on from here.", err=True)
+            lane.gather_numbers(0)  # torchrun ends the others when one has ended: not before all is written
+            click.get_current_context().exit(code)
 
 
 def _check_start(configs: Sequence[RunConfig], *, dry_run: bool) -> None:
@@ -95,13 +123,16 @@ def _lane() -> Iterator[Lane]:
     import torch
     import torch.distributed as dist
 
+    from qsgd_lab.distributed.hook_arguments import check_timeout
     from qsgd_lab.distributed.lane import DEFAULT_TIMEOUT_S, Lane
 
     text = os.environ.get(TIMEOUT_VARIABLE, str(DEFAULT_TIMEOUT_S))
     try:
-        timeout_s = float(text)
+        timeout_s = check_timeout(float(text), TIMEOUT_VARIABLE)
     except ValueError:
-        raise UsageError(f"{TIMEOUT_VARIABLE} is {text!r}; it must be a number of seconds") from None
+        raise UsageError(
+            f"{TIMEOUT_VARIABLE} is {text!r}; it must be a number of seconds, above 0 and at most a year"
+        ) from None
     torch.set_num_threads(1)  # as the workers of a sweep: results must not depend on it
     dist.init_process_group("gloo", timeout=timedelta(seconds=timeout_s))
     lane = Lane(timeout_s)
@@ -142,12 +173,25 @@ def _stop_signals() -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
-def _run(config: RunConfig, store: RunStore, lane: Lane) -> None:
-    """Run one cell on all ranks; rank 0 claims it and writes its record."""
+def _run(config: RunConfig, store: RunStore, lane: Lane, deadline: float | None) -> int:
+    """Run one cell on all ranks; rank 0 claims it and writes its record.
+
+    Returns
+    -------
+    int
+        0, or the exit code of a signal or of time that is up; the same on all ranks.
+    """
     from qsgd_lab.cli.sweep.progress import cell_name
     from qsgd_lab.runs.environment import collect_environment
+    from qsgd_lab.runs.record import Interrupted
+    from qsgd_lab.runs.sweep import TIME_IS_UP
     from qsgd_lab.training.ranks import run_on_ranks
 
+    def is_late() -> bool:
+        return deadline is not None and time.monotonic() >= deadline
+
+    if _from_rank_0(lane, is_late()):
+        return TIME_IS_UP
     claim = store.claim(config) if lane.rank == 0 else nullcontext()
     if _from_rank_0(lane, claim is None):
         raise UsageError(f"another process runs {cell_name(config)} in {store.path}")
@@ -161,16 +205,20 @@ def _run(config: RunConfig, store: RunStore, lane: Lane) -> None:
 
     assert claim is not None
     with claim, _stop_signals() as received:
-        outcome = run_on_ranks(
-            config.canonical(),
-            lane,
-            checkpoint=store.checkpoint_path(config),
-            should_stop=lambda: bool(received),
-            progress=show,
-        )
+        try:
+            outcome = run_on_ranks(
+                config.canonical(),
+                lane,
+                checkpoint=store.checkpoint_path(config),
+                should_stop=lambda: bool(received) or is_late(),
+                progress=show,
+            )
+        except Interrupted:
+            return INTERRUPTED if any(lane.gather_numbers(len(received))) else TIME_IS_UP
         if lane.rank == 0:
             found = collect_environment(outcome.device, outcome.data_sha256) | outcome.device_facts
             store.write(config, outcome, {**found, "ranks": lane.size, "backend": "gloo", **_link(lane)})
+    return 0
 
 
 def _link(lane: Lane) -> dict[str, float]:
@@ -186,5 +234,7 @@ def _print_table(configs: Sequence[RunConfig], store: RunStore, format_name: str
     from qsgd_lab.terminal import text_width
 
     records = [record for config in configs if (record := store.record(config)) is not None]
+    if not records:
+        return
     sys.stdout.flush()
     click.echo(render(records, format_name, TableOptions(width=text_width())).encode(), nl=False)

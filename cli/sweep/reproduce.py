@@ -221,6 +221,7 @@ def reproduce(
         --nodes 4
       qsgd-lab reproduce --dry-run
     """
+    from qsgd_lab.cli.sweep.ranks import refuse_idle_ranks, reproduce_on_ranks
     from qsgd_lab.runs.plan import Plan
     from qsgd_lab.runs.store import RunStore
 
@@ -261,10 +262,9 @@ def reproduce(
         _check_engines(configs)
         configs = share_of(configs, share)
     if engine == "distributed":
-        from qsgd_lab.cli.sweep.ranks import reproduce_on_ranks
-
-        reproduce_on_ranks(configs, folder, data_dir, format_name, dry_run=dry_run)
+        reproduce_on_ranks(configs, folder, data_dir, format_name, dry_run=dry_run, max_time=max_time)
         return
+    refuse_idle_ranks()
     store = RunStore(folder)
     plan = Plan.make(configs, store)
     if not dry_run:

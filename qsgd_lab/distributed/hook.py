@@ -24,6 +24,7 @@ from qsgd_lab.distributed.bucket_messages import LAYOUTS, of_one_message
 from qsgd_lab.distributed.costs import fastest
 from qsgd_lab.distributed.gradient_layout import Run, runs_of
 from qsgd_lab.distributed.handshake import shake_hands
+from qsgd_lab.distributed.hook_arguments import check_arguments
 from qsgd_lab.distributed.lane import DEFAULT_TIMEOUT_S, Lane
 from qsgd_lab.distributed.pipeline import Pipeline
 from qsgd_lab.distributed.residual import Residual, check_states
@@ -109,6 +110,7 @@ class QSGDHook:
         seed: int = 0,
         timeout_s: float = DEFAULT_TIMEOUT_S,
     ) -> None:
+        check_arguments(locals())
         if layout not in LAYOUTS:
             raise ValueError(f"layout is {layout!r}; it must be one of: {', '.join(LAYOUTS)}")
         if collective not in COLLECTIVES:
@@ -122,12 +124,13 @@ class QSGDHook:
         else:
             self.spec, made = repr(compressor), compressor
         made, has_feedback = of_one_message(made, self.spec)
-        self.compressor, error_feedback = made, error_feedback or has_feedback
+        self.compressor, error_feedback = made, bool(error_feedback or has_feedback)
         if collective in (TWO_PHASE, FASTEST):
             check_two_phase(made)
         self.error_feedback, self.layout, self.collective = error_feedback, layout, collective
-        self.raw_up_to, self.exclude, self.warmup_steps = raw_up_to, exclude, warmup_steps
-        self.skip_nonfinite, self.scaler, self.seed, self.timeout_s = skip_nonfinite, scaler, seed, timeout_s
+        self.raw_up_to, self.exclude, self.warmup_steps = int(raw_up_to), exclude, int(warmup_steps)
+        self.skip_nonfinite, self.scaler, self.seed = bool(skip_nonfinite), scaler, int(seed)
+        self.timeout_s = float(timeout_s)
         self.synchronisation = 0
         self.seconds, self.processor_seconds, self.skipped, self.bytes_of_fp32 = 0.0, 0.0, 0, 0
         self.error: Exception | None = None

@@ -8,7 +8,9 @@ import rank_cases
 import torch
 from hook_simulation import simulate
 
+from qsgd_lab.compressors import TopK
 from qsgd_lab.compressors.registry import COMPRESSORS
+from qsgd_lab.distributed.fsdp import QuantizedReduceScatter
 from qsgd_lab.distributed.hook import QSGDHook
 
 #: What is wrapped, where a wrapper does not take QSGD.
@@ -59,3 +61,46 @@ def test_methods_that_the_hook_cannot_send_are_refused(name):
     """At construction, with the method's name."""
     with pytest.raises(ValueError, match=name):
         QSGDHook(compressor=text_of(name))
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "words"),
+    [
+        ({"seed": -1}, ValueError, "seed is -1; it must be an integer from 0 to"),
+        ({"seed": 2**64}, ValueError, "from 0 to 18446744073709551615"),
+        ({"seed": 1.0}, TypeError, "seed is 1.0"),
+        ({"timeout_s": 0}, ValueError, "timeout_s is 0; it must be a number of seconds, above 0"),
+        ({"timeout_s": float("nan")}, ValueError, "timeout_s is nan"),
+        ({"timeout_s": "60"}, TypeError, "timeout_s is '60'"),
+        ({"raw_up_to": -1}, ValueError, "raw_up_to is -1"),
+        ({"raw_up_to": "all"}, TypeError, "raw_up_to is 'all'"),
+        ({"warmup_steps": -1}, ValueError, "warmup_steps is -1"),
+        ({"warmup_steps": None}, TypeError, "warmup_steps is None"),
+        ({"exclude": ["bias"]}, TypeError, "it must be a function"),
+        ({"error_feedback": "no"}, TypeError, "error_feedback is 'no'; it must be True or False"),
+        ({"skip_nonfinite": None}, TypeError, "skip_nonfinite is None"),
+        ({"scaler": True}, TypeError, "GradScaler"),
+        ({"compressor": 4}, TypeError, "compressor is 4"),
+        ({"compressor": TopK}, TypeError, "or a Compressor"),
+        ({"bits": 2.5}, ValueError, "bits is"),
+    ],
+)
+def test_arguments_are_checked_at_once(options, error, words):
+    """One line, when the hook is made, of the type that the rest of the package raises."""
+    with pytest.raises(error) as refusal:
+        QSGDHook(**options)
+    assert words in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("options", [{"seed": -1}, {"timeout_s": 0}])
+def test_arguments_for_fsdp_are_checked_at_once(options):
+    """As the hook's."""
+    with pytest.raises(ValueError, match=f"{next(iter(options))} is"):
+        QuantizedReduceScatter(**options)
+
+
+def test_numbers_of_numpy_are_numbers():
+    """They are kept as Python's, which the comparison of settings writes."""
+    hook = QSGDHook(seed=np.int64(3), warmup_steps=np.int32(2), timeout_s=np.float32(5))
+    assert [type(value) for value in (hook.seed, hook.warmup_steps, hook.timeout_s)] == [int, int, float]

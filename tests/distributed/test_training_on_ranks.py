@@ -14,6 +14,7 @@ import rank_cases
 import torch
 
 from qsgd_lab.cli.main import main
+from qsgd_lab.runs.store import RunStore
 from qsgd_lab.training.presets import configurations
 from qsgd_lab.training.run import run_training
 
@@ -112,6 +113,22 @@ def test_a_damaged_part_of_a_checkpoint_starts_the_run_over(two_ranks, tmp_path)
         assert found == expected
 
 
+def test_when_time_is_up_ranks_save_and_go_on_later(two_ranks, tmp_path):
+    """Exit code 5 on every rank, with a checkpoint; the record is then the simulation's."""
+    config = dataclasses.replace(CASES["top-k"], global_batch=32)
+    expected = simulated(config, tmp_path)
+    store = RunStore(tmp_path / "runs")
+    assert two_ranks.call(rank_cases.reproduced, config.to_dict(), str(store.path), 0) == [5, 5]
+    assert not list(store.path.rglob("*.npz"))
+    assert two_ranks.call(rank_cases.reproduced, config.to_dict(), str(store.path), 3) == [5, 5]
+    assert len(list(store.path.rglob("checkpoint.rank*.npz"))) == 2
+    assert store.record(config) is None
+    assert two_ranks.call(rank_cases.reproduced, config.to_dict(), str(store.path)) == [0, 0]
+    record = store.record(config)
+    assert (record.status, dict(record.result), record.epochs) == expected
+    assert not list(store.path.rglob("*.npz"))
+
+
 def torchrun(folder: Path, ranks: int, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run a command of the lab under torchrun, with a port that the system picks."""
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(ranks)]
@@ -163,3 +180,33 @@ def test_other_numbers_of_nodes_are_refused(tmp_path, monkeypatch, capsys):
         monkeypatch.setenv(name, value)
     assert main(["reproduce", "--engine", "distributed", "--nodes", "1,2"]) == 2
     assert "give --nodes 2" in capsys.readouterr().err
+
+
+def test_the_time_of_a_command_on_ranks_is_limited(tmp_path):
+    """A line that says what remains; the exit code is torchrun's, which names the rank's."""
+    arguments = ["--nodes", "1", "--compressor", "fp32", "--seeds", "0", "--epochs", "5000"]
+    done = torchrun(tmp_path, 1, "reproduce", "--engine", "distributed", "--max-time", "1s", *arguments)
+    assert "Time is up, 1 runs remain; the same command goes on from here." in done.stderr
+    assert "exitcode  : 5" in done.stderr
+    assert done.stdout == ""
+
+
+def test_a_sweep_is_not_run_once_on_each_rank(tmp_path, monkeypatch, capsys):
+    """Under torchrun without the engine for it: one line, exit code 2; one rank alone is as none."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    assert main(["reproduce", "--dry-run"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "add --engine distributed --nodes 4, or leave out torchrun" in line
+
+
+@pytest.mark.parametrize("text", ["soon", "0", "-5", "nan", "inf", "1e12"])
+def test_times_to_wait_for_a_rank_are_checked(tmp_path, monkeypatch, capsys, text):
+    """Before any rank is waited for."""
+    monkeypatch.chdir(tmp_path)
+    torchs = {"RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "localhost", "MASTER_PORT": "1"}
+    for name, value in {**torchs, "QSGD_LAB_RANK_TIMEOUT": text}.items():
+        monkeypatch.setenv(name, value)
+    assert main(["reproduce", "--engine", "distributed", "--nodes", "1"]) == 2
+    assert "it must be a number of seconds" in capsys.readouterr().err
