@@ -1,4 +1,4 @@
-"""The check of the hook's arguments, before any rank is asked: later they would fail in DDP's backward pass."""
+"""The check of the hook's arguments when it is made: later they would fail in DDP's backward pass."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ import rank_cases
 import torch
 from hook_simulation import simulate
 
-from qsgd_lab.compressors import TopK
+from qsgd_lab.compressors import QSGD
 from qsgd_lab.compressors.registry import COMPRESSORS
 from qsgd_lab.distributed.fsdp import QuantizedReduceScatter
 from qsgd_lab.distributed.hook import QSGDHook
@@ -81,7 +81,7 @@ def test_methods_that_the_hook_cannot_send_are_refused(name):
         ({"skip_nonfinite": None}, TypeError, "skip_nonfinite is None"),
         ({"scaler": True}, TypeError, "GradScaler"),
         ({"compressor": 4}, TypeError, "compressor is 4"),
-        ({"compressor": TopK}, TypeError, "or a Compressor"),
+        ({"compressor": QSGD}, TypeError, "or a Compressor"),
         ({"bits": 2.5}, ValueError, "bits is"),
     ],
 )
