@@ -12,6 +12,7 @@ from qsgd_lab.compressors import QSGD
 from qsgd_lab.compressors.registry import COMPRESSORS
 from qsgd_lab.distributed.fsdp import QuantizedReduceScatter
 from qsgd_lab.distributed.hook import QSGDHook
+from qsgd_lab.distributed.lane import Lane
 
 #: What is wrapped, where a wrapper does not take QSGD.
 INNER = {"ef21": "top-k(fraction=0.1)"}
@@ -104,3 +105,12 @@ def test_numbers_of_numpy_are_numbers():
     """They are kept as Python's, which the comparison of settings writes."""
     hook = QSGDHook(seed=np.int64(3), warmup_steps=np.int32(2), timeout_s=np.float32(5))
     assert [type(value) for value in (hook.seed, hook.warmup_steps, hook.timeout_s)] == [int, int, float]
+
+
+@pytest.mark.parametrize(("by_torchrun", "words"), [("", "rank 0 of 2 ended"), ("True", "torchrun ended")])
+def test_who_held_the_store_is_named(monkeypatch, by_torchrun, words):
+    """A rank that ends takes the store with it, if it held it: then nobody can be asked who is left."""
+    monkeypatch.setenv("TORCHELASTIC_USE_AGENT_STORE", by_torchrun)
+    lane = Lane.__new__(Lane)
+    lane.size, lane.rank = 2, 1  # without a group there is no store
+    assert lane._diagnosis(RuntimeError("Connection reset")).startswith(words)
