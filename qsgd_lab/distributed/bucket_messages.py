@@ -20,7 +20,7 @@ from qsgd_lab.compressors.methods.qsgd import QuantizedWire
 from qsgd_lab.compressors.protocol import Compressor, Layout
 from qsgd_lab.distributed.gradient_layout import Run, message_length
 from qsgd_lab.distributed.lane import Bytes
-from qsgd_lab.errors import MessageError, PeerError
+from qsgd_lab.errors import MessageError
 from qsgd_lab.stream import Stream
 
 Vector = NDArray[np.float32]
@@ -222,7 +222,7 @@ class Reader:
 
         Raises
         ------
-        PeerError
+        MessageError
             If there are fewer bytes than a message has.
         """
         if not self._is_prefixed:
@@ -230,7 +230,7 @@ class Reader:
         else:
             length = _LENGTH_BYTES + int.from_bytes(bytes(self._data[:_LENGTH_BYTES]), "little")
             if length > self._data.size:
-                raise PeerError("a rank's message ends too early")
+                raise MessageError("it ends too early", "truncated")
         message, self._data = self._data[:length], self._data[length:]
         return message
 

@@ -10,9 +10,12 @@ from hook_simulation import simulate
 
 from qsgd_lab.compressors import QSGD
 from qsgd_lab.compressors.registry import COMPRESSORS
+from qsgd_lab.distributed.bucket_messages import Reader
+from qsgd_lab.distributed.exchange import message_of
 from qsgd_lab.distributed.fsdp import QuantizedReduceScatter
 from qsgd_lab.distributed.hook import QSGDHook
 from qsgd_lab.distributed.lane import Lane
+from qsgd_lab.errors import PeerError
 
 #: What is wrapped, where a wrapper does not take QSGD.
 INNER = {"ef21": "top-k(fraction=0.1)"}
@@ -114,3 +117,12 @@ def test_who_held_the_store_is_named(monkeypatch, by_torchrun, words):
     lane = Lane.__new__(Lane)
     lane.size, lane.rank = 2, 1  # without a group there is no store
     assert lane._diagnosis(RuntimeError("Connection reset")).startswith(words)
+
+
+@pytest.mark.parametrize("is_prefixed", [False, True])
+def test_a_message_that_is_cut_is_said_to_be_of_its_rank(is_prefixed):
+    """Rank and step, as of any damaged message."""
+    reader = Reader(np.full(20, 255, np.uint8), is_prefixed=is_prefixed)
+    with pytest.raises(PeerError, match="the message of rank 3 at step 5 is damaged: it ends too early"):
+        with message_of(3, 5):
+            reader.next()
