@@ -123,6 +123,6 @@ def test_who_held_the_store_is_named(monkeypatch, by_torchrun, words):
 def test_a_message_that_is_cut_is_said_to_be_of_its_rank(is_prefixed):
     """Rank and step, as of any damaged message."""
     reader = Reader(np.full(20, 255, np.uint8), is_prefixed=is_prefixed)
-    with pytest.raises(PeerError, match="the message of rank 3 at step 5 is damaged: it ends too early"):
-        with message_of(3, 5):
-            reader.next()
+    words = "the message of rank 3 at step 5 is damaged: it ends too early"
+    with pytest.raises(PeerError, match=words), message_of(3, 5):
+        reader.next()
