@@ -163,12 +163,12 @@ class RunMessages:
             packed = encode(payload, layout=self.layout, effort=0)
         else:
             packed = compressor.wire.pack(payload)
-        if self._is_prefixed:
-            packed = len(packed).to_bytes(_LENGTH_BYTES, "little") + packed
         np.add(compressor.decompress(payload), np.float32(0), out=read)
         if kept is not None:
             kept[1][...] -= read
-        return np.frombuffer(packed, np.uint8)
+        message = np.frombuffer(packed, np.uint8)
+        length = np.array([message.size], "<u8").view(np.uint8)
+        return np.concatenate([length, message]) if self._is_prefixed else message
 
     def _encoder(self, layout: Layout, at: tuple[int, ...]) -> RestEncoder:
         found = self._encoders.get(at)
