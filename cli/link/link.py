@@ -63,7 +63,8 @@ OUTPUT_FORMATS = ("text", "json", "csv", "latex")
     type=click.FloatRange(0, 1),
     default=0.0,
     show_default=True,
-    help="Share of --compute during which the network works already: up to 2/3, the backward pass.",
+    help="Share of --compute during which the network works already. About 2/3 is the backward pass, in "
+    "which gradients appear; a step cannot have 1, the bound.",
 )
 @click.option(
     "--devices",

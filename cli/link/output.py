@@ -78,11 +78,11 @@ def describe(question: Question) -> str:
             f"; machines of {network.devices} devices, {format_bandwidth(network.inner_bandwidth)} and "
             f"{format_seconds(network.inner_latency)} within"
         )
-    overlap = (
-        f", {100 * step.overlap:.3g} % of it overlapped by the network"
-        if step.overlap
-        else ", nothing overlapped"
-    )
+    overlap = ", nothing overlapped"
+    if step.overlap == 1:
+        overlap = ", all of it overlapped by the network"
+    elif step.overlap:
+        overlap = f", {100 * step.overlap:.3g} % of it overlapped by the network"
     return (
         f"{question.parameters} parameters; {format_bandwidth(network.bandwidth)}, "
         f"{format_seconds(network.latency)} a message{machines}; compute {format_seconds(step.compute)}"

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import numpy as np
 
+from qsgd_lab.cli.errors import INTERRUPTED
 from qsgd_lab.cli.standard_error import say_line
 from qsgd_lab.cli.sweep.outcome_output import what_remains
 from qsgd_lab.errors import UsageError
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 _VARIABLES = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 #: Seconds after which a silent rank is taken for lost.
 TIMEOUT_VARIABLE = "QSGD_LAB_RANK_TIMEOUT"
-TIME_IS_UP = 5  # exit code
 
 
 def check_options(given: Mapping[str, Any]) -> None:
@@ -47,19 +46,19 @@ def check_options(given: Mapping[str, Any]) -> None:
             raise UsageError(f"--{option} with --engine distributed: {reason}")
 
 
-def check_is_alone() -> None:
-    """Refuse to run under torchrun without --engine distributed: each rank would do all of it.
+def refuse_idle_ranks() -> None:
+    """Refuse to run a sweep once on each of several ranks.
 
     Raises
     ------
     UsageError
-        If torchrun has started this process as one of several.
+        If torchrun started this process as one of several.
     """
-    if all(name in os.environ for name in _VARIABLES) and os.environ["WORLD_SIZE"] != "1":
-        size = os.environ["WORLD_SIZE"]
+    size = os.environ.get("WORLD_SIZE", "")
+    if "RANK" in os.environ and size.isdecimal() and int(size) > 1:
         raise UsageError(
-            f"torchrun started {size} processes, and each would run the whole sweep: add --engine "
-            "distributed, or leave out torchrun"
+            f"torchrun has started {size} ranks, each of which would run the whole sweep: add "
+            f"--engine distributed --nodes {size}, or leave out torchrun"
         )
 
 
@@ -74,7 +73,7 @@ def reproduce_on_ranks(
 ) -> None:
     """Run the cells that have no record yet, in order, on the ranks that torchrun has started.
 
-    After `max_time` seconds by any rank's clock, all stop with checkpoints, and the exit code is 5.
+    After `max_time` seconds all ranks save what they have, and end with the exit code for that.
 
     Raises
     ------
@@ -87,10 +86,9 @@ def reproduce_on_ranks(
     from qsgd_lab.cli.sweep.data_sets import data_folder, describe_data, require_data
     from qsgd_lab.cli.sweep.theory_warnings import warn_of_theory
     from qsgd_lab.distributed.handshake import shake_hands
-    from qsgd_lab.runs.record import Interrupted
     from qsgd_lab.runs.store import RunStore
 
-    end = math.inf if max_time is None else time.monotonic() + max_time
+    deadline = None if max_time is None else time.monotonic() + max_time
     _check_start(configs, dry_run=dry_run)
     configs = list({config.key: config for config in configs}.values())  # fp32 may be named, too
     store = RunStore(folder)
@@ -105,21 +103,17 @@ def reproduce_on_ranks(
         missing = _missing(configs, store, lane)
         if lane.rank == 0:
             warn_of_theory([config for config in configs if config.key in missing])
-        remaining = [config for config in configs if config.key in missing]
-        with _stop_signals() as received:
-            while remaining and not any(lane.gather_numbers(int(time.monotonic() >= end))):
-                try:
-                    _run(remaining[0], store, lane, lambda: bool(received) or time.monotonic() >= end)
-                except Interrupted:
-                    break
-                del remaining[0]
-            is_interrupted = any(lane.gather_numbers(len(received)))
-        if lane.rank == 0 and not (remaining and is_interrupted):
+        code, to_run = 0, [config for config in configs if config.key in missing]
+        while to_run and code == 0:
+            code = _run(to_run[0], store, lane, deadline)
+            to_run = to_run[code == 0 :]
+        if lane.rank == 0 and code != INTERRUPTED:
             _print_table(configs, store, format_name)
-        if remaining:
+        if code:
             if lane.rank == 0:
-                say_line(what_remains(len(remaining)))
-            click.get_current_context().exit(130 if is_interrupted else TIME_IS_UP)
+                say_line(what_remains(len(to_run)))
+            lane.gather_numbers(0)  # torchrun ends the others when one has ended: not before all is written
+            click.get_current_context().exit(code)
 
 
 def _check_start(configs: Sequence[RunConfig], *, dry_run: bool) -> None:
@@ -146,13 +140,16 @@ def _lane() -> Iterator[Lane]:
     import torch
     import torch.distributed as dist
 
+    from qsgd_lab.distributed.hook_arguments import check_timeout
     from qsgd_lab.distributed.lane import DEFAULT_TIMEOUT_S, Lane
 
     text = os.environ.get(TIMEOUT_VARIABLE, str(DEFAULT_TIMEOUT_S))
     try:
-        timeout_s = float(text)
+        timeout_s = check_timeout(float(text), TIMEOUT_VARIABLE)
     except ValueError:
-        raise UsageError(f"{TIMEOUT_VARIABLE} is {text!r}; it must be a number of seconds") from None
+        raise UsageError(
+            f"{TIMEOUT_VARIABLE} is {text!r}; it must be a number of seconds, above 0 and at most a year"
+        ) from None
     torch.set_num_threads(1)  # as the workers of a sweep: results must not depend on it
     dist.init_process_group("gloo", timeout=timedelta(seconds=timeout_s))
     lane = Lane(timeout_s)
@@ -193,12 +190,25 @@ def _stop_signals() -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
-def _run(config: RunConfig, store: RunStore, lane: Lane, should_stop: Callable[[], bool]) -> None:
-    """Run one cell on all ranks; rank 0 claims it and writes its record."""
+def _run(config: RunConfig, store: RunStore, lane: Lane, deadline: float | None) -> int:
+    """Run one cell on all ranks; rank 0 claims it and writes its record.
+
+    Returns
+    -------
+    int
+        0, or the exit code of a signal or of time that is up; the same on all ranks.
+    """
     from qsgd_lab.cli.sweep.progress import cell_name
     from qsgd_lab.runs.environment import collect_environment
+    from qsgd_lab.runs.record import Interrupted
+    from qsgd_lab.runs.sweep import TIME_IS_UP
     from qsgd_lab.training.ranks import run_on_ranks
 
+    def is_late() -> bool:
+        return deadline is not None and time.monotonic() >= deadline
+
+    if _from_rank_0(lane, is_late()):
+        return TIME_IS_UP
     claim = store.claim(config) if lane.rank == 0 else nullcontext()
     if _from_rank_0(lane, claim is None):
         raise UsageError(f"another process runs {cell_name(config)} in {store.path}")
@@ -211,17 +221,21 @@ def _run(config: RunConfig, store: RunStore, lane: Lane, should_stop: Callable[[
             )
 
     assert claim is not None
-    with claim:
-        outcome = run_on_ranks(
-            config.canonical(),
-            lane,
-            checkpoint=store.checkpoint_path(config),
-            should_stop=should_stop,
-            progress=show,
-        )
+    with claim, _stop_signals() as received:
+        try:
+            outcome = run_on_ranks(
+                config.canonical(),
+                lane,
+                checkpoint=store.checkpoint_path(config),
+                should_stop=lambda: bool(received) or is_late(),
+                progress=show,
+            )
+        except Interrupted:
+            return INTERRUPTED if any(lane.gather_numbers(len(received))) else TIME_IS_UP
         if lane.rank == 0:
             found = collect_environment(outcome.device, outcome.data_sha256) | outcome.device_facts
             store.write(config, outcome, {**found, "ranks": lane.size, "backend": "gloo", **_link(lane)})
+    return 0
 
 
 def _link(lane: Lane) -> dict[str, float]:

@@ -29,7 +29,7 @@ from qsgd_lab.cli.options.training import (
 from qsgd_lab.cli.standard_error import say
 from qsgd_lab.cli.sweep.data_sets import data_folder, describe_data, require_data
 from qsgd_lab.cli.sweep.outcome_output import print_outcome
-from qsgd_lab.cli.sweep.ranks import check_is_alone, check_options, reproduce_on_ranks
+from qsgd_lab.cli.sweep.ranks import check_options, refuse_idle_ranks, reproduce_on_ranks
 from qsgd_lab.cli.sweep.theory_warnings import warn_of_theory
 from qsgd_lab.data.registry import DATASETS
 from qsgd_lab.files import STANDARD_STREAM, check_folder, check_place
@@ -265,7 +265,7 @@ def reproduce(
         check_options(click.get_current_context().params)
         reproduce_on_ranks(configs, folder, data_dir, format_name, dry_run=dry_run, max_time=max_time)
         return
-    check_is_alone()
+    refuse_idle_ranks()
     store = RunStore(folder)
     plan = Plan.make(configs, store)
     if not dry_run:

@@ -21,7 +21,7 @@ PREFACE = """\
 
 This page is what `--help` says, written by `python docs/scripts/make_cli_reference.py`; do not edit it.
 
-Lists of bits, nodes and seeds are written `2,4,8`, `1..8` or `1..4,8`.
+Lists of bits, nodes and seeds are written `2,4,8`, `1..8` or `1..4,8`; a number given twice counts once.
 Exit codes:
 
 | code | meaning |

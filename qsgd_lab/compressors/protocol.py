@@ -156,10 +156,6 @@ class Wire(ABC, Generic[P]):
             If an encoder would not have written it for this layout.
         """
 
-    def count_messages(self, layout: Layout) -> int:
-        """Return how many messages of a wire format `pack` writes one after the other."""
-        return 1
-
 
 #: Functions of a method that `torch.compile` must not trace: their arithmetic is NumPy's or Numba's.
 _NOT_COMPILED = dict.fromkeys(("compress", "decompress", "mean", "add_decoded"), not_compiled)

@@ -144,7 +144,7 @@ class Gathered:
             received = arriving.wait()
             if head_size:
                 used = np.bitwise_or.reduce([data[:head_size] for data in received])
-            readers = [Reader(data[head_size:]) for data in received]
+            readers = [self.messages.reader(data[head_size:]) for data in received]
             for i in group.coded:
                 is_finite &= self._end_run(bucket, i, readers, own_first)
             if group.raw:
@@ -157,7 +157,6 @@ class Gathered:
         """Add up a run's messages, and divide; its own a rank has read already."""
         own, size, run, out = self.lane.rank, self.lane.size, bucket.runs[number], bucket.outs[number]
         layout = self._layout(run)
-        count = self.messages.count(layout)
         order = [1 - own] if own_first else range(size)
         if not own_first:
             out[...] = 0
@@ -166,7 +165,7 @@ class Gathered:
                 out += self._read[run.kept]
                 continue
             with message_of(rank, bucket.step):
-                message = readers[rank].next(count)
+                message = readers[rank].next()
                 if rank == order[-1]:
                     return self.messages.end(message, layout, out, size)
                 self.messages.add(message, layout, out)
@@ -263,7 +262,7 @@ class Sharded(Gathered):
             received = way.up.wait()
             if way.head_size:
                 used = np.bitwise_or.reduce([data[: way.head_size] for data in received])
-            down = self._down(bucket, way, [Reader(data[way.head_size :]) for data in received])
+            down = self._down(bucket, way, [self.messages.reader(data[way.head_size :]) for data in received])
             going_down.append(self.lane.start([down] * self.lane.size, way.lengths))
         yield
         is_finite = True
@@ -306,7 +305,7 @@ class Sharded(Gathered):
             total = np.zeros(shard.layout.num_coordinates, np.float32)
             for sender, reader in enumerate(readers):
                 with message_of(sender, bucket.step):
-                    message = reader.next(self.messages.count(shard.layout))
+                    message = reader.next()
                     if sender < size - 1:
                         self.messages.add(message, shard.layout, total)
                     else:
@@ -326,7 +325,7 @@ class Sharded(Gathered):
         """Write the owners' means; its own a rank has read already."""
         is_finite = True
         for owner, data in enumerate(received):
-            reader, is_own = Reader(data), owner == self.lane.rank
+            reader, is_own = self.messages.reader(data), owner == self.lane.rank
             for i in way.group.coded:
                 shard, out = way.shards[i][owner], bucket.outs[i]
                 if not shard.pieces:
@@ -338,7 +337,7 @@ class Sharded(Gathered):
                 else:
                     part[...] = 0
                     with message_of(owner, bucket.step):
-                        message = reader.next(self.messages.count(shard.layout))
+                        message = reader.next()
                         is_finite &= self.messages.end(message, shard.layout, part, 1)
                 _put_back(shard, part, out)
             total = way.raw[owner]

@@ -15,11 +15,12 @@ from qsgd_lab.coding.mean import divide_sum, end_mean
 from qsgd_lab.coding.message import version_of
 from qsgd_lab.coding.rest import RestEncoder
 from qsgd_lab.compressors import QSGD, ErrorFeedback
+from qsgd_lab.compressors.message_wire import MessageWire
+from qsgd_lab.compressors.methods.qsgd import QuantizedWire
 from qsgd_lab.compressors.protocol import Compressor, Layout
 from qsgd_lab.distributed.gradient_layout import Run, message_length
 from qsgd_lab.distributed.lane import Bytes
 from qsgd_lab.errors import MessageError
-from qsgd_lab.quantization import QuantizedGradient
 from qsgd_lab.stream import Stream
 
 Vector = NDArray[np.float32]
@@ -32,6 +33,8 @@ _ENOUGH = 1 << 17
 CHECKSUM_BYTES = 4
 #: Bytes at multiples of which a message begins in memory, or it is copied.
 _ALIGNMENT = 8
+#: Of the length before what does not tell its own.
+_LENGTH_BYTES = 8
 
 
 def of_one_message(compressor: Compressor, spec: str) -> tuple[Compressor, bool]:
@@ -40,16 +43,18 @@ def of_one_message(compressor: Compressor, spec: str) -> tuple[Compressor, bool]
     Raises
     ------
     ValueError
-        If the compressor needs more than one message, a learning rate, or shifts.
+        If the compressor needs more than one message, a learning rate, shifts, or a feedback of its own.
     """
-    has_feedback = isinstance(compressor, ErrorFeedback)
-    if isinstance(compressor, ErrorFeedback):
+    has_feedback = type(compressor) is ErrorFeedback
+    if type(compressor) is ErrorFeedback:
         if (compressor.unit, compressor.beta, compressor.decay) != ("gradient", 1, 1):
             raise ValueError(
                 f"{spec}: the hook knows no learning rate and keeps all that was not sent: "
                 "write ef(...) without unit, beta and decay"
             )
         compressor = compressor.inner
+    if any(one.keeps_errors for one in compressor.chain()):  # as ef-forgotten, for replays, does
+        raise ValueError(f"{spec} has another error feedback than the hook's; write ef(...) around the rest")
     if compressor.interactive:
         raise ValueError(f"{spec} takes several rounds; the hook sends one message a bucket")
     if compressor.decodes_differences:
@@ -97,8 +102,8 @@ class RunMessages:
     """
 
     def __init__(self, compressor: Compressor, layout: str) -> None:
-        if type(compressor) is not QSGD or compressor.layout != "auto":
-            layout = "auto"  # what the compressor's wire packs
+        if getattr(compressor, "layout", "auto") != "auto":
+            layout = "auto"  # what the compressor's wire packs has the layout that it names
         self.compressor, self.layout = compressor, layout
         self._states: dict[tuple[int, ...], Any] = {}
         is_plain = type(compressor) is QSGD and layout == "fixed"
@@ -107,15 +112,15 @@ class RunMessages:
         self._is_fused = self._fixed is not None and self._fixed.backend != "reference"
         self._version = 1 if self._fixed is None else self._fixed.stream_version
         self._encoders: dict[tuple[int, ...], RestEncoder] = {}
+        # TernGrad's payload is one of QSGD's kind as well, but its wire packs another format.
+        self._is_chosen = isinstance(compressor.wire, QuantizedWire) and layout != "auto"
+        # Other wires, as that of raw-small, write several messages in a row, or what they like.
+        self._is_prefixed = not isinstance(compressor.wire, QuantizedWire | MessageWire)
 
     @property
     def is_length_known(self) -> bool:
         """Whether the length of a message follows from its tensors."""
         return self._fixed is not None
-
-    def count(self, layout: Layout) -> int:
-        """Return of how many messages of a wire format that of a run is made."""
-        return self.compressor.wire.count_messages(layout)
 
     def forget(self, at: tuple[int, ...]) -> None:
         """Drop the compressor's state of a key."""
@@ -156,12 +161,16 @@ class RunMessages:
         if not _is_finite(own):
             own = np.full_like(own, np.nan)  # what a method leaves out would hide it from the others
         payload, self._states[at] = compressor.compress(own, self._states[at], stream)
-        is_chosen = isinstance(payload, QuantizedGradient) and self.layout != "auto"
-        packed = encode(payload, layout=self.layout, effort=0) if is_chosen else compressor.wire.pack(payload)
+        if self._is_chosen:
+            packed = encode(payload, layout=self.layout, effort=0)
+        else:
+            packed = compressor.wire.pack(payload)
         np.add(compressor.decompress(payload), np.float32(0), out=read)
         if kept is not None:
             kept[1][...] -= read
-        return np.frombuffer(packed, np.uint8)
+        message = np.frombuffer(packed, np.uint8)
+        length = np.array([message.size], "<u8").view(np.uint8)
+        return np.concatenate([length, message]) if self._is_prefixed else message
 
     def _encoder(self, layout: Layout, at: tuple[int, ...]) -> RestEncoder:
         found = self._encoders.get(at)
@@ -176,7 +185,12 @@ class RunMessages:
 
     def add(self, message: Bytes, layout: Layout, total: Vector) -> None:
         """Add a message's values to a sum."""
-        self.compressor.add_decoded(bytes(message), layout, total)
+        start = _LENGTH_BYTES if self._is_prefixed else 0
+        self.compressor.add_decoded(bytes(message[start:]), layout, total)
+
+    def reader(self, data: Bytes) -> Reader:
+        """Return what cuts a rank's bytes into messages."""
+        return Reader(data, is_prefixed=self._is_prefixed)
 
     def end(self, message: Bytes, layout: Layout, total: Vector, nodes: int) -> bool:
         """Add the last message's values to a sum, and divide it; return whether all of the mean is finite."""
@@ -195,26 +209,36 @@ def _is_finite(vector: Vector) -> bool:
 
 
 class Reader:
-    """A rank's messages, one after the other."""
+    """A rank's messages, one after the other.
 
-    def __init__(self, data: Bytes) -> None:
-        self._data = data
+    Parameters
+    ----------
+    data : uint8
+    is_prefixed : bool
+        Whether the length of a message is before it, rather than in its header.
+    """
+
+    def __init__(self, data: Bytes, *, is_prefixed: bool = False) -> None:
+        self._data, self._is_prefixed = data, is_prefixed
 
     def rest(self) -> Bytes:
         """Return what follows the messages that were read."""
         return self._data
 
-    def next(self, count: int = 1) -> Bytes:
-        """Return the next message, or several together.
+    def next(self) -> Bytes:
+        """Return the next message.
 
         Raises
         ------
-        PeerError
+        MessageError
             If there are fewer bytes than a message has.
         """
-        length = 0
-        for _ in range(count):
-            length += message_length(self._data[length:])
+        if not self._is_prefixed:
+            length = message_length(self._data)
+        else:
+            length = _LENGTH_BYTES + int.from_bytes(bytes(self._data[:_LENGTH_BYTES]), "little")
+            if length > self._data.size:
+                raise MessageError("it ends too early", "truncated")
         message, self._data = self._data[:length], self._data[length:]
         return message
 

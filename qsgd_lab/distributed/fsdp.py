@@ -17,6 +17,7 @@ from qsgd_lab.compressors import ErrorFeedback
 from qsgd_lab.compressors.protocol import Compressor, Layout, divide
 from qsgd_lab.compressors.registry import COMPRESSORS
 from qsgd_lab.distributed.exchange import message_of
+from qsgd_lab.distributed.hook_arguments import check_timeout
 from qsgd_lab.distributed.lane import DEFAULT_TIMEOUT_S, Lane
 from qsgd_lab.exchange.state import flatten, restored
 from qsgd_lab.exchange.two_phase import check_two_phase, up_node
@@ -60,6 +61,8 @@ class QuantizedReduceScatter:
         seed: int = 0,
         timeout_s: float = DEFAULT_TIMEOUT_S,
     ) -> None:
+        check_timeout(timeout_s)
+        Stream(seed).check()
         made: Compressor = COMPRESSORS.parse(compressor or f"qsgd(bits={bits},norm=max)").make()
         check_two_phase(made)
         if isinstance(made, ErrorFeedback) and made.unit == "update":

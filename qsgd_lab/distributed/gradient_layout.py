@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from qsgd_lab.errors import PeerError
+from qsgd_lab.errors import MessageError
 from qsgd_lab.wire.envelope import message_length as length_of_version_2
 
 
@@ -87,11 +87,11 @@ def message_length(data: Any) -> int:
 
     Raises
     ------
-    PeerError
+    MessageError
         If there are fewer bytes than a message has.
     """
     if data.size < 32:
-        raise PeerError("a rank's message ends too early")
+        raise MessageError("it ends too early", "truncated")
     if data[4] == 2:
         return length_of_version_2(data[:32])
     return int.from_bytes(bytes(data[16:24]), "little")

@@ -24,14 +24,13 @@ from qsgd_lab.distributed.bucket_messages import LAYOUTS, of_one_message
 from qsgd_lab.distributed.costs import fastest
 from qsgd_lab.distributed.gradient_layout import Run
 from qsgd_lab.distributed.handshake import agree_on_loading, shake_hands
-from qsgd_lab.distributed.hook_parameters import HookParameters
-from qsgd_lab.distributed.hook_settings import (
+from qsgd_lab.distributed.hook_arguments import (
     SEVERAL_BUCKETS,
-    check_choice,
-    check_settings,
+    check_arguments,
     facts_of_ddp,
     takes_whole_model,
 )
+from qsgd_lab.distributed.hook_parameters import HookParameters
 from qsgd_lab.distributed.hook_state import STATE_VERSION, Expected, loaded
 from qsgd_lab.distributed.lane import DEFAULT_TIMEOUT_S, Lane
 from qsgd_lab.distributed.pipeline import Pipeline
@@ -117,9 +116,10 @@ class QSGDHook:
         seed: int = 0,
         timeout_s: float = DEFAULT_TIMEOUT_S,
     ) -> None:
-        check_settings(locals())
-        check_choice("layout", layout, LAYOUTS)
-        check_choice("collective", collective, COLLECTIVES)
+        check_arguments(locals())
+        for name, value, known in (("layout", layout, LAYOUTS), ("collective", collective, COLLECTIVES)):
+            if value not in known:
+                raise ValueError(f"{name} is {value!r}; it must be one of: {', '.join(known)}")
         if compressor is None:
             options = f"bits={bits},norm={norm},bucket_size={bucket_size},rounding={rounding}"
             compressor = f"qsgd({options},stream_version={stream_version})"
@@ -129,12 +129,13 @@ class QSGDHook:
         else:
             self.spec, made = repr(compressor), compressor
         made, has_feedback = of_one_message(made, self.spec)
-        self.compressor, error_feedback = made, error_feedback or has_feedback
+        self.compressor, error_feedback = made, bool(error_feedback or has_feedback)
         if collective in (TWO_PHASE, FASTEST):
             check_two_phase(made)
         self.error_feedback, self.layout, self.collective = error_feedback, layout, collective
-        self.raw_up_to, self.exclude, self.warmup_steps = raw_up_to, exclude, warmup_steps
-        self.skip_nonfinite, self.scaler, self.seed, self.timeout_s = skip_nonfinite, scaler, seed, timeout_s
+        self.raw_up_to, self.exclude, self.warmup_steps = int(raw_up_to), exclude, int(warmup_steps)
+        self.skip_nonfinite, self.scaler = bool(skip_nonfinite), scaler
+        self.seed, self.timeout_s = int(seed), float(timeout_s)
         self.synchronisation = 0
         self.seconds, self.processor_seconds, self.skipped, self.bytes_of_fp32 = 0.0, 0.0, 0, 0
         self.error: Exception | None = None

@@ -7,6 +7,7 @@ that works in the order of submission cannot; a group of its own keeps the user'
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -282,8 +283,10 @@ class Lane:
         said = _in_short(error)
         try:
             lost = self._lost_ranks()
-        except Exception:  # the store went with the rank that holds it
-            return f"a collective failed, and so did the store that rank 0 or torchrun holds: {said}"
+        except Exception:  # the store went with who holds it: torchrun's agent says that it does
+            by_torchrun = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+            holder = "torchrun" if by_torchrun else f"rank 0 of {self.size}"
+            return f"{holder} ended, and with it the store by which ranks find each other: {said}"
         if not lost:
             return f"a collective failed, though all ranks are there: {said}"
         names = ", ".join(map(str, lost))

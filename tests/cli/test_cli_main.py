@@ -214,7 +214,7 @@ def test_commands_end_with_their_code(command):
     assert main(["probe"]) == 4
 
 
-@pytest.mark.parametrize("arguments", [["completion", "fish"], ["doctor"]])
+@pytest.mark.parametrize("arguments", [["completion", "fish"], ["doctor"], ["link"]])
 def test_a_reader_that_leaves_is_no_error(tmp_path, arguments):
     """Writing into a pipe that nobody reads ends without a traceback, as `qsgd-lab table | head` does."""
     reader, writer = os.pipe()
@@ -228,7 +228,7 @@ def test_a_reader_that_leaves_is_no_error(tmp_path, arguments):
 
 @pytest.mark.parametrize("streams", [(1,), (0, 1, 2)])
 @pytest.mark.parametrize(
-    "arguments", [["--version"], ["table", "--help"], ["completion", "fish"], ["doctor"]]
+    "arguments", [["--version"], ["table", "--help"], ["completion", "fish"], ["doctor"], ["link"]]
 )
 def test_closed_streams_end_quietly(tmp_path, arguments, streams):
     """With standard output, or all three streams, closed, a command does its work and says nothing."""

@@ -53,3 +53,13 @@ def test_bad_questions_are_refused(options, words, capsys):
     """Exit code 2, one line that says what would be right."""
     assert main(["link", *options]) == 2
     assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("share", "words"),
+    [("0", "nothing overlapped"), ("0.6", "60 % of it overlapped"), ("1", "all of it overlapped")],
+)
+def test_the_overlap_is_said_in_words(share, words, capsys):
+    """A share of the computing, not a number without a unit."""
+    assert main(["link", "--compute", "80ms", "--overlap", share]) == 0
+    assert words in " ".join(capsys.readouterr().out.split())

@@ -5,19 +5,17 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import socket
 import subprocess
 import sys
-from itertools import count
 from pathlib import Path
-from types import SimpleNamespace
 
+import hook_cases
 import pytest
 import rank_cases
 import torch
 
 from qsgd_lab.cli.main import main
-from qsgd_lab.cli.sweep import ranks
+from qsgd_lab.runs.store import RunStore
 from qsgd_lab.training.presets import configurations
 from qsgd_lab.training.run import run_training
 
@@ -146,27 +144,31 @@ def test_torchrun_writes_the_record_of_the_simulation(tmp_path):
         assert record["result"] == others[path.parent.name]["result"]
 
 
-def test_ranks_stop_when_the_time_is_up(tmp_path, monkeypatch, capsys):
-    """With exit code 5 and a checkpoint, from which the same command goes on to the end."""
+def test_when_time_is_up_ranks_save_and_go_on_later(two_ranks, tmp_path):
+    """Exit code 5 on every rank, with a checkpoint; the record is then the simulation's."""
+    config = dataclasses.replace(CASES["top-k"], global_batch=32)
+    expected = simulated(config, tmp_path)
+    store = RunStore(tmp_path / "runs")
+    assert two_ranks.call(hook_cases.reproduced, config.to_dict(), str(store.path), 0) == [5, 5]
+    assert not list(store.path.rglob("*.npz"))
+    assert two_ranks.call(hook_cases.reproduced, config.to_dict(), str(store.path), 3) == [5, 5]
+    assert len(list(store.path.rglob("checkpoint.rank*.npz"))) == 2
+    assert store.record(config) is None
+    assert two_ranks.call(hook_cases.reproduced, config.to_dict(), str(store.path)) == [0, 0]
+    record = store.record(config)
+    assert (record.status, dict(record.result)) == expected[:2]
+    assert not list(store.path.rglob("*.npz"))
+
+
+@pytest.mark.parametrize("text", ["soon", "0", "-5", "nan", "inf", "1e12"])
+def test_times_to_wait_for_a_rank_are_checked(tmp_path, monkeypatch, capsys, text):
+    """Before any rank is waited for."""
     monkeypatch.chdir(tmp_path)
-    with socket.create_server(("localhost", 0)) as server:
-        port = server.getsockname()[1]
-    found = {"RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "localhost", "MASTER_PORT": str(port)}
-    for name, value in found.items():
+    torchs = {"RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "localhost", "MASTER_PORT": "1"}
+    for name, value in {**torchs, "QSGD_LAB_RANK_TIMEOUT": text}.items():
         monkeypatch.setenv(name, value)
-    command = ["reproduce", "--engine", "distributed", "--nodes", "1", "--compressor", "fp32", "--seeds", "0"]
-    command += ["--epochs", "8", "--max-time", "1s"]
-    ticks = count()  # a tenth of a second at each look
-    monkeypatch.setattr(ranks, "time", SimpleNamespace(monotonic=lambda: next(ticks) / 10))
-    outcomes = [main(command)]
-    assert "1 run remains; the same command goes on with it." in capsys.readouterr().err
-    while outcomes[-1] == 5:
-        assert len(outcomes) < 20
-        outcomes.append(main(command))
-    assert outcomes[:2] == [5, 5]
-    assert outcomes[-1] == 0
-    assert len(list(tmp_path.glob("runs/*/run.json"))) == 1
-    assert not list(tmp_path.glob("runs/*/checkpoint*"))
+    assert main(["reproduce", "--engine", "distributed", "--nodes", "1"]) == 2
+    assert "it must be a number of seconds" in capsys.readouterr().err
 
 
 def test_without_torchrun_the_command_is_named(tmp_path, monkeypatch, capsys):
@@ -193,15 +195,14 @@ def test_options_that_ranks_do_not_have_are_refused(tmp_path, monkeypatch, capsy
     assert words in capsys.readouterr().err
 
 
-def test_a_sweep_of_one_process_is_refused_under_torchrun(tmp_path, monkeypatch, capsys):
-    """Without --engine distributed each rank would run all of it."""
+def test_a_sweep_is_not_run_once_on_each_rank(tmp_path, monkeypatch, capsys):
+    """Under torchrun without the engine for it: one line, exit code 2; one rank alone is as none."""
     monkeypatch.chdir(tmp_path)
-    found = {"RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "localhost", "MASTER_PORT": "1"}
-    for name, value in found.items():
-        monkeypatch.setenv(name, value)
-    assert main(["reproduce", "--nodes", "2"]) == 2
-    assert "torchrun started 2 processes" in capsys.readouterr().err
-    assert not list(tmp_path.iterdir())
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    assert main(["reproduce", "--dry-run"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "add --engine distributed --nodes 4, or leave out torchrun" in line
 
 
 def test_other_numbers_of_nodes_are_refused(tmp_path, monkeypatch, capsys):

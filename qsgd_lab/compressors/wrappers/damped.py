@@ -60,10 +60,6 @@ class DampedWire(Wire[DampedPayload]):
         """Return the inner payload with the factor that the receiver computes, too."""
         return DampedPayload(self.inner.wire.unpack(message, layout), _factor(self.inner, layout))
 
-    def count_messages(self, layout: Layout) -> int:
-        """Return the inner compressor's number."""
-        return self.inner.wire.count_messages(layout)
-
 
 def _factor(inner: Compressor, layout: Layout) -> np.float32:
     """Return 1/(1 + w)."""

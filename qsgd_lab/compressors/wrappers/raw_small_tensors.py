@@ -91,12 +91,6 @@ class RawSmallTensorsWire(Wire[RawSmallTensorsPayload]):
         values = _RAW.wire.unpack(message[cut:], small) if raw.raw_coordinates else np.empty(0, np.float32)
         return RawSmallTensorsPayload(inner, values, segments)
 
-    def count_messages(self, layout: Layout) -> int:
-        """Return the wrapped compressor's number where a tensor is large, and one more where one is small."""
-        large, small, _ = self.compressor.split(layout)
-        own = self.compressor.inner.wire.count_messages(large) if large.num_coordinates else 0
-        return own + (small.num_coordinates > 0)
-
 
 def raw_size(num_coordinates: int) -> Size:
     """Return the size of the small tensors' message: no bits where there are none."""
