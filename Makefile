@@ -130,6 +130,7 @@ docs: $(STAMP)  ## Check that docs/cli.md, the README table, the paper and links
 	$(BIN)/python docs/scripts/make_benchmark_page.py --check
 	$(BIN)/python docs/scripts/make_equal_bits_page.py --check
 	$(BIN)/python docs/scripts/make_gpu_page.py --check
+	$(BIN)/python docs/scripts/make_links_page.py --check
 	$(BIN)/python docs/scripts/make_benchmarks_page.py --check
 	$(BIN)/python paper/scripts/make_paper.py --check
 	$(BIN)/python docs/scripts/check_links.py

@@ -24,6 +24,7 @@ from qsgd_lab.link_lab.load import LoadMeter
 from qsgd_lab.link_lab.measurement import Asked, Measured, Outcome, run, run_ranks
 from qsgd_lab.link_lab.namespaces import shaped
 from qsgd_lab.report.tables.units import format_bandwidth
+from qsgd_lab.runs.environment import installed_version, processor
 
 M = 1e6 / 8
 FP32, TWO_BIT, TWO_PHASE = "fp32", "2:all-gather", "2:two-phase"
@@ -134,18 +135,26 @@ def digits_bar(seeds: int) -> tuple[Bar, float, list[dict[str, Any]]]:
         program = [sys.executable, str(Path(__file__).with_name("digits_over_link.py"))]
         settings = {"nodes": 2, "seeds": seeds, "methods": list(DIGITS), "timeout_s": 120.0}
         runs: list[dict[str, Any]] = run_ranks(program, settings, Path(folder), places)[0]["runs"]
+    return digits_verdict(runs), meter.others(), runs
+
+
+def digits_verdict(runs: list[dict[str, Any]]) -> Bar:
+    """Return the bar of training: float32 that was stopped before it arrived took at least that long."""
     of = {name: [run for run in runs if run["method"] == name] for name in DIGITS}
 
     def words(name: str) -> str:
         seconds, epochs = ([run[key] for run in of[name]] for key in ("seconds", "epochs"))
         spread = statistics.stdev(epochs) / len(epochs) ** 0.5 if len(epochs) > 1 else 0.0
-        return f"{name} {statistics.mean(seconds):.1f} s, {statistics.mean(epochs):.1f} ± {spread:.1f} epochs"
+        late = sum(not run["reached"] for run in of[name])
+        stopped = f", {late} of {len(epochs)} stopped before" if late else ""
+        mean = f"{statistics.mean(epochs):.1f} ± {spread:.1f} epochs"
+        return f"{name} {statistics.mean(seconds):.1f} s, {mean}{stopped}"
 
     slow, fast = (statistics.mean(run["seconds"] for run in of[name]) for name in DIGITS)
-    reached = all(run["reached"] for run in runs)
-    found = f"{slow / fast:.1f} ({'; '.join(map(words, DIGITS))}{'' if reached else '; not all reached'})"
-    what = f"{format_bandwidth(50 * M)}, W = 2: time to 95 % on digits, n = {seeds}"
-    return Bar(what, ">= 8", found, slow / fast >= 8 and reached), meter.others(), runs
+    reached = all(run["reached"] for run in of[TWO_BIT])
+    found = f"{slow / fast:.1f} ({'; '.join(map(words, DIGITS))})"
+    what = f"{format_bandwidth(50 * M)}, W = 2: time to 95 % on digits, n = {len(of[TWO_BIT])}"
+    return Bar(what, ">= 8", found, slow / fast >= 8 and reached)
 
 
 def show(bar: Bar, others: float, nodes: int, cores: int) -> None:
@@ -183,7 +192,19 @@ def main(steps: int, seeds: int, out: Path | None) -> None:
     click.echo(f"{time.monotonic() - begin:.0f} s in all.")
     if out is not None:
         rows = {str(setting): json.loads(render(outcome, "json")) for setting, outcome in outcomes.items()}
-        records = {"bars": [bar._asdict() for bar, _, _ in bars], "links": rows, "digits": runs}
+        conditions = {
+            "processor": processor(),
+            "cores": cores,
+            "others_used": round(max(others for _, others, _ in bars), 2),
+            "date": time.strftime("%Y-%m-%d"),
+            "packages": {name: installed_version(name) for name in ("qsgd-lab", "torch", "numpy", "numba")},
+        }
+        records = {
+            "conditions": conditions,
+            "bars": [bar._asdict() for bar, _, _ in bars],
+            "links": rows,
+            "digits": runs,
+        }
         out.write_text(json.dumps(records, indent=1) + "\n")
 
 

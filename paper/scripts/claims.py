@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from evidence_claims import EVIDENCE_CLAIMS
 from flaws_table import largest_effect, selection_effects
+from links import LINK_CLAIMS
 from local_sgd import LOCAL_SGD_CLAIMS
 from paper_runs import FULL_PRECISION, PaperRuns
 from quantizer_table import measured_rows
@@ -294,6 +295,7 @@ CLAIMS: dict[str, Callable[[PaperRuns], Verdict]] = {
     "volume shrinks less": volume_shrinks_less,
     **SETTING_CLAIMS,
     **EVIDENCE_CLAIMS,
+    **LINK_CLAIMS,
     **LOCAL_SGD_CLAIMS,
 }
 

@@ -10,6 +10,7 @@ from itertools import chain, product
 
 from evidence_claims import evidence_numbers
 from flaws_table import flaw_numbers
+from links import link_numbers
 from models_table import parameter_counts
 from paper_runs import FULL_PRECISION, PaperRuns
 from quantizer_table import measured_rows, significant
@@ -61,6 +62,7 @@ def quoted_numbers(runs: PaperRuns) -> dict[str, str]:
         _network,
         flaw_numbers,
         evidence_numbers,
+        link_numbers,
     )
     numbers: dict[str, str] = {}
     for key, text in chain.from_iterable(part(runs) for part in parts):
