@@ -43,7 +43,7 @@ def test_every_sentence_holds():
         ("links: model is near", links.SLOW, links.TWO_BIT, {"modelled_s": 9.0}),
         ("links: model is near", links.FAST, links.FLOAT32, {"modelled_s": 1e-3}),
         ("links: loopback", links.LOOPBACK, links.TWO_BIT, {"median_s": 1e-3}),
-        ("links: half", links.SLOW, links.SHORT, {"counted_bytes": 9e6}),
+        ("links: short", links.SLOW, links.SHORT, {"counted_bytes": 9e6}),
     ],
 )
 def test_results_that_deny_a_sentence_are_noticed(monkeypatch, claim, rate, method, changes):
