@@ -40,6 +40,8 @@ TEXT_NODES = (1, 2, 4, 8)
 IMAGE_SIZE = 32
 #: n and s of the statement about s = sqrt(n), and the shape on which it is read off.
 ROOT_SIZE = 2**12
+#: n of the statement about range coding, whose states weigh little there.
+LARGE_SIZE = 2**20
 
 _Pairs = Iterator[tuple[str, str]]
 
@@ -77,6 +79,7 @@ def _definitions(_runs: PaperRuns) -> _Pairs:
     from qsgd_lab.theory.checks.code_length import check_code_length
     from qsgd_lab.theory.checks.measurement import QuantizerSetting
     from qsgd_lab.theory.dense_code_length import paper_dense_bits
+    from qsgd_lab.theory.universal_table import universal_coder_bits
 
     n, s = ROOT_SIZE, int(ROOT_SIZE**0.5)
     growth = 1 + float(worst_case_variance_l2(n, s)), 1 + float(paper_variance_bound(n, s))
@@ -88,6 +91,8 @@ def _definitions(_runs: PaperRuns) -> _Pairs:
     yield "growth at root n, published", f"{growth[1]:g}"
     yield "dense claim, slope", f"{(paper_dense_bits(n) - NORM_BITS) / n:g}"
     yield "dense claim, measured", f"{measured:g}"
+    coded = universal_coder_bits(LARGE_SIZE, int(LARGE_SIZE**0.5)) / LARGE_SIZE
+    yield "universal table, slope", f"{coded:.2f}"
     levels = 2**3 - 1
     yield "bucket size", str(BUCKET_SIZE)
     yield "levels at three bits", str(levels)
