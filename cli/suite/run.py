@@ -25,7 +25,7 @@ CELL_SECONDS = {"problem": 20.0, "network": 420.0}
 #: cell has about 27; on networks 5 and 3, where a cell has 11.
 AUDIT_CELLS = {"problem": 0.85, "network": 1.2}
 #: Seconds of a processor that the audit of a method takes beforehand, and that of a test run afterwards.
-METHOD_SECONDS, REPEATED_SECONDS = 6.0, 5.0
+METHOD_SECONDS, REPEATED_SECONDS = 6.0, 2.0
 #: Runs that are repeated of a cell: the test seeds; and of a task: those of the digest's seeds and data.
 CELL_RUNS, TASK_RUNS = 8, 5
 
