@@ -236,7 +236,7 @@ def all_bars(parts: tuple[str, ...], size: int, rounds: int) -> Iterator[Bar]:
     if "omega" in parts:
         yield from omega_bars(gradients["gauss"], rounds)
     if "threads" in parts:
-        yield from thread_bars(rng.standard_normal(1 << 24, dtype=np.float32), min(rounds, 5))
+        yield from thread_bars(rng.standard_normal(1 << 24, dtype=np.float32), 2 * rounds)
 
 
 @click.command()

@@ -23,6 +23,7 @@ TITLES = {
     "bench-gauss": "Normal gradient",
     "bench-real": "Gradients of AlexNet on the digits, steps 5 and 30",
     "coder-avx512": "Bars, AVX-512",
+    "threads": "Bars, two threads by the clock, on an idle machine",
     "coder-avx2": "Bars, AVX2 (the instructions of a Haswell, on the same processor)",
 }
 OPERATIONS = ("quantize", "dequantize", "encode", "decode")
