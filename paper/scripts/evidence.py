@@ -15,6 +15,7 @@ from paper_runs import FULL_PRECISION, PAPER
 
 from qsgd_lab.report import render
 from qsgd_lab.report.analysis.cells import Cell
+from qsgd_lab.report.analysis.communication import exchange_of
 from qsgd_lab.report.analysis.grouping import Group, group_records
 from qsgd_lab.report.analysis.statistics import MIN_SEEDS
 from qsgd_lab.report.figures.data import FigureRuns, families
@@ -61,12 +62,25 @@ def _is_full(cell: Cell) -> bool:
 
 
 def tasks() -> dict[tuple[str, str], Group]:
-    """Return the groups of the table by data set and split."""
-    return {
-        (group.shared["dataset"], group.shared["split"]): group
-        for group in group_records(evidence())
-        if (group.shared["norm"], group.shared["bucket_size"]) == TABLE_SETTING
-    }
+    """Return the groups of the tables by data set and split: the cells with the most seeds of each."""
+    found = {}
+    for group in group_records(evidence()):
+        if (group.shared["norm"], group.shared["bucket_size"]) == TABLE_SETTING:
+            cells = [cell for method in group.methods for cell in method.cells]
+            most = max(cell.num_seeds for cell in cells)
+            runs = (run for cell in cells if cell.num_seeds == most for run in cell.runs)
+            (found[group.shared["dataset"], group.shared["split"]],) = group_records(runs)
+    return found
+
+
+def images_table() -> str | None:
+    """Return the main table, of the images, as a LaTeX float; None without complete cells of quantizers."""
+    group = tasks().get((FASHION, ALIKE_NODES))
+    if group is None or len(group.methods) < 2:
+        return None
+    records = [record for record in evidence() if record.key in group.run_keys]
+    options = TableOptions(show=("accuracy", "difference", "bits"))
+    return re.sub(r"\\label\{tab:[^}]*\}", r"\\label{tab:images}", render(records, "latex", options), count=1)
 
 
 def tasks_table() -> str | None:
@@ -89,6 +103,25 @@ def frontier_figure() -> bytes | None:
                 figure = draw("frontier", FigureRuns(group, {}, family=family))
                 return figure_bytes(figure, ".pdf") if figure else None
     return None
+
+
+def points_of_images() -> list[tuple[float, str, Cell]]:
+    """Return bits sent, label and cell of each quantizer of the images on the most nodes, by the bits.
+
+    All norms and buckets: what the frontier draws.
+    """
+    groups = [
+        group
+        for group in group_records(record for record in evidence() if record.config.dataset == FASHION)
+        if group.shared["split"] == ALIKE_NODES
+    ]
+    nodes = max((count for group in groups for count in group.nodes), default=0)
+    points = {}
+    for cell_label, cell in ((m.label, c) for group in groups for m in group.methods for c in m.cells):
+        exchange = exchange_of(cell.runs, None) if cell.nodes == nodes and cell.verdict.claim else None
+        if exchange is not None:
+            points[cell.runs[0].key] = (exchange.bits_per_coordinate, cell_label, cell)
+    return sorted(points.values(), key=lambda point: point[0])
 
 
 def cells(task: tuple[str, str], label: str) -> list[Cell]:

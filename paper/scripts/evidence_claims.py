@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import product
 
-from evidence import ALIKE_NODES, BRACKETS, FASHION, UNLIKE_NODES, cells, tasks
+from evidence import ALIKE_NODES, BRACKETS, FASHION, UNLIKE_NODES, cells, points_of_images, tasks
 from paper_runs import FULL_PRECISION, PaperRuns
 from verdict import Verdict, decide
 
@@ -113,8 +113,17 @@ def same_order_on_both(_: PaperRuns) -> Verdict:
     return decide(checks)
 
 
+def shortest_has_feedback(_: PaperRuns) -> Verdict:
+    """Require that the shortest messages of the images that are shown to be near float32 have feedback."""
+    near = [label for _, label, cell in points_of_images() if _is_near(cell)]
+    return decide([(near[0].endswith("+ EF"), f"they are {near[0]}")] if near else [])
+
+
 def evidence_numbers(_: PaperRuns) -> Iterator[tuple[str, str]]:
     """Yield accuracies and differences of the tasks, by task, method and number of nodes."""
+    near = [bits for bits, _, cell in points_of_images() if _is_near(cell)]
+    yield "images: fewest bits", rounded(near[0], 2) if near else MISSING
+    yield "images: most times fewer", rounded(32 / near[0], 0) if near else MISSING
     groups = tasks()
     labels = (FULL_PRECISION, *WITH_FEEDBACK, ONE_BIT, NOISE, BIAS, f"{BIAS} + EF")
     for name, task in TASKS.items():
@@ -171,6 +180,7 @@ EVIDENCE_CLAIMS: dict[str, Callable[[PaperRuns], Verdict]] = {
     **{f"{task}: bias loses": partial(bias_loses, task) for task in TASKS},
     **{f"{task}: noise loses": partial(noise_loses, task) for task in TASKS},
     **{f"{task}: feedback restores": partial(feedback_restores, task) for task in TASKS},
+    "images: shortest has feedback": shortest_has_feedback,
     f"recurrent{SEVERAL}: noise falls": partial(nodes_quiet_noise, "recurrent"),
     "recurrent: one bit loses": partial(one_bit_loses, "recurrent"),
     "recurrent: same order": partial(same_order, "recurrent"),

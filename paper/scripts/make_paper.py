@@ -19,7 +19,7 @@ import click
 from check_numbers import hand_typed_numbers
 from claims import Verdict, verdicts
 from equal_bits_table import equal_bits_table
-from evidence import tasks_table
+from evidence import images_table, tasks_table
 from evidence_claims import EVIDENCE_CLAIMS, shown_tasks
 from flaws_table import flaws_table
 from local_sgd import local_sgd_figures, local_sgd_floats
@@ -79,6 +79,7 @@ def generated_texts(runs: PaperRuns) -> dict[Path, str | None]:
         "speed.tex": _header() + speed_table(runs),
         "local-sgd.tex": _header() + local_sgd_floats(),
         "suite.tex": _header() + suite_table(),
+        "images.tex": images_table(),
         "tasks.tex": tasks_table(),
     }
     return {GENERATED / name: text for name, text in texts.items()}
