@@ -25,6 +25,7 @@ from qsgd_lab.distributed.costs import fastest
 from qsgd_lab.distributed.gradient_layout import Run
 from qsgd_lab.distributed.handshake import agree_on_loading, shake_hands
 from qsgd_lab.distributed.hook_arguments import (
+    NOT_REGISTERED,
     SEVERAL_BUCKETS,
     check_arguments,
     facts_of_ddp,
@@ -86,9 +87,8 @@ class QSGDHook:
 
     Notes
     -----
-    Every rank receives every rank's message, and adds their values in the order of ranks; so all have the
-    same gradient to the bit. One thread makes, sends and adds messages, a bucket's while earlier buckets are
-    on their way. Gradients on another device go through host memory. Under ``find_unused_parameters`` a mask
+    Messages are added in the order of ranks, so all have the same gradient to the bit. One thread makes, sends
+    and adds them. Gradients on another device go through host memory. Under ``find_unused_parameters`` a mask
     says which parameters had a gradient; the residual of one that had none at any rank is left as it was.
 
     References
@@ -145,7 +145,7 @@ class QSGDHook:
     @property
     def bytes_sent(self) -> int:
         """By this rank so far."""
-        return 0 if self._lane is None else self._lane.bytes_sent
+        return self._lane.bytes_sent if self._lane else 0
 
     def register(self, ddp: DistributedDataParallel) -> QSGDHook:
         """Register the hook, after comparing settings and parameters with all ranks; return it.
@@ -205,8 +205,8 @@ class QSGDHook:
         if self.collective == FASTEST and self._lane.network is not None:
             self._make_exchange(ALL_GATHER)
             assert self._exchange is not None
-            n = self._parameters.num_coordinates
-            return fastest(self._lane.size, n, self._lane.network, self._exchange.costs())
+            costs = self._exchange.costs()
+            return fastest(self._lane.size, self._parameters.num_coordinates, self._lane.network, costs)
         if self.collective == "auto":
             return TWO_PHASE if self._lane.size > 2 else ALL_GATHER
         return self.collective
@@ -250,7 +250,8 @@ class QSGDHook:
 
     def state_dict(self) -> dict[str, Any]:
         """Return this rank's state: tensors, numbers and text, as ``torch.load(weights_only=True)`` takes."""
-        assert self._lane is not None and self._exchange is not None, "call register first"
+        if self._lane is None or self._exchange is None:
+            raise ValueError(NOT_REGISTERED)
         return {
             "version": STATE_VERSION,
             "compressor": self.spec,
@@ -283,16 +284,16 @@ class QSGDHook:
         PeerError
             If a rank loads none.
         """
-        assert self._lane is not None, "call register first"
+        if self._lane is None:
+            raise ValueError(NOT_REGISTERED)
         names, size, rank = self._parameters.names, self._lane.size, self._lane.rank
         found = loaded(states, Expected(self.spec, names, self._residual.now.size, size, rank))
         agree_on_loading(self._lane, found.facts())
         if self.collective == FASTEST and len(states) == 1:  # goes on as it began
             self._make_exchange(found.collective)
-        for residual, values in zip(
-            (self._residual, self._owned), found.unsent(size, owns=self._owned.now.size > 0), strict=True
-        ):
-            residual.put(values)
+        unsent, owned = found.unsent(size, owns=self._owned.now.size > 0)
+        self._residual.put(unsent)
+        self._owned.put(owned)
         self.synchronisation, self._scale = found.step, found.scale
 
     def _current_scale(self) -> float:

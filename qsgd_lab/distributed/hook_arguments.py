@@ -10,6 +10,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from qsgd_lab.compressors.protocol import Compressor
 
+NOT_REGISTERED = "the hook has no model yet: call register(ddp) first"
 SEVERAL_BUCKETS = (
     "bucket_size=model needs one DDP bucket, and there are several: give DistributedDataParallel a "
     "bucket_cap_mb of at least the model's size, or take bucket_size=tensor"

@@ -11,6 +11,7 @@ import rank_cases
 import torch
 from hook_simulation import simulate
 
+from qsgd_lab.distributed.hook import QSGDHook
 from qsgd_lab.distributed.hook_parameters import HookParameters
 from qsgd_lab.distributed.hook_state import Expected, loaded
 
@@ -93,6 +94,15 @@ def test_misuse_is_one_line(two_ranks):
         assert twice == "the hook is registered already: make one for each model"
         assert several.startswith("UsageError: bucket_size=model needs one DDP bucket")
         assert "bucket_cap_mb" in several
+
+
+@pytest.mark.parametrize("call", [QSGDHook.state_dict, QSGDHook.load_state_dict])
+def test_a_hook_without_a_model_has_no_state(call):
+    """One line, also where Python leaves assertions out; closing it does nothing."""
+    hook = QSGDHook()
+    hook.close()
+    with pytest.raises(ValueError, match="no model yet: call register"):
+        call(hook)
 
 
 def test_complex_parameters_are_refused():
