@@ -87,9 +87,8 @@ class QSGDHook:
 
     Notes
     -----
-    Messages are added in the order of ranks, so all have the same gradient to the bit. One thread makes, sends
-    and adds them. Gradients on another device go through host memory. Under ``find_unused_parameters`` a mask
-    says which parameters had a gradient; the residual of one that had none at any rank is left as it was.
+    Messages are added in the order of ranks, so that all have the same gradient to the bit. Gradients on another
+    device go through host memory. Under ``find_unused_parameters`` a mask says which parameters had a gradient.
 
     References
     ----------
