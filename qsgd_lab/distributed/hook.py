@@ -87,8 +87,8 @@ class QSGDHook:
 
     Notes
     -----
-    Messages are added in the order of ranks, so that all have the same gradient to the bit. Gradients on another
-    device go through host memory. Under ``find_unused_parameters`` a mask says which parameters had a gradient.
+    Messages are added in the order of ranks, so that all have the same gradient to the bit. Those of another
+    device go through host memory. Under ``find_unused_parameters`` a mask says what had a gradient.
 
     References
     ----------
