@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import torch
 from ranks import Processes, Ranks
 
 
@@ -30,3 +31,12 @@ def four_ranks(processes):
 def eight_ranks(processes):
     """Return a group of 8 processes."""
     return Ranks(8, processes)
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Compute gradients here as the ranks do."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

@@ -17,15 +17,6 @@ PLAIN = {"raw_up_to": 0, "bits": 2}
 SMALL_BUCKETS = {"bucket_cap_mb": 0.005}
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Compute gradients as the ranks do."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.mark.parametrize(
     ("text", "options", "ddp"),
     [

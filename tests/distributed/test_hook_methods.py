@@ -5,7 +5,6 @@ from __future__ import annotations
 import hook_cases
 import numpy as np
 import pytest
-import torch
 from hook_simulation import simulate
 
 from qsgd_lab.compressors import QSGD
@@ -31,15 +30,6 @@ def text_of(name):
 
 NAMES = sorted(COMPRESSORS.methods().keys() - REFUSED)
 TEXTS = [*map(text_of, NAMES), "ef(terngrad)", "ef(raw-small(top-k(fraction=0.1),up_to=100))"]
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Compute gradients as the ranks do."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize("collective", ["all-gather", "two-phase"])

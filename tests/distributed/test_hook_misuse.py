@@ -19,15 +19,6 @@ PLAIN = {"raw_up_to": 0, "bits": 2}
 TEXT = "ef(qsgd(bits=2,norm=max))"
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Compute gradients as the ranks do."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def test_models_of_two_groups_stay_apart(four_ranks):
     """DDP over pairs of ranks: each pair is averaged by itself, and has the simulation's bits."""
     results = four_ranks.call(rank_cases.trained, "plain", 4, PLAIN, {}, {"pairs": True})

@@ -12,7 +12,6 @@ from pathlib import Path
 import hook_cases
 import pytest
 import rank_cases
-import torch
 
 from qsgd_lab.cli.main import main
 from qsgd_lab.runs.store import RunStore
@@ -29,15 +28,6 @@ def config_of(text, nodes, *, model="alexnet", preset="demo", algorithm="synchro
     arguments = (preset, [model], [nodes], [text], [1], overrides, algorithm)
     (config,) = configurations(*arguments, collective=collective)
     return config
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Compute as the ranks do."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def simulated(config, folder):
