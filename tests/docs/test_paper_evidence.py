@@ -203,7 +203,7 @@ def test_what_the_page_on_data_says_of_the_runs():
     }
     assert {name: {nodes for _, nodes in cells} for name, cells in found.items()} == {
         "recurrent": {1, 8},
-        "images": {1, 8},
+        "images": {1, 2, 8},
         "unlike": {8},
     }
     assert {name: {cell.num_seeds for cell in cells.values()} for name, cells in found.items()} == {
@@ -229,18 +229,20 @@ def test_what_the_page_on_data_says_of_the_runs():
         assert f"{-verdict.difference:.1f} ± {verdict.half_width:.1f}" in page
     diverged = {
         place: found[place[0]][place[1:]].num_diverged
-        for place in product(["images", "unlike"], ["2 bit, stochastic", "2 bit, nearest"], [1, 8])
+        for place in product(["images", "unlike"], ["2 bit, stochastic", "2 bit, nearest"], [1, 2, 8])
         if place[1:] in found[place[0]]
     }
     assert diverged == {
         ("images", "2 bit, stochastic", 1): 9,
+        ("images", "2 bit, stochastic", 2): 4,
         ("images", "2 bit, stochastic", 8): 0,
         ("images", "2 bit, nearest", 1): 1,
+        ("images", "2 bit, nearest", 2): 0,
         ("images", "2 bit, nearest", 8): 0,
         ("unlike", "2 bit, stochastic", 8): 3,
         ("unlike", "2 bit, nearest", 8): 5,
     }
-    for name, nodes in (("recurrent", 8), ("images", 1), ("images", 8), ("unlike", 8)):
+    for name, nodes in (("recurrent", 8), ("images", 1), ("images", 2), ("images", 8), ("unlike", 8)):
         assert f"{found[name]['fp32', nodes].accuracy.mean:.1f} %" in page
 
 
