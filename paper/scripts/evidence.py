@@ -94,8 +94,10 @@ def tasks_table() -> str | None:
 
 
 def frontier_figure() -> bytes | None:
-    """Return the frontier of the images as PDF; None unless there are enough points for one."""
-    groups = group_records(record for record in evidence() if record.config.dataset == FASHION)
+    """Return the frontier of the images on the most nodes as PDF; None unless there are enough points."""
+    images = [record for record in evidence() if record.config.dataset == FASHION]
+    most = max((record.config.nodes for record in images), default=0)  # where all settings were trained
+    groups = group_records(record for record in images if record.config.nodes == most)
     for group, family in zip(groups, families(groups), strict=True):
         points = sum(len(member.methods) - 1 for member in family)
         if group.shared["split"] == ALIKE_NODES and points >= FEWEST_POINTS:
