@@ -35,8 +35,10 @@ def test_messages_are_exchanged_and_counted(capsys):
     # The counter of the loopback has what both ranks sent.
     assert rows["fp32"]["modelled_bytes"] == 4 * rows["fp32"]["parameters"]
     assert rows["fp32"]["sent_bytes"] > 2 * rows["fp32"]["modelled_bytes"]
-    assert rows["2:all-gather"]["sent_bytes"] < rows["fp32"]["sent_bytes"] / 5
+    # Other processes may use the loopback meanwhile, so that its counter has a lower bound alone.
+    assert rows["2:all-gather"]["counted_bytes"] < rows["fp32"]["modelled_bytes"] / 5
     for name in ours:
+        assert rows[name]["sent_bytes"] > 2 * rows[name]["counted_bytes"]
         assert rows[f"{name}:ranged"]["counted_bytes"] < rows[name]["counted_bytes"]
 
 
